@@ -1,0 +1,329 @@
+//! A pool's options.
+
+use crate::driver::{Driver, Launcher, Plan};
+use crate::error::{BuildError, BuildErrorKind};
+use crate::event::{Event, EventKind};
+use crate::handle::Line;
+use crate::hooks::Hooks;
+use crate::pool::{Parts, Pool, Stats, Stderr};
+use crate::supervisor::Config;
+use crossbeam_channel::bounded;
+use hirelings_worker_kit::Job;
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, WORKER_MARK};
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fmt, thread};
+
+/// The smallest `max_frame`: the envelope and a few words must fit.
+const SMALLEST_FRAME: usize = 1024;
+
+/// The most workers: far more than one machine is good for.
+const MOST_PROCESSES: usize = 65_535;
+
+/// A pool's options, from [`Pool::builder`].
+///
+/// ```no_run
+/// # use hirelings::{Job, Pool, Stderr};
+/// # use std::process::Command;
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Render(u32);
+/// # impl Job for Render { type Output = Vec<u8>; type Progress = f32; type Error = String; }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::<Render>::builder(Command::new("/usr/lib/app/render-worker"))
+///     .name("render")
+///     .options(&80u8)
+///     .max_processes(8)
+///     .retries(2)
+///     .timeout_working(Duration::from_secs(30))
+///     .stderr(Stderr::Log)
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until build is called"]
+pub struct PoolBuilder<J: Job> {
+    launcher: Launcher,
+    name: Option<String>,
+    options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
+    config: Config,
+    max_backlog: Option<usize>,
+    max_frame: usize,
+    stderr: Stderr,
+    hooks: Arc<Hooks>,
+    jobs: PhantomData<fn() -> J>,
+}
+
+impl<J: Job> PoolBuilder<J> {
+    pub(crate) fn new(launcher: Launcher) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        PoolBuilder {
+            launcher,
+            name: None,
+            options: None,
+            config: Config {
+                max_processes: (cores * 5).div_ceil(4),
+                min_processes: 0,
+                max_jobs_per_process: 64,
+                retries: 0,
+                timeout_initializing: Some(Duration::from_secs(5)),
+                timeout_working: Some(Duration::from_secs(10)),
+                timeout_recovering: Some(Duration::from_secs(5)),
+                kill_grace: Duration::from_millis(500),
+                start_failures: 5,
+                hand_ahead: 0,
+            },
+            max_backlog: None,
+            max_frame: 1 << 30,
+            stderr: Stderr::Forward,
+            hooks: Hooks::new(),
+            jobs: PhantomData,
+        }
+    }
+
+    /// What the pool is called in errors, events and the log. Default: the job type, without its path.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What each worker gets as its options when it is made. Default: none, which a worker reads as `()`.
+    pub fn options<T: Serialize>(mut self, options: &T) -> Self {
+        let mut bytes = Vec::new();
+        let encoded = wire::encode_payload(options, &mut bytes, usize::MAX);
+        self.options = Some(encoded.map(|()| bytes).map_err(|fault| (fault, type_name::<T>())));
+        self
+    }
+
+    /// The most worker processes, the dying ones counted. Default: 1.25 × the available parallelism, rounded up.
+    pub fn max_processes(mut self, n: usize) -> Self {
+        self.config.max_processes = n;
+        self
+    }
+
+    /// How many worker processes are kept though there is no work. Default: 0.
+    pub fn min_processes(mut self, n: usize) -> Self {
+        self.config.min_processes = n;
+        self
+    }
+
+    /// How many jobs a worker does, exactly, before it is replaced. Default: 64.
+    pub fn max_jobs_per_process(mut self, n: u64) -> Self {
+        self.config.max_jobs_per_process = n;
+        self
+    }
+
+    /// How often a job is tried again after an attempt that failed. Default: 0.
+    pub fn retries(mut self, n: u32) -> Self {
+        self.config.retries = n;
+        self
+    }
+
+    /// How long a worker may take from its spawn to its first ready; `None` is no limit. Default: 5 s.
+    pub fn timeout_initializing(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.timeout_initializing = limit.into();
+        self
+    }
+
+    /// How long a worker may take for a job, sending it included; `None` is no limit. Default: 10 s.
+    pub fn timeout_working(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.timeout_working = limit.into();
+        self
+    }
+
+    /// How long a worker may take from its answer to the next ready; `None` is no limit. Default: 5 s.
+    pub fn timeout_recovering(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.timeout_recovering = limit.into();
+        self
+    }
+
+    /// How long a worker has from SIGTERM, or from its last job's end, to its own end, before SIGKILL. Default: 500 ms.
+    pub fn kill_grace(mut self, grace: Duration) -> Self {
+        self.config.kill_grace = grace;
+        self
+    }
+
+    /// How many start failures of a slot in a row, while no worker is ready, settle the queued jobs as
+    /// [`NoWorker`](crate::JobError::NoWorker). Default: 5.
+    pub fn start_failures(mut self, n: u32) -> Self {
+        self.config.start_failures = n;
+        self
+    }
+
+    /// How many jobs may wait. When so many do, `enqueue` blocks and `try_enqueue` refuses. Default: no limit.
+    pub fn max_backlog(mut self, n: usize) -> Self {
+        self.max_backlog = Some(n);
+        self
+    }
+
+    /// The longest frame either way, in bytes: a job, an output, a progress, with some 20 bytes of envelope. From 1 KiB to
+    /// 4 GiB - 1. Default: 1 GiB.
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.max_frame = bytes;
+        self
+    }
+
+    /// How many jobs may be sent to a worker whose jobs are short before it has answered; `None` adapts, `Some(0)` is off.
+    pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {
+        self.config.hand_ahead = jobs.into().unwrap_or(ADAPTIVE);
+        self
+    }
+
+    /// Where the workers' standard error goes. Default: [`Stderr::Forward`].
+    pub fn stderr(mut self, to: Stderr) -> Self {
+        self.stderr = to;
+        self
+    }
+
+    /// The same as [`Pool::on`], and misses nothing.
+    pub fn on(self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.hooks.add(Some(kind), f);
+        self
+    }
+
+    /// The same as [`Pool::on_event`], and misses nothing.
+    pub fn on_event(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.hooks.add(None, f);
+        self
+    }
+
+    /// Builds the pool: spawns the first worker and all of `min_processes`. It does not wait until they are ready.
+    ///
+    /// # Errors
+    ///
+    /// [`Options`](BuildErrorKind::Options) that make no sense or cannot be encoded; [`Spawn`](BuildErrorKind::Spawn)
+    /// where the program does not exist or is not executable, or a thread cannot be started;
+    /// [`NotAWorker`](BuildErrorKind::NotAWorker) where this process was itself started as a worker by
+    /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init).
+    pub fn build(self) -> Result<Pool<J>, BuildError> {
+        if let Some(mark) = env::var_os(WORKER_MARK) {
+            let mark = mark.to_string_lossy().into_owned();
+            return Err(BuildError::new(
+                BuildErrorKind::NotAWorker,
+                format!(
+                    "this process was started as a worker for jobs of type {mark}, but is none: call worker::init (or \
+                     init_worker) for that type first thing in main; in a crate's tests, use a worker program of its own"
+                ),
+            ));
+        }
+        let config = self.checked_config()?;
+        let options = self.encoded_options()?;
+        let name: Arc<str> = match self.name {
+            Some(name) => name.into(),
+            None => J::name().rsplit("::").next().unwrap_or("pool").into(),
+        };
+        let hooks = self.hooks;
+        let hook_thread =
+            hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
+        let last_stats = Arc::new(Mutex::new(Stats::default()));
+        let (first, first_spawn) = bounded(1);
+        let look_ahead = config.max_processes.saturating_mul(2);
+        let plan = Plan {
+            pool: Arc::clone(&name),
+            job_type: J::name(),
+            options,
+            config,
+            max_backlog: self.max_backlog,
+            max_frame: self.max_frame,
+            stderr: self.stderr,
+            launch: Box::new(self.launcher),
+            hooks: Arc::clone(&hooks),
+            first,
+            last_stats: Arc::clone(&last_stats),
+        };
+        let (commands, supervisor) = match Driver::start(plan) {
+            Ok(started) => started,
+            Err(error) => {
+                hooks.end();
+                let _ = hook_thread.join();
+                return Err(BuildError::io("the pool's threads could not be started", error));
+            }
+        };
+        let pool = Pool::from_parts(Parts {
+            name,
+            line: Line { commands, hooks },
+            max_frame: self.max_frame,
+            limited: self.max_backlog.is_some(),
+            look_ahead,
+            last_stats,
+            supervisor,
+            hook_thread,
+        });
+        match first_spawn.recv() {
+            Ok(Ok(())) => Ok(pool),
+            Ok(Err(failure)) => {
+                let message = format!("{} {}", failure.program, failure.reason);
+                Err(BuildError::new(BuildErrorKind::Spawn, message))
+            }
+            Err(_) => Err(BuildError::new(BuildErrorKind::Spawn, "the supervisor ended before the first worker")),
+        }
+    }
+
+    fn checked_config(&self) -> Result<Config, BuildError> {
+        let mut config = self.config.clone();
+        let refuse = |why: String| Err(BuildError::new(BuildErrorKind::Options, why));
+        if config.max_processes == 0 {
+            return refuse("max_processes is 0: a pool needs at least one worker".into());
+        }
+        if config.max_processes > MOST_PROCESSES {
+            return refuse(format!(
+                "max_processes is {}: at most {MOST_PROCESSES} are supported",
+                config.max_processes
+            ));
+        }
+        if config.min_processes > config.max_processes {
+            let (min, max) = (config.min_processes, config.max_processes);
+            return refuse(format!("min_processes is {min}, which is more than max_processes, {max}"));
+        }
+        if config.max_jobs_per_process == 0 {
+            return refuse("max_jobs_per_process is 0: a worker must do at least one job".into());
+        }
+        if config.start_failures == 0 {
+            return refuse("start_failures is 0: at least one failure must be allowed".into());
+        }
+        if self.max_backlog == Some(0) {
+            return refuse("max_backlog is 0: no job could ever wait; leave it out for no limit".into());
+        }
+        if !(SMALLEST_FRAME..=u32::MAX as usize).contains(&self.max_frame) {
+            let (is, most) = (self.max_frame, u32::MAX);
+            return refuse(format!("max_frame is {is} bytes: it must be from {SMALLEST_FRAME} to {most}"));
+        }
+        for (name, limit) in [
+            ("timeout_initializing", &mut config.timeout_initializing),
+            ("timeout_working", &mut config.timeout_working),
+            ("timeout_recovering", &mut config.timeout_recovering),
+        ] {
+            if *limit == Some(Duration::ZERO) {
+                return refuse(format!("{name} is 0: no worker could meet it; use None for no limit"));
+            }
+            *limit = limit.filter(|limit| *limit != Duration::MAX);
+        }
+        Ok(config)
+    }
+
+    fn encoded_options(&self) -> Result<Option<Payload>, BuildError> {
+        match &self.options {
+            None => Ok(None),
+            Some(Ok(bytes)) if bytes.len() > self.max_frame - SMALLEST_FRAME / 2 => Err(BuildError::new(
+                BuildErrorKind::Options,
+                format!("the options are {} bytes, which is over max_frame, {}", bytes.len(), self.max_frame),
+            )),
+            Some(Ok(bytes)) => Ok(Some(Payload::tail(bytes.clone(), 0))),
+            Some(Err((fault, name))) => Err(BuildError::new(
+                BuildErrorKind::Options,
+                format!("the options, a {name}, could not be encoded: {fault}"),
+            )),
+        }
+    }
+}
+
+/// As many jobs ahead as a worker's pace allows.
+const ADAPTIVE: u32 = 0;
+
+impl<J: Job> fmt::Debug for PoolBuilder<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder").field("name", &self.name).field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,349 @@
+//! The world around the state machine: the only reader of the clock, and the only one that starts, signals, reads and
+//! writes.
+//!
+//! One thread, the supervisor's, runs [`Driver::run`]: it waits for commands from callers and reports from the other
+//! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own
+//! two channels, never decodes a user's payload, and never runs a user's code.
+
+mod budget;
+mod child;
+mod command;
+mod effects;
+mod outbox;
+mod poller;
+mod process;
+mod reader;
+mod report;
+mod spawner;
+
+pub(crate) use budget::Charge;
+pub(crate) use command::{Admission, Command, Mode};
+pub(crate) use spawner::{Launch, Launcher, SELF};
+
+use crate::error::{ReadyError, StartFailure};
+use crate::event::EventKind;
+use crate::hooks::{Call, Hooks};
+use crate::pool::{Stats, Stderr};
+use crate::record::Ticket;
+use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
+use child::Child;
+use command::Blocked;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
+use hirelings_worker_kit::wire::{Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into};
+use parking_lot::Mutex;
+use poller::Poller;
+use report::Report;
+use spawner::{Spawner, Terms};
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+/// What a pool is built from.
+pub(crate) struct Plan {
+    pub(crate) pool: Arc<str>,
+    pub(crate) job_type: &'static str,
+    pub(crate) options: Option<Payload>,
+    pub(crate) config: Config,
+    pub(crate) max_backlog: Option<usize>,
+    pub(crate) max_frame: usize,
+    pub(crate) stderr: Stderr,
+    pub(crate) launch: Box<dyn Launch>,
+    pub(crate) hooks: Arc<Hooks>,
+    /// Told once the first worker is spawned, or is not.
+    pub(crate) first: Sender<Result<(), StartFailure>>,
+    /// Where the last figures are left.
+    pub(crate) last_stats: Arc<Mutex<Stats>>,
+}
+
+/// The most that is taken from one channel before what came of it is written: so that neither starves the other.
+const TURN: usize = 128;
+
+/// The supervisor's thread.
+pub(crate) struct Driver {
+    plan: Standing,
+    machine: Supervisor<Ticket>,
+    started: Instant,
+    now: Duration,
+    commands: Receiver<Command>,
+    reports: Receiver<Report>,
+    spawner: Spawner,
+    /// Seats whose process has been asked for and not reported.
+    spawning: BTreeSet<Seat>,
+    poller: Poller,
+    poller_thread: JoinHandle<()>,
+    /// Readers of workers that are no more, to be joined.
+    readers: Vec<JoinHandle<()>>,
+    /// By slot.
+    children: Vec<Option<Child>>,
+    /// Slots with something to write.
+    dirty: Vec<usize>,
+    effects: Vec<Effect<Ticket>>,
+    /// The message that is being handled: its payload goes where the effects say.
+    incoming: Option<Incoming>,
+    blocked: VecDeque<Blocked>,
+    idle_waiters: Vec<Sender<()>>,
+    ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
+    first: Option<Sender<Result<(), StartFailure>>>,
+    last_failure: Option<StartFailure>,
+    /// The death that was handled last.
+    last_death: Option<StartFailure>,
+    /// Hello and init, as each worker gets them.
+    greeting: Vec<u8>,
+}
+
+/// What stays of the plan.
+struct Standing {
+    pool: Arc<str>,
+    job_type: &'static str,
+    max_backlog: Option<usize>,
+    stderr: Stderr,
+    hooks: Arc<Hooks>,
+    last_stats: Arc<Mutex<Stats>>,
+}
+
+/// A message whose payload has not been given away.
+struct Incoming {
+    message: FromWorker,
+    payload: Payload,
+    charge: Option<Charge>,
+}
+
+enum Woken {
+    Command(Command),
+    Report(Report),
+    Deadline,
+}
+
+impl Driver {
+    /// Starts the threads of a pool. The supervisor's ends once all is over, and the others before it.
+    ///
+    /// # Errors
+    ///
+    /// Where a thread or the poller's pipe cannot be had.
+    pub(crate) fn start(plan: Plan) -> io::Result<(Sender<Command>, JoinHandle<()>)> {
+        let (command_sender, commands) = unbounded();
+        let (report_sender, reports) = unbounded();
+        let told = {
+            let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
+            move || !quiet || hooks.wants(EventKind::WorkerStderr)
+        };
+        let (poller, poller_thread) = Poller::start(report_sender.clone(), told)?;
+        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame };
+        let spawner = Spawner::start(plan.launch, terms, report_sender)?;
+
+        let mut greeting = Vec::new();
+        frame_into(&Hello::new(0), &[], &mut greeting);
+        let init = ToWorker::Init {
+            job_type: plan.job_type.into(),
+            codec: PAYLOAD_CODEC.into(),
+            max_frame: plan.max_frame as u64,
+            has_options: plan.options.is_some(),
+        };
+        frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut greeting);
+
+        let slots = plan.config.max_processes;
+        let driver = Driver {
+            machine: Supervisor::new(plan.config),
+            started: clock(),
+            now: Duration::ZERO,
+            commands,
+            reports,
+            spawner,
+            spawning: BTreeSet::new(),
+            poller,
+            poller_thread,
+            readers: Vec::new(),
+            children: (0..slots).map(|_| None).collect(),
+            dirty: Vec::new(),
+            effects: Vec::new(),
+            incoming: None,
+            blocked: VecDeque::new(),
+            idle_waiters: Vec::new(),
+            ready_waiters: Vec::new(),
+            first: Some(plan.first),
+            last_failure: None,
+            last_death: None,
+            greeting,
+            plan: Standing {
+                pool: plan.pool,
+                job_type: plan.job_type,
+                max_backlog: plan.max_backlog,
+                stderr: plan.stderr,
+                hooks: plan.hooks,
+                last_stats: plan.last_stats,
+            },
+        };
+        let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
+        Ok((command_sender, thread))
+    }
+
+    /// The thread: runs until all is over, and leaves nothing behind even where the supervisor itself fails.
+    fn supervise(mut self) {
+        let hooks = Arc::clone(&self.plan.hooks);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            let why = crate::hooks::text_of(&*panic).to_owned();
+            hooks.queue(Call::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+        }
+        self.tear_down();
+        hooks.end();
+    }
+
+    fn run(&mut self) {
+        self.input(Input::Tick);
+        self.write_all();
+        while !self.machine.is_finished() {
+            let woken = self.next();
+            self.now = clock().duration_since(self.started);
+            match woken {
+                Woken::Command(command) => self.command(command),
+                Woken::Report(report) => self.report(report),
+                Woken::Deadline => {}
+            }
+            self.take_what_came();
+            if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
+                // An answer that came in time has been heard by now.
+                self.input(Input::Tick);
+            }
+            self.admit();
+            self.release_waiters();
+            self.write_all();
+        }
+    }
+
+    /// Blocks until something happens.
+    fn next(&self) -> Woken {
+        let wait = self.machine.next_deadline().map(|at| at.saturating_sub(clock().duration_since(self.started)));
+        match wait {
+            None => select! {
+                recv(self.reports) -> report => report.map_or(Woken::Deadline, Woken::Report),
+                recv(self.commands) -> command => command.map_or(Woken::Command(Command::Exit(None)), Woken::Command),
+            },
+            Some(wait) => select! {
+                recv(self.reports) -> report => report.map_or(Woken::Deadline, Woken::Report),
+                recv(self.commands) -> command => command.map_or(Woken::Command(Command::Exit(None)), Woken::Command),
+                default(wait) => Woken::Deadline,
+            },
+        }
+    }
+
+    /// Takes what else has come, workers' words first, up to a turn's measure.
+    fn take_what_came(&mut self) {
+        for _ in 0..TURN {
+            match self.reports.try_recv() {
+                Ok(report) => self.report(report),
+                Err(_) => break,
+            }
+        }
+        for _ in 0..TURN {
+            match self.commands.try_recv() {
+                Ok(command) => self.command(command),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+    }
+
+    /// Gives an input to the machine and carries out what it says.
+    fn input(&mut self, input: Input<Ticket>) {
+        let mut effects = mem::take(&mut self.effects);
+        self.machine.handle(self.now, input, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
+        }
+        self.effects = effects;
+    }
+
+    // ------------------------------------------------------------ reports
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Spawned(started) => {
+                let seat = started.seat;
+                self.spawning.remove(&seat);
+                self.adopt(*started);
+                self.input(Input::Spawned(seat));
+                if let Some(first) = self.first.take() {
+                    let _ = first.send(Ok(()));
+                }
+            }
+            Report::SpawnFailed(seat, failure) => {
+                if self.spawning.remove(&seat) {
+                    self.last_failure = Some(failure.clone());
+                    self.input(Input::SpawnFailed(seat));
+                    if let Some(first) = self.first.take() {
+                        let _ = first.send(Err(failure));
+                    }
+                }
+            }
+            Report::Noise(seat, noise) => self.noise(seat, &noise),
+            Report::Said(seat, frame, charge) => self.said(seat, frame, charge),
+            Report::Garbled(seat, reason) => {
+                if let Some(child) = self.child(seat) {
+                    child.reason.get_or_insert(reason);
+                    self.input(Input::Garbled(seat));
+                }
+            }
+            Report::OutputEnded(seat) => self.input(Input::OutputEnded(seat)),
+            Report::InputBroken(seat) => self.input(Input::InputBroken(seat)),
+            Report::ErrorsEnded(seat) => self.input(Input::ErrorsEnded(seat)),
+            Report::Exited(seat, reaped) => {
+                if let Some(child) = self.child(seat) {
+                    child.reaped = Some(reaped);
+                    self.input(Input::Exited(seat));
+                }
+            }
+            Report::Stderr(seat, lines, charge) => self.stderr_lines(seat, lines, charge),
+        }
+    }
+
+    fn said(&mut self, seat: Seat, frame: Frame<FromWorker>, charge: Charge) {
+        let said = match frame.message {
+            FromWorker::Ready => Said::Ready,
+            FromWorker::Start { job } => Said::Start { job },
+            FromWorker::Progress { job } => Said::Progress { job },
+            FromWorker::Success { job, ready } => Said::Answer { job, outcome: Outcome::Success, ready },
+            FromWorker::Failure { job, ready } => Said::Answer { job, outcome: Outcome::Failed, ready },
+            FromWorker::Unusable { job, ready, fault: Fault::DecodeJob, .. } => {
+                Said::Answer { job, outcome: Outcome::Undecodable, ready }
+            }
+            FromWorker::Unusable { job, ready, .. } => Said::Answer { job, outcome: Outcome::Unencodable, ready },
+            FromWorker::Terminal { job, .. } => Said::Terminal { job },
+            FromWorker::Skipped { job } => Said::Skipped { job },
+            FromWorker::Retire => Said::Retire,
+        };
+        self.incoming = Some(Incoming { message: frame.message, payload: frame.payload, charge: Some(charge) });
+        self.input(Input::Said(seat, said));
+        self.incoming = None;
+    }
+
+    // ------------------------------------------------------------ the end
+
+    /// Ends the other threads, and whatever of the workers a supervisor that failed has left.
+    fn tear_down(mut self) {
+        if !self.machine.is_finished() {
+            self.spawner.close();
+        }
+        for slot in 0..self.children.len() {
+            if let Some(child) = self.children[slot].take() {
+                child.process.signal(Signal::Kill);
+                self.bury(child);
+            }
+        }
+        *self.plan.last_stats.lock() = self.stats();
+        // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
+        drop((self.commands, self.machine, self.blocked));
+        self.spawner.join();
+        for reader in self.readers {
+            let _ = reader.join();
+        }
+        drop(self.poller);
+        let _ = self.poller_thread.join();
+    }
+}
+
+#[allow(clippy::disallowed_methods)]
+fn clock() -> Instant {
+    Instant::now()
+}

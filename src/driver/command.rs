@@ -1,0 +1,212 @@
+//! What callers ask of the supervisor's thread.
+
+use super::Driver;
+use crate::error::{ReadyError, StartFailure};
+use crate::event::{JobId, Slot, WorkerId};
+use crate::pool::{Stats, WorkerInfo};
+use crate::record::{JobRecord, Ticket};
+use crate::supervisor::{Input, JobSettings};
+use crossbeam_channel::Sender;
+use std::sync::Arc;
+
+/// A caller's command. What is asked is answered through its channel; a channel that is dropped says that the pool has
+/// ended.
+pub(crate) enum Command {
+    Enqueue(Ticket, JobSettings),
+    /// The same where the backlog is limited.
+    Submit(Ticket, JobSettings, Mode, Sender<Admission>),
+    Abort(Arc<JobRecord>),
+    SpawnWorkers,
+    WaitReady(Sender<Result<(), ReadyError>>),
+    /// The last start failure, for a wait that was too long.
+    Trouble(Sender<Option<StartFailure>>),
+    WaitIdle(Sender<()>),
+    Stats(Sender<Stats>),
+    Workers(Sender<Vec<WorkerInfo>>),
+    /// Take no new jobs; says how many are not settled.
+    Close(Sender<u64>),
+    /// End everything; says how many jobs that left undone.
+    Exit(Option<Sender<u64>>),
+}
+
+/// What to do with a job while the backlog is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Wait,
+    Refuse,
+    /// Take it: the caller is the hook thread, which must not wait for itself.
+    Exceed,
+}
+
+/// Whether a job was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Accepted,
+    Full,
+    Closed,
+}
+
+/// A job whose caller waits for the backlog to shrink.
+pub(super) struct Blocked {
+    ticket: Ticket,
+    settings: JobSettings,
+    reply: Sender<Admission>,
+}
+
+impl Driver {
+    pub(super) fn command(&mut self, command: Command) {
+        // Whoever asked may have gone: then the reply goes nowhere.
+        match command {
+            Command::Enqueue(ticket, settings) => self.enqueue(ticket, settings),
+            Command::Submit(ticket, settings, mode, reply) => self.submit(Blocked { ticket, settings, reply }, mode),
+            Command::Abort(record) => {
+                // One without a key has been refused, and is settled.
+                if let Some(key) = record.key() {
+                    self.input(Input::Abort { key, id: record.id });
+                }
+            }
+            Command::SpawnWorkers => self.input(Input::SpawnWorkers),
+            Command::WaitReady(reply) => {
+                if self.machine.is_open() {
+                    self.ready_waiters.push(reply);
+                    self.input(Input::SpawnWorkers);
+                } else {
+                    let _ = reply.send(Err(self.not_ready("the pool takes no jobs any more")));
+                }
+            }
+            Command::Trouble(reply) => drop(reply.send(self.last_failure.clone())),
+            Command::WaitIdle(reply) => self.idle_waiters.push(reply),
+            Command::Stats(reply) => drop(reply.send(self.stats())),
+            Command::Workers(reply) => drop(reply.send(self.workers())),
+            Command::Close(reply) => {
+                let unsettled = self.machine.unsettled() as u64;
+                self.input(Input::Close);
+                self.refuse_blocked();
+                let _ = reply.send(unsettled);
+            }
+            Command::Exit(reply) => {
+                let unsettled = self.machine.unsettled() as u64;
+                self.input(Input::Exit);
+                self.refuse_blocked();
+                if self.spawner.close() {
+                    // No report will come for those.
+                    for seat in std::mem::take(&mut self.spawning) {
+                        self.input(Input::SpawnFailed(seat));
+                    }
+                }
+                if let Some(reply) = reply {
+                    let _ = reply.send(unsettled);
+                }
+            }
+        }
+    }
+
+    // ------------------------------------------------------------ letting jobs in
+
+    fn enqueue(&mut self, ticket: Ticket, settings: JobSettings) {
+        let id = ticket.record().id;
+        self.input(Input::Enqueue { id, job: ticket, settings });
+    }
+
+    fn submit(&mut self, job: Blocked, mode: Mode) {
+        if !self.machine.is_open() {
+            let _ = job.reply.send(Admission::Closed);
+        } else if mode == Mode::Exceed || (self.blocked.is_empty() && !self.is_full()) {
+            self.let_in(job);
+        } else if mode == Mode::Wait {
+            self.blocked.push_back(job);
+        } else {
+            let _ = job.reply.send(Admission::Full);
+        }
+    }
+
+    fn let_in(&mut self, job: Blocked) {
+        self.enqueue(job.ticket, job.settings);
+        let _ = job.reply.send(Admission::Accepted);
+    }
+
+    fn is_full(&self) -> bool {
+        let most = self.plan.max_backlog.unwrap_or(usize::MAX);
+        self.machine.backlog_len() >= most && !self.machine.has_free_worker()
+    }
+
+    /// Lets in those who wait, in their order, as far as there is room.
+    pub(super) fn admit(&mut self) {
+        while !self.blocked.is_empty() && !self.is_full() {
+            if let Some(job) = self.blocked.pop_front() {
+                self.let_in(job);
+            }
+        }
+    }
+
+    fn refuse_blocked(&mut self) {
+        for job in self.blocked.drain(..) {
+            let _ = job.reply.send(Admission::Closed);
+        }
+    }
+
+    // ------------------------------------------------------------ answering
+
+    /// Answers those who wait for what may have come about in this turn.
+    pub(super) fn release_waiters(&mut self) {
+        if !self.idle_waiters.is_empty() && self.machine.is_idle() && self.blocked.is_empty() {
+            for waiter in self.idle_waiters.drain(..) {
+                let _ = waiter.send(());
+            }
+        }
+        if self.ready_waiters.is_empty() {
+            return;
+        }
+        let verdict = if self.machine.all_ready() {
+            Ok(())
+        } else if !self.machine.is_open() {
+            Err(self.not_ready("the pool was closed before its workers were ready"))
+        } else if self.machine.is_broken() {
+            Err(self.not_ready("the workers do not start"))
+        } else {
+            return;
+        };
+        for waiter in self.ready_waiters.drain(..) {
+            let _ = waiter.send(verdict.clone());
+        }
+    }
+
+    fn not_ready(&self, why: &str) -> ReadyError {
+        ReadyError { message: why.into(), failure: self.last_failure.clone() }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let counters = self.machine.counters();
+        Stats {
+            jobs: counters.succeeded + counters.failed,
+            backlog: self.machine.backlog_len(),
+            workers: self.machine.workers().count(),
+            busy: self.machine.busy(),
+            enqueued: counters.enqueued,
+            succeeded: counters.succeeded,
+            failed: counters.failed,
+            aborted: counters.aborted,
+            retried: counters.retried,
+            timed_out: counters.timed_out,
+            spawned: counters.spawned,
+            exited: counters.exited,
+            crashed: counters.crashed,
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerInfo> {
+        let workers = self.machine.workers().filter_map(|(seat, worker)| {
+            let child = self.children[seat.slot].as_ref().filter(|child| child.seat == seat)?;
+            Some(WorkerInfo {
+                id: WorkerId(seat.worker),
+                slot: Slot(seat.slot),
+                pid: child.pid,
+                state: worker.state(),
+                jobs_done: worker.jobs_done(),
+                job: worker.job().map(JobId),
+                age: self.now.saturating_sub(child.since),
+            })
+        });
+        workers.collect()
+    }
+}

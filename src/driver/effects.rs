@@ -1,0 +1,421 @@
+//! Carries out what the machine says, and tells it to whoever listens.
+
+use super::budget::Charge;
+use super::child::Child;
+use super::{Driver, Incoming};
+use crate::error::{Crash, Failure, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic, ended};
+use crate::event::{Event, EventFields, EventKind, JobId, More, Slot, WorkerId};
+use crate::events::EncodedProgress;
+use crate::hooks::Call;
+use crate::pool::Stderr;
+use crate::record::{JobHappening, JobRecord, Ticket};
+use crate::supervisor::{Effect, JobKey, Outcome, Seat, WorkerState};
+use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an event is about.
+#[derive(Clone, Copy, Default)]
+struct About<'a> {
+    job: Option<&'a Arc<JobRecord>>,
+    attempt: Option<u32>,
+    seat: Option<Seat>,
+}
+
+impl<'a> About<'a> {
+    fn job(record: &'a Arc<JobRecord>) -> Self {
+        About { job: Some(record), ..About::default() }
+    }
+
+    fn worker(seat: Seat) -> Self {
+        About { seat: Some(seat), ..About::default() }
+    }
+
+    fn held(held: &'a Option<(Arc<JobRecord>, u32)>, seat: Seat) -> Self {
+        match held {
+            Some((record, attempt)) => About::attempt(record, *attempt, Some(seat)),
+            None => About::worker(seat),
+        }
+    }
+
+    fn attempt(record: &'a Arc<JobRecord>, attempt: u32, seat: Option<Seat>) -> Self {
+        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), seat }
+    }
+}
+
+impl Driver {
+    pub(super) fn carry_out(&mut self, effect: Effect<Ticket>) {
+        match effect {
+            Effect::Spawn(seat) => {
+                self.spawning.insert(seat);
+                self.spawner.spawn(seat);
+            }
+            Effect::SendInit(seat) => {
+                if let Some(child) = self.children[seat.slot].as_ref() {
+                    child.outbox.lock().push_bytes(&self.greeting);
+                    self.mark_dirty(seat);
+                }
+                self.tell(EventKind::Spawn, About::worker(seat), || More::Nothing);
+                if let Some(child) = self.child(seat) {
+                    let (pid, program) = (child.pid, child.program.clone());
+                    self.log(log::Level::Debug, || {
+                        format!("worker {pid} was spawned in slot {}: {program}", seat.slot)
+                    });
+                }
+            }
+            Effect::SendJob { seat, key, attempt } => self.send_job(seat, key, attempt),
+            Effect::SendSkip { seat, id } => self.send(seat, &ToWorker::Skip { job: id }),
+            Effect::SendLeave(seat) => {
+                self.send(seat, &ToWorker::Leave);
+                let pid = self.pid(seat);
+                self.log(log::Level::Debug, || format!("worker {pid} has done its jobs and leaves"));
+            }
+            Effect::Signal(seat, signal) => {
+                if let Some(child) = self.child(seat) {
+                    child.process.signal(signal);
+                    let pid = child.pid;
+                    self.log(log::Level::Debug, || format!("worker {pid} is sent {signal:?}"));
+                }
+            }
+
+            Effect::Refused(ticket) => {
+                let record = Arc::clone(ticket.record());
+                drop(ticket);
+                self.plan.hooks.settled_outside(&record);
+            }
+            Effect::Enqueued(key) => {
+                let Some(record) = self.record(key) else { return };
+                record.set_key(key);
+                self.tell(EventKind::Enqueue, About::job(&record), || More::Nothing);
+            }
+            Effect::Backlogged(key) => {
+                if self.plan.hooks.wants(EventKind::Backlog)
+                    && let Some(record) = self.record(key)
+                {
+                    self.tell(EventKind::Backlog, About::job(&record), || More::Nothing);
+                }
+            }
+            Effect::Task { seat, key, attempt } => {
+                let Some(record) = self.record(key) else { return };
+                record.set_running(self.pid(seat), attempt);
+                self.tell(EventKind::Task, About::attempt(&record, attempt, Some(seat)), || More::Nothing);
+            }
+            Effect::Started { seat, key, attempt } => self.started(seat, key, attempt),
+            Effect::Progressed { seat, key, attempt } => self.progressed(seat, key, attempt),
+            Effect::Retried { key, attempt, attempts, outcome, seat } => {
+                self.retried(key, (attempt, attempts), outcome, seat);
+            }
+            Effect::Settled { key, attempt, attempts, outcome, seat } => {
+                let ticket = self.machine.take(key);
+                self.settled(ticket, (attempt, attempts), outcome, seat);
+            }
+
+            Effect::State { seat, state, job } => self.state(seat, state, job),
+            Effect::OverLimit { seat, state, limit } => self.over_limit(seat, state, limit),
+            Effect::Violated(seat, violation) => {
+                let Some(child) = self.child(seat) else { return };
+                let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
+                let pid = child.pid;
+                self.log(log::Level::Warn, || format!("worker {pid} broke the protocol and is killed: it {reason}"));
+            }
+            Effect::LastWords(seat) => self.last_words(seat),
+            Effect::Died(seat) => self.died(seat),
+            Effect::StartFailed { seat, wait, in_a_row } => self.start_failed(seat, wait, in_a_row),
+            Effect::AllReady => self.tell(EventKind::Ready, About::default(), || More::Nothing),
+            Effect::Idle => self.tell(EventKind::Idle, About::default(), || More::Nothing),
+        }
+    }
+
+    fn record(&self, key: JobKey) -> Option<Arc<JobRecord>> {
+        Some(Arc::clone(self.machine.job(key)?.0.record()))
+    }
+
+    fn pid(&self, seat: Seat) -> u32 {
+        self.children[seat.slot].as_ref().filter(|child| child.seat == seat).map_or(0, |child| child.pid)
+    }
+
+    // ------------------------------------------------------------ to the worker
+
+    fn send(&mut self, seat: Seat, message: &ToWorker) {
+        if let Some(child) = self.child(seat) {
+            child.outbox.lock().push(message, &Default::default());
+            self.mark_dirty(seat);
+        }
+    }
+
+    fn send_job(&mut self, seat: Seat, key: JobKey, attempt: u32) {
+        let Some((ticket, job)) = self.machine.job(key) else { return };
+        let payload = ticket.record().payload();
+        if let Some(child) = self.child(seat) {
+            child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
+            self.mark_dirty(seat);
+        }
+    }
+
+    // ------------------------------------------------------------ of jobs
+
+    fn started(&mut self, seat: Seat, key: JobKey, attempt: u32) {
+        let Some(record) = self.record(key) else { return };
+        if record.set_started(attempt) {
+            self.plan.hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Start(attempt)));
+        }
+        let about = About::attempt(&record, attempt, Some(seat));
+        self.tell(EventKind::JobStart, about, || More::Nothing);
+        self.tell(EventKind::WorkerStart, about, || More::Nothing);
+    }
+
+    fn progressed(&mut self, seat: Seat, key: JobKey, attempt: u32) {
+        let Some(record) = self.record(key) else { return };
+        let Some(Incoming { payload, charge, .. }) = &mut self.incoming else { return };
+        let hooks = &self.plan.hooks;
+        let told = hooks.wants(EventKind::JobProgress) || hooks.wants(EventKind::WorkerProgress);
+        if !told && !record.wants_progress() {
+            return;
+        }
+        let Some(charge) = charge.take().map(Arc::new) else { return };
+        let progress = EncodedProgress::new(mem::take(payload), Arc::clone(&charge));
+        if record.progressed(&progress) {
+            hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Progress(progress.clone())));
+        }
+        let job_type = self.plan.job_type;
+        for kind in [EventKind::JobProgress, EventKind::WorkerProgress] {
+            let about = About::attempt(&record, attempt, Some(seat));
+            let payload = progress.payload.clone();
+            self.tell_charged(kind, about, || More::Progress { payload, job_type }, Some(&charge));
+        }
+    }
+
+    fn retried(&mut self, key: JobKey, attempt: (u32, u32), outcome: Outcome, seat: Seat) {
+        let Some(record) = self.record(key) else { return };
+        let Err(failure) = self.outcome(&record, attempt, outcome, Some(seat)) else { return };
+        self.worker_answered(&record, attempt.0, outcome, seat);
+        if record.set_queued_again() {
+            self.plan.hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Retry(Arc::clone(&failure))));
+        }
+        let job_type = self.plan.job_type;
+        let about = About::attempt(&record, attempt.0, Some(seat));
+        self.tell(EventKind::JobRetry, about, || More::Failure { failure, job_type });
+    }
+
+    fn settled(&mut self, ticket: Ticket, attempt: (u32, u32), outcome: Outcome, seat: Option<Seat>) {
+        let record = Arc::clone(ticket.record());
+        let settled = self.outcome(&record, attempt, outcome, seat);
+        let failure = settled.as_ref().err().cloned();
+        let Some(hooked) = record.settle(settled) else { return };
+        if let Some(seat) = seat {
+            self.worker_answered(&record, attempt.0, outcome, seat);
+        }
+        let about = About::attempt(&record, attempt.0, seat);
+        let job_type = self.plan.job_type;
+        match (outcome, failure) {
+            (Outcome::Aborted, _) => self.tell(EventKind::JobAbort, about, || More::Nothing),
+            (_, Some(failure)) => self.tell(EventKind::JobFailure, about, || More::Failure { failure, job_type }),
+            (_, None) => self.tell(EventKind::JobSuccess, about, || More::Nothing),
+        }
+        if hooked {
+            self.plan.hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Done));
+        }
+        self.tell(EventKind::Done, about, || More::Nothing);
+    }
+
+    /// The worker's own events of an answer.
+    fn worker_answered(&mut self, record: &Arc<JobRecord>, attempt: u32, outcome: Outcome, seat: Seat) {
+        let kind = match outcome {
+            Outcome::Success => EventKind::WorkerSuccess,
+            Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable | Outcome::Panicked => {
+                EventKind::WorkerFailure
+            }
+            _ => return,
+        };
+        let about = About::attempt(record, attempt, Some(seat));
+        self.tell(kind, about, || More::Nothing);
+        self.tell(EventKind::WorkerDone, about, || More::Nothing);
+    }
+
+    /// The outcome, with all that is known here of how it came about.
+    fn outcome(
+        &mut self,
+        record: &Arc<JobRecord>,
+        (attempt, attempts): (u32, u32),
+        outcome: Outcome,
+        seat: Option<Seat>,
+    ) -> Settled {
+        let child = seat.and_then(|seat| self.children[seat.slot].as_ref().filter(|child| child.seat == seat));
+        let pid = child.map_or(0, |child| child.pid);
+        let who = || {
+            let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts });
+            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), work })
+        };
+        let words = || child.map(Child::last_words).unwrap_or_default();
+        let failure = match outcome {
+            Outcome::Success => {
+                return Ok(self.incoming.as_mut().map(|incoming| mem::take(&mut incoming.payload)).unwrap_or_default());
+            }
+            Outcome::Failed => {
+                Failure::Failed(self.incoming.as_mut().map(|said| mem::take(&mut said.payload)).unwrap_or_default())
+            }
+            Outcome::Undecodable | Outcome::Unencodable => {
+                let (fault, message) = match self.incoming.as_ref().map(|said| &said.message) {
+                    Some(FromWorker::Unusable { fault, message, .. }) => (*fault, message.clone()),
+                    _ => (Fault::DecodeJob, String::new()),
+                };
+                Failure::Unusable { fault, message, who: who() }
+            }
+            Outcome::Panicked => {
+                let (message, location, backtrace) = match self.incoming.as_ref().map(|said| &said.message) {
+                    Some(FromWorker::Terminal { message, location, backtrace, .. }) => {
+                        (message.clone(), location.clone(), backtrace.clone())
+                    }
+                    _ => Default::default(),
+                };
+                Failure::Panicked(WorkerPanic { message, location, backtrace, pid, who: who() })
+            }
+            Outcome::Crashed(cause) => {
+                let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+                Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
+            }
+            Outcome::TimedOut { state, limit } => {
+                Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), who: who() })
+            }
+            Outcome::Protocol(violation) => {
+                let reason = child.and_then(|child| child.reason.clone()).unwrap_or_else(|| violation.to_string());
+                Failure::Protocol(ProtocolError { pid, reason: format!("it {reason}"), who: who() })
+            }
+            Outcome::Aborted => Failure::Aborted,
+            Outcome::Closed => Failure::Closed,
+            Outcome::NoWorker => match &self.last_failure {
+                Some(failure) => Failure::NoWorker(failure.clone()),
+                None => Failure::Closed,
+            },
+        };
+        Err(Arc::new(failure))
+    }
+
+    // ------------------------------------------------------------ of workers
+
+    fn state(&self, seat: Seat, state: WorkerState, job: Option<(JobKey, u32)>) {
+        let kind = match state {
+            WorkerState::Initializing => EventKind::WorkerInitializing,
+            WorkerState::Ready => EventKind::WorkerReady,
+            WorkerState::Working => EventKind::WorkerWorking,
+            WorkerState::Recovering => EventKind::WorkerRecovering,
+            WorkerState::Exiting => EventKind::WorkerExiting,
+        };
+        if self.plan.hooks.wants(kind) {
+            let held = self.held(job);
+            self.tell(kind, About::held(&held, seat), || More::Nothing);
+        }
+    }
+
+    fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
+        let (key, attempt) = job?;
+        Some((self.record(key)?, attempt))
+    }
+
+    fn over_limit(&mut self, seat: Seat, state: WorkerState, limit: Duration) {
+        self.tell(EventKind::WorkerTimeout, About::worker(seat), || More::OverLimit { state, limit });
+        if let Some(child) = self.child(seat) {
+            child.reason = Some(format!("was {state} for more than {limit:?} and was killed"));
+            let pid = child.pid;
+            self.log(log::Level::Warn, || format!("worker {pid} was {state} for more than {limit:?} and is killed"));
+        }
+    }
+
+    fn last_words(&mut self, seat: Seat) {
+        let Some(Incoming { message: FromWorker::Terminal { job, message, .. }, .. }) = &self.incoming else { return };
+        let (message, own) = (message.clone(), job.is_none());
+        if own {
+            self.tell(EventKind::WorkerFailure, About::worker(seat), || More::Nothing);
+        }
+        if let Some(child) = self.child(seat) {
+            child.reason = Some(format!("said: {message}"));
+            let pid = child.pid;
+            self.log(log::Level::Warn, || format!("worker {pid} ends: {message}"));
+        }
+    }
+
+    fn died(&mut self, seat: Seat) {
+        let status = self.child(seat).and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+        for kind in [EventKind::WorkerExit, EventKind::Exit] {
+            self.tell(kind, About::worker(seat), || More::Ended { status });
+        }
+        let Some(child) = self.children[seat.slot].take() else { return };
+        self.log(log::Level::Debug, || format!("worker {} {}", child.pid, ended(status)));
+        let reason = child.reason.clone().unwrap_or_else(|| format!("{} before it was ready", ended(status)));
+        // Kept in case this death is a start failure, of which the machine speaks next.
+        self.last_death =
+            Some(StartFailure { program: child.program.clone(), status, stderr: child.last_words(), reason });
+        self.bury(child);
+    }
+
+    fn start_failed(&mut self, seat: Seat, wait: Duration, in_a_row: u32) {
+        if let Some(failure) = self.last_death.take() {
+            self.last_failure = Some(failure);
+        }
+        let why = self.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let slot = seat.slot;
+        self.log(log::Level::Warn, || {
+            format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {why}")
+        });
+    }
+
+    pub(super) fn stderr_lines(&mut self, seat: Seat, lines: Vec<u8>, charge: Charge) {
+        let charge = Arc::new(charge);
+        let hooks = Arc::clone(&self.plan.hooks);
+        if self.plan.stderr == Stderr::Forward {
+            hooks.queue(Call::Forward(lines.as_slice().into(), Arc::clone(&charge)));
+        }
+        if self.plan.stderr != Stderr::Log && !hooks.wants(EventKind::WorkerStderr) {
+            return;
+        }
+        let held = self.held(self.machine.worker(seat).and_then(|worker| worker.held()));
+        let pid = self.pid(seat);
+        let lines = lines.strip_suffix(b"\n").unwrap_or(&lines);
+        for line in lines.split(|&byte| byte == b'\n') {
+            let line = String::from_utf8_lossy(line).into_owned();
+            if self.plan.stderr == Stderr::Log {
+                self.log(log::Level::Info, || format!("worker {pid}: {line}"));
+            }
+            let about = About::held(&held, seat);
+            self.tell_charged(EventKind::WorkerStderr, about, || More::Stderr(line), Some(&charge));
+        }
+    }
+
+    // ------------------------------------------------------------ telling
+
+    fn tell(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
+        self.tell_charged(kind, about, more, None);
+    }
+
+    fn tell_charged(
+        &self,
+        kind: EventKind,
+        about: About<'_>,
+        more: impl FnOnce() -> More,
+        charge: Option<&Arc<Charge>>,
+    ) {
+        if !self.plan.hooks.wants(kind) {
+            return;
+        }
+        let event = Event::new(EventFields {
+            kind,
+            pool: Arc::clone(&self.plan.pool),
+            job: about.job.map(|record| JobId(record.id)),
+            label: about.job.and_then(|record| record.label()),
+            worker: about.seat.map(|seat| WorkerId(seat.worker)),
+            slot: about.seat.map(|seat| Slot(seat.slot)),
+            pid: about.seat.map(|seat| self.pid(seat)).filter(|&pid| pid != 0),
+            attempt: about.attempt,
+            more: more(),
+        });
+        self.plan.hooks.emit(event, charge.cloned());
+    }
+
+    /// A line for the program's log, written by the hook thread: a logger is the user's code.
+    pub(super) fn log(&self, level: log::Level, line: impl FnOnce() -> String) {
+        if level <= log::max_level() {
+            self.plan.hooks.queue(Call::Log(level, format!("{:?}: {}", self.plan.pool, line())));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The way to a worker: frames that wait for room in its pipe. Writing never blocks.
+
+use hirelings_worker_kit::wire::{Payload, ToWorker, begin_frame, end_frame};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A payload up to this is copied behind its message; a larger one is written from where it is.
+const COPIED_UP_TO: usize = 4096;
+/// How many pieces go into one write.
+const PIECES: usize = 16;
+/// A buffer larger than this is not kept.
+const SPARE: usize = 64 * 1024;
+
+#[derive(Debug)]
+enum Piece {
+    Owned(Vec<u8>),
+    Shared(Payload),
+}
+
+impl Piece {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Piece::Owned(bytes) => bytes,
+            Piece::Shared(payload) => payload.as_slice(),
+        }
+    }
+}
+
+/// How a write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// All is written.
+    Done,
+    /// The pipe is full; the poller goes on when there is room.
+    Full,
+    /// The worker has closed its end.
+    Broken,
+}
+
+/// What is to be written to one worker.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pipe: Arc<OwnedFd>,
+    pieces: VecDeque<Piece>,
+    /// How much of the first piece is written.
+    written: usize,
+    /// A buffer to be used again.
+    spare: Vec<u8>,
+    /// The poller waits for room in the pipe, and is the one who writes.
+    pub(crate) waiting: bool,
+    broken: bool,
+}
+
+impl Outbox {
+    /// # Errors
+    ///
+    /// Where the pipe cannot be made one that does not block.
+    pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
+        fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
+        Ok(Outbox {
+            pipe: Arc::new(pipe),
+            pieces: VecDeque::new(),
+            written: 0,
+            spare: Vec::new(),
+            waiting: false,
+            broken: false,
+        })
+    }
+
+    /// The pipe itself, to wait for room in it.
+    pub(crate) fn pipe(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pipe)
+    }
+
+    /// Appends bytes that are a frame, or several.
+    pub(crate) fn push_bytes(&mut self, frames: &[u8]) {
+        self.owned().extend_from_slice(frames);
+    }
+
+    /// Appends a frame.
+    pub(crate) fn push(&mut self, message: &ToWorker, payload: &Payload) {
+        let copied = payload.len() <= COPIED_UP_TO;
+        let piece = self.owned();
+        let start = begin_frame(message, piece);
+        if copied {
+            piece.extend_from_slice(payload.as_slice());
+            end_frame(piece, start, 0);
+        } else {
+            end_frame(piece, start, payload.len());
+            self.pieces.push_back(Piece::Shared(payload.clone()));
+        }
+    }
+
+    fn owned(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.pieces.back(), Some(Piece::Owned(_))) {
+            let spare = std::mem::take(&mut self.spare);
+            self.pieces.push_back(Piece::Owned(spare));
+        }
+        match self.pieces.back_mut() {
+            Some(Piece::Owned(bytes)) => bytes,
+            _ => unreachable!("it was just put there"),
+        }
+    }
+
+    /// Writes once; more may remain though the pipe is not full.
+    pub(crate) fn write_once(&mut self) -> Flush {
+        if self.broken {
+            self.pieces.clear();
+            return Flush::Broken;
+        }
+        let result = {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+                let skip = if count == 0 { self.written } else { 0 };
+                *slice = IoSlice::new(&piece.as_slice()[skip..]);
+                count += 1;
+            }
+            match count {
+                0 => return Flush::Done,
+                1 => rustix::io::write(&self.pipe, &slices[0]),
+                _ => rustix::io::writev(&self.pipe, &slices[..count]),
+            }
+        };
+        match result {
+            Ok(written) => {
+                self.advance(written);
+                Flush::Done
+            }
+            Err(Errno::INTR) => Flush::Done,
+            Err(Errno::AGAIN) => Flush::Full,
+            Err(_) => {
+                self.broken = true;
+                self.pieces.clear();
+                Flush::Broken
+            }
+        }
+    }
+
+    /// Writes all that the pipe takes.
+    pub(crate) fn flush(&mut self) -> Flush {
+        while !self.pieces.is_empty() {
+            match self.write_once() {
+                Flush::Done => {}
+                other => return other,
+            }
+        }
+        Flush::Done
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(first) = self.pieces.front() {
+            let left = first.as_slice().len() - self.written;
+            if written < left {
+                self.written += written;
+                return;
+            }
+            written -= left;
+            self.written = 0;
+            if let Some(Piece::Owned(mut bytes)) = self.pieces.pop_front()
+                && bytes.capacity() <= SPARE
+            {
+                bytes.clear();
+                self.spare = bytes;
+            }
+        }
+    }
+}

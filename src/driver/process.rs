@@ -1,0 +1,127 @@
+//! One worker process: its signals, its exit, and the order in which they may happen.
+
+use crate::supervisor::Signal;
+use crate::sys;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::process::{self, Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+
+/// What the driver does with a worker's process. A test may put a thread in its place.
+pub(crate) trait Process: Send + Sync {
+    fn pid(&self) -> u32;
+
+    /// Readable, or hung up, once the process has ended.
+    fn exit_fd(&self) -> BorrowedFd<'_>;
+
+    /// Signals the whole group, if it has not been reaped.
+    fn signal(&self, signal: Signal);
+
+    /// If the process has ended: ends what is left of its group, and reaps it. Never blocks.
+    fn reap(&self) -> Option<Reaped>;
+}
+
+/// A process that is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reaped {
+    /// None where somebody else reaped it: the program ignores SIGCHLD.
+    pub(crate) status: Option<ExitStatus>,
+}
+
+/// A child process that leads a group of its own.
+///
+/// The process id names the process and its group only until it is reaped: then it may be anybody's. So each signal is
+/// sent under the lock under which the process is reaped, and the group's last signal goes out while the leader is a
+/// zombie that still holds the number.
+#[derive(Debug)]
+pub(crate) struct OsProcess {
+    pid: Pid,
+    exit: OwnedFd,
+    child: Mutex<Option<Child>>,
+}
+
+impl OsProcess {
+    /// # Errors
+    ///
+    /// Where its exit cannot be watched; it is then killed and reaped.
+    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        match sys::exit_fd(pid) {
+            Ok(exit) => Ok(OsProcess { pid, exit, child: Mutex::new(Some(child)) }),
+            Err(error) => {
+                let _ = kill_process_group(pid, process::Signal::KILL);
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// To the group; to the process alone where it has left its group.
+    fn send(&self, signal: process::Signal) {
+        if kill_process_group(self.pid, signal) == Err(Errno::SRCH) {
+            let _ = kill_process(self.pid, signal);
+        }
+    }
+
+    /// Whether the process has ended. It is not reaped by this.
+    fn has_ended(&self) -> Result<bool, Errno> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        loop {
+            match waitid(WaitId::Pid(self.pid), options) {
+                Err(Errno::INTR) => {}
+                other => return other.map(|status| status.is_some()),
+            }
+        }
+    }
+}
+
+impl Process for OsProcess {
+    fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.lock();
+        // Where the program ignores SIGCHLD the kernel reaps, and only it knows when: a look is as near as one can get.
+        if child.is_some() && self.has_ended().is_ok() {
+            self.send(match signal {
+                Signal::Terminate => process::Signal::TERM,
+                Signal::Kill => process::Signal::KILL,
+            });
+        }
+    }
+
+    fn reap(&self) -> Option<Reaped> {
+        let mut child = self.child.lock();
+        match self.has_ended() {
+            Ok(false) => None,
+            Ok(true) => {
+                self.send(process::Signal::KILL);
+                let status = child.take()?.wait().ok();
+                Some(Reaped { status })
+            }
+            Err(_) => {
+                child.take()?;
+                Some(Reaped { status: None })
+            }
+        }
+    }
+}
+
+/// A process that nobody waits for any more is ended here: the supervisor died, or the pool ended while it was spawned.
+impl Drop for OsProcess {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.get_mut().take() {
+            if self.has_ended().is_ok() {
+                self.send(process::Signal::KILL);
+            }
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One thread a worker: its standard output, from bytes to messages.
+
+use super::budget::Budget;
+use super::process::Process;
+use super::report::Report;
+use crate::supervisor::{DEATH_WAIT, Seat};
+use crossbeam_channel::{Receiver, Sender};
+use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// What a frame costs beside its bytes.
+const FRAME_COST: usize = 64;
+
+/// What a reader needs, once there is a process.
+pub(crate) struct Reading {
+    pub(crate) seat: Seat,
+    pub(crate) output: OwnedFd,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) max_frame: usize,
+    pub(crate) job_type: &'static str,
+}
+
+/// Starts a reader before there is a process, so that a thread that cannot be started costs none.
+pub(crate) fn start(readings: Receiver<Reading>, reports: Sender<Report>) -> io::Result<JoinHandle<()>> {
+    let read = move || {
+        if let Ok(reading) = readings.recv() {
+            drop(readings);
+            Reader::new(reading, reports).run();
+        }
+    };
+    thread::Builder::new().name("hirelings-reader".into()).stack_size(256 * 1024).spawn(read)
+}
+
+/// How far the worker's output has come.
+enum Stage {
+    /// No hello yet; there may be noise before it.
+    Noise,
+    Messages,
+    /// It wrote what makes no sense: the rest is thrown away, so that it does not block on it.
+    Deaf,
+}
+
+struct Reader {
+    reading: Reading,
+    reports: Sender<Report>,
+    buffer: FrameBuffer,
+    stage: Stage,
+}
+
+impl Reader {
+    fn new(reading: Reading, reports: Sender<Report>) -> Self {
+        let buffer = FrameBuffer::new(reading.max_frame);
+        Reader { reading, reports, buffer, stage: Stage::Noise }
+    }
+
+    fn run(mut self) {
+        self.read_all();
+        if matches!(self.stage, Stage::Noise) && !self.buffer.pending().is_empty() {
+            self.noise(self.buffer.pending().len());
+        }
+        // The supervisor may have gone; then there is nobody to tell.
+        let _ = self.reports.send(Report::OutputEnded(self.reading.seat));
+    }
+
+    /// Reads to the end of the output; or, once the process has ended, for as long as a death waits: a grandchild may
+    /// hold the pipe for ever.
+    fn read_all(&mut self) {
+        let mut until = None;
+        while self.reading.budget.wait_for_room() {
+            match self.wait(until) {
+                Waited::Output => match self.buffer.fill(&self.reading.output) {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => self.take_in(),
+                },
+                Waited::Exit => until = Some(now() + DEATH_WAIT),
+                Waited::Over => return,
+            }
+            if until.is_some_and(|until| now() >= until) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self, until: Option<Instant>) -> Waited {
+        let output = PollFd::new(&self.reading.output, PollFlags::IN);
+        let exit = self.reading.process.exit_fd();
+        let ready = match until {
+            None => {
+                let mut fds = [output, PollFd::from_borrowed_fd(exit, PollFlags::IN)];
+                poll(&mut fds, None).map(|_| (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()))
+            }
+            Some(until) => {
+                let left = timespec(until.saturating_duration_since(now()));
+                let mut fds = [output];
+                poll(&mut fds, Some(&left)).map(|_| (!fds[0].revents().is_empty(), false))
+            }
+        };
+        match ready {
+            Ok((true, _)) => Waited::Output,
+            Ok((false, true)) => Waited::Exit,
+            Err(Errno::INTR) if until.is_none() => self.wait(until),
+            Ok((false, false)) | Err(_) => Waited::Over,
+        }
+    }
+
+    /// Makes of what has arrived what it is.
+    fn take_in(&mut self) {
+        loop {
+            match self.stage {
+                Stage::Deaf => {
+                    let all = self.buffer.pending().len();
+                    return self.buffer.skip(all);
+                }
+                Stage::Noise => match split_hello(self.buffer.pending()) {
+                    Some(noise) => {
+                        if noise > 0 {
+                            self.noise(noise);
+                        }
+                        if !self.greeted() {
+                            return;
+                        }
+                    }
+                    None if self.buffer.pending().len() > NOISE_LIMIT => {
+                        let limit = NOISE_LIMIT / 1024;
+                        self.noise(NOISE_LIMIT);
+                        self.garbled(format!("wrote {limit} KiB and no hello: it is no worker"));
+                    }
+                    None => return,
+                },
+                Stage::Messages => match self.buffer.next_frame::<FromWorker>() {
+                    Ok(Some(frame)) => {
+                        let charge = self.reading.budget.charge(frame.len + FRAME_COST);
+                        let _ = self.reports.send(Report::Said(self.reading.seat, frame, charge));
+                    }
+                    Ok(None) => return,
+                    Err(fault) => self.garbled(format!("wrote {fault}")),
+                },
+            }
+        }
+    }
+
+    /// Reads the worker's hello, which is at the front of the buffer; `false` until it has arrived whole.
+    fn greeted(&mut self) -> bool {
+        match self.buffer.next_frame::<Hello>() {
+            Ok(Some(frame)) => {
+                let hello = frame.message;
+                let (ours, theirs) = (self.reading.job_type, String::from_utf8_lossy(frame.payload.as_slice()));
+                if hello.flags & FROM_WORKER == 0 {
+                    self.garbled("writes back what it reads: it is no worker".into());
+                } else if hello.common_version().is_none() {
+                    let ours = hirelings_worker_kit::wire::VERSION;
+                    self.garbled(format!(
+                        "speaks versions {} to {} of the protocol, this pool speaks {ours}",
+                        hello.lowest, hello.highest
+                    ));
+                } else if !theirs.is_empty() && theirs != ours {
+                    self.garbled(format!("does jobs of type {theirs}, this pool has {ours}"));
+                } else {
+                    self.stage = Stage::Messages;
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(fault) => {
+                self.garbled(format!("wrote {fault}"));
+                true
+            }
+        }
+    }
+
+    fn noise(&mut self, len: usize) {
+        let noise = self.buffer.pending()[..len].to_vec();
+        self.buffer.skip(len);
+        let _ = self.reports.send(Report::Noise(self.reading.seat, noise));
+    }
+
+    fn garbled(&mut self, reason: String) {
+        self.stage = Stage::Deaf;
+        let _ = self.reports.send(Report::Garbled(self.reading.seat, reason));
+    }
+}
+
+enum Waited {
+    Output,
+    Exit,
+    Over,
+}
+
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}

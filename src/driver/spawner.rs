@@ -1,0 +1,238 @@
+//! One thread a pool: runs the launcher and starts processes, since either may take its time.
+
+use super::budget::Budget;
+use super::outbox::Outbox;
+use super::process::{OsProcess, Process};
+use super::reader::{self, Reading};
+use super::report::Report;
+use crate::error::StartFailure;
+use crate::event::Slot;
+use crate::hooks::text_of;
+use crate::supervisor::Seat;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{self, JoinHandle};
+use std::{env, io};
+
+/// A worker that has been started, with its ends of the pipes.
+pub(crate) struct Launched {
+    pub(crate) program: String,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) input: OwnedFd,
+    pub(crate) output: OwnedFd,
+    pub(crate) errors: OwnedFd,
+}
+
+/// How workers are started: a process, or in tests a thread.
+pub(crate) trait Launch: Send {
+    /// Finds out what to start; the user's code runs here.
+    fn prepare(&mut self, slot: Slot);
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no worker.
+    fn launch(&mut self, slot: Slot) -> Result<Launched, StartFailure>;
+}
+
+/// A worker for the supervisor's table.
+pub(crate) struct Started {
+    pub(crate) seat: Seat,
+    pub(crate) program: String,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) outbox: Outbox,
+    pub(crate) errors: OwnedFd,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) reader: JoinHandle<()>,
+}
+
+/// What every reader is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) job_type: &'static str,
+    pub(crate) max_frame: usize,
+}
+
+/// How much of a worker's output may wait for those who listen to its progress.
+const UNREAD: usize = 16 * 1024 * 1024;
+
+/// Waiting for a request.
+const IDLE: u8 = 0;
+/// The user's launcher runs, and may do so for ever.
+const PREPARING: u8 = 1;
+/// A process is being started: that ends.
+const STARTING: u8 = 2;
+/// The pool has ended: nothing more is started.
+const CLOSED: u8 = 3;
+
+/// The supervisor's end of the spawner.
+pub(crate) struct Spawner {
+    requests: Sender<Seat>,
+    phase: Arc<AtomicU8>,
+    thread: JoinHandle<()>,
+    /// The launcher had not returned when the pool ended.
+    stuck: bool,
+}
+
+impl Spawner {
+    pub(crate) fn start(launch: Box<dyn Launch>, terms: Terms, reports: Sender<Report>) -> io::Result<Self> {
+        let (requests, asked) = unbounded();
+        let phase = Arc::new(AtomicU8::new(IDLE));
+        let spawning = Spawning { launch, terms, reports, asked, phase: Arc::clone(&phase) };
+        let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
+        Ok(Spawner { requests, phase, thread, stuck: false })
+    }
+
+    /// Asks for a worker. A report follows, unless the spawner is closed and found stuck before.
+    pub(crate) fn spawn(&self, seat: Seat) {
+        let _ = self.requests.send(seat);
+    }
+
+    /// The pool has ended: nothing more is started. `true` where a launcher has not returned: then no report follows
+    /// for any seat, and the thread ends when it returns.
+    pub(crate) fn close(&mut self) -> bool {
+        let before = self.phase.swap(CLOSED, Ordering::SeqCst);
+        self.stuck |= before == PREPARING;
+        self.stuck
+    }
+
+    /// Waits for the thread, unless a launcher holds it.
+    pub(crate) fn join(self) {
+        drop(self.requests);
+        if !self.stuck {
+            let _ = self.thread.join();
+        }
+    }
+}
+
+struct Spawning {
+    launch: Box<dyn Launch>,
+    terms: Terms,
+    reports: Sender<Report>,
+    asked: Receiver<Seat>,
+    phase: Arc<AtomicU8>,
+}
+
+impl Spawning {
+    fn run(mut self) {
+        while let Ok(seat) = self.asked.recv() {
+            if !self.turn(IDLE, PREPARING) {
+                self.failed(seat, failure("the program", "was not started: the pool has ended"));
+                continue;
+            }
+            let prepared = catch_unwind(AssertUnwindSafe(|| self.launch.prepare(Slot(seat.slot))));
+            if !self.turn(PREPARING, STARTING) {
+                // The supervisor has given up on every request.
+                return;
+            }
+            let started = match prepared {
+                Ok(()) => self.start(seat),
+                Err(panic) => Err(failure("the launcher", format!("panicked: {}", text_of(&*panic)))),
+            };
+            if let Err(why) = started {
+                self.failed(seat, why);
+            }
+            self.turn(STARTING, IDLE);
+        }
+    }
+
+    /// Moves on, unless the pool has ended.
+    fn turn(&self, from: u8, to: u8) -> bool {
+        self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    fn failed(&self, seat: Seat, why: StartFailure) {
+        let _ = self.reports.send(Report::SpawnFailed(seat, why));
+    }
+
+    /// Starts a reader, a process, and lets the one read the other. What fails on the way takes the rest with it.
+    fn start(&mut self, seat: Seat) -> Result<(), StartFailure> {
+        let (reading, readings) = bounded(1);
+        let reader = reader::start(readings, self.reports.clone())
+            .map_err(|error| failure("a thread to read its output", format!("could not be started: {error}")))?;
+        let launched = self.launch.launch(Slot(seat.slot))?;
+        let outbox = Outbox::new(launched.input).map_err(|error| {
+            failure(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
+        })?;
+        let budget = Budget::new(UNREAD, None);
+        let process = Arc::clone(&launched.process);
+        let started = Started {
+            seat,
+            program: launched.program,
+            process: launched.process,
+            outbox,
+            errors: launched.errors,
+            budget: Arc::clone(&budget),
+            reader,
+        };
+        // The supervisor hears of the worker before it hears of anything that the worker says.
+        let _ = self.reports.send(Report::Spawned(Box::new(started)));
+        let Terms { job_type, max_frame } = self.terms;
+        let _ = reading.send(Reading { seat, output: launched.output, process, budget, max_frame, job_type });
+        Ok(())
+    }
+}
+
+fn failure(program: &str, reason: impl Into<String>) -> StartFailure {
+    StartFailure { program: program.into(), status: None, stderr: String::new(), reason: reason.into() }
+}
+
+/// Where commands come from.
+pub(crate) enum Launcher {
+    Command(Command),
+    /// The user's, asked at each spawn; and what it gave.
+    Asked(Box<dyn FnMut(Slot) -> Command + Send>, Option<Command>),
+}
+
+impl Launch for Launcher {
+    fn prepare(&mut self, slot: Slot) {
+        if let Launcher::Asked(ask, command) = self {
+            *command = Some(ask(slot));
+        }
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
+        let (Launcher::Command(command) | Launcher::Asked(_, Some(command))) = self else {
+            return Err(failure("the launcher", "gave no command"));
+        };
+        let program = name_of(command);
+        // A pipe that the command kept from the last spawn would never end.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().map_err(|error| failure(&program, in_words(&error)))?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let process = OsProcess::new(child)
+            .map_err(|error| failure(&program, format!("was started, but its exit cannot be watched: {error}")))?;
+        let (Some(input), Some(output), Some(errors)) = pipes else {
+            return Err(failure(&program, "was started without its pipes"));
+        };
+        let process = Arc::new(process);
+        Ok(Launched { program, process, input: input.into(), output: output.into(), errors: errors.into() })
+    }
+}
+
+fn in_words(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => " (is the path right? its interpreter and its working directory must exist too)",
+        io::ErrorKind::PermissionDenied => " (is it an executable file?)",
+        io::ErrorKind::WouldBlock => " (no more processes may be started now)",
+        _ => "",
+    };
+    format!("could not be started: {error}{hint}")
+}
+
+/// The path under which the running executable is started, so that a rebuild on disk changes nothing.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
+fn name_of(command: &Command) -> String {
+    let program = command.get_program();
+    let path = (program == OsStr::new(SELF)).then(|| env::current_exe().ok()).flatten();
+    path.map_or_else(|| program.to_string_lossy().into_owned(), |path| path.display().to_string())
+}

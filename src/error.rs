@@ -1,0 +1,461 @@
+//! What can go wrong, each in one sentence that a person can act on.
+
+use crate::event::JobId;
+pub use crate::supervisor::CrashCause;
+use crate::supervisor::WorkerState;
+use hirelings_worker_kit::Job;
+use hirelings_worker_kit::wire::{self, Fault, Payload};
+use std::any::type_name;
+use std::error::Error;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+/// What a job of type `J` came to.
+pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
+
+/// Why a job gave no output.
+///
+/// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as often as the pool or the job's
+/// request says, and what is here is the last attempt's.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum JobError<E> {
+    /// The handler returned this error.
+    Failed(E),
+    /// The handler panicked; its process was replaced.
+    Panicked(WorkerPanic),
+    /// The worker died, or closed its pipe, while it had the job.
+    Crashed(Crash),
+    /// The worker was over its limit and was killed.
+    TimedOut(Timeout),
+    /// The caller aborted the job.
+    Aborted,
+    /// The pool was closed before the job was done.
+    Closed,
+    /// No worker would start.
+    NoWorker(StartFailure),
+    /// The job, or what the handler returned for it, could not be encoded.
+    Encode(CodecError),
+    /// The job could not be decoded by the worker, or its answer by the caller.
+    Decode(CodecError),
+    /// The worker broke the protocol while it had the job.
+    Protocol(ProtocolError),
+}
+
+impl<E: fmt::Display> fmt::Display for JobError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobError::Failed(error) => error.fmt(f),
+            JobError::Panicked(panic) => panic.fmt(f),
+            JobError::Crashed(crash) => crash.fmt(f),
+            JobError::TimedOut(timeout) => timeout.fmt(f),
+            JobError::Aborted => f.write_str("the job was aborted"),
+            JobError::Closed => f.write_str("the pool was closed before the job was done"),
+            JobError::NoWorker(failure) => failure.fmt(f),
+            JobError::Encode(error) | JobError::Decode(error) => error.fmt(f),
+            JobError::Protocol(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> Error for JobError<E> {}
+
+/// A failure whose own error is still encoded: what the pool itself knows of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Failure {
+    Failed(Payload),
+    Panicked(WorkerPanic),
+    Crashed(Crash),
+    TimedOut(Timeout),
+    Aborted,
+    Closed,
+    NoWorker(StartFailure),
+    /// Refused before it was in the pool.
+    NotEncoded(String),
+    Unusable {
+        fault: Fault,
+        message: String,
+        who: Who,
+    },
+    Protocol(ProtocolError),
+}
+
+/// What a job came to, still encoded.
+pub(crate) type Settled = Result<Payload, Arc<Failure>>;
+
+/// Decodes a copy for one listener.
+pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
+    match settled {
+        Ok(output) => wire::decode_payload(output.as_slice()).map_err(|fault| {
+            JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault))
+        }),
+        Err(failure) => Err(typed::<J>(failure)),
+    }
+}
+
+/// The failure, with the handler's own error decoded.
+pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
+    match failure {
+        Failure::Failed(error) => match wire::decode_payload(error.as_slice()) {
+            Ok(error) => JobError::Failed(error),
+            Err(fault) => JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault)),
+        },
+        Failure::Panicked(panic) => JobError::Panicked(panic.clone()),
+        Failure::Crashed(crash) => JobError::Crashed(crash.clone()),
+        Failure::TimedOut(timeout) => JobError::TimedOut(timeout.clone()),
+        Failure::Aborted => JobError::Aborted,
+        Failure::Closed => JobError::Closed,
+        Failure::NoWorker(failure) => JobError::NoWorker(failure.clone()),
+        Failure::NotEncoded(why) => {
+            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone()))
+        }
+        Failure::Unusable { fault, message, who } => {
+            let (name, what, verb) = match fault {
+                Fault::DecodeJob => (type_name::<J>(), "the job", "decode"),
+                Fault::EncodeOutput => (type_name::<J::Output>(), "the output", "encode"),
+                Fault::EncodeError => (type_name::<J::Error>(), "the error", "encode"),
+                Fault::EncodeProgress => (type_name::<J::Progress>(), "a progress", "encode"),
+            };
+            let message = format!("{who} could not {verb} {what}, a {name}: {message}");
+            let error = CodecError { type_name: name, message };
+            if *fault == Fault::DecodeJob { JobError::Decode(error) } else { JobError::Encode(error) }
+        }
+        Failure::Protocol(error) => JobError::Protocol(error.clone()),
+    }
+}
+
+/// `worker 4711 of "thumbs"`, and what it was doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) pid: u32,
+    pub(crate) pool: Arc<str>,
+    pub(crate) work: Option<Work>,
+}
+
+/// Which job, and which attempt of how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) job: JobId,
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) attempt: u32,
+    pub(crate) attempts: u32,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {} of {:?}", self.pid, self.pool)
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.job)?;
+        if let Some(label) = &self.label {
+            write!(f, " ({label})")?;
+        }
+        if self.attempts > 1 {
+            write!(f, " (attempt {} of {})", self.attempt, self.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+fn while_it_did(who: &Who) -> String {
+    who.work.as_ref().map(|work| format!(" while it did {work}")).unwrap_or_default()
+}
+
+/// The worker's last words, under the sentence.
+fn last_words(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
+    for line in stderr.lines() {
+        write!(f, "\n  | {line}")?;
+    }
+    Ok(())
+}
+
+/// `was killed by SIGSEGV`, `exited with status 3`.
+pub(crate) fn ended(status: Option<ExitStatus>) -> String {
+    match status {
+        None => "ended, with a status that is not known (this program ignores SIGCHLD)".into(),
+        Some(status) => match (status.signal(), status.code()) {
+            (Some(signal), _) => {
+                let core = if status.core_dumped() { ", with a core dump" } else { "" };
+                format!("was killed by {}{core}", signal_name(signal))
+            }
+            (None, Some(code)) => format!("exited with status {code}"),
+            (None, None) => format!("ended: {status}"),
+        },
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    use rustix::process::Signal;
+    const NAMES: [(Signal, &str); 15] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU (over its limit of processor time)"),
+        (Signal::XFSZ, "SIGXFSZ (over its limit of file size)"),
+    ];
+    let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
+    match known {
+        Some((Signal::KILL, name)) => format!("{name} (by somebody else, or for want of memory)"),
+        Some((_, name)) => (*name).into(),
+        None => format!("signal {signal}"),
+    }
+}
+
+/// A panic in a worker's handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerPanic {
+    /// What the panic said.
+    pub message: String,
+    /// Where, as `file:line:column`.
+    pub location: Option<String>,
+    /// How it came there; none with `RUST_BACKTRACE=0` in the worker's environment.
+    pub backtrace: Option<String>,
+    /// The worker's process id.
+    pub pid: u32,
+    pub(crate) who: Box<Who>,
+}
+
+impl fmt::Display for WorkerPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} panicked{}", self.who, while_it_did(&self.who))?;
+        if let Some(location) = &self.location {
+            write!(f, " at {location}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// The death of a worker that had a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Crash {
+    /// The worker's process id.
+    pub pid: u32,
+    /// How the worker was lost.
+    pub cause: CrashCause,
+    /// How the process ended; none where the worker lived on without its pipe, or this program ignores SIGCHLD.
+    pub status: Option<ExitStatus>,
+    /// The last that the worker wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+    /// How many attempts were made.
+    pub attempts: u32,
+    pub(crate) who: Box<Who>,
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.cause {
+            CrashCause::Exited => ended(self.status),
+            CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
+        };
+        write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
+        last_words(f, &self.stderr)
+    }
+}
+
+/// A limit that a worker passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeout {
+    /// What the worker was doing.
+    pub state: WorkerState,
+    /// The limit.
+    pub limit: Duration,
+    /// The worker's process id.
+    pub pid: u32,
+    /// The last that the worker wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+    pub(crate) who: Box<Who>,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was {} for more than {:?}", self.who, self.state, self.limit)?;
+        if let Some(work) = &self.who.work {
+            write!(f, " on {work}")?;
+        }
+        f.write_str(", and was killed")?;
+        last_words(f, &self.stderr)
+    }
+}
+
+/// A worker that would not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StartFailure {
+    /// The program, as the launcher named it.
+    pub program: String,
+    /// How its process ended, if there was one and it is known.
+    pub status: Option<ExitStatus>,
+    /// The last that it wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+    /// What happened: why it was not spawned, or what it said or did before it was ready.
+    pub reason: String,
+}
+
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no worker would start: {} {}", self.program, self.reason)?;
+        last_words(f, &self.stderr)
+    }
+}
+
+/// A value that could not be encoded or decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CodecError {
+    /// The name of the value's type.
+    pub type_name: &'static str,
+    message: String,
+}
+
+impl CodecError {
+    fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display) -> Self {
+        CodecError { type_name, message: format!("{what} could not be {verb} as {type_name}: {why}") }
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// A worker that broke the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProtocolError {
+    /// The worker's process id.
+    pub pid: u32,
+    /// What it did.
+    pub reason: String,
+    pub(crate) who: Box<Who>,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} broke the protocol{}: {}", self.who, while_it_did(&self.who), self.reason)
+    }
+}
+
+/// A job that was not taken; it is given back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct EnqueueError<T> {
+    /// Why.
+    pub kind: EnqueueErrorKind,
+    /// The job, or the whole request with its hooks.
+    pub rejected: T,
+    pub(crate) message: String,
+}
+
+/// Why a job was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EnqueueErrorKind {
+    /// The backlog holds `max_backlog` jobs.
+    Full,
+    /// The pool takes no jobs any more.
+    Closed,
+    /// The job cannot be encoded, or is over `max_frame`.
+    Encode,
+}
+
+impl<T> fmt::Display for EnqueueError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl<T: fmt::Debug> Error for EnqueueError<T> {}
+
+/// A pool that could not be built.
+#[derive(Debug)]
+pub struct BuildError {
+    kind: BuildErrorKind,
+    message: String,
+    source: Option<io::Error>,
+}
+
+/// Why a pool could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildErrorKind {
+    /// The options make no sense together.
+    Options,
+    /// The first worker, or a thread of the pool, could not be started.
+    Spawn,
+    /// This process was itself started as a worker and has not called `init`.
+    NotAWorker,
+}
+
+impl BuildError {
+    pub(crate) fn new(kind: BuildErrorKind, message: impl Into<String>) -> Self {
+        BuildError { kind, message: message.into(), source: None }
+    }
+
+    pub(crate) fn io(what: &str, source: io::Error) -> Self {
+        BuildError { kind: BuildErrorKind::Spawn, message: format!("{what}: {source}"), source: Some(source) }
+    }
+
+    /// Why.
+    pub fn kind(&self) -> BuildErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for BuildError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+/// Workers that were not ready in time.
+#[derive(Clone, Debug)]
+pub struct ReadyError {
+    pub(crate) message: String,
+    pub(crate) failure: Option<StartFailure>,
+}
+
+impl ReadyError {
+    /// The last start failure, if there was one: program, status, and the worker's last words.
+    pub fn start_failure(&self) -> Option<&StartFailure> {
+        self.failure.as_ref()
+    }
+}
+
+impl fmt::Display for ReadyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.failure {
+            Some(failure) => write!(f, ": {failure}"),
+            None => Ok(()),
+        }
+    }
+}
+
+macro_rules! errors { ($($error:ty),*) => { $(impl Error for $error {})* } }
+errors!(WorkerPanic, Crash, Timeout, StartFailure, CodecError, ProtocolError, ReadyError);

@@ -1,0 +1,198 @@
+//! Iterators of what happens: of a pool's events, and of a job's progress.
+
+use crate::driver::Charge;
+use crate::event::{Event, More};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+use hirelings_worker_kit::wire::{self, Payload};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How many events wait for a reader before some are left out.
+const EVENTS_KEPT: usize = 4096;
+/// How many bytes of progress wait in them.
+const BYTES_KEPT: usize = 16 * 1024 * 1024;
+
+/// What a reader of events and the supervisor's thread share.
+#[derive(Debug, Default)]
+struct Lag {
+    left_out: AtomicU64,
+    bytes: AtomicUsize,
+}
+
+/// The pool's end of one [`Events`].
+pub(crate) struct Subscriber {
+    sender: Sender<Event>,
+    lag: Arc<Lag>,
+}
+
+impl Subscriber {
+    /// Gives it the event, if there is room. `false`: its reader is gone.
+    pub(crate) fn offer(&self, event: &Event) -> bool {
+        let bytes = bytes_of(event);
+        let waiting = self.lag.bytes.load(Ordering::Relaxed);
+        let left_out = self.lag.left_out.load(Ordering::Relaxed);
+        let room = waiting == 0 || waiting + bytes <= BYTES_KEPT;
+        if left_out > 0 && room {
+            // What comes after a gap comes after the word of it.
+            match self.sender.try_send(Event::Lagged(left_out)) {
+                Ok(()) => {
+                    self.lag.left_out.fetch_sub(left_out, Ordering::Relaxed);
+                }
+                Err(TrySendError::Full(_)) => return self.leave_out(),
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        }
+        if !room {
+            return self.leave_out();
+        }
+        self.lag.bytes.fetch_add(bytes, Ordering::Relaxed);
+        match self.sender.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.lag.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.leave_out()
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    fn leave_out(&self) -> bool {
+        self.lag.left_out.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+fn bytes_of(event: &Event) -> usize {
+    match event.fields().map(|fields| &fields.more) {
+        Some(More::Progress { payload, .. }) => payload.len(),
+        Some(More::Stderr(line)) => line.len(),
+        _ => 0,
+    }
+}
+
+/// Iterator of a pool's events, from [`Pool::events`](crate::Pool::events); it ends with the pool.
+///
+/// Where its reader falls behind by 4,096 events or 16 MiB of progress, it gets [`Event::Lagged`] with the number left
+/// out, and goes on with the newest; workers never wait for it.
+pub struct Events {
+    receiver: Receiver<Event>,
+    lag: Arc<Lag>,
+}
+
+impl Events {
+    pub(crate) fn new() -> (Self, Subscriber) {
+        let (sender, receiver) = bounded(EVENTS_KEPT);
+        let lag = Arc::new(Lag::default());
+        (Events { receiver, lag: Arc::clone(&lag) }, Subscriber { sender, lag })
+    }
+
+    /// The next event, if one comes within `limit`.
+    pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
+        match self.receiver.recv_timeout(limit) {
+            Ok(event) => Some(self.taken(event)),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => self.last_word(),
+        }
+    }
+
+    /// The next event, if there is one now.
+    pub fn try_recv(&self) -> Option<Event> {
+        Some(self.taken(self.receiver.try_recv().ok()?))
+    }
+
+    fn taken(&self, event: Event) -> Event {
+        self.lag.bytes.fetch_sub(bytes_of(&event), Ordering::Relaxed);
+        event
+    }
+
+    /// The pool has ended; what was left out at its end is told once.
+    fn last_word(&self) -> Option<Event> {
+        let left_out = self.lag.left_out.swap(0, Ordering::Relaxed);
+        (left_out > 0).then_some(Event::Lagged(left_out))
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+    fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv() {
+            Ok(event) => Some(self.taken(event)),
+            Err(_) => self.last_word(),
+        }
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.receiver.len()).finish_non_exhaustive()
+    }
+}
+
+/// Iterator of a job's progress, from [`JobHandle::progress`](crate::JobHandle::progress); it ends when the job
+/// settles, once what had come is taken.
+///
+/// It waits for nobody and loses nothing. Over 16 MiB not yet taken, the job's worker is read no further until some is;
+/// the job's clock runs on.
+pub struct ProgressStream<T> {
+    receiver: Receiver<EncodedProgress>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> ProgressStream<T> {
+    pub(crate) fn new() -> (Self, Sender<EncodedProgress>) {
+        let (sender, receiver) = unbounded();
+        (ProgressStream { receiver, values: PhantomData }, sender)
+    }
+
+    /// The next progress, if one comes within `limit`. None too where the job has settled.
+    pub fn recv_timeout(&self, limit: Duration) -> Option<T> {
+        self.receiver.recv_timeout(limit).ok()?.decode()
+    }
+
+    /// The next progress, if there is one now.
+    pub fn try_recv(&self) -> Option<T> {
+        self.receiver.try_recv().ok()?.decode()
+    }
+
+    /// The channel itself, for crossbeam's `select!`; what comes through it is still encoded.
+    pub fn receiver(&self) -> &Receiver<EncodedProgress> {
+        &self.receiver
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for ProgressStream<T> {
+    type Item = T;
+    fn next(&mut self) -> Option<T> {
+        // One that cannot be decoded is passed over: the worker's type is another, and its answer will say so.
+        self.receiver.iter().find_map(EncodedProgress::decode)
+    }
+}
+
+impl<T> fmt::Debug for ProgressStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProgressStream").field("waiting", &self.receiver.len()).finish_non_exhaustive()
+    }
+}
+
+/// A progress as it came from the worker.
+#[derive(Clone, Debug)]
+pub struct EncodedProgress {
+    pub(crate) payload: Payload,
+    /// Held for as long as the bytes are.
+    _charge: Arc<Charge>,
+}
+
+impl EncodedProgress {
+    pub(crate) fn new(payload: Payload, charge: Arc<Charge>) -> Self {
+        EncodedProgress { payload, _charge: charge }
+    }
+
+    /// The progress itself; none where it is not a `T`.
+    pub fn decode<T: DeserializeOwned>(self) -> Option<T> {
+        wire::decode_payload(self.payload.as_slice()).ok()
+    }
+}

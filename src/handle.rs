@@ -1,0 +1,251 @@
+//! What a caller holds of a job.
+
+use crate::driver::Command;
+use crate::error::{Failure, JobError, JobResult, decoded, typed};
+use crate::event::JobId;
+use crate::events::ProgressStream;
+use crate::hooks::{Call, Hooks};
+use crate::record::{JobHook, JobRecord};
+use crossbeam_channel::Sender;
+use hirelings_worker_kit::{Job, wire};
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Where a job is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It waits for a worker, the first time or to be retried.
+    Queued,
+    /// A worker has it.
+    Running {
+        /// The worker's process id.
+        pid: u32,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// It is settled.
+    Finished,
+}
+
+/// What a job's handles need of its pool.
+pub(crate) struct Line {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) hooks: Arc<Hooks>,
+}
+
+/// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
+///
+/// ```no_run
+/// # use hirelings::{Job, Pool, self_exec};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+/// let handle = pool.enqueue(Square(7));
+/// assert_eq!(handle.wait()?, 49);
+/// # Ok(()) }
+/// ```
+#[must_use = "dropping the handle lets the job run on"]
+pub struct JobHandle<J: Job> {
+    record: Arc<JobRecord>,
+    line: Arc<Line>,
+    jobs: PhantomData<fn() -> J>,
+}
+
+impl<J: Job> JobHandle<J> {
+    pub(crate) fn new(record: Arc<JobRecord>, line: Arc<Line>) -> Self {
+        JobHandle { record, line, jobs: PhantomData }
+    }
+
+    /// Blocks until the job is settled, and gives what it came to, decoded in this thread.
+    ///
+    /// It cannot wait for ever: a pool that is closed, or whose supervisor fails, settles its jobs as
+    /// [`JobError::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// Each kind of [`JobError`].
+    pub fn wait(self) -> JobResult<J> {
+        decoded::<J>(&self.record.outcome())
+    }
+
+    /// The same, for at most `limit`; else the handle is given back, and the job goes on.
+    ///
+    /// # Errors
+    ///
+    /// The handle, where the job is not settled in time.
+    pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
+        #[allow(clippy::disallowed_methods)]
+        let deadline = Instant::now().checked_add(limit);
+        let outcome = match deadline {
+            Some(deadline) => self.record.outcome_until(deadline),
+            None => Some(self.record.outcome()),
+        };
+        outcome.map(|settled| decoded::<J>(&settled)).ok_or(self)
+    }
+
+    /// What the job came to, if it is settled; else the handle is given back.
+    ///
+    /// # Errors
+    ///
+    /// The handle, where the job is not settled.
+    pub fn try_wait(self) -> Result<JobResult<J>, JobHandle<J>> {
+        self.record.try_outcome().map(|settled| decoded::<J>(&settled)).ok_or(self)
+    }
+
+    /// The job's number.
+    pub fn id(&self) -> JobId {
+        JobId(self.record.id)
+    }
+
+    /// Where the job is.
+    pub fn status(&self) -> JobStatus {
+        self.record.status()
+    }
+
+    /// Whether the job is settled.
+    pub fn is_finished(&self) -> bool {
+        self.record.status() == JobStatus::Finished
+    }
+
+    /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
+    /// job that waits never runs; a worker that has it is killed.
+    pub fn abort(&self) {
+        abort(&self.record, &self.line.commands);
+    }
+
+    /// Something that can abort the job from elsewhere.
+    pub fn abort_handle(&self) -> AbortHandle {
+        AbortHandle { record: Arc::clone(&self.record), line: Arc::clone(&self.line) }
+    }
+
+    /// A stream of the job's progress from now on; it ends when the job is settled.
+    pub fn progress(&self) -> ProgressStream<J::Progress> {
+        let (stream, sender) = ProgressStream::new();
+        self.record.stream(sender);
+        stream
+    }
+
+    /// Calls `f` at each attempt's start, also if the last one has started already.
+    pub fn on_start(&self, f: impl FnMut() + Send + 'static) -> &Self {
+        self.hook(JobHook::start(f))
+    }
+
+    /// Calls `f` with each progress from now on.
+    pub fn on_progress(&self, f: impl FnMut(J::Progress) + Send + 'static) -> &Self {
+        self.hook(on_progress::<J>(f))
+    }
+
+    /// Calls `f` from now on when an attempt failed and the job is to be retried.
+    pub fn on_retry(&self, f: impl FnMut(&JobError<J::Error>) + Send + 'static) -> &Self {
+        self.hook(on_retry::<J>(f))
+    }
+
+    /// Calls `f` with the output, also if the job has succeeded already.
+    pub fn on_success(&self, f: impl FnOnce(J::Output) + Send + 'static) -> &Self {
+        self.hook(on_success::<J>(f))
+    }
+
+    /// Calls `f` with the error, also if the job has failed already; not for one that was aborted.
+    pub fn on_failure(&self, f: impl FnOnce(JobError<J::Error>) + Send + 'static) -> &Self {
+        self.hook(on_failure::<J>(f))
+    }
+
+    /// Calls `f` if the job is aborted, or has been.
+    pub fn on_abort(&self, f: impl FnOnce() + Send + 'static) -> &Self {
+        self.hook(on_abort(f))
+    }
+
+    /// Calls `f` with what the job came to, whatever that is, also if it is settled already.
+    pub fn on_done(&self, f: impl FnOnce(JobResult<J>) + Send + 'static) -> &Self {
+        self.hook(on_done::<J>(f))
+    }
+
+    fn hook(&self, hook: JobHook) -> &Self {
+        self.record.expect_hooks();
+        self.line.hooks.queue(Call::AddHook(Arc::clone(&self.record), hook));
+        self
+    }
+}
+
+impl<J: Job> fmt::Debug for JobHandle<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("id", &self.record.id).field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+// ---------------------------------------------------------------- hooks, from what they are given to what they want
+
+pub(crate) fn on_progress<J: Job>(mut f: impl FnMut(J::Progress) + Send + 'static) -> JobHook {
+    JobHook::Progress(Box::new(move |payload| {
+        if let Ok(progress) = wire::decode_payload(payload.as_slice()) {
+            f(progress);
+        }
+    }))
+}
+
+pub(crate) fn on_retry<J: Job>(mut f: impl FnMut(&JobError<J::Error>) + Send + 'static) -> JobHook {
+    JobHook::Retry(Box::new(move |failure| f(&typed::<J>(failure))))
+}
+
+pub(crate) fn on_success<J: Job>(f: impl FnOnce(J::Output) + Send + 'static) -> JobHook {
+    JobHook::Done(Box::new(move |settled| {
+        if let Ok(output) = decoded::<J>(settled) {
+            f(output);
+        }
+    }))
+}
+
+pub(crate) fn on_failure<J: Job>(f: impl FnOnce(JobError<J::Error>) + Send + 'static) -> JobHook {
+    JobHook::Done(Box::new(move |settled| match decoded::<J>(settled) {
+        Err(JobError::Aborted) | Ok(_) => {}
+        Err(error) => f(error),
+    }))
+}
+
+pub(crate) fn on_abort(f: impl FnOnce() + Send + 'static) -> JobHook {
+    JobHook::Done(Box::new(move |settled| {
+        if settled.as_ref().is_err_and(|failure| matches!(**failure, Failure::Aborted)) {
+            f();
+        }
+    }))
+}
+
+pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> JobHook {
+    JobHook::Done(Box::new(move |settled| f(decoded::<J>(settled))))
+}
+
+/// Aborts one job, from wherever it is cloned to.
+#[derive(Clone)]
+pub struct AbortHandle {
+    record: Arc<JobRecord>,
+    line: Arc<Line>,
+}
+
+impl AbortHandle {
+    /// The same as [`JobHandle::abort`].
+    pub fn abort(&self) {
+        abort(&self.record, &self.line.commands);
+    }
+
+    /// The job's number.
+    pub fn id(&self) -> JobId {
+        JobId(self.record.id)
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").field("id", &self.record.id).finish_non_exhaustive()
+    }
+}
+
+/// Asks, and waits until the job is settled: by this, or by what came before it.
+fn abort(record: &Arc<JobRecord>, commands: &Sender<Command>) {
+    if record.try_outcome().is_none() && commands.send(Command::Abort(Arc::clone(record))).is_ok() {
+        let _ = record.outcome();
+    }
+}

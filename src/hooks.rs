@@ -1,0 +1,231 @@
+//! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
+
+use crate::driver::Charge;
+use crate::event::{Event, EventKind};
+use crate::events::Subscriber;
+use crate::record::{JobHappening, JobHook, JobRecord};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::{any::Any, io};
+
+/// Names a pool's hook, to remove it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HookId(u64);
+
+type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
+
+/// What the hook thread is to do.
+pub(crate) enum Call {
+    Event(Event, Option<Arc<Charge>>),
+    Job(Arc<JobRecord>, JobHappening),
+    AddHook(Arc<JobRecord>, JobHook),
+    Log(log::Level, String),
+    /// A worker's standard error, to this program's.
+    Forward(Arc<[u8]>, Arc<Charge>),
+    End,
+}
+
+#[derive(Default)]
+struct Registry {
+    next: u64,
+    /// None is every kind.
+    hooks: Vec<(HookId, Option<EventKind>, PoolHook)>,
+    subscribers: Vec<Subscriber>,
+}
+
+/// The hooks of one pool.
+pub(crate) struct Hooks {
+    /// The kinds that anybody listens to, so that others cost nothing.
+    wanted: AtomicU32,
+    registry: Mutex<Registry>,
+    queue: Sender<Call>,
+    calls: Receiver<Call>,
+    /// The thread has ended: whoever queues a call does it.
+    ended: AtomicBool,
+    thread: OnceLock<ThreadId>,
+}
+
+impl Hooks {
+    pub(crate) fn new() -> Arc<Self> {
+        let (queue, calls) = unbounded();
+        Arc::new(Hooks {
+            wanted: AtomicU32::new(0),
+            registry: Mutex::default(),
+            queue,
+            calls,
+            ended: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let hooks = Arc::clone(self);
+        let handle = thread::Builder::new().name("hirelings-hooks".into()).spawn(move || hooks.run())?;
+        let _ = self.thread.set(handle.thread().id());
+        Ok(handle)
+    }
+
+    /// Whether the caller is a hook.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.thread.get() == Some(&thread::current().id())
+    }
+
+    // ------------------------------------------------------------ the supervisor's side
+
+    /// Whether anybody listens to events of this kind.
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
+    }
+
+    /// Tells everybody who listens.
+    pub(crate) fn emit(&self, event: Event, charge: Option<Arc<Charge>>) {
+        {
+            let mut registry = self.registry.lock();
+            let before = registry.subscribers.len();
+            registry.subscribers.retain(|subscriber| subscriber.offer(&event));
+            if registry.subscribers.len() < before {
+                self.recount(&registry);
+            }
+            if !registry.hooks.iter().any(|(_, kind, _)| kind.is_none_or(|kind| kind == event.kind())) {
+                return;
+            }
+        }
+        self.queue(Call::Event(event, charge));
+    }
+
+    /// Hands over a call. Nothing that is queued is lost: where the thread has ended, it is done here.
+    pub(crate) fn queue(&self, call: Call) {
+        // The receiver is held by `self`, so the channel is never disconnected.
+        let _ = self.queue.send(call);
+        if self.ended.load(Ordering::SeqCst) {
+            self.finish();
+        }
+    }
+
+    /// After everything that is queued, the thread ends.
+    pub(crate) fn end(&self) {
+        self.queue(Call::End);
+    }
+
+    // ------------------------------------------------------------ the callers' side
+
+    /// A job was settled without ever being in the pool: its hooks are told all the same.
+    pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
+        if record.is_hooked() {
+            self.queue(Call::Job(Arc::clone(record), JobHappening::Done));
+        }
+    }
+
+    pub(crate) fn add(&self, kind: Option<EventKind>, hook: impl FnMut(&Event) + Send + 'static) -> HookId {
+        let mut registry = self.registry.lock();
+        let id = HookId(registry.next);
+        registry.next += 1;
+        if !self.ended.load(Ordering::SeqCst) {
+            registry.hooks.push((id, kind, Arc::new(Mutex::new(hook))));
+            self.recount(&registry);
+        }
+        id
+    }
+
+    pub(crate) fn remove(&self, id: HookId) -> bool {
+        let mut registry = self.registry.lock();
+        let before = registry.hooks.len();
+        registry.hooks.retain(|(of, ..)| *of != id);
+        self.recount(&registry);
+        registry.hooks.len() < before
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+        let mut registry = self.registry.lock();
+        if !self.ended.load(Ordering::SeqCst) {
+            registry.subscribers.push(subscriber);
+            self.recount(&registry);
+        }
+    }
+
+    fn recount(&self, registry: &Registry) {
+        let of_hooks = registry.hooks.iter().map(|(_, kind, _)| kind.map_or(u32::MAX, EventKind::bit));
+        let of_subscribers = registry.subscribers.iter().map(|_| u32::MAX);
+        let wanted = of_hooks.chain(of_subscribers).fold(0, |all, bits| all | bits);
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    // ------------------------------------------------------------ the thread
+
+    fn run(&self) {
+        while let Ok(call) = self.calls.recv() {
+            match call {
+                Call::End => break,
+                call => self.perform(call),
+            }
+        }
+        self.ended.store(true, Ordering::SeqCst);
+        self.finish();
+        // A hook may hold its pool: dropping them here, outside the lock, may drop that.
+        let registry = std::mem::take(&mut *self.registry.lock());
+        self.recount(&Registry::default());
+        drop(registry);
+    }
+
+    /// Does what was queued around the thread's end.
+    fn finish(&self) {
+        while let Ok(call) = self.calls.try_recv() {
+            self.perform(call);
+        }
+    }
+
+    fn perform(&self, call: Call) {
+        match call {
+            Call::Event(event, _charge) => {
+                let kind = event.kind();
+                let registry = self.registry.lock();
+                let listening = registry.hooks.iter().filter(|(_, of, _)| of.is_none_or(|of| of == kind));
+                let hooks: Vec<PoolHook> = listening.map(|(_, _, hook)| Arc::clone(hook)).collect();
+                drop(registry);
+                for hook in hooks {
+                    guarded(&mut || {
+                        // A hook that was interrupted by its own event (it cannot be) would be left out.
+                        if let Some(mut hook) = hook.try_lock() {
+                            hook(&event);
+                        }
+                    });
+                }
+            }
+            Call::Job(record, happening) => record.call_hooks(&happening, &guarded),
+            Call::AddHook(record, hook) => {
+                let mut hook = Some(hook);
+                guarded(&mut || {
+                    if let Some(hook) = hook.take() {
+                        record.add_hook(hook);
+                    }
+                });
+            }
+            Call::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
+            Call::Forward(lines, _charge) => {
+                // A program without a standard error has nowhere to put them.
+                let _ = io::stderr().lock().write_all(&lines);
+            }
+            Call::End => {}
+        }
+    }
+}
+
+/// Runs a hook; its panic is logged and goes no further.
+fn guarded(hook: &mut dyn FnMut()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+        let why = text_of(&*payload);
+        let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
+    }
+}
+
+/// What a panic said.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}

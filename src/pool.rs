@@ -1,0 +1,471 @@
+//! The pool, as callers have it.
+
+use crate::builder::PoolBuilder;
+use crate::driver::{Admission, Command, Mode, SELF};
+use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
+use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
+use crate::events::Events;
+use crate::handle::{JobHandle, Line};
+use crate::hooks::HookId;
+use crate::map::{Map, MapUnordered};
+use crate::record::{Extras, JobRecord, Ticket};
+use crate::request::JobRequest;
+use crate::supervisor::{JobSettings, WorkerState};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use hirelings_worker_kit::Job;
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, WORKER_MARK};
+use parking_lot::Mutex;
+use std::marker::PhantomData;
+use std::os::unix::process::CommandExt;
+use std::process::Command as Program;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{env, fmt};
+
+/// Where the workers' standard error goes. In every case its last 8 KiB are kept for errors, and each whole line is an
+/// event, [`EventKind::WorkerStderr`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stderr {
+    /// To this program's standard error, by whole lines.
+    #[default]
+    Forward,
+    /// To the `log` crate, a line at `info` each.
+    Log,
+    /// Nowhere: with a hook, nothing breaks a progress bar.
+    Null,
+}
+
+/// A pool's figures, all of the same moment.
+///
+/// `enqueued = succeeded + failed + aborted + backlog + held by workers`, at any time. They move before a handle is
+/// released.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Jobs that are over: `succeeded + failed`.
+    pub jobs: u64,
+    /// Jobs that no worker has: queued, or waiting to be retried.
+    pub backlog: usize,
+    /// Worker processes that are not reaped.
+    pub workers: usize,
+    /// Workers that are working or recovering.
+    pub busy: usize,
+    /// Jobs that were accepted.
+    pub enqueued: u64,
+    /// Jobs that succeeded.
+    pub succeeded: u64,
+    /// Jobs that failed for good.
+    pub failed: u64,
+    /// Jobs that were aborted.
+    pub aborted: u64,
+    /// Attempts that failed and were to be retried.
+    pub retried: u64,
+    /// Workers that passed a limit, in any state.
+    pub timed_out: u64,
+    /// Processes spawned.
+    pub spawned: u64,
+    /// Processes reaped.
+    pub exited: u64,
+    /// Those among them that the pool had not asked to end.
+    pub crashed: u64,
+}
+
+/// One worker process, as it is now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its number, never used again.
+    pub id: WorkerId,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// How many jobs it has answered.
+    pub jobs_done: u64,
+    /// The job that it has.
+    pub job: Option<JobId>,
+    /// How long ago it was spawned.
+    pub age: Duration,
+}
+
+/// How a [`drain`](Pool::drain) ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Jobs that were settled while it drained.
+    pub finished: u64,
+    /// Jobs that were not, and are settled as closed.
+    pub left: u64,
+}
+
+/// The running executable as the worker of `J`: a plain [`Command`](Program) with no arguments, marked in its
+/// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
+///
+/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`.
+///
+/// A crate's own tests should not use it: the test harness is no worker, and [`build`](PoolBuilder::build) refuses with
+/// [`NotAWorker`](crate::BuildErrorKind::NotAWorker) in what it starts. Give the tests a small program of its own under
+/// `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
+/// `Command::new(env!("CARGO_BIN_EXE_name"))`.
+///
+/// ```no_run
+/// # use hirelings::{Job, NoError, Pool, self_exec, worker};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+/// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     worker::init(|Double(n), _| Ok(2 * n));
+///     let pool = Pool::<Double>::builder(self_exec::<Double>()).build()?;
+///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
+///     Ok(())
+/// }
+/// ```
+pub fn self_exec<J: Job>() -> Program {
+    let real = env::current_exe();
+    let mut program = if cfg!(any(target_os = "linux", target_os = "android")) {
+        let mut program = Program::new(SELF);
+        if let Ok(real) = real {
+            program.arg0(real);
+        }
+        program
+    } else {
+        Program::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
+    };
+    program.env(WORKER_MARK, J::name());
+    program
+}
+
+/// What a job's frame has beside the payload.
+const JOB_HEADER: usize = 16;
+
+/// A pool of worker processes and the backlog of their jobs.
+///
+/// It is shared by reference or in an `Arc`; all its calls take `&self`. Dropping it is [`exit`](Pool::exit).
+///
+/// ```no_run
+/// # use hirelings::{Job, Pool, self_exec};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_processes(4).retries(1).build()?;
+/// let handles: Vec<_> = (0..100).map(|n| pool.enqueue(Square(n))).collect();
+/// for handle in handles {
+///     println!("{}", handle.wait()?);
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Pool<J: Job> {
+    pub(crate) line: Arc<Line>,
+    pub(crate) name: Arc<str>,
+    next_job: AtomicU64,
+    /// Set as soon as the pool is told to take no more jobs.
+    closed: AtomicBool,
+    max_frame: usize,
+    /// Whether the backlog is limited, so that each job asks to be let in.
+    limited: bool,
+    /// How far ahead `map` looks.
+    pub(crate) look_ahead: usize,
+    last_stats: Arc<Mutex<Stats>>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+    hook_thread: Mutex<Option<JoinHandle<()>>>,
+    jobs: PhantomData<fn() -> J>,
+}
+
+/// What a pool is made of, once its threads run.
+pub(crate) struct Parts {
+    pub(crate) name: Arc<str>,
+    pub(crate) line: Line,
+    pub(crate) max_frame: usize,
+    pub(crate) limited: bool,
+    pub(crate) look_ahead: usize,
+    pub(crate) last_stats: Arc<Mutex<Stats>>,
+    pub(crate) supervisor: JoinHandle<()>,
+    pub(crate) hook_thread: JoinHandle<()>,
+}
+
+/// A job that the pool did not take, with what was to go with it.
+pub(crate) struct Rejected {
+    pub(crate) kind: EnqueueErrorKind,
+    pub(crate) message: String,
+    pub(crate) settings: JobSettings,
+    pub(crate) extras: Option<Box<Extras>>,
+}
+
+impl<J: Job> Pool<J> {
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Pool {
+            line: Arc::new(parts.line),
+            name: parts.name,
+            next_job: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            max_frame: parts.max_frame,
+            limited: parts.limited,
+            look_ahead: parts.look_ahead,
+            last_stats: parts.last_stats,
+            supervisor: Mutex::new(Some(parts.supervisor)),
+            hook_thread: Mutex::new(Some(parts.hook_thread)),
+            jobs: PhantomData,
+        }
+    }
+
+    /// A pool whose workers are started by `command`.
+    ///
+    /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
+    /// fresh pipes at each spawn, and the process group.
+    pub fn builder(command: Program) -> PoolBuilder<J> {
+        PoolBuilder::new(crate::driver::Launcher::Command(command))
+    }
+
+    /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
+    /// process, slot 1 `ssh host worker`.
+    ///
+    /// `launch` runs on a thread of the pool's; one that panics is a start failure, and one that never returns keeps
+    /// other workers from being started.
+    pub fn builder_with(launch: impl FnMut(Slot) -> Program + Send + 'static) -> PoolBuilder<J> {
+        PoolBuilder::new(crate::driver::Launcher::Asked(Box::new(launch), None))
+    }
+
+    // ------------------------------------------------------------ jobs
+
+    /// Enqueues a job. It is encoded once, in this thread.
+    ///
+    /// A handle is returned always: of a pool that takes no more jobs, or a job that cannot be encoded or is over
+    /// `max_frame`, it is settled already. Blocks only where `max_backlog` is set and the backlog is full, and then until
+    /// there is room or the pool is closed; on the hook thread it exceeds the limit instead.
+    pub fn enqueue(&self, job: J) -> JobHandle<J> {
+        self.accept(&job, JobSettings::default(), None)
+    }
+
+    /// Enqueues a job, without ever blocking for room.
+    ///
+    /// # Errors
+    ///
+    /// The job is given back where the backlog is full, the pool takes no more jobs, or the job cannot be encoded or is
+    /// over `max_frame`. A job that is refused has no events and is in no figure.
+    pub fn try_enqueue(&self, job: J) -> Result<JobHandle<J>, EnqueueError<J>> {
+        self.offer(&job, JobSettings::default(), None, Mode::Refuse).map_err(|refused| EnqueueError {
+            kind: refused.kind,
+            rejected: job,
+            message: refused.message,
+        })
+    }
+
+    /// Prepares a job with settings or hooks of its own.
+    pub fn request(&self, job: J) -> JobRequest<'_, J> {
+        JobRequest::new(self, job)
+    }
+
+    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
+    /// so any number of them is done in constant memory.
+    ///
+    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
+        Map::new(self, jobs.into_iter())
+    }
+
+    /// The same, each result as it comes, with its job's position among `jobs`.
+    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
+        MapUnordered::new(self, jobs.into_iter())
+    }
+
+    /// Enqueues, and makes of a refusal a handle that is settled.
+    pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Extras>>) -> JobHandle<J> {
+        let mode = if self.line.hooks.is_this_thread() { Mode::Exceed } else { Mode::Wait };
+        match self.offer(job, settings, extras, mode) {
+            Ok(handle) => handle,
+            Err(refused) => {
+                let failure = match refused.kind {
+                    EnqueueErrorKind::Encode => Failure::NotEncoded(refused.message),
+                    EnqueueErrorKind::Full | EnqueueErrorKind::Closed => Failure::Closed,
+                };
+                let record = JobRecord::settled_already(self.next_id(), failure, refused.extras);
+                self.line.hooks.settled_outside(&record);
+                JobHandle::new(record, Arc::clone(&self.line))
+            }
+        }
+    }
+
+    pub(crate) fn offer(
+        &self,
+        job: &J,
+        settings: JobSettings,
+        extras: Option<Box<Extras>>,
+        mode: Mode,
+    ) -> Result<JobHandle<J>, Rejected> {
+        let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
+        let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
+        if self.closed.load(Ordering::SeqCst) {
+            return refuse(closed(), settings, extras);
+        }
+        let payload = match self.encode(job) {
+            Ok(payload) => payload,
+            Err(fault) => return refuse((EnqueueErrorKind::Encode, fault.to_string()), settings, extras),
+        };
+        let record = JobRecord::new(self.next_id(), payload, extras);
+        let ticket = Ticket::new(Arc::clone(&record));
+        if !self.limited {
+            // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
+            let _ = self.line.commands.send(Command::Enqueue(ticket, settings));
+            return Ok(JobHandle::new(record, Arc::clone(&self.line)));
+        }
+        let (reply, admission) = bounded(1);
+        let sent = self.line.commands.send(Command::Submit(ticket, settings.clone(), mode, reply));
+        match sent.ok().and_then(|()| admission.recv().ok()) {
+            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.line))),
+            Some(Admission::Full) => {
+                let full = format!("the backlog of the pool {:?} is full", self.name);
+                refuse((EnqueueErrorKind::Full, full), settings, record.take_extras())
+            }
+            Some(Admission::Closed) | None => refuse(closed(), settings, record.take_extras()),
+        }
+    }
+
+    fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
+        let mut bytes = Vec::with_capacity(128);
+        wire::encode_payload(job, &mut bytes, self.max_frame - JOB_HEADER)?;
+        Ok(Payload::tail(bytes, 0))
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next_job.fetch_add(1, Ordering::Relaxed)
+    }
+
+    // ------------------------------------------------------------ workers
+
+    /// Starts all `max_processes` workers now, rather than as jobs need them; [`EventKind::Ready`] tells when all are
+    /// ready. Does nothing once the pool is closed.
+    pub fn spawn_workers(&self) {
+        let _ = self.line.commands.send(Command::SpawnWorkers);
+    }
+
+    /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not ready in time, will not start, or the pool is closed: with the program, its status, and its last
+    /// words.
+    pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
+        let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
+        match self.ask(Command::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
+            Some(Ok(verdict)) => verdict,
+            Some(Err(RecvTimeoutError::Timeout)) => {
+                let failure = self.ask(Command::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
+                Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })
+            }
+            Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended()),
+        }
+    }
+
+    /// Blocks until the backlog is empty and no worker is busy, or the pool has ended.
+    pub fn wait_idle(&self) {
+        if let Some(idle) = self.ask(Command::WaitIdle) {
+            let _ = idle.recv();
+        }
+    }
+
+    /// The same, for at most `limit`; `false` where the pool was busy all the time.
+    pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
+        let idle = self.ask(Command::WaitIdle);
+        idle.is_none_or(|idle| !matches!(idle.recv_timeout(limit), Err(RecvTimeoutError::Timeout)))
+    }
+
+    /// The pool's figures; its last ones once it has ended.
+    pub fn stats(&self) -> Stats {
+        let stats = self.ask(Command::Stats).and_then(|stats| stats.recv().ok());
+        stats.unwrap_or_else(|| self.last_stats.lock().clone())
+    }
+
+    /// The worker processes, in the order of their slots; none once the pool has ended.
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.ask(Command::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
+    }
+
+    /// Sends a command that is answered. None where the pool has ended.
+    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> Command) -> Option<Receiver<A>> {
+        let (reply, answer) = bounded(1);
+        self.line.commands.send(command(reply)).is_ok().then_some(answer)
+    }
+
+    // ------------------------------------------------------------ events
+
+    /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
+    /// are added, never replaced; one that panics is caught and logged.
+    pub fn on(&self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> HookId {
+        self.line.hooks.add(Some(kind), f)
+    }
+
+    /// Calls `f` with every event.
+    pub fn on_event(&self, f: impl FnMut(&Event) + Send + 'static) -> HookId {
+        self.line.hooks.add(None, f)
+    }
+
+    /// Removes a hook; `false` where it was not there.
+    pub fn remove_hook(&self, id: HookId) -> bool {
+        self.line.hooks.remove(id)
+    }
+
+    /// An iterator of everything that happens from now on; it ends with the pool.
+    pub fn events(&self) -> Events {
+        let (events, subscriber) = Events::new();
+        self.line.hooks.subscribe(subscriber);
+        events
+    }
+
+    // ------------------------------------------------------------ the end
+
+    /// Ends the pool now: no more jobs are taken, all that are not settled settle as
+    /// [`Closed`](crate::JobError::Closed), and the workers are killed (SIGTERM, after `kill_grace` SIGKILL). Returns once
+    /// every child is reaped and every hook has run; on the hook thread, once every child is reaped.
+    ///
+    /// It may be called any number of times, from several threads.
+    pub fn exit(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let _ = self.line.commands.send(Command::Exit(None));
+        self.join();
+    }
+
+    /// Takes no more jobs, goes on until all are done (retries and recycling included) or `limit` is over, then exits.
+    pub fn drain(&self, limit: Duration) -> Drained {
+        self.closed.store(true, Ordering::SeqCst);
+        #[allow(clippy::disallowed_methods)]
+        let deadline = Instant::now().checked_add(limit);
+        let unsettled = self.ask(Command::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
+        if let Some(idle) = self.ask(Command::WaitIdle) {
+            let _ = match deadline {
+                Some(deadline) => idle.recv_deadline(deadline),
+                None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+        }
+        let left = self.ask(|reply| Command::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
+        self.join();
+        Drained { finished: unsettled.saturating_sub(left), left }
+    }
+
+    /// Waits for the threads; whoever comes second waits for the one who came first.
+    fn join(&self) {
+        if let Some(supervisor) = (*self.supervisor.lock()).take() {
+            let _ = supervisor.join();
+        }
+        if !self.line.hooks.is_this_thread()
+            && let Some(hooks) = (*self.hook_thread.lock()).take()
+        {
+            let _ = hooks.join();
+        }
+    }
+}
+
+impl<J: Job> Drop for Pool<J> {
+    fn drop(&mut self) {
+        self.exit();
+    }
+}
+
+impl<J: Job> fmt::Debug for Pool<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.name).field("job_type", &J::name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,339 @@
+//! One job, as its handle, the supervisor's thread and the hook thread share it.
+
+use crate::error::{Failure, Settled};
+use crate::events::EncodedProgress;
+use crate::handle::JobStatus;
+use crate::supervisor::JobKey;
+use crossbeam_channel::Sender;
+use hirelings_worker_kit::wire::Payload;
+use parking_lot::{Condvar, Mutex};
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One job. A queued one is small: what most jobs do not have is in [`Extras`].
+pub(crate) struct JobRecord {
+    pub(crate) id: u64,
+    state: Mutex<State>,
+    settled: Condvar,
+}
+
+struct State {
+    /// Where it is in the supervisor's table, once it is there.
+    key: Option<JobKey>,
+    /// The last attempt that a worker has begun; 0 is none.
+    started: u32,
+    stage: Stage,
+    extras: Option<Box<Extras>>,
+}
+
+enum Stage {
+    Queued(Payload),
+    Running { payload: Payload, pid: u32, attempt: u32 },
+    Settled(Settled),
+}
+
+/// What a job has only if somebody listens to it, or named it.
+#[derive(Default)]
+pub(crate) struct Extras {
+    pub(crate) label: Option<Arc<str>>,
+    /// Whether there are hooks, or some on their way to the hook thread.
+    hooked: bool,
+    hooks: Vec<JobHook>,
+    streams: Vec<Sender<EncodedProgress>>,
+    /// Who is told when it is settled, and under which number.
+    finished: Option<(Sender<usize>, usize)>,
+}
+
+/// A caller's hook on one job; what it is given is still encoded.
+pub(crate) enum JobHook {
+    Start { called: u32, hook: Box<dyn FnMut() + Send> },
+    Progress(Box<dyn FnMut(&Payload) + Send>),
+    Retry(Box<dyn FnMut(&Failure) + Send>),
+    Done(Box<dyn FnOnce(&Settled) + Send>),
+}
+
+impl JobHook {
+    pub(crate) fn start(hook: impl FnMut() + Send + 'static) -> Self {
+        JobHook::Start { called: 0, hook: Box::new(hook) }
+    }
+}
+
+/// Something that happened to a job, for its hooks.
+pub(crate) enum JobHappening {
+    Start(u32),
+    Progress(EncodedProgress),
+    Retry(Arc<Failure>),
+    Done,
+}
+
+impl JobRecord {
+    pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Extras>>) -> Arc<Self> {
+        let state = State { key: None, started: 0, stage: Stage::Queued(payload), extras };
+        Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
+    }
+
+    /// A job that never came into the pool.
+    pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Extras>>) -> Arc<Self> {
+        let record = JobRecord::new(id, Payload::Empty, extras);
+        record.settle(Err(Arc::new(failure)));
+        record
+    }
+
+    // ------------------------------------------------------------ the supervisor's thread
+
+    pub(crate) fn set_key(&self, key: JobKey) {
+        self.state.lock().key = Some(key);
+    }
+
+    pub(crate) fn key(&self) -> Option<JobKey> {
+        self.state.lock().key
+    }
+
+    pub(crate) fn label(&self) -> Option<Arc<str>> {
+        self.state.lock().extras.as_ref()?.label.clone()
+    }
+
+    /// The encoded job; empty once it is settled.
+    pub(crate) fn payload(&self) -> Payload {
+        match &self.state.lock().stage {
+            Stage::Queued(payload) | Stage::Running { payload, .. } => payload.clone(),
+            Stage::Settled(_) => Payload::Empty,
+        }
+    }
+
+    pub(crate) fn set_running(&self, pid: u32, attempt: u32) {
+        let mut state = self.state.lock();
+        if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut state.stage {
+            let payload = mem::take(payload);
+            state.stage = Stage::Running { payload, pid, attempt };
+        }
+    }
+
+    /// A worker has begun it. Says whether hooks are to be told; so do the two below.
+    pub(crate) fn set_started(&self, attempt: u32) -> bool {
+        let mut state = self.state.lock();
+        state.started = attempt;
+        state.is_hooked()
+    }
+
+    /// It is to be retried.
+    pub(crate) fn set_queued_again(&self) -> bool {
+        let mut state = self.state.lock();
+        if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut state.stage {
+            let payload = mem::take(payload);
+            state.stage = Stage::Queued(payload);
+        }
+        state.is_hooked()
+    }
+
+    /// Whether anybody listens to its progress.
+    pub(crate) fn wants_progress(&self) -> bool {
+        let state = self.state.lock();
+        state.extras.as_ref().is_some_and(|extras| extras.hooked || !extras.streams.is_empty())
+    }
+
+    /// Gives a progress to the streams.
+    pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
+        let mut state = self.state.lock();
+        if let Some(extras) = &mut state.extras {
+            extras.streams.retain(|stream| stream.send(progress.clone()).is_ok());
+        }
+        state.is_hooked()
+    }
+
+    /// It is over. The first outcome stands; `None` where there was one.
+    pub(crate) fn settle(&self, settled: Settled) -> Option<bool> {
+        let mut state = self.state.lock();
+        if matches!(state.stage, Stage::Settled(_)) {
+            return None;
+        }
+        state.stage = Stage::Settled(settled);
+        let mut hooked = false;
+        if let Some(extras) = &mut state.extras {
+            hooked = extras.hooked;
+            extras.streams = Vec::new();
+            if let Some((finished, number)) = extras.finished.take() {
+                // Whoever waited for it may have gone.
+                let _ = finished.send(number);
+            }
+        }
+        self.settled.notify_all();
+        Some(hooked)
+    }
+
+    // ------------------------------------------------------------ the callers
+
+    pub(crate) fn status(&self) -> JobStatus {
+        match self.state.lock().stage {
+            Stage::Queued(_) => JobStatus::Queued,
+            Stage::Running { pid, attempt, .. } => JobStatus::Running { pid, attempt },
+            Stage::Settled(_) => JobStatus::Finished,
+        }
+    }
+
+    pub(crate) fn try_outcome(&self) -> Option<Settled> {
+        match &self.state.lock().stage {
+            Stage::Settled(settled) => Some(settled.clone()),
+            _ => None,
+        }
+    }
+
+    /// Blocks until it is settled.
+    pub(crate) fn outcome(&self) -> Settled {
+        let mut state = self.state.lock();
+        loop {
+            if let Stage::Settled(settled) = &state.stage {
+                return settled.clone();
+            }
+            self.settled.wait(&mut state);
+        }
+    }
+
+    /// The same, until `deadline`.
+    pub(crate) fn outcome_until(&self, deadline: Instant) -> Option<Settled> {
+        let mut state = self.state.lock();
+        loop {
+            if let Stage::Settled(settled) = &state.stage {
+                return Some(settled.clone());
+            }
+            if self.settled.wait_until(&mut state, deadline).timed_out() {
+                return match &state.stage {
+                    Stage::Settled(settled) => Some(settled.clone()),
+                    _ => None,
+                };
+            }
+        }
+    }
+
+    /// Adds a stream of what comes from now on; it ends at once where the job is settled.
+    pub(crate) fn stream(&self, stream: Sender<EncodedProgress>) {
+        let mut state = self.state.lock();
+        if !matches!(state.stage, Stage::Settled(_)) {
+            state.extras.get_or_insert_default().streams.push(stream);
+        }
+    }
+
+    /// What was to go with a job that was refused.
+    pub(crate) fn take_extras(&self) -> Option<Box<Extras>> {
+        self.state.lock().extras.take()
+    }
+
+    /// Whether it has hooks.
+    pub(crate) fn is_hooked(&self) -> bool {
+        self.state.lock().is_hooked()
+    }
+
+    /// A hook is on its way to the hook thread: from here on that thread is told of the job.
+    pub(crate) fn expect_hooks(&self) {
+        self.state.lock().extras.get_or_insert_default().hooked = true;
+    }
+
+    // ------------------------------------------------------------ the hook thread
+
+    /// Takes a hook in; what has happened already (start, done) is called back at once.
+    pub(crate) fn add_hook(&self, mut hook: JobHook) {
+        let (started, settled) = {
+            let state = self.state.lock();
+            let settled = match &state.stage {
+                Stage::Settled(settled) => Some(settled.clone()),
+                _ => None,
+            };
+            (state.started, settled)
+        };
+        if let JobHook::Start { called, hook } = &mut hook
+            && started > 0
+        {
+            *called = started;
+            hook();
+        }
+        match (hook, settled) {
+            (JobHook::Done(hook), Some(settled)) => hook(&settled),
+            (hook, None) => self.state.lock().extras.get_or_insert_default().hooks.push(hook),
+            (_, Some(_)) => {}
+        }
+    }
+
+    /// Calls the hooks, each through `guarded`, without holding the record.
+    pub(crate) fn call_hooks(&self, happening: &JobHappening, guarded: &dyn Fn(&mut dyn FnMut())) {
+        let mut hooks = mem::take(&mut self.state.lock().extras.get_or_insert_default().hooks);
+        match happening {
+            JobHappening::Start(attempt) => {
+                for hook in &mut hooks {
+                    if let JobHook::Start { called, hook } = hook
+                        && *called < *attempt
+                    {
+                        *called = *attempt;
+                        guarded(&mut || hook());
+                    }
+                }
+            }
+            JobHappening::Progress(progress) => {
+                for hook in &mut hooks {
+                    if let JobHook::Progress(hook) = hook {
+                        guarded(&mut || hook(&progress.payload));
+                    }
+                }
+            }
+            JobHappening::Retry(failure) => {
+                for hook in &mut hooks {
+                    if let JobHook::Retry(hook) = hook {
+                        guarded(&mut || hook(failure));
+                    }
+                }
+            }
+            JobHappening::Done => {
+                let Some(settled) = self.try_outcome() else { return };
+                for hook in hooks {
+                    if let JobHook::Done(hook) = hook {
+                        let mut hook = Some(hook);
+                        guarded(&mut || {
+                            if let Some(hook) = hook.take() {
+                                hook(&settled);
+                            }
+                        });
+                    }
+                }
+                return;
+            }
+        }
+        // Only this thread adds hooks, so none has come meanwhile.
+        self.state.lock().extras.get_or_insert_default().hooks = hooks;
+    }
+}
+
+impl State {
+    fn is_hooked(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.hooked)
+    }
+}
+
+impl Extras {
+    pub(crate) fn add_hook(&mut self, hook: JobHook) {
+        self.hooked = true;
+        self.hooks.push(hook);
+    }
+
+    pub(crate) fn tell_when_finished(&mut self, finished: Sender<usize>, number: usize) {
+        self.finished = Some((finished, number));
+    }
+}
+
+/// The supervisor's hold on a job: wherever it is lost, the job settles as closed, so no caller waits for ever.
+pub(crate) struct Ticket(Arc<JobRecord>);
+
+impl Ticket {
+    pub(crate) fn new(record: Arc<JobRecord>) -> Self {
+        Ticket(record)
+    }
+
+    pub(crate) fn record(&self) -> &Arc<JobRecord> {
+        &self.0
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let _ = self.0.settle(Err(Arc::new(Failure::Closed)));
+    }
+}

@@ -1,0 +1,97 @@
+//! The queued jobs: for each priority a list through the table, so that enqueue, abort and return cost the same however
+//! many there are.
+
+use super::JobKey;
+use super::jobs::{Jobs, NONE, Place};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Backlog {
+    /// Higher priorities first; a list that is empty is taken out.
+    lists: BTreeMap<Reverse<i32>, List>,
+    len: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl Backlog {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Behind all others of its priority.
+    pub(super) fn push_back<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
+        let seq = jobs.next_seq();
+        let entry = jobs.entry(key.0);
+        entry.seq = seq;
+        let priority = Reverse(entry.settings.priority());
+        let tail = self.lists.get(&priority).map_or(NONE, |list| list.tail);
+        self.link(jobs, key.0, priority, tail);
+    }
+
+    /// To where it was before it was taken out: behind those that come before it. It is near the front, and so are the
+    /// others that were taken out with it, so the walk is short.
+    pub(super) fn put_back<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
+        let entry = jobs.entry(key.0);
+        let (seq, priority) = (entry.seq, Reverse(entry.settings.priority()));
+        let (mut before, mut at) = (NONE, self.lists.get(&priority).map_or(NONE, |list| list.head));
+        while at != NONE && jobs.entry(at).seq < seq {
+            (before, at) = (at, jobs.entry(at).next);
+        }
+        self.link(jobs, key.0, priority, before);
+    }
+
+    pub(super) fn pop_front<T>(&mut self, jobs: &mut Jobs<T>) -> Option<JobKey> {
+        let key = JobKey(self.lists.first_key_value()?.1.head);
+        self.remove(jobs, key);
+        Some(key)
+    }
+
+    pub(super) fn remove<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
+        let entry = jobs.entry(key.0);
+        let (prev, next) = (std::mem::replace(&mut entry.prev, NONE), std::mem::replace(&mut entry.next, NONE));
+        let priority = Reverse(entry.settings.priority());
+        entry.place = Place::Nowhere;
+        if prev != NONE {
+            jobs.entry(prev).next = next;
+        }
+        if next != NONE {
+            jobs.entry(next).prev = prev;
+        }
+        self.len -= 1;
+        if prev == NONE && next == NONE {
+            self.lists.remove(&priority);
+        } else if let Some(list) = self.lists.get_mut(&priority) {
+            if prev == NONE {
+                list.head = next;
+            }
+            if next == NONE {
+                list.tail = prev;
+            }
+        }
+    }
+
+    /// Links `key` in behind `before`, or at the front.
+    fn link<T>(&mut self, jobs: &mut Jobs<T>, key: u32, priority: Reverse<i32>, before: u32) {
+        let list = self.lists.entry(priority).or_insert(List { head: NONE, tail: NONE });
+        let after = if before == NONE { list.head } else { jobs.entry(before).next };
+        let entry = jobs.entry(key);
+        (entry.prev, entry.next, entry.place) = (before, after, Place::Queued);
+        if before == NONE {
+            list.head = key;
+        } else {
+            jobs.entry(before).next = key;
+        }
+        if after == NONE {
+            list.tail = key;
+        } else {
+            jobs.entry(after).prev = key;
+        }
+        self.len += 1;
+    }
+}

@@ -1,0 +1,60 @@
+//! What the pool was told to do.
+
+use std::time::Duration;
+
+/// The pool's options, as far as they decide anything. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Config {
+    pub(crate) max_processes: usize,
+    pub(crate) min_processes: usize,
+    pub(crate) max_jobs_per_process: u64,
+    pub(crate) retries: u32,
+    pub(crate) timeout_initializing: Option<Duration>,
+    pub(crate) timeout_working: Option<Duration>,
+    pub(crate) timeout_recovering: Option<Duration>,
+    pub(crate) kill_grace: Duration,
+    pub(crate) start_failures: u32,
+    /// How many jobs may lie ahead at a worker; 0 is off.
+    pub(crate) hand_ahead: u32,
+}
+
+/// What one job was told: `None` in all of it is the pool's own, and costs eight bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct JobSettings(Option<Box<Own>>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Own {
+    priority: i32,
+    retries: Option<u32>,
+    timeout: Option<Option<Duration>>,
+}
+
+impl JobSettings {
+    fn own(&mut self) -> &mut Own {
+        self.0.get_or_insert_default()
+    }
+
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        self.own().priority = priority;
+    }
+
+    pub(crate) fn set_retries(&mut self, retries: u32) {
+        self.own().retries = Some(retries);
+    }
+
+    pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
+        self.own().timeout = Some(limit);
+    }
+
+    pub(crate) fn priority(&self) -> i32 {
+        self.0.as_ref().map_or(0, |own| own.priority)
+    }
+
+    pub(crate) fn retries(&self, pools: u32) -> u32 {
+        self.0.as_ref().and_then(|own| own.retries).unwrap_or(pools)
+    }
+
+    pub(crate) fn timeout(&self, pools: Option<Duration>) -> Option<Duration> {
+        self.0.as_ref().and_then(|own| own.timeout).unwrap_or(pools)
+    }
+}

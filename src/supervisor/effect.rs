@@ -1,0 +1,161 @@
+//! What is to be done.
+
+use super::{JobKey, Seat, WorkerState};
+use std::fmt;
+use std::time::Duration;
+
+/// What the driver is to do, or to tell, in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Effect<T> {
+    // ---- to do
+    /// Start a process; [`Input::Spawned`](super::Input::Spawned) or `SpawnFailed` must follow.
+    Spawn(Seat),
+    /// Send hello and init.
+    SendInit(Seat),
+    SendJob {
+        seat: Seat,
+        key: JobKey,
+        attempt: u32,
+    },
+    SendSkip {
+        seat: Seat,
+        id: u64,
+    },
+    SendLeave(Seat),
+    /// To the worker's process group.
+    Signal(Seat, Signal),
+
+    // ---- to tell, of jobs
+    /// The pool is closed: the job was never in it.
+    Refused(T),
+    Enqueued(JobKey),
+    Backlogged(JobKey),
+    Task {
+        seat: Seat,
+        key: JobKey,
+        attempt: u32,
+    },
+    Started {
+        seat: Seat,
+        key: JobKey,
+        attempt: u32,
+    },
+    Progressed {
+        seat: Seat,
+        key: JobKey,
+        attempt: u32,
+    },
+    Retried {
+        key: JobKey,
+        attempt: u32,
+        attempts: u32,
+        outcome: Outcome,
+        seat: Seat,
+    },
+    /// The job is over, and is to be taken out with [`Supervisor::take`](super::Supervisor::take). `seat` is the worker
+    /// whose doing it was.
+    Settled {
+        key: JobKey,
+        attempt: u32,
+        attempts: u32,
+        outcome: Outcome,
+        seat: Option<Seat>,
+    },
+
+    // ---- to tell, of workers
+    /// `job` is what it was handed, with the attempt.
+    State {
+        seat: Seat,
+        state: WorkerState,
+        job: Option<(JobKey, u32)>,
+    },
+    OverLimit {
+        seat: Seat,
+        state: WorkerState,
+        limit: Duration,
+    },
+    Violated(Seat, Violation),
+    /// A terminal failure.
+    LastWords(Seat),
+    /// Reaped and read to the end: its descriptors can go.
+    Died(Seat),
+    /// It never got to work; the slot waits before the next.
+    StartFailed {
+        seat: Seat,
+        wait: Duration,
+        in_a_row: u32,
+    },
+    AllReady,
+    Idle,
+}
+
+/// Which signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Signal {
+    Terminate,
+    Kill,
+}
+
+/// How a job, or an attempt at it, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    Success,
+    /// The handler's own error.
+    Failed,
+    /// The worker could not decode the job.
+    Undecodable,
+    /// The worker could not encode what the handler gave.
+    Unencodable,
+    Panicked,
+    Crashed(CrashCause),
+    TimedOut {
+        state: WorkerState,
+        limit: Duration,
+    },
+    Protocol(Violation),
+    Aborted,
+    Closed,
+    NoWorker,
+}
+
+impl Outcome {
+    /// Whether another attempt could end otherwise.
+    pub(crate) fn may_be_retried(self) -> bool {
+        match self {
+            Outcome::Failed | Outcome::Undecodable | Outcome::Panicked | Outcome::Crashed(_) => true,
+            Outcome::TimedOut { .. } | Outcome::Protocol(_) => true,
+            Outcome::Success | Outcome::Unencodable | Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
+        }
+    }
+}
+
+/// How a worker was lost with its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CrashCause {
+    /// The process ended.
+    Exited,
+    /// The process closed its pipe and lived on, so it could answer nothing more; it was killed.
+    PipeClosed,
+}
+
+/// How a worker broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Violation {
+    /// Bytes that are no message; the driver knows more.
+    Garbled,
+    ReadyWhile(WorkerState),
+    NotItsJob {
+        job: u64,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::Garbled => f.write_str("it wrote bytes that are no message"),
+            Violation::ReadyWhile(state) => write!(f, "it said ready while it was {state}"),
+            Violation::NotItsJob { job } => write!(f, "it spoke of job {job}, which it does not hold"),
+        }
+    }
+}

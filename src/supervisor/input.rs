@@ -1,0 +1,49 @@
+//! What can happen.
+
+use super::{JobKey, JobSettings, Outcome, Seat};
+
+/// What happened, as the driver tells it.
+#[allow(clippy::enum_variant_names, reason = "a worker's input is what is broken")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Input<T> {
+    /// A caller has a job. `id` is unique in the pool.
+    Enqueue { id: u64, job: T, settings: JobSettings },
+    /// A caller wants the job no more.
+    Abort { key: JobKey, id: u64 },
+    /// All workers are to be started now.
+    SpawnWorkers,
+    /// No new jobs are to be taken.
+    Close,
+    /// All is to end now.
+    Exit,
+    /// Time has passed; due at [`next_deadline`](super::Supervisor::next_deadline).
+    Tick,
+    /// The process that [`Effect::Spawn`](super::Effect::Spawn) asked for is there.
+    Spawned(Seat),
+    /// It will never be there.
+    SpawnFailed(Seat),
+    /// A message came.
+    Said(Seat, Said),
+    /// Bytes came that are no message.
+    Garbled(Seat),
+    /// Its standard output is read to the end.
+    OutputEnded(Seat),
+    /// Its standard input was closed by it: a write failed.
+    InputBroken(Seat),
+    /// Its standard error is read to the end.
+    ErrorsEnded(Seat),
+    /// The process has ended and been reaped.
+    Exited(Seat),
+}
+
+/// What a worker said, without the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Said {
+    Ready,
+    Start { job: u64 },
+    Progress { job: u64 },
+    Answer { job: u64, outcome: Outcome, ready: bool },
+    Terminal { job: Option<u64> },
+    Skipped { job: u64 },
+    Retire,
+}

@@ -1,0 +1,160 @@
+//! Which slots are to get a worker, and when: work, the minimum, and the waits of those that would not start.
+
+use super::WorkerState;
+use super::worker::Worker;
+use std::time::Duration;
+
+/// The wait after the second start failure in a row; the first has none, and each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Slot {
+    /// Start failures in a row.
+    failures: u32,
+    /// No worker before this.
+    not_before: Duration,
+    /// Whether it is to get a worker though there is no work.
+    wanted: bool,
+}
+
+/// What a start failure leads to.
+pub(super) struct Verdict {
+    pub(super) wait: Duration,
+    pub(super) in_a_row: u32,
+    /// Whether the jobs that are queued have nobody to wait for.
+    pub(super) broken: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Starts {
+    slots: Vec<Slot>,
+    limit: u32,
+    /// No worker would start, and none has since: only a probe is started, and only for a job.
+    broken: bool,
+    /// When a slot that is needed may be filled.
+    due_at: Option<Duration>,
+}
+
+impl Starts {
+    pub(super) fn new(slots: usize, limit: u32) -> Self {
+        let mut slots = vec![Slot::default(); slots];
+        if let Some(first) = slots.first_mut() {
+            // A program that cannot be started is found out before the first job needs it.
+            first.wanted = true;
+        }
+        Starts { slots, limit, broken: false, due_at: None }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.due_at
+    }
+
+    /// Every slot is to get a worker, whatever has been; its wait holds all the same.
+    pub(super) fn want_all(&mut self) {
+        self.broken = false;
+        for slot in &mut self.slots {
+            slot.wanted = true;
+        }
+    }
+
+    pub(super) fn want_none(&mut self) {
+        self.due_at = None;
+    }
+
+    /// A worker is past its first ready: the pool is whole.
+    pub(super) fn one_is_ready(&mut self, slot: usize) {
+        self.broken = false;
+        self.slots[slot].wanted = false;
+    }
+
+    /// A worker has answered a job: its slot's row of failures is over.
+    pub(super) fn one_has_worked(&mut self, slot: usize) {
+        self.slots[slot].failures = 0;
+    }
+
+    /// A worker has ended that had started.
+    pub(super) fn one_has_ended(&mut self, slot: usize, had_job: bool) {
+        if had_job {
+            self.one_has_worked(slot);
+        }
+        self.slots[slot].not_before = Duration::ZERO;
+    }
+
+    /// A worker has ended before it got to work. `others_ready`: whether another is past its first ready.
+    pub(super) fn one_has_failed(&mut self, slot: usize, now: Duration, others_ready: bool) -> Verdict {
+        let place = &mut self.slots[slot];
+        place.failures = place.failures.saturating_add(1);
+        let wait = match place.failures {
+            1 => Duration::ZERO,
+            failures => FIRST_WAIT.saturating_mul(1 << (failures - 2).min(16)).min(LONGEST_WAIT),
+        };
+        place.not_before = now + wait;
+        let in_a_row = place.failures;
+        self.broken |= in_a_row >= self.limit && !others_ready;
+        if self.broken {
+            // Nobody asks for workers any more but jobs.
+            for slot in &mut self.slots {
+                slot.wanted = false;
+            }
+        }
+        Verdict { wait, in_a_row, broken: self.broken }
+    }
+
+    /// The empty slots that are to be filled now, for `queued` jobs and a `minimum` of workers.
+    pub(super) fn due(
+        &mut self,
+        now: Duration,
+        workers: &[Option<Worker>],
+        queued: usize,
+        minimum: usize,
+    ) -> Vec<usize> {
+        self.due_at = None;
+        let needed = self.needed(workers, queued, minimum);
+        let mut due = Vec::new();
+        if needed == 0 {
+            return due;
+        }
+        // Slots that somebody asked for come first; those that must wait are looked at again when the wait is over.
+        let mut empty: Vec<usize> = (0..self.slots.len()).filter(|&slot| workers[slot].is_none()).collect();
+        empty.sort_by_key(|&slot| (!self.slots[slot].wanted, slot));
+        for slot in empty {
+            let place = &self.slots[slot];
+            if place.not_before <= now {
+                due.push(slot);
+                if due.len() == needed {
+                    break;
+                }
+            } else {
+                self.due_at = Some(self.due_at.map_or(place.not_before, |at| at.min(place.not_before)));
+            }
+        }
+        if due.len() == needed {
+            self.due_at = None;
+        }
+        due
+    }
+
+    /// How many more workers there should be.
+    fn needed(&self, workers: &[Option<Worker>], queued: usize, minimum: usize) -> usize {
+        if queued == 0 && minimum == 0 && !self.slots.iter().any(|slot| slot.wanted) {
+            return 0;
+        }
+        let alive = || workers.iter().flatten();
+        let empty = workers.len() - alive().count();
+        if empty == 0 {
+            return 0;
+        }
+        let starting = alive().filter(|worker| worker.state == WorkerState::Initializing).count();
+        if self.broken {
+            return usize::from(queued > 0 && starting == 0);
+        }
+        let wanted = (0..self.slots.len()).filter(|&slot| self.slots[slot].wanted && workers[slot].is_none()).count();
+        let lasting = alive().filter(|worker| worker.state != WorkerState::Exiting).count();
+        queued.saturating_sub(starting).max(minimum.saturating_sub(lasting)).max(wanted).min(empty)
+    }
+}

@@ -1,0 +1,112 @@
+//! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
+
+pub mod gate;
+pub mod processes;
+
+pub use gate::Gate;
+
+use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// No test waits longer than this for anything: past it, something hangs.
+pub const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// One job of the general worker, `src/bin/worker.rs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Do {
+    /// Gives the text back.
+    Echo(String),
+    /// Gives so many bytes back.
+    Bytes(usize),
+    /// Gives the worker's process id.
+    Pid,
+    /// Gives the number of the job and of the attempt.
+    Numbers,
+    /// Returns an error.
+    Fail(String),
+    /// Fails in all attempts before this one.
+    FailUntil(u32),
+    Panic(String),
+    Exit(i32),
+    Abort,
+    /// Dies of SIGSEGV.
+    Segfault,
+    /// Writes to standard error, then dies.
+    SayAndDie(String),
+    /// Tells progress, then blocks until the gate is opened.
+    Wait(PathBuf),
+    /// Tells so many progresses, then gives their number.
+    Progress(u32),
+    /// Writes to standard output and standard error.
+    Print(String),
+    /// Does these in turn, and gives the last one's output.
+    Then(Vec<Do>),
+    /// Asks to be replaced.
+    Retire,
+    /// Sends itself a signal, by number.
+    Signal(i32),
+    /// From here on SIGTERM is ignored: a shell that ignores it takes this process's place in the group.
+    SpawnSleeper,
+}
+
+/// What the general worker tells while it works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// It is about to wait for a gate.
+    Waiting,
+    Count(u32),
+    /// It has spawned this process.
+    Spawned(u32),
+}
+
+impl Job for Do {
+    type Output = String;
+    type Progress = Told;
+    type Error = String;
+}
+
+/// The general worker.
+pub fn worker() -> Command {
+    Command::new(program("worker"))
+}
+
+/// A program of this package, by name.
+pub fn program(name: &str) -> PathBuf {
+    // Tests and programs are built into the same folder, the tests one level deeper.
+    let mut path = std::env::current_exe().expect("this program has a path");
+    path.pop();
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.join(name)
+}
+
+/// A pool of general workers that says nothing.
+pub fn pool() -> PoolBuilder<Do> {
+    Pool::<Do>::builder(worker()).stderr(Stderr::Null)
+}
+
+/// Waits until `done`, looking again and again: for what cannot be waited for otherwise, such as another process's end.
+///
+/// # Panics
+///
+/// Where it takes longer than [`WATCHDOG`].
+pub fn eventually(what: &str, done: impl FnMut() -> bool) {
+    assert!(within(WATCHDOG, done), "{what}: not within {WATCHDOG:?}");
+}
+
+/// Whether it is `done` within `limit`.
+pub fn within(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = std::time::Instant::now();
+    while !done() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    true
+}

@@ -1,0 +1,48 @@
+//! Looks at processes, threads and descriptors, as the system shows them.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Whether the process is alive: a zombie is not.
+pub fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// The process's state, as one letter.
+pub fn state(pid: u32) -> Option<char> {
+    field(pid, 0)?.chars().next()
+}
+
+/// The processes of a group that are alive.
+pub fn of_group(group: u32) -> BTreeSet<u32> {
+    all().filter(|&pid| field(pid, 2) == Some(group.to_string()) && is_alive(pid)).collect()
+}
+
+/// The children of a process, zombies included.
+pub fn children_of(parent: u32) -> BTreeSet<u32> {
+    all().filter(|&pid| field(pid, 1) == Some(parent.to_string())).collect()
+}
+
+fn all() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// A field of `/proc/PID/stat` behind the name: 0 state, 1 parent, 2 group.
+fn field(pid: u32, index: usize) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(index).map(str::to_owned)
+}
+
+/// How many descriptors this process has.
+pub fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// The names of this process's threads.
+pub fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}

@@ -1,0 +1,35 @@
+//! A job goes out and comes back.
+
+use hirelings::JobError;
+use hirelings_tests::{Do, pool};
+
+#[test]
+fn a_job_goes_out_and_comes_back() {
+    let pool = pool().max_processes(2).build().unwrap();
+    let handles: Vec<_> = (0..100).map(|n| pool.enqueue(Do::Echo(format!("{n}")))).collect();
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert_eq!(handle.wait().unwrap(), n.to_string());
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.enqueued, stats.succeeded, stats.backlog), (100, 100, 0));
+}
+
+#[test]
+fn each_kind_of_failure_has_its_own_error() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let run = |job| pool.enqueue(job).wait().unwrap_err();
+    assert!(matches!(run(Do::Fail("no".into())), JobError::Failed(why) if why == "no"));
+    match run(Do::Panic("oh".into())) {
+        JobError::Panicked(panic) => {
+            assert_eq!(panic.message, "oh");
+            assert!(panic.location.unwrap().contains("worker.rs"));
+            assert!(panic.backtrace.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
+    let crash = run(Do::SayAndDie("famous last words".into()));
+    println!("{crash}");
+    assert!(matches!(crash, JobError::Crashed(crash) if crash.stderr == "famous last words"));
+    println!("{}", run(Do::Segfault));
+    println!("{}", run(Do::Abort));
+}

@@ -1,0 +1,78 @@
+//! What a handler can say of its job while it runs.
+
+use crate::Job;
+use crate::link::Link;
+use crate::wire::{self, CodecFault, FromWorker};
+use std::any::type_name;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// What a handler can say of its job while it runs.
+///
+/// ```no_run
+/// # use hirelings_worker_kit::{Job, NoError, serve};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Count(u32);
+/// # impl Job for Count { type Output = u32; type Progress = u32; type Error = NoError; }
+/// serve(|Count(to), ctx| {
+///     for n in 0..to {
+///         ctx.progress(&n);
+///     }
+///     Ok(to)
+/// })
+/// ```
+pub struct Context<J: Job> {
+    pub(crate) link: Arc<Link>,
+    pub(crate) job: u64,
+    pub(crate) attempt: u32,
+    pub(crate) max_frame: usize,
+    pub(crate) retire: bool,
+    /// The first progress that could not be encoded: it fails the job.
+    pub(crate) fault: Option<CodecFault>,
+    pub(crate) jobs: PhantomData<fn() -> J>,
+}
+
+impl<J: Job> Context<J> {
+    /// Sends a progress to the pool, where each listener gets it in order. It is written at once.
+    ///
+    /// A progress that cannot be encoded, or is over the pool's `max_frame`, fails the job with an error that says so.
+    pub fn progress(&mut self, progress: &J::Progress) {
+        let mut frame = Vec::with_capacity(64);
+        let start = wire::begin_frame(&FromWorker::Progress { job: self.job }, &mut frame);
+        match wire::encode_payload(progress, &mut frame, self.max_frame) {
+            Ok(()) => {
+                wire::end_frame(&mut frame, start, 0);
+                // Where the pool is gone the process has ended; there is nobody else to tell.
+                let _ = self.link.send_running(&frame);
+            }
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+            }
+        }
+    }
+
+    /// The job's number, unique in its pool; the same in each attempt.
+    pub fn job_id(&self) -> u64 {
+        self.job
+    }
+
+    /// Which attempt this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Replace me after this job: the worker takes no other, and leaves once the pool has its answer.
+    pub fn retire(&mut self) {
+        self.retire = true;
+    }
+}
+
+impl<J: Job> fmt::Debug for Context<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("job_type", &type_name::<J>())
+            .field("job", &self.job)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+//! The guard: one thread beside the one that runs handlers.
+//!
+//! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
+//! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
+//! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
+//! worker without work is back asleep after a few ticks and costs nothing.
+
+use crate::link::{ASLEEP, Link, TICKING, WATCHING};
+use rustix::event::Timespec;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::{io, thread};
+
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// After so many ticks without a job the guard goes to sleep.
+const IDLE_TICKS: u32 = 8;
+
+/// Starts the guard of `link`, which is woken through `wake`.
+///
+/// `tells_start`: whether the guard announces handlers that run on.
+pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
+    let watch = move || {
+        let (mut seen, mut idle) = (0, 0);
+        loop {
+            let mode = link.guard.load(SeqCst);
+            let limit = (mode == TICKING).then_some(&TICK);
+            if link.parent_gone(&wake, mode == WATCHING, limit) {
+                link.orphaned();
+                return;
+            }
+            if mode == WATCHING {
+                link.read_ahead();
+                continue;
+            }
+            let turn = link.turn.load(SeqCst);
+            let (running, same) = (turn % 2 == 1, turn == seen);
+            seen = turn;
+            idle = if running || !same { 0 } else { idle + 1 };
+            let next = match (running, same) {
+                (true, true) => WATCHING,
+                (false, true) if idle >= IDLE_TICKS => ASLEEP,
+                _ => continue,
+            };
+            if next == WATCHING && tells_start {
+                link.start_if_free();
+            }
+            // The main thread moves on by changing the turn first and the mode second; the guard looks the other way
+            // round, so one of the two always notices the other.
+            link.guard.store(next, SeqCst);
+            if link.turn.load(SeqCst) != turn {
+                link.guard.store(TICKING, SeqCst);
+            }
+        }
+    };
+    thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(watch)?;
+    Ok(())
+}

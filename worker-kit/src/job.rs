@@ -1,0 +1,114 @@
+//! What both sides name: the job, and the types of everything that comes back.
+
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{error::Error, fmt};
+
+/// What a pool's jobs are: the job itself, and the types of everything that comes back.
+///
+/// Both sides name it, so both are checked: a pool and a worker of different job types refuse each
+/// other by [`name`](Job::name).
+///
+/// ```
+/// use hirelings_worker_kit::Job;
+/// use serde::{Deserialize, Serialize};
+///
+/// /// Counts the words of a file.
+/// #[derive(Serialize, Deserialize)]
+/// struct CountWords { path: String }
+///
+/// impl Job for CountWords {
+///     type Output = u64;
+///     type Progress = f32;
+///     type Error = String;
+/// }
+/// assert!(CountWords::name().ends_with("CountWords"));
+/// ```
+///
+/// Everything is encoded with serde and bincode, which knows no self-describing types: `#[serde(flatten)]`,
+/// `#[serde(untagged)]`, `#[serde(skip_serializing_if)]` and `serde_json::Value` cannot be decoded.
+pub trait Job: Serialize + DeserializeOwned + Send + 'static {
+    /// What a job that succeeded gives.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// What a job may tell while it runs; `()` where it tells nothing.
+    type Progress: Serialize + DeserializeOwned + Send + 'static;
+    /// What a job that failed gives; [`NoError`] where it cannot fail.
+    type Error: Serialize + DeserializeOwned + fmt::Debug + fmt::Display + Send + Sync + 'static;
+
+    /// The name by which both sides know the job type; the path of the Rust type unless it is overridden.
+    ///
+    /// Override it where the type's path differs between the two programs.
+    fn name() -> &'static str {
+        std::any::type_name::<Self>()
+    }
+}
+
+/// Any error, as the worker's own start and recovery report it.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What a handler returns for a job of type `J`.
+pub type Outcome<J> = Result<<J as Job>::Output, <J as Job>::Error>;
+
+/// Bytes that are encoded as one run.
+///
+/// A plain `Vec<u8>` goes element by element through serde, which is about fifty times slower.
+///
+/// ```
+/// use hirelings_worker_kit::Bytes;
+/// let picture = Bytes(vec![0xff; 4096]);
+/// assert_eq!(picture.0.len(), 4096);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneRun;
+        impl Visitor<'_> for OneRun {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a run of bytes")
+            }
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+            fn visit_byte_buf<E: serde::de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(Bytes(bytes))
+            }
+        }
+        deserializer.deserialize_bytes(OneRun)
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes(bytes)
+    }
+}
+
+/// The error of a handler that cannot fail (serde has no impl for `Infallible`).
+///
+/// ```
+/// use hirelings_worker_kit::{Job, NoError};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+/// impl Job for Double {
+///     type Output = u64;
+///     type Progress = ();
+///     type Error = NoError;
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoError {}
+
+impl fmt::Display for NoError {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+impl Error for NoError {}

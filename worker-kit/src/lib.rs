@@ -1,0 +1,61 @@
+//! The worker's side of `hirelings`: what a program needs to do the jobs of a process pool.
+//!
+//! A worker program names its [`Job`] and gives [`serve`] a handler:
+//!
+//! ```no_run
+//! use hirelings_worker_kit::{Job, serve};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Square(u64);
+//!
+//! impl Job for Square {
+//!     type Output = u64;
+//!     type Progress = ();
+//!     type Error = String;
+//! }
+//!
+//! fn main() {
+//!     serve(|Square(n), _| n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large")))
+//! }
+//! ```
+//!
+//! * A worker with state, options or something to do between jobs implements [`Worker`]; its main is [`serve_worker`].
+//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main.
+//! * [`Session`] speaks the protocol by hand, one call a message.
+//!
+//! # What the kit does before your code runs
+//!
+//! It takes the protocol's descriptors away: standard output becomes standard error, standard input `/dev/null`, and
+//! neither your code nor what it spawns can write a byte into the protocol. It also starts one small thread, the
+//! guard, which ends the worker and its whole process group when the pool's process is gone, however that died.
+//!
+//! # Panics in a handler
+//!
+//! The panic's message, place and backtrace go to the pool, the job settles as panicked or is retried, and the process
+//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out.
+
+#[cfg(not(unix))]
+compile_error!(
+    "hirelings runs on Unix only: it needs process groups, signals and pipes (Windows is not supported yet)"
+);
+
+mod context;
+mod guard;
+mod job;
+mod link;
+mod mark;
+mod panic;
+mod serve;
+mod session;
+mod stdio;
+pub mod wire;
+mod worker;
+
+pub use context::Context;
+pub use job::{BoxError, Bytes, Job, NoError, Outcome};
+#[doc(hidden)]
+pub use serve::serve_over;
+pub use serve::{init, init_worker, serve, serve_worker};
+pub use session::Session;
+pub use worker::Worker;

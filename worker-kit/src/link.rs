@@ -1,0 +1,340 @@
+//! The worker's end of the protocol, shared by the thread that runs handlers and the guard.
+//!
+//! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
+//! only ever tries them.
+
+use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, kill_current_process_group};
+use std::backtrace::Backtrace;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fmt, fs::File, process};
+
+/// Whose process it is: it decides what the end of the parent means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Host {
+    /// A worker process: it ends, and its group with it.
+    Process,
+    /// A thread of a test: it returns.
+    Thread,
+}
+
+/// Why the worker's loop is over.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The pool's end of the pipe is gone.
+    Orphaned,
+    /// The pool said something that makes no sense.
+    Confused(FrameFault),
+    /// A system call failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Orphaned => f.write_str("the pool is gone"),
+            Ended::Confused(fault) => write!(f, "the pool wrote {fault}"),
+            Ended::Io(error) => write!(f, "the pool cannot be reached: {error}"),
+        }
+    }
+}
+impl std::error::Error for Ended {}
+
+/// A job that has arrived and was not started.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) job: u64,
+    pub(crate) attempt: u32,
+    pub(crate) payload: Payload,
+}
+
+/// What has arrived from the pool.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    buffer: FrameBuffer,
+    jobs: VecDeque<Arrived>,
+    leave: bool,
+}
+
+/// The way to the pool.
+#[derive(Debug)]
+struct Outbox {
+    pipe: File,
+    /// The job whose handler runs, and whether the pool has been told.
+    running: Option<(u64, bool)>,
+}
+
+/// What the guard is doing; the main thread changes it to `TICKING` and the guard to the others.
+pub(crate) const ASLEEP: u8 = 0;
+pub(crate) const TICKING: u8 = 1;
+pub(crate) const WATCHING: u8 = 2;
+
+/// The worker's end of the protocol.
+#[derive(Debug)]
+pub(crate) struct Link {
+    host: Host,
+    pub(crate) input: OwnedFd,
+    inbox: Mutex<Inbox>,
+    outbox: Mutex<Outbox>,
+    /// Odd while a handler runs; it grows at each start and end.
+    pub(crate) turn: AtomicU64,
+    pub(crate) guard: AtomicU8,
+    greeted: AtomicBool,
+    max_frame: AtomicUsize,
+    wake: os_pipe::PipeWriter,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whatever panicked has left whole frames behind: both sides change their box only between frames.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    mutex.try_lock().ok()
+}
+
+impl Link {
+    pub(crate) fn new(host: Host, input: OwnedFd, output: OwnedFd, wake: os_pipe::PipeWriter) -> Self {
+        Link {
+            host,
+            input,
+            inbox: Mutex::new(Inbox {
+                buffer: FrameBuffer::new(u32::MAX as usize),
+                jobs: VecDeque::new(),
+                leave: false,
+            }),
+            outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
+            turn: AtomicU64::new(0),
+            guard: AtomicU8::new(ASLEEP),
+            greeted: AtomicBool::new(false),
+            max_frame: AtomicUsize::new(u32::MAX as usize),
+            wake,
+        }
+    }
+
+    /// A pool has greeted: from here on this process and its group are the pool's.
+    pub(crate) fn greeted(&self) {
+        self.greeted.store(true, SeqCst);
+    }
+
+    /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group;
+    /// a worker started by hand must not take the shell's pipeline with it.
+    pub(crate) fn orphaned(&self) {
+        if self.host == Host::Process && self.greeted.load(SeqCst) {
+            // The pool puts each worker into a group of its own; what the handler spawned goes with it.
+            let _ = kill_current_process_group(Signal::KILL);
+            process::exit(1);
+        }
+    }
+
+    // ------------------------------------------------------------ reading
+
+    /// Blocks until a frame of the handshake is here.
+    pub(crate) fn read_frame<M: wire::WireMessage>(&self) -> Result<Frame<M>, Ended> {
+        let mut inbox = lock(&self.inbox);
+        loop {
+            if let Some(frame) = inbox.buffer.next_frame().map_err(Ended::Confused)? {
+                return Ok(frame);
+            }
+            self.fill(&mut inbox)?;
+        }
+    }
+
+    /// From now on no frame may be longer, either way.
+    pub(crate) fn set_max_frame(&self, max: usize) {
+        self.max_frame.store(max, SeqCst);
+        lock(&self.inbox).buffer.set_max(max);
+    }
+
+    /// Blocks until there is a job to start; `None` means leave. All that has arrived is read first.
+    pub(crate) fn next_job(&self, retired: bool) -> Result<Option<Arrived>, Ended> {
+        let mut inbox = lock(&self.inbox);
+        loop {
+            if !inbox.jobs.is_empty() && self.readable() {
+                self.fill(&mut inbox)?;
+            }
+            self.sort(&mut inbox)?;
+            if retired {
+                inbox.jobs.clear();
+            } else if let Some(arrived) = inbox.jobs.pop_front() {
+                return Ok(Some(arrived));
+            }
+            if inbox.leave {
+                return Ok(None);
+            }
+            self.fill(&mut inbox)?;
+        }
+    }
+
+    /// Reads for the main thread while its handler runs; never blocks. Faults are left for the main thread to find.
+    pub(crate) fn read_ahead(&self) {
+        let Some(mut inbox) = try_lock(&self.inbox) else { return };
+        if self.readable() && self.fill(&mut inbox).is_ok() {
+            let _ = self.sort(&mut inbox);
+        }
+    }
+
+    /// Moves whole frames from the buffer to where they belong.
+    fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
+        while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Confused)? {
+            match frame.message {
+                ToWorker::Job { job, attempt } => {
+                    inbox.jobs.push_back(Arrived { job, attempt, payload: frame.payload });
+                }
+                ToWorker::Skip { job } => {
+                    let before = inbox.jobs.len();
+                    inbox.jobs.retain(|arrived| arrived.job != job);
+                    if inbox.jobs.len() < before {
+                        self.send(&FromWorker::Skipped { job })?;
+                    }
+                }
+                ToWorker::Leave => inbox.leave = true,
+                ToWorker::Init { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {
+        match inbox.buffer.fill(&self.input) {
+            Ok(0) => {
+                self.orphaned();
+                Err(Ended::Orphaned)
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(Ended::Io(error)),
+        }
+    }
+
+    fn readable(&self) -> bool {
+        let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+    }
+
+    // ------------------------------------------------------------ writing
+
+    /// Writes a message without a payload.
+    pub(crate) fn send(&self, message: &FromWorker) -> Result<(), Ended> {
+        let mut frame = Vec::with_capacity(64);
+        wire::frame_into(message, &[], &mut frame);
+        self.write(&mut lock(&self.outbox), &frame)
+    }
+
+    /// Writes frames that were put together by the caller.
+    pub(crate) fn send_frame(&self, frame: &[u8]) -> Result<(), Ended> {
+        self.write(&mut lock(&self.outbox), frame)
+    }
+
+    /// Writes a frame that says that the running handler has begun, whatever else it says.
+    pub(crate) fn send_running(&self, frame: &[u8]) -> Result<(), Ended> {
+        let mut outbox = lock(&self.outbox);
+        if let Some((_, told)) = &mut outbox.running {
+            *told = true;
+        }
+        self.write(&mut outbox, frame)
+    }
+
+    /// A handler starts.
+    pub(crate) fn begin(&self, job: u64) {
+        lock(&self.outbox).running = Some((job, false));
+        self.next_turn();
+    }
+
+    /// A handler's answer: after it, nothing is said of its job.
+    pub(crate) fn finish(&self, frame: &[u8]) -> Result<(), Ended> {
+        let written = {
+            let mut outbox = lock(&self.outbox);
+            outbox.running = None;
+            self.write(&mut outbox, frame)
+        };
+        self.next_turn();
+        written
+    }
+
+    /// Says that the running handler has begun, where that is not known.
+    pub(crate) fn start(&self) -> Result<(), Ended> {
+        self.write_start(&mut lock(&self.outbox))
+    }
+
+    /// The guard's word for a handler that runs on: the same, without waiting for the main thread.
+    pub(crate) fn start_if_free(&self) {
+        if let Some(mut outbox) = try_lock(&self.outbox) {
+            let _ = self.write_start(&mut outbox);
+        }
+    }
+
+    fn write_start(&self, outbox: &mut Outbox) -> Result<(), Ended> {
+        let Some((job, false)) = outbox.running else { return Ok(()) };
+        outbox.running = Some((job, true));
+        let mut frame = Vec::with_capacity(16);
+        wire::frame_into(&FromWorker::Start { job }, &[], &mut frame);
+        self.write(outbox, &frame)
+    }
+
+    /// The worker's last words: a panic, or why it will not start or go on.
+    pub(crate) fn send_terminal(&self, message: String, location: Option<String>, backtrace: Option<Backtrace>) {
+        let room = self.max_frame.load(SeqCst) / 4;
+        let mut outbox = lock(&self.outbox);
+        let words = FromWorker::Terminal {
+            job: outbox.running.map(|(job, _)| job),
+            message: cut(message, room),
+            location: location.map(|place| cut(place, room)),
+            backtrace: backtrace.map(|frames| cut(frames.to_string(), room)),
+        };
+        let mut frame = Vec::with_capacity(256);
+        wire::frame_into(&words, &[], &mut frame);
+        // If the pool is gone there is nobody to tell, and the process is about to end.
+        let _ = self.write(&mut outbox, &frame);
+    }
+
+    fn write(&self, outbox: &mut Outbox, frame: &[u8]) -> Result<(), Ended> {
+        outbox.pipe.write_all(frame).map_err(|error| {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                self.orphaned();
+                return Ended::Orphaned;
+            }
+            Ended::Io(error)
+        })
+    }
+
+    // ------------------------------------------------------------ the guard
+
+    /// A handler starts or ends; the guard is called back to its ticking.
+    fn next_turn(&self) {
+        self.turn.fetch_add(1, SeqCst);
+        if self.guard.swap(TICKING, SeqCst) != TICKING {
+            let _ = (&self.wake).write(&[1]);
+        }
+    }
+
+    /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,
+    /// there is something to read.
+    pub(crate) fn parent_gone(&self, wake: impl AsFd, reading: bool, limit: Option<&Timespec>) -> bool {
+        let asked = if reading { PollFlags::IN } else { PollFlags::empty() };
+        let mut fds = [PollFd::new(&self.input, asked), PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, limit) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return true,
+        }
+        if fds[1].revents().contains(PollFlags::IN) {
+            let mut drained = [0u8; 64];
+            let _ = rustix::io::read(&wake, &mut drained);
+        }
+        fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    }
+}
+
+/// At most `max` bytes of `text`, cut between two characters.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}

@@ -1,0 +1,65 @@
+//! What a panic in the handler says, kept for the pool.
+
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+use std::{any::Any, env, panic};
+
+/// A panic as the pool is told of it.
+#[derive(Debug)]
+pub(crate) struct PanicNote {
+    pub(crate) message: String,
+    pub(crate) location: Option<String>,
+    pub(crate) backtrace: Option<Backtrace>,
+}
+
+thread_local! {
+    /// Whether this thread runs handlers: only its panics are the pool's business.
+    static SERVES: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<PanicNote>> = const { RefCell::new(None) };
+}
+
+/// From now on this thread's panics are kept; the hook that was set before still runs.
+///
+/// Where panics abort, nothing is unwound and `on_abort` is the last chance to tell.
+pub(crate) fn keep_notes(on_abort: impl Fn(PanicNote) + Send + Sync + 'static) {
+    static ONCE: Once = Once::new();
+    SERVES.set(true);
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if SERVES.get() {
+                let note = note_of(info);
+                if cfg!(panic = "abort") {
+                    on_abort(note);
+                } else {
+                    LAST.set(Some(note));
+                }
+            }
+            before(info);
+        }));
+    });
+}
+
+/// The note of the panic that was just caught with `payload`.
+pub(crate) fn take_note(payload: &(dyn Any + Send)) -> PanicNote {
+    let unnoted = || PanicNote { message: message_of(payload), location: None, backtrace: None };
+    LAST.take().unwrap_or_else(unnoted)
+}
+
+fn note_of(info: &PanicHookInfo<'_>) -> PanicNote {
+    // Frames are captured now, and looked up only if the panic reaches the pool: a handler may catch its own.
+    let wanted = env::var_os("RUST_BACKTRACE").is_none_or(|set| set != "0");
+    PanicNote {
+        message: message_of(info.payload()),
+        location: info.location().map(ToString::to_string),
+        backtrace: wanted.then(Backtrace::force_capture),
+    }
+}
+
+fn message_of(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}

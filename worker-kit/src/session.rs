@@ -1,0 +1,332 @@
+//! The protocol by hand, one call a message.
+
+use crate::link::{Arrived, Ended, Host, Link, cut};
+use crate::wire::{self, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::{BoxError, Job, guard, stdio};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::{fmt, process};
+
+/// The protocol by hand, one call a message; [`serve`](crate::serve()) does all of this for you.
+///
+/// The order is [`connect`](Session::connect), [`options`](Session::options) if there are any,
+/// [`ready`](Session::ready), then for each [`next_job`](Session::next_job): [`start`](Session::start) and
+/// [`progress`](Session::progress) as wanted, [`success`](Session::success) or [`failure`](Session::failure), and
+/// [`ready`](Session::ready) again.
+///
+/// ```no_run
+/// use hirelings_worker_kit::{BoxError, Job, Session};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+/// # impl Job for Double { type Output = u64; type Progress = (); type Error = String; }
+///
+/// fn main() -> Result<(), BoxError> {
+///     let mut session = Session::<Double>::connect()?;
+///     session.ready()?;
+///     while let Some(Double(n)) = session.next_job()? {
+///         session.start()?;
+///         session.success(&(2 * n))?;
+///         session.ready()?;
+///     }
+///     Ok(())
+/// }
+/// ```
+pub struct Session<J: Job> {
+    pub(crate) link: Arc<Link>,
+    options: Option<Payload>,
+    pub(crate) max_frame: usize,
+    /// The job that was taken and not yet answered.
+    current: Option<(u64, u32)>,
+    retired: bool,
+    frame: Vec<u8>,
+    jobs: PhantomData<fn() -> J>,
+}
+
+/// A buffer that has held a frame larger than this is not kept.
+const KEPT: usize = 1024 * 1024;
+
+impl<J: Job> Session<J> {
+    /// Takes standard input and output for the protocol and greets the pool.
+    ///
+    /// From here on standard output is standard error and standard input is `/dev/null`.
+    ///
+    /// # Errors
+    ///
+    /// Where this process was not started by a pool, or by one that speaks another version of the protocol or has jobs
+    /// of another type; the pool is told why.
+    pub fn connect() -> Result<Self, BoxError> {
+        let (input, output) = stdio::take()?;
+        Self::over(Host::Process, input, output, false)
+    }
+
+    /// The same over any two pipes.
+    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, tells_start: bool) -> Result<Self, BoxError> {
+        let (wake_read, wake) = os_pipe::pipe()?;
+        let link = Arc::new(Link::new(host, input, output, wake));
+        let mut hello = Vec::new();
+        wire::frame_into(&Hello::new(FROM_WORKER), J::name().as_bytes(), &mut hello);
+        link.send_frame(&hello)?;
+
+        let theirs = match link.read_frame::<Hello>() {
+            Ok(frame) => frame.message,
+            Err(Ended::Orphaned) => {
+                return Err(
+                    "its standard input ended without a hello: this program is a worker, which a pool starts".into()
+                );
+            }
+            Err(other) => return Err(other.into()),
+        };
+        if theirs.magic != MAGIC || theirs.flags & FROM_WORKER != 0 {
+            return Err("its standard input is not a pool's".into());
+        }
+        if theirs.common_version().is_none() {
+            let why = format!(
+                "the pool speaks versions {} to {} of the protocol, this worker speaks {}",
+                theirs.lowest,
+                theirs.highest,
+                wire::VERSION
+            );
+            return Err(why.into());
+        }
+        link.greeted();
+        guard::start(Arc::clone(&link), wake_read.into(), tells_start)?;
+
+        let init = link.read_frame::<ToWorker>()?;
+        let ToWorker::Init { job_type, codec, max_frame, has_options } = init.message else {
+            return refuse(&link, "the pool's first message is no init".into());
+        };
+        if job_type != J::name() {
+            return refuse(&link, format!("this worker does jobs of type {}, the pool has {job_type}", J::name()));
+        }
+        if codec != wire::PAYLOAD_CODEC {
+            let known = wire::PAYLOAD_CODEC;
+            return refuse(&link, format!("the pool encodes payloads as {codec}, this worker knows {known}"));
+        }
+        let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
+        link.set_max_frame(max_frame);
+        Ok(Session {
+            link,
+            options: has_options.then_some(init.payload),
+            max_frame,
+            current: None,
+            retired: false,
+            frame: Vec::new(),
+            jobs: PhantomData,
+        })
+    }
+
+    /// The options that the pool's builder was given; `()` where it was given none.
+    ///
+    /// # Errors
+    ///
+    /// Where they are not a `T`.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T, BoxError> {
+        let decoded = match &self.options {
+            Some(options) => wire::decode_payload(options.as_slice()),
+            None => wire::decode_payload(&[]),
+        };
+        decoded.map_err(|fault| match &self.options {
+            Some(_) => format!("the pool's options are not a {}: {fault}", type_name::<T>()).into(),
+            None => format!("the pool was given no options, this worker needs {}", type_name::<T>()).into(),
+        })
+    }
+
+    /// Says that the worker can take a job: once at the start, and after each answer.
+    ///
+    /// # Errors
+    ///
+    /// Where a job was taken and not answered, or the pool cannot be reached.
+    pub fn ready(&mut self) -> Result<(), BoxError> {
+        if self.current.is_some() {
+            return Err("a job was taken and not answered: call success or failure before ready".into());
+        }
+        Ok(self.link.send(&FromWorker::Ready)?)
+    }
+
+    /// Blocks until there is a job. `None`: leave, the process should end.
+    ///
+    /// A job that cannot be decoded is answered as such, and the next one is waited for.
+    ///
+    /// # Errors
+    ///
+    /// Where the job before was not answered, or the pool cannot be reached.
+    pub fn next_job(&mut self) -> Result<Option<J>, BoxError> {
+        if self.current.is_some() {
+            return Err("a job was taken and not answered: call success or failure before next_job".into());
+        }
+        while let Some(arrived) = self.arrived()? {
+            match self.decode(&arrived) {
+                Ok(job) => return Ok(Some(job)),
+                Err(fault) => self.unusable(Fault::DecodeJob, type_name::<J>(), &fault, true)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next job, still encoded; it is the current one from here on.
+    pub(crate) fn arrived(&mut self) -> Result<Option<Arrived>, Ended> {
+        let Some(arrived) = self.link.next_job(self.retired)? else { return Ok(None) };
+        self.current = Some((arrived.job, arrived.attempt));
+        self.link.begin(arrived.job);
+        Ok(Some(arrived))
+    }
+
+    pub(crate) fn decode(&self, arrived: &Arrived) -> Result<J, wire::CodecFault> {
+        wire::decode_payload(arrived.payload.as_slice())
+    }
+
+    /// The current job's number; unique in its pool, and the same in each attempt.
+    pub fn job_id(&self) -> Option<u64> {
+        self.current.map(|(job, _)| job)
+    }
+
+    /// Which attempt of the current job this is, from 1.
+    pub fn attempt(&self) -> Option<u32> {
+        self.current.map(|(_, attempt)| attempt)
+    }
+
+    /// Says that the work on the current job has begun. The first progress or the answer says it too.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, or the pool cannot be reached.
+    pub fn start(&mut self) -> Result<(), BoxError> {
+        self.current.ok_or("start without a job: call next_job first")?;
+        Ok(self.link.start()?)
+    }
+
+    /// Sends a progress of the current job.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, the progress cannot be encoded, or the pool cannot be reached.
+    pub fn progress(&mut self, progress: &J::Progress) -> Result<(), BoxError> {
+        let (job, _) = self.current.ok_or("progress without a job: call next_job first")?;
+        self.put(&FromWorker::Progress { job }, progress)?;
+        self.link.send_running(&self.frame)?;
+        self.trim();
+        Ok(())
+    }
+
+    /// Answers the current job with its output.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, or the pool cannot be reached. An output that cannot be encoded fails the job.
+    pub fn success(&mut self, output: &J::Output) -> Result<(), BoxError> {
+        self.answer(Ok(output))
+    }
+
+    /// Answers the current job with its own error.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, or the pool cannot be reached. An error that cannot be encoded fails the job.
+    pub fn failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
+        self.answer(Err(error))
+    }
+
+    /// Says that the worker can go on no more, and ends the process: a current job settles as panicked or is retried.
+    pub fn terminal_failure(self, message: &str) -> ! {
+        self.link.send_terminal(message.to_owned(), None, None);
+        process::exit(1)
+    }
+
+    /// Asks to be replaced after the current job.
+    ///
+    /// # Errors
+    ///
+    /// Where the pool cannot be reached.
+    pub fn retire(&mut self) -> Result<(), BoxError> {
+        Ok(self.say_retire()?)
+    }
+
+    pub(crate) fn say_retire(&mut self) -> Result<(), Ended> {
+        if self.retired {
+            return Ok(());
+        }
+        self.retired = true;
+        self.link.send(&FromWorker::Retire)
+    }
+
+    fn answer(&mut self, outcome: Result<&J::Output, &J::Error>) -> Result<(), BoxError> {
+        self.current.ok_or("an answer without a job: call next_job first")?;
+        Ok(self.answer_with(outcome, false)?)
+    }
+
+    /// Answers the current job; `ready` says in the same frame that the next one can come.
+    pub(crate) fn answer_with(&mut self, outcome: Result<&J::Output, &J::Error>, ready: bool) -> Result<(), Ended> {
+        let Some((job, _)) = self.current else { return Ok(()) };
+        let put = match outcome {
+            Ok(output) => self.put(&FromWorker::Success { job, ready }, output),
+            Err(error) => self.put(&FromWorker::Failure { job, ready }, error),
+        };
+        match put {
+            Ok(()) => self.link.finish(&self.frame)?,
+            Err(fault) => {
+                let (what, name) = match outcome {
+                    Ok(_) => (Fault::EncodeOutput, type_name::<J::Output>()),
+                    Err(_) => (Fault::EncodeError, type_name::<J::Error>()),
+                };
+                self.unusable(what, name, &fault, ready)?;
+            }
+        }
+        self.current = None;
+        self.trim();
+        Ok(())
+    }
+
+    /// Answers the current job: something of it could not be decoded or encoded.
+    pub(crate) fn unusable(
+        &mut self,
+        fault: Fault,
+        type_name: &str,
+        why: &wire::CodecFault,
+        ready: bool,
+    ) -> Result<(), Ended> {
+        let Some((job, _)) = self.current.take() else { return Ok(()) };
+        let message = FromWorker::Unusable {
+            job,
+            ready,
+            fault,
+            type_name: cut(type_name.to_owned(), self.max_frame / 4),
+            message: cut(why.to_string(), self.max_frame / 4),
+        };
+        self.frame.clear();
+        wire::frame_into(&message, &[], &mut self.frame);
+        self.link.finish(&self.frame)
+    }
+
+    /// Puts a frame together, within the pool's limit.
+    fn put<T: Serialize>(&mut self, message: &FromWorker, payload: &T) -> Result<(), wire::CodecFault> {
+        self.frame.clear();
+        let start = wire::begin_frame(message, &mut self.frame);
+        wire::encode_payload(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
+        wire::end_frame(&mut self.frame, start, 0);
+        Ok(())
+    }
+
+    fn trim(&mut self) {
+        if self.frame.capacity() > KEPT {
+            self.frame = Vec::new();
+        }
+    }
+}
+
+/// Tells the pool why this worker will not serve it.
+fn refuse<T>(link: &Link, why: String) -> Result<T, BoxError> {
+    link.send_terminal(why.clone(), None, None);
+    Err(why.into())
+}
+
+impl<J: Job> fmt::Debug for Session<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("job_type", &type_name::<J>())
+            .field("current", &self.current)
+            .finish_non_exhaustive()
+    }
+}

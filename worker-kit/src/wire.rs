@@ -1,0 +1,22 @@
+//! The protocol in types: what the two sides write to each other, in the order of `docs/protocol.md`.
+//!
+//! It changes with [`VERSION`], not with this crate's version: the pool's crate uses it, other programs
+//! are better off with [`serve`](crate::serve()) or [`Session`](crate::Session).
+
+mod codec;
+mod frame;
+mod message;
+mod payload;
+
+pub use codec::{CodecFault, decode_payload, encode_payload};
+pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
+pub use message::{
+    FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage, split_hello,
+};
+pub use payload::Payload;
+
+/// The environment variable by which a process knows that it was started as the worker of a job type.
+pub const WORKER_MARK: &str = "HIRELINGS_WORKER";
+
+/// How much noise before a worker's hello is skipped: a banner, a logger.
+pub const NOISE_LIMIT: usize = 64 * 1024;

@@ -1,0 +1,184 @@
+//! The one file that names bincode: fixed-width little-endian integers, always with a limit.
+//!
+//! bincode 2.0.1 is the last usable release and is pinned. The bytes are guarded by golden vectors (here and in
+//! `docs/protocol.md`), so that the codec can be replaced: `wincode` and `bincode-next` read and write the same bytes.
+//!
+//! Two traps decide the shape of this file. A length that a hostile frame announces makes bincode abort the process
+//! on allocation, unless a limit is set; and the limit is a const generic that counts decoded widths, not bytes read,
+//! so it is taken from tiers of about sixteen times what there is to decode.
+
+pub(super) use bincode::{Decode, Encode};
+use bincode::{
+    config::{Configuration, Fixint, Limit, LittleEndian, NoLimit},
+    enc::write::Writer,
+    error::{DecodeError, EncodeError},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
+
+const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::legacy();
+
+/// Calls `$decode` with the configuration whose limit fits `$len` bytes of input.
+macro_rules! with_limit_for {
+    ($len:expr, $config:ident => $decode:expr) => {
+        match $len {
+            0..=0xfff => with_limit_for!(@ 0x1_0000, $config, $decode),
+            0x1000..=0xffff => with_limit_for!(@ 0x10_0000, $config, $decode),
+            0x1_0000..=0xf_ffff => with_limit_for!(@ 0x100_0000, $config, $decode),
+            0x10_0000..=0xff_ffff => with_limit_for!(@ 0x1000_0000, $config, $decode),
+            0x100_0000..=0xfff_ffff => with_limit_for!(@ 0x1_0000_0000, $config, $decode),
+            _ => with_limit_for!(@ 0x10_0000_0000, $config, $decode),
+        }
+    };
+    (@ $limit:literal, $config:ident, $decode:expr) => {{
+        let $config: Configuration<LittleEndian, Fixint, Limit<$limit>> = CONFIG.with_limit::<$limit>();
+        $decode
+    }};
+}
+
+/// Why a value could not be encoded or decoded, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecFault(String);
+
+impl fmt::Display for CodecFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for CodecFault {}
+
+/// A `Vec` that refuses to grow past `max`, so that a value too large is found before it fills the memory.
+struct Capped<'v> {
+    bytes: &'v mut Vec<u8>,
+    max: usize,
+}
+
+impl Writer for Capped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        if bytes.len() > self.max.saturating_sub(self.bytes.len()) {
+            return Err(EncodeError::UnexpectedEnd);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Appends `value` to `out`, which may not grow past `max` bytes in all.
+///
+/// # Errors
+///
+/// Where serde or the value's own code refuses, or the limit is passed; `out` is then as it was.
+pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
+    let before = out.len();
+    bincode::serde::encode_into_writer(value, Capped { bytes: out, max }, CONFIG).map_err(|fault| {
+        out.truncate(before);
+        match fault {
+            EncodeError::UnexpectedEnd => CodecFault(format!("it is over the frame limit of {max} bytes")),
+            EncodeError::OtherString(why) => CodecFault(why),
+            other => CodecFault(other.to_string()),
+        }
+    })
+}
+
+/// The value that `bytes` hold, all of them.
+///
+/// # Errors
+///
+/// Where the bytes are not a `T`, announce more than sixteen times their own number, or are longer than one.
+pub fn decode_payload<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
+    let decoded =
+        with_limit_for!(bytes.len(), config => bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config));
+    match decoded {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((_, used)) => Err(CodecFault(format!("{} bytes are left over", bytes.len() - used))),
+        Err(fault) => Err(in_words(fault)),
+    }
+}
+
+/// Appends a message of the envelope.
+pub(super) fn encode_envelope<M: Encode>(message: &M, out: &mut Vec<u8>) {
+    let written = bincode::encode_into_writer(message, Capped { bytes: out, max: usize::MAX }, CONFIG);
+    debug_assert!(written.is_ok(), "the envelope has no value that cannot be encoded");
+}
+
+/// The message at the start of `bytes`, and its length.
+pub(super) fn decode_envelope<M: Decode<()>>(bytes: &[u8]) -> Result<(M, usize), CodecFault> {
+    with_limit_for!(bytes.len(), config => bincode::decode_from_slice::<M, _>(bytes, config)).map_err(in_words)
+}
+
+fn in_words(fault: DecodeError) -> CodecFault {
+    CodecFault(match fault {
+        DecodeError::OtherString(why) => why,
+        DecodeError::UnexpectedEnd { additional } => format!("it ends {additional} bytes too early"),
+        DecodeError::LimitExceeded => "it announces far more than it brings".into(),
+        DecodeError::UnexpectedVariant { found, .. } => format!("it has an unknown variant, {found}"),
+        other => format!("{other:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Bytes;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Shape {
+        Point,
+        Circle { radius: f32 },
+        Named(String, Option<u16>),
+    }
+
+    fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_payload(value, &mut bytes, usize::MAX).unwrap();
+        bytes
+    }
+
+    /// The bytes must never change: workers in other languages are written against them.
+    #[test]
+    fn golden_vectors() {
+        assert_eq!(encoded(&7u64), [7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(encoded(&"hi"), [2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i']);
+        assert_eq!(encoded(&()), []);
+        assert_eq!(encoded(&Shape::Point), [0, 0, 0, 0]);
+        assert_eq!(encoded(&Shape::Circle { radius: 1.0 }), [1, 0, 0, 0, 0, 0, 0x80, 0x3f]);
+        assert_eq!(encoded(&Shape::Named("a".into(), Some(258))), [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', 1, 2, 1]);
+        assert_eq!(encoded(&Bytes(vec![1, 2])), encoded(&vec![1u8, 2]));
+    }
+
+    #[test]
+    fn what_was_sent_arrives() {
+        for shape in [Shape::Point, Shape::Circle { radius: -0.5 }, Shape::Named("ü".into(), None)] {
+            assert_eq!(decode_payload::<Shape>(&encoded(&shape)), Ok(shape));
+        }
+        let wide: Vec<u64> = (0..1003).collect();
+        assert_eq!(decode_payload::<Vec<u64>>(&encoded(&wide)), Ok(wide));
+        let many: Vec<Option<u8>> = vec![None; 100_000];
+        assert_eq!(decode_payload::<Vec<Option<u8>>>(&encoded(&many)), Ok(many));
+    }
+
+    #[test]
+    fn a_length_that_lies_is_an_error_and_no_allocation() {
+        let lie = u64::MAX.to_le_bytes();
+        assert!(decode_payload::<String>(&lie).is_err());
+        assert!(decode_payload::<Vec<u64>>(&lie).is_err());
+        assert!(decode_payload::<Bytes>(&lie).is_err());
+        let large = (1u64 << 40).to_le_bytes();
+        assert!(decode_payload::<Vec<String>>(&large).is_err());
+    }
+
+    #[test]
+    fn left_over_and_missing_bytes_are_named() {
+        assert_eq!(decode_payload::<u8>(&[1, 2, 3]).unwrap_err().to_string(), "2 bytes are left over");
+        assert_eq!(decode_payload::<u32>(&[1, 2, 3]).unwrap_err().to_string(), "it ends 1 bytes too early");
+    }
+
+    #[test]
+    fn a_value_over_the_limit_leaves_the_buffer_as_it_was() {
+        let mut bytes = vec![9];
+        let fault = encode_payload(&[0u64; 4], &mut bytes, 20).unwrap_err();
+        assert_eq!(bytes, [9]);
+        assert_eq!(fault.to_string(), "it is over the frame limit of 20 bytes");
+    }
+}

@@ -1,0 +1,56 @@
+//! Bytes that several listeners share.
+
+use std::sync::Arc;
+
+/// A user's payload: opaque, shared, cheap to clone.
+///
+/// A small one is one allocation; a large one keeps the buffer that it was read into or encoded to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Payload {
+    /// No bytes at all.
+    #[default]
+    Empty,
+    /// An exact copy.
+    Small(Arc<[u8]>),
+    /// A buffer, and where in it the payload starts.
+    Large(Arc<Vec<u8>>, usize),
+}
+
+/// Above this a buffer is kept rather than copied.
+const COPIED_UP_TO: usize = 4096;
+
+impl Payload {
+    /// The payload that is all of `bytes`.
+    pub fn copied(bytes: &[u8]) -> Self {
+        if bytes.is_empty() { Payload::Empty } else { Payload::Small(bytes.into()) }
+    }
+
+    /// The payload that is `buffer` from `start` on; `buffer` is kept where that is cheaper than a copy.
+    ///
+    /// # Panics
+    ///
+    /// Where `start` is past the end.
+    pub fn tail(buffer: Vec<u8>, start: usize) -> Self {
+        let len = buffer.len() - start;
+        if len > COPIED_UP_TO { Payload::Large(Arc::new(buffer), start) } else { Payload::copied(&buffer[start..]) }
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Payload::Empty => &[],
+            Payload::Small(bytes) => bytes,
+            Payload::Large(buffer, start) => &buffer[*start..],
+        }
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

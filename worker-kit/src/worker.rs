@@ -1,0 +1,68 @@
+//! The trait of a worker that has state.
+
+use crate::{BoxError, Context, Job, Outcome};
+use serde::de::DeserializeOwned;
+
+/// A worker with state, options, or something to do between jobs.
+///
+/// ```no_run
+/// use hirelings_worker_kit::{BoxError, Context, Job, Outcome, Worker, serve_worker};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Render { page: u32 }
+/// impl Job for Render {
+///     type Output = Vec<u8>;
+///     type Progress = f32;
+///     type Error = String;
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Settings { quality: u8 }
+///
+/// struct Renderer { quality: u8 }
+/// impl Worker for Renderer {
+///     type Job = Render;
+///     type Options = Settings;
+///     fn init(options: Settings) -> Result<Self, BoxError> {
+///         Ok(Renderer { quality: options.quality })
+///     }
+///     fn run(&mut self, job: Render, ctx: &mut Context<Render>) -> Outcome<Render> {
+///         ctx.progress(&0.5);
+///         Ok(vec![self.quality; job.page as usize])
+///     }
+/// }
+///
+/// fn main() {
+///     serve_worker::<Renderer>()
+/// }
+/// ```
+pub trait Worker: Sized {
+    /// The jobs that it does.
+    type Job: Job;
+    /// What the pool's builder was given as options; `()` where it was given none.
+    type Options: DeserializeOwned;
+
+    /// Makes the worker, before its first job; the pool's `timeout_initializing` limits it.
+    ///
+    /// # Errors
+    ///
+    /// An error is a start failure: the pool quotes it and tries again later.
+    fn init(options: Self::Options) -> Result<Self, BoxError>;
+
+    /// Does one job; the pool's `timeout_working` limits it.
+    ///
+    /// # Errors
+    ///
+    /// The job's own error, which fails that job and leaves the worker as it is.
+    fn run(&mut self, job: Self::Job, ctx: &mut Context<Self::Job>) -> Outcome<Self::Job>;
+
+    /// Is called between a job's answer and the next job; the pool's `timeout_recovering` limits it.
+    ///
+    /// # Errors
+    ///
+    /// An error replaces the worker; the job that was answered stands.
+    fn recover(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
