@@ -78,7 +78,7 @@ pub(crate) enum Failure {
     Unusable {
         fault: Fault,
         message: String,
-        who: Who,
+        who: Box<Who>,
     },
     Protocol(ProtocolError),
 }
