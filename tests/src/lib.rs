@@ -1,11 +1,18 @@
 //! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
 
+pub mod brittle;
 pub mod gate;
 pub mod processes;
+pub mod record;
+pub mod scratch;
+pub mod staged;
 
 pub use gate::Gate;
+pub use record::Record;
+pub use scratch::Scratch;
 
-use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use crossbeam_channel::bounded;
+use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
@@ -50,6 +57,30 @@ pub enum Do {
     Signal(i32),
     /// From here on SIGTERM is ignored: a shell that ignores it takes this process's place in the group.
     SpawnSleeper,
+    /// Appends a line to a file.
+    Append(PathBuf, String),
+    /// Does this with the file locked, and notes in the file if somebody else has it locked.
+    Alone(PathBuf, Box<Do>),
+    /// Dies, in all attempts before this one.
+    ExitUntil(u32),
+    /// Tells so many progresses of so many bytes, then gives their number.
+    Tell(u32, usize),
+    /// Does this in all attempts before the given one.
+    Before(u32, Box<Do>),
+    /// Gives what a shell command writes to standard output.
+    Shell(String),
+    /// Runs a shell command with the worker's own standard streams.
+    Run(String),
+    /// Spawns a shell command, tells its process id, and does not wait for it.
+    Spawn(String),
+    /// Runs for ever, and uses a processor.
+    Spin,
+    /// Overflows the stack.
+    Recurse,
+    /// Wants more memory than its own limit allows.
+    Exhaust,
+    /// Gives what standard input holds.
+    ReadInput,
 }
 
 /// What the general worker tells while it works.
@@ -60,6 +91,7 @@ pub enum Told {
     Count(u32),
     /// It has spawned this process.
     Spawned(u32),
+    Text(String),
 }
 
 impl Job for Do {
@@ -87,6 +119,41 @@ pub fn program(name: &str) -> PathBuf {
 /// A pool of general workers that says nothing.
 pub fn pool() -> PoolBuilder<Do> {
     Pool::<Do>::builder(worker()).stderr(Stderr::Null)
+}
+
+/// The general worker, with SIGTERM ignored.
+pub fn stubborn_worker() -> Command {
+    // A signal that a shell ignores stays ignored in the program that takes its place.
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg("trap '' TERM; exec \"$0\"").arg(program("worker"));
+    shell
+}
+
+/// What the job came to.
+///
+/// # Panics
+///
+/// Where it is not settled within [`WATCHDOG`].
+pub fn settled<J: Job>(handle: JobHandle<J>) -> JobResult<J> {
+    let id = handle.id();
+    handle.wait_timeout(WATCHDOG).unwrap_or_else(|_| panic!("job {id} was not settled within {WATCHDOG:?}"))
+}
+
+/// Enqueues a job that tells that it waits (a [`Do::Wait`] in it), and blocks until it has told so.
+///
+/// # Panics
+///
+/// Where it does not within [`WATCHDOG`].
+pub fn begun(request: JobRequest<'_, Do>) -> JobHandle<Do> {
+    let (told, waiting) = bounded(1);
+    let request = request.on_progress(move |progress| {
+        if progress == Told::Waiting {
+            let _ = told.try_send(());
+        }
+    });
+    let handle = request.enqueue();
+    waiting.recv_timeout(WATCHDOG).expect("the job begins to wait");
+    handle
 }
 
 /// Waits until `done`, looking again and again: for what cannot be waited for otherwise, such as another process's end.

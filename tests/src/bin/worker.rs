@@ -1,9 +1,9 @@
 //! The general worker: does what it is told.
 
-use hirelings_tests::{Do, Gate, Told};
+use hirelings_tests::{Do, Gate, Told, scratch};
 use hirelings_worker_kit::{Context, serve};
-use rustix::process::{Pid, Signal, kill_process};
-use std::process::{Command, abort, exit, id};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use std::process::{Command, Stdio, abort, exit, id};
 
 fn main() {
     serve(run)
@@ -48,6 +48,31 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
             let sleeper = Command::new("sleep").arg("1000").spawn().map_err(|error| error.to_string())?;
             ctx.progress(&Told::Spawned(sleeper.id()));
         }
+        Do::Append(path, line) => scratch::append(&path, &line)?,
+        Do::Alone(path, job) => {
+            let _locked = scratch::alone(&path)?;
+            return run(*job, ctx);
+        }
+        Do::ExitUntil(attempt) if ctx.attempt() < attempt => exit(9),
+        Do::ExitUntil(_) => {}
+        Do::Tell(count, bytes) => {
+            (0..count).for_each(|_| ctx.progress(&Told::Text("x".repeat(bytes))));
+            return Ok(count.to_string());
+        }
+        Do::Before(attempt, job) if ctx.attempt() < attempt => return run(*job, ctx),
+        Do::Before(..) => {}
+        Do::Shell(line) => {
+            let output = shell(&line).stdout(Stdio::piped()).output().map_err(text)?;
+            return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+        }
+        Do::Run(line) => return shell(&line).status().map(text).map_err(text),
+        Do::Spawn(line) => ctx.progress(&Told::Spawned(shell(&line).spawn().map_err(text)?.id())),
+        Do::Spin => loop {
+            std::hint::spin_loop();
+        },
+        Do::Recurse => return Ok(deeper(1).to_string()),
+        Do::Exhaust => return exhaust(),
+        Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
     Ok(id().to_string())
 }
@@ -57,4 +82,28 @@ fn die_of(signal: Signal) -> ! {
     loop {
         let _ = kill_process(Pid::from_raw(id().cast_signed()).expect("a process has a number"), signal);
     }
+}
+
+fn shell(line: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    shell
+}
+
+fn text(what: impl ToString) -> String {
+    what.to_string()
+}
+
+#[allow(unconditional_recursion)]
+fn deeper(depth: u64) -> u64 {
+    let ballast = std::hint::black_box([depth; 128]);
+    deeper(ballast[7] + 1) + ballast[9]
+}
+
+/// An address space of 256 MiB, and a wish for 1 GiB.
+fn exhaust() -> Result<String, String> {
+    let limit = Rlimit { current: Some(256 << 20), maximum: Some(256 << 20) };
+    setrlimit(Resource::As, limit).map_err(text)?;
+    let wish = std::hint::black_box(vec![1u8; 1 << 30]);
+    Ok(wish.len().to_string())
 }

@@ -1,0 +1,34 @@
+//! A worker that does something of its own at its start and between its jobs.
+
+use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What the worker does at its start, or between two jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    Pass,
+    Fail(String),
+    Panic(String),
+    Exit(i32),
+    /// Blocks until the gate is opened.
+    Wait(PathBuf),
+}
+
+/// A job that gives the worker's process id; `after` is what the worker does once it has answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Staged {
+    pub after: Stage,
+}
+
+impl Job for Staged {
+    type Output = u32;
+    type Progress = ();
+    type Error = String;
+}
+
+/// A pool of `src/bin/staged.rs`, whose workers do `start` first.
+pub fn pool(start: Stage) -> PoolBuilder<Staged> {
+    Pool::<Staged>::builder(Command::new(crate::program("staged"))).options(&start).stderr(Stderr::Null)
+}
