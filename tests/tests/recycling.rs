@@ -1,0 +1,193 @@
+//! A worker does exactly `max_jobs_per_process` jobs, then makes room for the next.
+
+use hirelings::{EventKind, Pool};
+use hirelings_tests::{Do, Gate, Record, begun, pool, processes, settled};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+fn pids(pool: &Pool<Do>, jobs: usize) -> Vec<String> {
+    let handles: Vec<_> = (0..jobs).map(|_| pool.enqueue(Do::Pid)).collect();
+    handles.into_iter().map(|handle| settled(handle).unwrap()).collect()
+}
+
+/// How many jobs each process did.
+fn shares(pids: &[String]) -> BTreeMap<&String, usize> {
+    pids.iter().fold(BTreeMap::new(), |mut shares, pid| {
+        *shares.entry(pid).or_default() += 1;
+        shares
+    })
+}
+
+#[test]
+fn the_process_stays_for_its_jobs_and_changes_with_the_next() {
+    let pool = pool().max_processes(1).max_jobs_per_process(3).build().unwrap();
+    let pids: Vec<_> = (0..9).map(|_| settled(pool.enqueue(Do::Pid)).unwrap()).collect();
+    let runs: Vec<_> = pids.chunk_by(|a, b| a == b).map(<[String]>::len).collect();
+    assert_eq!(runs, [3, 3, 3], "{pids:?}");
+}
+
+#[test]
+fn a_queue_of_jobs_does_not_stall_when_the_only_worker_leaves() {
+    let pool = pool().max_processes(1).max_jobs_per_process(3).build().unwrap();
+    let pids = pids(&pool, 12);
+    let runs: Vec<_> = pids.chunk_by(|a, b| a == b).map(<[String]>::len).collect();
+    assert_eq!(runs, [3, 3, 3, 3], "{pids:?}");
+}
+
+#[test]
+fn with_one_job_per_process_each_job_has_its_own() {
+    let pool = pool().max_processes(1).max_jobs_per_process(1).build().unwrap();
+    let pids = pids(&pool, 6);
+    assert_eq!(shares(&pids).len(), 6, "{pids:?}");
+}
+
+#[test]
+fn with_one_job_per_process_each_job_has_its_own_under_concurrency_too() {
+    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(1));
+    let pool = builder.build().unwrap();
+    let pids = pids(&pool, 18);
+    assert_eq!(shares(&pids).len(), 18, "{pids:?}");
+    pool.exit();
+    // The one that was started and got no job does not count against the limit of three alive.
+    assert!(pool.stats().spawned <= 18 + 3);
+    assert_eq!(record.count(EventKind::Task), 18);
+}
+
+#[test]
+fn no_process_does_more_than_its_jobs_and_each_that_left_did_all_of_them() {
+    let (builder, mut record) = Record::of(pool().max_processes(4).max_jobs_per_process(5));
+    let pool = builder.build().unwrap();
+    let pids = pids(&pool, 200);
+    pool.wait_idle();
+    // At most one unfinished run for each worker that is still there.
+    let shares = shares(&pids);
+    let (done, underway): (Vec<usize>, Vec<usize>) = shares.values().partition(|&&share| share == 5);
+    assert!(underway.len() <= 4 && underway.iter().all(|&share| share < 5), "{shares:?}");
+    assert!(done.len() >= 36, "{shares:?}");
+    pool.exit();
+    assert_eq!(pool.stats().crashed, 0, "leaving is no crash");
+    assert_eq!(record.count(EventKind::JobSuccess), 200);
+}
+
+#[test]
+fn failures_count_as_jobs_done() {
+    let pool = pool().max_processes(1).max_jobs_per_process(2).build().unwrap();
+    let first = settled(pool.enqueue(Do::Pid)).unwrap();
+    settled(pool.enqueue(Do::Fail("no".into()))).unwrap_err();
+    let second = settled(pool.enqueue(Do::Pid)).unwrap();
+    assert_ne!(first, second);
+}
+
+#[test]
+fn retries_count_as_jobs_done() {
+    let pool = pool().max_processes(1).max_jobs_per_process(2).retries(3).build().unwrap();
+    let workers: Vec<_> = {
+        let handle = pool.enqueue(Do::FailUntil(4));
+        let last = settled(handle).unwrap();
+        vec![last, settled(pool.enqueue(Do::Pid)).unwrap()]
+    };
+    assert_ne!(workers[0], workers[1], "attempts three and four were the second process's jobs");
+    pool.exit();
+    assert_eq!(pool.stats().spawned, 3);
+}
+
+#[test]
+fn a_process_that_is_due_to_leave_while_the_queue_is_empty_is_replaced_only_for_work() {
+    let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
+    let pool = builder.build().unwrap();
+    let first = settled(pool.enqueue(Do::Pid)).unwrap();
+    record.until_kind(EventKind::Exit);
+    assert!(!processes::is_alive(first.parse().unwrap()));
+    assert_eq!(pool.stats().workers, 0);
+    assert_eq!(pool.stats().spawned, 1);
+    assert_ne!(settled(pool.enqueue(Do::Pid)).unwrap(), first);
+    assert_eq!(pool.stats().spawned, 2);
+}
+
+#[test]
+fn the_minimum_is_kept_though_workers_leave() {
+    let (builder, mut record) = Record::of(pool().max_processes(4).min_processes(2).max_jobs_per_process(1));
+    let pool = builder.build().unwrap();
+    (0..2).for_each(|_| drop(record.until_kind(EventKind::Spawn)));
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    record.until_kind(EventKind::Exit);
+    record.until_kind(EventKind::Spawn);
+    assert_eq!(pool.stats().workers, 2);
+}
+
+#[test]
+fn a_worker_that_asks_for_it_is_replaced_after_its_job() {
+    let (builder, mut record) = Record::of(pool().max_processes(1));
+    let pool = builder.build().unwrap();
+    let first = settled(pool.enqueue(Do::Pid)).unwrap();
+    let retired = settled(pool.enqueue(Do::Then(vec![Do::Retire, Do::Pid]))).unwrap();
+    assert_eq!(first, retired, "it does the job in which it asks");
+    let next = settled(pool.enqueue(Do::Pid)).unwrap();
+    assert_ne!(next, first);
+    record.until_kind(EventKind::Exit);
+    assert_eq!(pool.stats().crashed, 0);
+}
+
+#[test]
+fn a_worker_leaves_by_itself_and_is_sent_no_signal() {
+    let (builder, mut record) =
+        Record::of(pool().max_processes(1).max_jobs_per_process(1).kill_grace(Duration::from_secs(30)));
+    let pool = builder.build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let exit = record.until_kind(EventKind::Exit);
+    assert_eq!(exit.status().and_then(|status| status.code()), Some(0), "{exit}");
+}
+
+#[test]
+fn what_a_leaving_worker_leaves_in_its_group_is_killed() {
+    let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
+    let pool = builder.build().unwrap();
+    let worker: u32 = settled(pool.enqueue(Do::SpawnSleeper)).unwrap().parse().unwrap();
+    record.until_kind(EventKind::Exit);
+    hirelings_tests::eventually("the group is empty", || processes::of_group(worker).is_empty());
+}
+
+#[test]
+fn there_are_never_more_processes_than_the_maximum_the_dying_ones_counted() {
+    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(1));
+    let pool = builder.build().unwrap();
+    pids(&pool, 30);
+    pool.exit();
+    let mut alive = 0;
+    for event in record.all() {
+        match event.kind() {
+            EventKind::Spawn => alive += 1,
+            EventKind::Exit => alive -= 1,
+            _ => {}
+        }
+        assert!((0..=3).contains(&alive));
+    }
+    assert_eq!(alive, 0);
+}
+
+#[test]
+fn a_pool_that_exits_while_workers_are_being_replaced_ends() {
+    for jobs in 0..12 {
+        let pool = pool().max_processes(2).max_jobs_per_process(1).build().unwrap();
+        let handles: Vec<_> = (0..12).map(|_| pool.enqueue(Do::Pid)).collect();
+        handles.into_iter().take(jobs).for_each(|handle| drop(settled(handle)));
+        pool.exit();
+        let stats = pool.stats();
+        assert_eq!(stats.spawned, stats.exited);
+        assert_eq!(stats.enqueued, stats.succeeded + stats.failed);
+    }
+}
+
+#[test]
+fn drain_recycles_until_all_is_done() {
+    let pool = pool().max_processes(1).max_jobs_per_process(1).build().unwrap();
+    let mut gate = Gate::new();
+    let first = begun(pool.request(Do::Wait(gate.path())));
+    let rest: Vec<_> = (0..4).map(|_| pool.enqueue(Do::Pid)).collect();
+    gate.open();
+    let drained = pool.drain(hirelings_tests::WATCHDOG);
+    assert_eq!((drained.finished, drained.left), (5, 0));
+    let mut pids: Vec<_> = rest.into_iter().map(|handle| settled(handle).unwrap()).collect();
+    pids.push(settled(first).unwrap());
+    assert_eq!(shares(&pids).len(), 5);
+}
