@@ -1,0 +1,94 @@
+//! Processes: how fast they start, one a job, and hundreds of them.
+
+use crate::figure::{Bar, Figure};
+use crate::measure::{in_turn, threads_and_descriptors};
+use crate::raw::RawChild;
+use crate::work::{builder, drive, pool, ready, small};
+use crate::{Figures, Measure};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+const MILLISECOND: f64 = 1e-3;
+
+/// A fresh process for each job, two at a time.
+pub(crate) fn isolate(measure: Measure) -> Figures {
+    let (count, rounds) = measure.of((400, 7), (100, 3));
+    let pool = ready(builder(2).max_jobs_per_process(1));
+    let per_second = |seconds: f64| [count as f64 / seconds];
+    let ([raw], [ours]) = in_turn(rounds, || per_second(isolated_raw(count)), || per_second(drive(&pool, count)));
+    assert!(pool.stats().spawned >= (rounds * count) as u64, "each job had a process of its own");
+    Ok(vec![Figure::new("isolate", ours, "jobs/s").raw(raw).bar(Bar::AtLeast(0.6))])
+}
+
+/// Starts a child, gives it a job, and goes on with the one started before.
+fn isolated_raw(count: usize) -> f64 {
+    let started = Instant::now();
+    let mut running = VecDeque::new();
+    let finish = |(number, mut child): (usize, RawChild)| {
+        assert_eq!(child.receive(), small(number), "job {number}");
+        // Dropping it ends its input and waits for its end.
+    };
+    for number in 0..count {
+        if running.len() == 2
+            && let Some(oldest) = running.pop_front()
+        {
+            finish(oldest);
+        }
+        let mut child = RawChild::start();
+        child.send(&small(number));
+        running.push_back((number, child));
+    }
+    running.into_iter().for_each(finish);
+    started.elapsed().as_secs_f64()
+}
+
+/// From nothing to two workers ready.
+pub(crate) fn spawn(measure: Measure) -> Figures {
+    let rounds = measure.of(40, 10);
+    let ([raw], [ours]) = in_turn(rounds, || [ready_raw(2)], || [ready_pool(2)]);
+    Ok(vec![Figure::new("spawn", ours, "ms").raw(raw).bar(Bar::AtMost(1.6)).note("two workers ready")])
+}
+
+fn ready_pool(workers: usize) -> f64 {
+    let started = Instant::now();
+    let pool = pool(workers);
+    let took = started.elapsed();
+    assert_eq!(pool.workers().len(), workers);
+    took.as_secs_f64() / MILLISECOND
+}
+
+fn ready_raw(count: usize) -> f64 {
+    let started = Instant::now();
+    let mut children: Vec<_> = (0..count).map(|_| RawChild::start_greeting()).collect();
+    children.iter_mut().for_each(RawChild::greeted);
+    started.elapsed().as_secs_f64() / MILLISECOND
+}
+
+/// Many workers: until they are ready, what each costs this process, and whether jobs are slower for it.
+pub(crate) fn many(measure: Measure) -> Figures {
+    let (workers, count, rounds) = measure.of((256, 200_000, 3), (64, 20_000, 1));
+    let ([raw_ready], [ready]) = in_turn(rounds, || [ready_raw(workers)], || [ready_pool(workers)]);
+
+    let without = threads_and_descriptors()?;
+    let few = pool(2);
+    let with_few = threads_and_descriptors()?;
+    let many = pool(workers);
+    let with_all = threads_and_descriptors()?;
+    // What the pool has for itself is in both, and in neither figure.
+    let [threads, descriptors] = [0, 1].map(|of| {
+        let of_few = with_few[of] - without[of];
+        let of_many = with_all[of] - with_few[of];
+        (of_many - of_few) / (workers - 2) as f64
+    });
+
+    let per_second = |seconds: f64| [count as f64 / seconds];
+    let ([with_two], [with_many]) =
+        in_turn(rounds, || per_second(drive(&few, count)), || per_second(drive(&many, count)));
+    let note = format!("{workers} workers");
+    Ok(vec![
+        Figure::new("many", with_many, "jobs/s").against("2 workers", with_two).bar(Bar::AtLeast(0.7)).note(&note),
+        Figure::new("many_ready", ready, "ms").raw(raw_ready).note(&note),
+        Figure::new("many_threads", threads, "a worker").fixed(2.0).note(&note),
+        Figure::new("many_descriptors", descriptors, "a worker").fixed(4.0).note(&note),
+    ])
+}
