@@ -10,8 +10,12 @@ mod config;
 mod effect;
 mod input;
 mod jobs;
+mod planted;
 mod starts;
 mod worker;
+
+#[cfg(test)]
+mod sim;
 
 pub(crate) use config::{Config, JobSettings};
 pub use effect::CrashCause;
@@ -23,6 +27,7 @@ pub use worker::WorkerState;
 
 use backlog::Backlog;
 use jobs::{Jobs, Place};
+use planted::planted;
 use starts::Starts;
 use std::time::Duration;
 use worker::{Current, End, Worker};
@@ -151,7 +156,7 @@ impl<T> Supervisor<T> {
     }
 
     pub(crate) fn worker(&self, seat: Seat) -> Option<&Worker> {
-        self.slots.get(seat.slot)?.as_ref().filter(|worker| worker.id == seat.worker)
+        self.slots.get(seat.slot)?.as_ref().filter(|worker| worker.id == seat.worker || planted!(NamesakesAreOne))
     }
 
     /// The workers that have a process, in the order of their slots.
@@ -225,7 +230,7 @@ impl<T> Turn<'_, T> {
     /// The worker in `seat`, which is known to be there.
     fn worker(&mut self, seat: Seat) -> &mut Worker {
         match &mut self.machine.slots[seat.slot] {
-            Some(worker) if worker.id == seat.worker => worker,
+            Some(worker) if worker.id == seat.worker || planted!(NamesakesAreOne) => worker,
             _ => unreachable!("a seat is used only while its worker is in it"),
         }
     }
@@ -247,7 +252,7 @@ impl<T> Turn<'_, T> {
         self.spawn_missing();
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {
-            machine.worked = false;
+            machine.worked = planted!(IdleAgain);
             self.say(Effect::Idle);
         }
     }
@@ -288,7 +293,9 @@ impl<T> Turn<'_, T> {
         let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
         let place = entry.place;
         self.settle(key, Outcome::Aborted, None);
-        if let Place::Held(slot) = place {
+        if let Place::Held(slot) = place
+            && !planted!(AbortedWorkerLives)
+        {
             self.kill(self.seat(slot), End::Aborted);
         }
     }
@@ -368,13 +375,13 @@ impl<T> Turn<'_, T> {
         let retries = self.machine.config.retries;
         let Some(entry) = self.machine.jobs.get(key) else { return };
         let (attempt, attempts) = (entry.attempt, entry.settings.retries(retries).saturating_add(1));
-        if !outcome.may_be_retried() || attempt >= attempts {
+        if !outcome.may_be_retried() || attempt >= attempts + u32::from(planted!(OneRetryTooMany)) {
             return self.settle(key, outcome, Some(seat));
         }
         self.let_go(seat);
         self.machine.counters.retried += 1;
         self.say(Effect::Retried { key, attempt, attempts, outcome, seat });
-        if dying {
+        if dying && !planted!(RetryBeforeReap) {
             self.machine.jobs.place(key, Place::Dying(seat.slot as u32));
             self.worker(seat).retry_at_death = Some(key);
         } else {
@@ -385,7 +392,7 @@ impl<T> Turn<'_, T> {
 
     /// The worker holds its job no more.
     fn let_go(&mut self, seat: Seat) {
-        if self.worker(seat).current.take().is_some() {
+        if self.worker(seat).current.take().is_some() && !planted!(HeldIsMiscounted) {
             self.machine.held -= 1;
         }
     }
@@ -416,6 +423,7 @@ impl<T> Turn<'_, T> {
         let limit = self.machine.config.timeout_working;
         let entry = self.machine.jobs.begin(key, seat.slot as u32);
         let (id, attempt, limit) = (entry.id, entry.attempt, entry.settings.timeout(limit));
+        let limit = if planted!(OwnLimitForgotten) { self.machine.config.timeout_working } else { limit };
         let limit_at = self.after(limit);
         let since = self.now;
         self.machine.held += 1;
@@ -467,6 +475,9 @@ impl<T> Turn<'_, T> {
         for id in asked {
             self.say(Effect::SendSkip { seat, id });
         }
+        if planted!(BackAtOnce) {
+            self.take_all_back(seat);
+        }
     }
 
     /// An aborted job lies ahead at a worker: it must not be started.
@@ -480,6 +491,9 @@ impl<T> Turn<'_, T> {
     fn take_back(&mut self, seat: Seat, key: JobKey) {
         self.worker(seat).taken -= 1;
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+        if planted!(ReturnToBack) {
+            return backlog.push_back(jobs, key);
+        }
         backlog.put_back(jobs, key);
     }
 
@@ -497,7 +511,7 @@ impl<T> Turn<'_, T> {
 
     fn spawn_missing(&mut self) {
         let Supervisor { config, phase, backlog, slots, starts, .. } = &mut *self.machine;
-        if *phase == Phase::Exiting {
+        if *phase == Phase::Exiting && !planted!(SpawnAfterExit) {
             return starts.want_none();
         }
         let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
@@ -539,7 +553,7 @@ impl<T> Turn<'_, T> {
     // ------------------------------------------------------------ what a worker says
 
     fn said(&mut self, seat: Seat, said: Said) {
-        if self.worker(seat).state == WorkerState::Exiting {
+        if self.worker(seat).state == WorkerState::Exiting && !planted!(ExitingIsHeard) {
             // The jobs it held are settled or on their way back; whatever it says now is too late.
             return;
         }
@@ -602,9 +616,10 @@ impl<T> Turn<'_, T> {
                 }
                 // It was asked back, or aborted, and the worker may have started it before it read so: its next word
                 // will tell. It is limited as if it had.
+                _ if planted!(DoubtHasNoLimit) => {}
                 _ => (worker.limit, worker.limit_at) = (limit, doubtful_until),
             }
-        } else if worker.retiring || worker.taken >= most {
+        } else if worker.retiring || worker.taken >= most + u64::from(planted!(OneJobTooMany)) {
             self.leave(seat);
         } else {
             (worker.limit, worker.limit_at) = (None, None);
@@ -646,6 +661,10 @@ impl<T> Turn<'_, T> {
                 }
                 Some(None) => {
                     // It was aborted, and started all the same: nobody is told, and the worker is killed.
+                    if planted!(AbortedIsBegun) {
+                        self.enter(seat, WorkerState::Working);
+                        return true;
+                    }
                     self.kill(seat, End::Aborted);
                     return false;
                 }
@@ -761,6 +780,9 @@ impl<T> Turn<'_, T> {
         self.enter(seat, WorkerState::Exiting);
         if self.worker(seat).spawned {
             self.signal(seat);
+            if planted!(DyingDoNotCount) {
+                self.vacate(seat);
+            }
         }
     }
 
@@ -769,12 +791,10 @@ impl<T> Turn<'_, T> {
         let grace = self.machine.config.kill_grace;
         let after_grace = self.after(Some(grace));
         let worker = self.worker(seat);
-        let Some(signal) = worker.next_signal else { return };
-        if worker.exited {
-            return;
-        }
+        (worker.limit, worker.limit_at) = (None, None);
+        let Some(signal) = worker.next_signal.filter(|_| !worker.exited || planted!(SignalToTheReaped)) else { return };
         worker.asked = true;
-        worker.next_signal = (signal == Signal::Terminate).then_some(Signal::Kill);
+        worker.next_signal = (signal == Signal::Terminate && !planted!(NoSigkill)).then_some(Signal::Kill);
         (worker.limit, worker.limit_at) = (Some(grace), worker.next_signal.and(after_grace));
         self.say(Effect::Signal(seat, signal));
     }
@@ -830,7 +850,9 @@ impl<T> Turn<'_, T> {
 
     fn sign_of_death(&mut self, seat: Seat) {
         let due = self.now + DEATH_WAIT;
-        self.no_longer_free(seat);
+        if !planted!(HandedToTheDead) {
+            self.no_longer_free(seat);
+        }
         let worker = self.worker(seat);
         if worker.exited {
             // A limit cannot be passed any more, and nothing is left to be signalled.
@@ -855,7 +877,7 @@ impl<T> Turn<'_, T> {
             return self.handle_death(seat);
         }
         // A grandchild may hold the pipes for as long as it likes; a new wait starts with the exit.
-        if worker.state != WorkerState::Exiting {
+        if worker.state != WorkerState::Exiting && !planted!(ClosedPipeIsNothing) {
             worker.end(End::PipeClosed);
             self.attempt_over(seat, Outcome::Crashed(CrashCause::PipeClosed), true);
             self.kill(seat, End::PipeClosed);
@@ -878,7 +900,9 @@ impl<T> Turn<'_, T> {
 
     /// The slot is empty again: what was left in it goes back, and whether it was a start failure is decided.
     fn vacate(&mut self, seat: Seat) {
-        self.take_all_back(seat);
+        if !planted!(AheadDiesToo) {
+            self.take_all_back(seat);
+        }
         self.no_longer_free(seat);
         let Some(worker) = self.machine.slots[seat.slot].take() else { return };
         if let Some(key) = worker.retry_at_death {
@@ -891,7 +915,7 @@ impl<T> Turn<'_, T> {
         let others_ready = self.machine.slots.iter().flatten().any(|other| other.been_ready);
         let verdict = self.machine.starts.one_has_failed(seat.slot, self.now, others_ready);
         self.say(Effect::StartFailed { seat, wait: verdict.wait, in_a_row: verdict.in_a_row });
-        if verdict.broken {
+        if verdict.broken && !planted!(NoWorkerIsNotTold) {
             self.settle_all(Outcome::NoWorker, |place| place == Place::Queued);
         }
     }

@@ -2,7 +2,8 @@
 //! many there are.
 
 use super::JobKey;
-use super::jobs::{Jobs, NONE, Place};
+use super::jobs::{Entry, Jobs, NONE, Place};
+use super::planted::planted;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ impl Backlog {
         let seq = jobs.next_seq();
         let entry = jobs.entry(key.0);
         entry.seq = seq;
-        let priority = Reverse(entry.settings.priority());
+        let priority = priority_of(entry);
         let tail = self.lists.get(&priority).map_or(NONE, |list| list.tail);
         self.link(jobs, key.0, priority, tail);
     }
@@ -38,7 +39,7 @@ impl Backlog {
     /// others that were taken out with it, so the walk is short.
     pub(super) fn put_back<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
         let entry = jobs.entry(key.0);
-        let (seq, priority) = (entry.seq, Reverse(entry.settings.priority()));
+        let (seq, priority) = (entry.seq, priority_of(entry));
         let (mut before, mut at) = (NONE, self.lists.get(&priority).map_or(NONE, |list| list.head));
         while at != NONE && jobs.entry(at).seq < seq {
             (before, at) = (at, jobs.entry(at).next);
@@ -55,7 +56,7 @@ impl Backlog {
     pub(super) fn remove<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
         let entry = jobs.entry(key.0);
         let (prev, next) = (std::mem::replace(&mut entry.prev, NONE), std::mem::replace(&mut entry.next, NONE));
-        let priority = Reverse(entry.settings.priority());
+        let priority = priority_of(entry);
         entry.place = Place::Nowhere;
         if prev != NONE {
             jobs.entry(prev).next = next;
@@ -94,4 +95,8 @@ impl Backlog {
         }
         self.len += 1;
     }
+}
+
+fn priority_of<T>(entry: &Entry<T>) -> Reverse<i32> {
+    Reverse(if planted!(NoPriorities) { 0 } else { entry.settings.priority() })
 }

@@ -1,0 +1,132 @@
+//! The seeded world around the state machine: virtual time, workers that do whatever workers do, callers at random.
+//!
+//! Everything is drawn from one `u64`. `HIRELINGS_SEED=N cargo test -p hirelings sim` replays one world and prints what
+//! happened; `HIRELINGS_SEEDS=N` runs so many.
+//!
+//! The parts: [`world`] moves messages and time, [`actor`] is one worker process, [`checker`] watches every effect and
+//! knows the rules, independently of the machine.
+
+mod actor;
+mod checker;
+mod world;
+
+use super::planted::{Bug, with_bug};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{env, fmt};
+use world::World;
+
+/// A small generator (splitmix64): the same numbers from the same seed, on every machine.
+#[derive(Clone, Debug)]
+pub(super) struct Rng(u64);
+
+impl Rng {
+    pub(super) fn new(seed: u64) -> Self {
+        Rng(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(super) fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u64) as usize]
+    }
+}
+
+/// What one world came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) steps: u64,
+    pub(super) jobs: u64,
+    pub(super) retried: u64,
+    pub(super) killed: u64,
+    pub(super) ahead: u64,
+    pub(super) came_back: u64,
+}
+
+/// Runs one world; what it found wrong, if anything.
+pub(super) fn run(seed: u64, trace: bool) -> Result<Tally, String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run()));
+    match outcome {
+        Ok(found) => found,
+        Err(panic) => Err(format!("panicked: {}", crate::hooks::text_of(&*panic))),
+    }
+}
+
+fn from_env(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+struct Replay(u64);
+
+impl fmt::Display for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replay it with: HIRELINGS_SEED={} cargo test -p hirelings sim -- --nocapture", self.0)
+    }
+}
+
+#[test]
+fn every_rule_holds_in_every_world() {
+    if let Some(seed) = from_env("HIRELINGS_SEED") {
+        if let Err(found) = run(seed, true) {
+            panic!("seed {seed}: {found}");
+        }
+        return;
+    }
+    let seeds = from_env("HIRELINGS_SEEDS").unwrap_or(2_000);
+    let mut all = Tally::default();
+    for seed in 0..seeds {
+        match run(seed, false) {
+            Ok(tally) => {
+                all.steps += tally.steps;
+                all.jobs += tally.jobs;
+                all.retried += tally.retried;
+                all.killed += tally.killed;
+                all.ahead += tally.ahead;
+                all.came_back += tally.came_back;
+            }
+            Err(found) => panic!("seed {seed}: {found}\n{}", Replay(seed)),
+        }
+    }
+    println!("{seeds} worlds: {all:?}");
+    // A simulator in which nothing happens would find nothing.
+    assert!(all.jobs >= seeds && all.retried >= seeds / 4 && all.killed >= seeds / 2, "{all:?}");
+    assert!(all.ahead >= seeds / 4 && all.came_back >= seeds / 20, "{all:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    let [first, second] = [7, 7].map(|seed| run(seed, false).unwrap());
+    assert_eq!((first.steps, first.jobs, first.killed), (second.steps, second.jobs, second.killed));
+}
+
+/// The simulator is only as good as what it finds: each planted bug is found, and soon.
+#[test]
+fn every_planted_bug_is_found() {
+    const WITHIN: u64 = 10_000;
+    // What the bugs do is often to break an invariant of the machine's own; its words are not wanted here.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = Bug::ALL.iter().map(|&bug| {
+        let first = (0..WITHIN).find_map(|seed| Some((seed, with_bug(bug, || run(seed, false)).err()?)));
+        (bug, first)
+    });
+    let found: Vec<_> = found.collect();
+    std::panic::set_hook(hook);
+    for (bug, first) in found {
+        let (seed, words) = first.unwrap_or_else(|| panic!("{bug:?} is not found in {WITHIN} worlds"));
+        println!("{bug:?}: seed {seed}: {words}");
+    }
+}

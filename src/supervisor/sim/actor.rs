@@ -1,0 +1,214 @@
+//! One worker process of the simulated world: it reads, works, answers, and goes wrong in every way there is.
+
+use super::Rng;
+use crate::supervisor::{Outcome, Said};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What the pool writes to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToActor {
+    Init,
+    Job { job: u64, attempt: u32 },
+    Skip(u64),
+    Leave,
+}
+
+/// What comes out of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FromActor {
+    Said(Said),
+    Garbled,
+    OutputEnd,
+}
+
+/// What a worker will do with one job. Drawn when the handler begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Answer(Outcome),
+    /// Says its last words, and ends.
+    Panic,
+    Crash,
+    /// Answers, and dies at once.
+    AnswerAndCrash,
+    Hang,
+    SecondAnswer,
+    WrongJob,
+    ReadyWhileWorking,
+    Garble,
+    ClosePipe,
+    Retire,
+}
+
+/// How a worker starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Fine,
+    Dies,
+    Hangs,
+    Refuses,
+    SpeaksTooSoon,
+    ClosesPipe,
+    /// Is ready, and dies before its first job.
+    DiesIdle,
+    /// Wants to be replaced before it has done anything.
+    Retires,
+}
+
+/// What it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Booting,
+    Idle,
+    Running {
+        job: u64,
+        attempt: u32,
+        fate: Fate,
+    },
+    Recovering,
+    /// Nothing, for ever.
+    Hung,
+}
+
+/// How often what goes wrong, in percent; drawn once a world.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    pub(super) start: u64,
+    pub(super) job: u64,
+    pub(super) recover: u64,
+    pub(super) ignores_term: u64,
+    pub(super) holds_pipes: u64,
+    pub(super) leaves_late: u64,
+    pub(super) spawn: u64,
+    /// Jobs that take longer than what is short.
+    pub(super) long: u64,
+}
+
+impl Rates {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let mut rate = |rates: &[u64]| rng.pick(rates);
+        Rates {
+            start: rate(&[0, 0, 10, 50, 100]),
+            job: rate(&[0, 5, 30, 80]),
+            recover: rate(&[0, 0, 10, 40]),
+            ignores_term: rate(&[0, 20, 100]),
+            holds_pipes: rate(&[0, 0, 20]),
+            leaves_late: rate(&[0, 0, 30, 100]),
+            spawn: rate(&[0, 0, 0, 20]),
+            long: rate(&[0, 5, 30]),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Actor {
+    pub(super) phase: Phase,
+    pub(super) start: Start,
+    pub(super) alive: bool,
+    pub(super) reaped: bool,
+    pub(super) output_closed: bool,
+    pub(super) retired: bool,
+    pub(super) ignores_term: bool,
+    pub(super) holds_pipes: bool,
+    /// Whether it says ready with its answer.
+    pub(super) in_one_frame: bool,
+    /// Sent by the pool and on its way.
+    pub(super) coming: VecDeque<ToActor>,
+    /// Arrived, and not read.
+    pub(super) inbox: VecDeque<ToActor>,
+    /// Said, and on its way to the pool.
+    pub(super) going: VecDeque<FromActor>,
+    /// How many handlers it has begun.
+    pub(super) begun: u64,
+    /// Changes whenever what was planned for it is void.
+    pub(super) epoch: u64,
+}
+
+impl Actor {
+    pub(super) fn draw(rng: &mut Rng, rates: &Rates) -> Self {
+        let start = if rng.chance(rates.start) {
+            use Start::*;
+            rng.pick(&[Dies, Hangs, Refuses, SpeaksTooSoon, ClosesPipe, DiesIdle, Retires])
+        } else {
+            Start::Fine
+        };
+        Actor {
+            phase: Phase::Booting,
+            start,
+            alive: true,
+            reaped: false,
+            output_closed: false,
+            retired: false,
+            ignores_term: rng.chance(rates.ignores_term),
+            holds_pipes: rng.chance(rates.holds_pipes),
+            in_one_frame: rng.chance(60),
+            coming: VecDeque::new(),
+            inbox: VecDeque::new(),
+            going: VecDeque::new(),
+            begun: 0,
+            epoch: 0,
+        }
+    }
+
+    /// The job whose handler runs, in a process that lives.
+    pub(super) fn runs(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Running { job, .. } if self.alive => Some(job),
+            _ => None,
+        }
+    }
+
+    pub(super) fn draw_fate(rng: &mut Rng, rates: &Rates) -> Fate {
+        use Fate::*;
+        if !rng.chance(rates.job) {
+            return Answer(Outcome::Success);
+        }
+        rng.pick(&[
+            Answer(Outcome::Failed),
+            Answer(Outcome::Failed),
+            Answer(Outcome::Undecodable),
+            Answer(Outcome::Unencodable),
+            Panic,
+            Crash,
+            Crash,
+            AnswerAndCrash,
+            Hang,
+            SecondAnswer,
+            WrongJob,
+            ReadyWhileWorking,
+            Garble,
+            ClosePipe,
+            Retire,
+        ])
+    }
+
+    /// Takes the skips that have arrived, as the kit does before it starts a job. Gives the jobs that are skipped.
+    pub(super) fn read_skips(&mut self) -> Vec<u64> {
+        let mut skipped = Vec::new();
+        for message in self.inbox.clone() {
+            if let ToActor::Skip(job) = message {
+                let before = self.inbox.len();
+                self.inbox.retain(|of| !matches!(of, ToActor::Job { job: of, .. } if *of == job));
+                if self.inbox.len() < before {
+                    skipped.push(job);
+                }
+            }
+        }
+        self.inbox.retain(|message| !matches!(message, ToActor::Skip(_)));
+        skipped
+    }
+}
+
+/// A delay, often just at or beside one of the limits.
+pub(super) fn delay(rng: &mut Rng, limits: &[Duration]) -> Duration {
+    let micros = Duration::from_micros;
+    if rng.chance(15) && !limits.is_empty() {
+        let limit = rng.pick(limits);
+        return match rng.below(3) {
+            0 => limit.saturating_sub(micros(1)),
+            1 => limit,
+            _ => limit + micros(1),
+        };
+    }
+    rng.pick(&[micros(0), micros(0), micros(5), micros(50), micros(300), micros(999), micros(1000), micros(1001)])
+}

@@ -1,0 +1,401 @@
+//! Watches everything that goes into the machine and comes out of it, and knows the rules.
+
+use crate::supervisor::{DEATH_WAIT, Effect, Input, JobKey, Outcome, Said, Seat, Supervisor, WorkerState};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Where a job is in the order of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Enqueued,
+    Backlogged,
+    /// Sent before the one in front of it was answered: still queued to everybody.
+    Ahead(Seat),
+    Sent(Seat),
+    Tasked(Seat),
+    Started(Seat),
+    Retried,
+    Settled,
+}
+
+#[derive(Debug)]
+struct Followed {
+    key: Option<JobKey>,
+    stage: Stage,
+    priority: i32,
+    /// Its place in the order of handing out.
+    seq: u64,
+    retries: u32,
+    limit: Option<Duration>,
+    attempt: u32,
+    since: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    alive: bool,
+    reaped: bool,
+    /// A sign of its death has been seen.
+    ending: bool,
+    /// When it was seen that it can be spoken to no more.
+    mute_since: Option<Duration>,
+    died: bool,
+    signals: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Checker {
+    jobs: BTreeMap<u64, Followed>,
+    /// From the machine's keys to jobs.
+    keys: BTreeMap<JobKey, u64>,
+    processes: BTreeMap<Seat, Process>,
+    max_processes: usize,
+    retries: u32,
+    timeout_working: Option<Duration>,
+    next_seq: u64,
+    exited: bool,
+    idle: bool,
+    counts: [u64; 4],
+    /// Workers whose job was taken from them: they must be on their way out.
+    doomed: Vec<Seat>,
+    /// Jobs that were aborted while they lay ahead.
+    disowned: BTreeMap<u64, Seat>,
+    pub(super) retried: u64,
+    pub(super) ahead: u64,
+    pub(super) came_back: u64,
+    pub(super) killed: u64,
+}
+
+type Found = Result<(), String>;
+
+impl Checker {
+    pub(super) fn new(max_processes: usize, retries: u32, timeout_working: Option<Duration>) -> Self {
+        Checker {
+            jobs: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            max_processes,
+            retries,
+            timeout_working,
+            next_seq: 0,
+            exited: false,
+            idle: true,
+            counts: [0; 4],
+            doomed: Vec::new(),
+            disowned: BTreeMap::new(),
+            retried: 0,
+            ahead: 0,
+            came_back: 0,
+            killed: 0,
+        }
+    }
+
+    pub(super) fn job_count(&self) -> u64 {
+        self.jobs.len() as u64
+    }
+
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = (u64, JobKey)> {
+        let open = self.jobs.iter().filter(|(_, job)| job.stage != Stage::Settled);
+        open.filter_map(|(&id, job)| Some((id, job.key?)))
+    }
+
+    pub(super) fn new_job(&mut self, id: u64, priority: i32, retries: Option<u32>, limit: Option<Option<Duration>>) {
+        let job = Followed {
+            key: None,
+            stage: Stage::Enqueued,
+            priority,
+            seq: 0,
+            retries: retries.unwrap_or(self.retries),
+            limit: limit.unwrap_or(self.timeout_working),
+            attempt: 0,
+            since: Duration::ZERO,
+        };
+        self.jobs.insert(id, job);
+    }
+
+    /// What goes in.
+    pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, exiting: bool) {
+        if let Input::Exited(seat) | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
+            && let Some(process) = self.processes.get_mut(seat)
+        {
+            process.ending = true;
+            process.mute_since.get_or_insert(now);
+        }
+        match input {
+            Input::Exit => self.exited = true,
+            Input::Exited(seat) => {
+                if let Some(process) = self.processes.get_mut(seat) {
+                    process.alive = false;
+                    process.reaped = true;
+                }
+            }
+            Input::Said(seat, Said::Start { job } | Said::Progress { job } | Said::Answer { job, .. })
+                if self.disowned.get(job) == Some(seat) =>
+            {
+                self.doomed.push(*seat);
+            }
+            Input::SpawnFailed(seat) => drop(self.processes.remove(seat)),
+            Input::Said(_, Said::Skipped { job }) if !exiting => self.back(*job),
+            Input::Said(seat, Said::Retire) if !exiting => self.all_back(*seat),
+            _ => {}
+        }
+    }
+
+    /// A job that lay ahead is queued again, in its old place.
+    fn back(&mut self, id: u64) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && let Stage::Ahead(_) = job.stage
+        {
+            job.stage = Stage::Backlogged;
+            self.came_back += 1;
+        }
+    }
+
+    fn all_back(&mut self, seat: Seat) {
+        let ahead = self.jobs.iter().filter(|(_, job)| job.stage == Stage::Ahead(seat));
+        for id in ahead.map(|(&id, _)| id).collect::<Vec<_>>() {
+            self.back(id);
+        }
+    }
+
+    // ------------------------------------------------------------ what comes out
+
+    pub(super) fn effect(&mut self, now: Duration, effect: &Effect<u64>, input: &Input<u64>) -> Found {
+        match *effect {
+            Effect::Spawn(seat) => {
+                ensure(!self.exited, || "a process is spawned after exit".into())?;
+                self.processes.insert(seat, Process { alive: true, ..Process::default() });
+                let alive = self.processes.values().filter(|process| process.alive).count();
+                ensure(alive <= self.max_processes, || format!("{alive} children are alive"))
+            }
+            Effect::Signal(seat, _) => {
+                self.killed += 1;
+                let process = self.processes.get_mut(&seat).ok_or("a signal to nobody")?;
+                process.signals += 1;
+                ensure(!process.reaped, || format!("a signal to {seat:?}, which is reaped"))?;
+                ensure(process.signals <= 2, || format!("{} signals to {seat:?}", process.signals))
+            }
+            Effect::Died(seat) => {
+                let process = self.processes.get_mut(&seat).ok_or("nobody died")?;
+                ensure(process.reaped, || format!("{seat:?} died before it was reaped"))?;
+                ensure(!std::mem::replace(&mut process.died, true), || format!("{seat:?} died twice"))?;
+                self.all_back(seat);
+                Ok(())
+            }
+            Effect::Enqueued(key) => {
+                let Input::Enqueue { id, .. } = input else { return Err("a job from nowhere".into()) };
+                ensure(self.keys.insert(key, *id).is_none(), || format!("key {key:?} has two jobs"))?;
+                self.counts[0] += 1;
+                self.idle = false;
+                let job = self.jobs.get_mut(id).ok_or("an unknown job is enqueued")?;
+                job.key = Some(key);
+                Ok(())
+            }
+            Effect::Backlogged(key) => {
+                self.next_seq += 1;
+                let seq = self.next_seq;
+                let job = self.job(key)?;
+                job.seq = seq;
+                job.follows(&[Stage::Enqueued, Stage::Retried], Stage::Backlogged, "Backlog")
+            }
+            Effect::SendJob { seat, key, attempt } => self.sent(seat, key, attempt),
+            Effect::Task { seat, key, attempt } => {
+                let job = self.job(key)?;
+                job.attempt += 1;
+                job.since = now;
+                ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
+                ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
+                job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")
+            }
+            Effect::Started { seat, key, .. } => {
+                self.job(key)?.follows(&[Stage::Tasked(seat)], Stage::Started(seat), "JobStart")
+            }
+            Effect::Progressed { seat, key, .. } => {
+                self.job(key)?.follows(&[Stage::Started(seat)], Stage::Started(seat), "JobProgress")
+            }
+            Effect::Retried { key, outcome, seat, .. } => {
+                self.retried += 1;
+                self.agrees(key, outcome, Some(seat), input, now)?;
+                let job = self.job(key)?;
+                ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
+                ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
+                job.follows(&[Stage::Tasked(seat), Stage::Started(seat)], Stage::Retried, "JobRetry")
+            }
+            Effect::Settled { key, outcome, seat, .. } => {
+                self.agrees(key, outcome, seat, input, now)?;
+                let index = match outcome {
+                    Outcome::Success => 1,
+                    Outcome::Aborted => 3,
+                    _ => 2,
+                };
+                self.counts[index] += 1;
+                let job = self.job(key)?;
+                ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
+                if outcome.may_be_retried() && outcome != Outcome::Closed {
+                    let left = job.attempt <= job.retries;
+                    ensure(!left, || format!("{outcome:?} settles with retries left"))?;
+                }
+                let before = std::mem::replace(&mut job.stage, Stage::Settled);
+                if let (Outcome::Aborted, Stage::Tasked(seat) | Stage::Started(seat)) = (outcome, before) {
+                    self.doomed.push(seat);
+                }
+                if let (Outcome::Aborted, Stage::Ahead(seat)) = (outcome, before)
+                    && let Some(&id) = self.keys.get(&key)
+                {
+                    self.disowned.insert(id, seat);
+                }
+                self.keys.remove(&key);
+                Ok(())
+            }
+            Effect::OverLimit { .. } | Effect::State { .. } | Effect::Violated(..) | Effect::LastWords(_) => Ok(()),
+            Effect::Idle => {
+                let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
+                ensure(open == 0, || format!("idle with {open} jobs"))?;
+                ensure(!std::mem::replace(&mut self.idle, true), || "idle twice".into())
+            }
+            Effect::Refused(id) => {
+                self.jobs.remove(&id);
+                Ok(())
+            }
+            Effect::SendInit(_)
+            | Effect::SendSkip { .. }
+            | Effect::SendLeave(_)
+            | Effect::StartFailed { .. }
+            | Effect::AllReady => Ok(()),
+        }
+    }
+
+    fn job(&mut self, key: JobKey) -> Result<&mut Followed, String> {
+        let id = self.keys.get(&key).ok_or_else(|| format!("{key:?} is no job"))?;
+        self.jobs.get_mut(id).ok_or_else(|| format!("{id} is no job"))
+    }
+
+    /// Jobs go out in the order in which they were enqueued, within a priority, higher first.
+    fn sent(&mut self, seat: Seat, key: JobKey, attempt: u32) -> Found {
+        let busy =
+            self.jobs.values().any(|job| matches!(job.stage, Stage::Tasked(of) | Stage::Started(of) if of == seat));
+        let job = self.job(key)?;
+        let (priority, seq, stage) = (job.priority, job.seq, job.stage);
+        let ending = self.processes.get(&seat).is_none_or(|process| process.ending);
+        ensure(!ending, || format!("a job is sent to {seat:?}, which is known to end"))?;
+        let job = self.job(key)?;
+        ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;
+        let before = self.jobs.values().find(|other| {
+            other.stage == Stage::Backlogged
+                && (other.priority > priority || (other.priority == priority && other.seq < seq))
+        });
+        if let Some(before) = before {
+            return Err(format!("a job of priority {priority}, place {seq} goes before {before:?}"));
+        }
+        self.ahead += u64::from(busy);
+        let job = self.job(key)?;
+        ensure(!busy || stage == Stage::Backlogged, || format!("sent ahead from {stage:?}"))?;
+        let next = if busy { Stage::Ahead(seat) } else { Stage::Sent(seat) };
+        job.follows(&[Stage::Enqueued, Stage::Backlogged], next, "SendJob")
+    }
+
+    /// The outcome is what happened.
+    fn agrees(
+        &mut self,
+        key: JobKey,
+        outcome: Outcome,
+        seat: Option<Seat>,
+        input: &Input<u64>,
+        now: Duration,
+    ) -> Found {
+        let id = *self.keys.get(&key).ok_or("an unknown job settles")?;
+        let job = &self.jobs[&id];
+        let fits = match (outcome, input) {
+            (
+                Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable,
+                Input::Said(of, Said::Answer { job, outcome: said, .. }),
+            ) => Some(*of) == seat && *job == id && *said == outcome,
+            (Outcome::Panicked, Input::Said(of, Said::Terminal { job: of_job })) => {
+                Some(*of) == seat && of_job.is_none_or(|of_job| of_job == id)
+            }
+            (Outcome::Crashed(_), Input::Exited(of) | Input::OutputEnded(of) | Input::ErrorsEnded(of)) => {
+                Some(*of) == seat
+            }
+            (Outcome::Crashed(_), Input::Tick) => true,
+            (Outcome::TimedOut { limit, .. }, Input::Tick) => job.limit == Some(limit) && now >= job.since + limit,
+            (Outcome::Protocol(_), Input::Said(of, _) | Input::Garbled(of)) => Some(*of) == seat,
+            (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
+            (Outcome::Closed, Input::Exit) => true,
+            (Outcome::NoWorker, _) => matches!(job.stage, Stage::Backlogged),
+            _ => false,
+        };
+        ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))
+    }
+
+    // ------------------------------------------------------------ what must hold at any time
+
+    pub(super) fn settled_down(&mut self, machine: &Supervisor<u64>) -> Found {
+        for seat in self.doomed.drain(..) {
+            let state = machine.worker(seat).map(|worker| worker.state());
+            let exiting = state.is_none_or(|state| state == WorkerState::Exiting);
+            ensure(exiting, || format!("{seat:?} lives on without its aborted job: {state:?}"))?;
+        }
+        let counters = machine.counters();
+        let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
+        ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
+        ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
+        let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
+        let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
+        ensure(counters.enqueued == sum + at_workers as u64, || {
+            format!("the sum of the figures is off: {counters:?}")
+        })?;
+        let queued = self.jobs.values().any(|job| job.stage == Stage::Backlogged);
+        ensure(!(queued && machine.has_free_worker()), || "a worker is free and a job is queued".into())?;
+        let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
+        ensure(open == machine.unsettled(), || format!("{open} jobs are open, the machine has {}", machine.unsettled()))
+    }
+
+    /// A job past its limit, which nobody has done anything about.
+    pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
+        let mute = self.processes.iter().find(|(seat, process)| {
+            let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
+            let state = machine.worker(**seat).map(|worker| worker.state());
+            late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
+        });
+        ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        let late = self.jobs.iter().find(|(_, job)| {
+            matches!(job.stage, Stage::Tasked(_) | Stage::Started(_))
+                && job.limit.is_some_and(|limit| now > job.since + limit)
+                // A worker that is dead, or whose end is known, is not timed any more.
+                && !self.dying(job.stage)
+        });
+        ensure(late.is_none(), || format!("over its limit at {now:?}: {late:?}"))
+    }
+
+    fn dying(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Tasked(seat) | Stage::Started(seat) => {
+                self.processes.get(&seat).is_none_or(|process| process.reaped)
+            }
+            _ => true,
+        }
+    }
+
+    pub(super) fn at_the_end(&self, machine: &Supervisor<u64>) -> Found {
+        let open: Vec<_> = self.jobs.iter().filter(|(_, job)| job.stage != Stage::Settled).collect();
+        ensure(open.is_empty(), || format!("never settled: {open:?}"))?;
+        let left: Vec<_> = self.processes.iter().filter(|(_, process)| process.alive).collect();
+        ensure(left.is_empty(), || format!("never reaped: {left:?}"))?;
+        let (reaped, counters) = (self.processes.values().filter(|process| process.died).count(), machine.counters());
+        ensure(counters.exited == reaped as u64, || format!("{reaped} were reaped, counted {}", counters.exited))?;
+        ensure(counters.exited == counters.spawned, || format!("{counters:?}: not all that was spawned has exited"))?;
+        ensure(machine.is_finished(), || "the machine is not finished".into())
+    }
+}
+
+impl Followed {
+    fn follows(&mut self, after: &[Stage], stage: Stage, event: &str) -> Found {
+        ensure(after.contains(&self.stage), || format!("{event} after {:?}", self.stage))?;
+        self.stage = stage;
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, found: impl FnOnce() -> String) -> Found {
+    if holds { Ok(()) } else { Err(found()) }
+}
