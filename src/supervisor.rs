@@ -16,6 +16,8 @@ mod worker;
 
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod transcripts;
 
 pub(crate) use config::{Config, JobSettings};
 pub use effect::CrashCause;
@@ -886,6 +888,8 @@ impl<T> Turn<'_, T> {
 
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, seat: Seat) {
+        let worker = self.worker(seat);
+        worker.had_job |= worker.current.is_some() && !planted!(CrashIsNoStart);
         self.attempt_over(seat, Outcome::Crashed(CrashCause::Exited), false);
         if self.worker(seat).state != WorkerState::Exiting {
             self.enter(seat, WorkerState::Exiting);

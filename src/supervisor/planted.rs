@@ -74,6 +74,8 @@ mod chosen {
         HeldIsMiscounted,
         /// A job is tried once more than it should be.
         OneRetryTooMany,
+        /// A crash in a worker's first job counts as a start failure.
+        CrashIsNoStart,
         /// The end of a worker's pipe is nothing.
         ClosedPipeIsNothing,
     }

@@ -40,6 +40,10 @@ struct Process {
     /// When it was seen that it can be spoken to no more.
     mute_since: Option<Duration>,
     died: bool,
+    /// Whether it was ever handed a job.
+    tasked: bool,
+    /// Whether its end was called a start failure.
+    start_failed: bool,
     signals: u32,
 }
 
@@ -205,7 +209,9 @@ impl Checker {
                 job.since = now;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
                 ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
-                job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")
+                job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")?;
+                self.processes.get_mut(&seat).ok_or("a job for nobody")?.tasked = true;
+                Ok(())
             }
             Effect::Started { seat, key, .. } => {
                 self.job(key)?.follows(&[Stage::Tasked(seat)], Stage::Started(seat), "JobStart")
@@ -253,15 +259,16 @@ impl Checker {
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
                 ensure(!std::mem::replace(&mut self.idle, true), || "idle twice".into())
             }
+            Effect::StartFailed { seat, .. } => {
+                let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
+                process.start_failed = true;
+                ensure(!process.tasked, || format!("{seat:?} had a job, so it had started"))
+            }
             Effect::Refused(id) => {
                 self.jobs.remove(&id);
                 Ok(())
             }
-            Effect::SendInit(_)
-            | Effect::SendSkip { .. }
-            | Effect::SendLeave(_)
-            | Effect::StartFailed { .. }
-            | Effect::AllReady => Ok(()),
+            Effect::SendInit(_) | Effect::SendSkip { .. } | Effect::SendLeave(_) | Effect::AllReady => Ok(()),
         }
     }
 
@@ -335,6 +342,8 @@ impl Checker {
             let exiting = state.is_none_or(|state| state == WorkerState::Exiting);
             ensure(exiting, || format!("{seat:?} lives on without its aborted job: {state:?}"))?;
         }
+        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.tasked && !of.start_failed);
+        ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
         let counters = machine.counters();
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;

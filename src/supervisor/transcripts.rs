@@ -1,0 +1,632 @@
+//! Transcripts: what happens, line by line, and what the machine says to it. One for each row of the table of worker
+//! states, and for each rule that has a time in it.
+//!
+//! A line of a transcript is an effect in short: `task 1/2 at 0#3` is attempt 2 of job 1 at worker 3 in slot 0.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
+
+fn config() -> Config {
+    Config {
+        max_processes: 1,
+        min_processes: 0,
+        max_jobs_per_process: 64,
+        retries: 0,
+        timeout_initializing: Some(5 * SECOND),
+        timeout_working: Some(10 * SECOND),
+        timeout_recovering: Some(3 * SECOND),
+        kill_grace: 500 * MILLI,
+        start_failures: 3,
+        hand_ahead: 0,
+    }
+}
+
+struct Script {
+    machine: Supervisor<u64>,
+    now: Duration,
+    next_job: u64,
+}
+
+fn seat(slot: usize, worker: u64) -> Seat {
+    Seat { slot, worker }
+}
+
+const FIRST: Seat = Seat { slot: 0, worker: 1 };
+
+fn success(job: u64) -> Said {
+    Said::Answer { job, outcome: Outcome::Success, ready: true }
+}
+
+impl Script {
+    fn new(config: Config) -> Self {
+        Script { machine: Supervisor::new(config), now: Duration::ZERO, next_job: 1 }
+    }
+
+    /// A pool whose first worker is ready.
+    fn ready(config: Config) -> Self {
+        let mut script = Script::new(config);
+        script.tick();
+        script.input(Input::Spawned(FIRST));
+        script.said(FIRST, Said::Ready);
+        script
+    }
+
+    /// The same, and it holds job 1.
+    fn working(config: Config) -> Self {
+        let mut script = Script::ready(config);
+        script.enqueue();
+        script
+    }
+
+    fn input(&mut self, input: Input<u64>) -> Vec<String> {
+        let mut effects = Vec::new();
+        self.machine.handle(self.now, input, &mut effects);
+        let lines = effects.iter().map(|effect| self.line(effect)).collect();
+        for effect in effects {
+            if let Effect::Settled { key, .. } = effect {
+                self.machine.take(key);
+            }
+        }
+        lines
+    }
+
+    fn tick(&mut self) -> Vec<String> {
+        self.input(Input::Tick)
+    }
+
+    fn said(&mut self, seat: Seat, said: Said) -> Vec<String> {
+        self.input(Input::Said(seat, said))
+    }
+
+    fn enqueue(&mut self) -> Vec<String> {
+        self.enqueue_with(JobSettings::default())
+    }
+
+    fn enqueue_with(&mut self, settings: JobSettings) -> Vec<String> {
+        let id = self.next_job;
+        self.next_job += 1;
+        self.input(Input::Enqueue { id, job: id, settings })
+    }
+
+    fn abort(&mut self, id: u64) -> Vec<String> {
+        let key = (0..64).map(JobKey).find(|&key| self.machine.job(key).is_some_and(|(_, of)| of == id));
+        self.input(Input::Abort { key: key.unwrap(), id })
+    }
+
+    /// Lets time pass to the machine's next deadline, which must be `after` from now.
+    fn wait(&mut self, after: Duration) -> Vec<String> {
+        assert_eq!(self.machine.next_deadline(), Some(self.now + after));
+        self.now += after;
+        self.tick()
+    }
+
+    /// The process has ended, was reaped, and both its pipes are read to their end.
+    fn dies(&mut self, seat: Seat) -> Vec<String> {
+        let mut lines = self.input(Input::OutputEnded(seat));
+        lines.extend(self.input(Input::ErrorsEnded(seat)));
+        lines.extend(self.input(Input::Exited(seat)));
+        lines
+    }
+
+    fn line(&self, effect: &Effect<u64>) -> String {
+        let at = |seat: &Seat| format!("{}#{}", seat.slot, seat.worker);
+        let job = |key: &JobKey| self.machine.job(*key).map_or(0, |(_, id)| id);
+        match effect {
+            Effect::Spawn(seat) => format!("spawn {}", at(seat)),
+            Effect::SendInit(seat) => format!("init {}", at(seat)),
+            Effect::SendJob { seat, key, attempt } => format!("send {}/{attempt} to {}", job(key), at(seat)),
+            Effect::SendSkip { seat, id } => format!("skip {id} at {}", at(seat)),
+            Effect::SendLeave(seat) => format!("leave {}", at(seat)),
+            Effect::Signal(seat, signal) => format!("{signal:?} {}", at(seat)),
+            Effect::Refused(id) => format!("refused {id}"),
+            Effect::Enqueued(key) => format!("enqueued {}", job(key)),
+            Effect::Backlogged(key) => format!("backlog {}", job(key)),
+            Effect::Task { seat, key, attempt } => format!("task {}/{attempt} at {}", job(key), at(seat)),
+            Effect::Started { seat, key, attempt } => format!("start {}/{attempt} at {}", job(key), at(seat)),
+            Effect::Progressed { seat, key, attempt } => format!("progress {}/{attempt} at {}", job(key), at(seat)),
+            Effect::Retried { key, attempt, outcome, .. } => {
+                format!("retry {}/{attempt}: {}", job(key), short(outcome))
+            }
+            Effect::Settled { key, attempt, outcome, .. } => {
+                format!("settled {}/{attempt}: {}", job(key), short(outcome))
+            }
+            Effect::State { seat, state, .. } => format!("{} is {state}", at(seat)),
+            Effect::OverLimit { seat, state, .. } => format!("{} was {state} for too long", at(seat)),
+            Effect::Violated(seat, violation) => format!("{}: {violation}", at(seat)),
+            Effect::LastWords(seat) => format!("last words of {}", at(seat)),
+            Effect::Died(seat) => format!("died {}", at(seat)),
+            Effect::StartFailed { seat, wait, in_a_row } => {
+                format!("no start of {}, {in_a_row} in a row, waits {wait:?}", at(seat))
+            }
+            Effect::AllReady => "all ready".into(),
+            Effect::Idle => "idle".into(),
+        }
+    }
+}
+
+fn short(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::TimedOut { state, limit } => format!("TimedOut {state} {limit:?}"),
+        Outcome::Protocol(_) => "Protocol".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+// ---------------------------------------------------------------- the table, row by row
+
+#[test]
+fn spawned() {
+    let mut script = Script::new(config());
+    assert_eq!(script.tick(), ["spawn 0#1"]);
+    assert_eq!(script.input(Input::Spawned(FIRST)), ["init 0#1", "0#1 is initializing"]);
+}
+
+#[test]
+fn hello_and_ready() {
+    let mut script = Script::new(config());
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    assert_eq!(script.enqueue(), ["enqueued 1", "backlog 1"]);
+    let lines = script.said(FIRST, Said::Ready);
+    assert_eq!(lines, ["0#1 is ready", "send 1/1 to 0#1", "task 1/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn ready_after_recovering() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    let lines = script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    assert_eq!(lines, ["start 1/1 at 0#1", "settled 1/1: Success", "0#1 is recovering"]);
+    let lines = script.said(FIRST, Said::Ready);
+    assert_eq!(lines, ["0#1 is ready", "send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn after_its_last_job_it_leaves_once_it_has_recovered() {
+    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    script.enqueue();
+    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    assert_eq!(script.said(FIRST, Said::Ready), ["0#1 is ready", "leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+    assert_eq!(script.machine.counters().crashed, 0);
+}
+
+#[test]
+fn start_and_progress_begin_the_job_once() {
+    let mut script = Script::working(config());
+    assert_eq!(script.said(FIRST, Said::Start { job: 1 }), ["start 1/1 at 0#1"]);
+    assert_eq!(script.said(FIRST, Said::Start { job: 1 }), [""; 0]);
+    assert_eq!(script.said(FIRST, Said::Progress { job: 1 }), ["progress 1/1 at 0#1"]);
+
+    let mut script = Script::working(config());
+    assert_eq!(script.said(FIRST, Said::Progress { job: 1 }), ["start 1/1 at 0#1", "progress 1/1 at 0#1"]);
+}
+
+#[test]
+fn success_with_ready_in_one_frame() {
+    let mut script = Script::working(config());
+    let lines = script.said(FIRST, success(1));
+    assert_eq!(lines, ["start 1/1 at 0#1", "settled 1/1: Success", "0#1 is recovering", "0#1 is ready", "idle"]);
+}
+
+#[test]
+fn failure_settles_or_is_retried_at_the_back() {
+    let mut script = Script::working(Config { retries: 1, ..config() });
+    script.enqueue();
+    let failure = |job| Said::Answer { job, outcome: Outcome::Failed, ready: true };
+    let lines = script.said(FIRST, failure(1));
+    let retried = ["start 1/1 at 0#1", "retry 1/1: Failed", "backlog 1", "0#1 is recovering", "0#1 is ready"];
+    let next = ["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"];
+    assert_eq!(lines, [&retried[..], &next[..]].concat());
+    script.said(FIRST, success(2));
+    let lines = script.said(FIRST, failure(1));
+    assert_eq!(lines[..2], ["start 1/2 at 0#1", "settled 1/2: Failed"]);
+}
+
+#[test]
+fn a_panic_settles_and_the_worker_is_replaced() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    let lines = script.said(FIRST, Said::Terminal { job: Some(1) });
+    assert_eq!(lines, ["start 1/1 at 0#1", "last words of 0#1", "settled 1/1: Panicked", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
+
+#[test]
+fn a_panic_is_retried_only_once_the_worker_is_reaped() {
+    let mut script = Script::working(Config { retries: 1, max_processes: 2, ..config() });
+    let lines = script.said(FIRST, Said::Terminal { job: Some(1) });
+    assert_eq!(lines[2..], ["retry 1/1: Panicked", "0#1 is exiting"]);
+    assert_eq!(script.machine.backlog_len(), 1);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "backlog 1", "spawn 0#2"]);
+}
+
+#[test]
+fn last_words_while_initializing_are_a_start_failure() {
+    let mut script = Script::new(config());
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    let lines = script.dies(FIRST);
+    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+}
+
+#[test]
+fn last_words_while_recovering_leave_the_settled_job_alone() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+    assert_eq!(script.machine.counters().succeeded, 1);
+}
+
+#[test]
+fn last_words_while_ready_are_an_event_and_a_replacement() {
+    let mut script = Script::ready(Config { min_processes: 1, ..config() });
+    script.enqueue();
+    script.said(FIRST, success(1));
+    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
+
+#[test]
+fn over_its_limit_while_initializing() {
+    let mut script = Script::new(config());
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    let lines = script.wait(5 * SECOND);
+    assert_eq!(lines, ["0#1 was initializing for too long", "0#1 is exiting", "Terminate 0#1"]);
+    assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
+    let lines = script.dies(FIRST);
+    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+}
+
+#[test]
+fn over_its_limit_while_working() {
+    let mut script = Script::working(config());
+    let lines = script.wait(10 * SECOND);
+    let settled = ["0#1 was working for too long", "settled 1/1: TimedOut working 10s", "0#1 is exiting"];
+    assert_eq!(lines, [&settled[..], &["Terminate 0#1", "idle"][..]].concat());
+    assert_eq!(script.machine.counters().timed_out, 1);
+}
+
+#[test]
+fn a_timeout_is_retried_after_the_death() {
+    let mut script = Script::working(Config { retries: 1, ..config() });
+    let lines = script.wait(10 * SECOND);
+    assert_eq!(lines[1], "retry 1/1: TimedOut working 10s");
+    assert_eq!(script.said(FIRST, success(1)), [""; 0], "a late answer is not matched to the retry");
+    assert_eq!(script.dies(FIRST), ["died 0#1", "backlog 1", "spawn 0#2"]);
+}
+
+#[test]
+fn over_its_limit_while_recovering() {
+    let mut script = Script::working(config());
+    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    let lines = script.wait(3 * SECOND);
+    assert_eq!(lines, ["0#1 was recovering for too long", "0#1 is exiting", "Terminate 0#1", "idle"]);
+    assert_eq!(script.machine.counters().succeeded, 1);
+}
+
+#[test]
+fn abort_settles_at_once_and_kills_the_worker() {
+    let mut script = Script::working(config());
+    let lines = script.abort(1);
+    assert_eq!(lines, ["settled 1/1: Aborted", "0#1 is exiting", "Terminate 0#1", "idle"]);
+    assert_eq!(script.said(FIRST, success(1)), [""; 0]);
+    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+}
+
+#[test]
+fn abort_of_a_queued_job_never_runs_it() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    assert_eq!(script.abort(2), ["settled 2/0: Aborted"]);
+    assert_eq!(script.said(FIRST, success(1)).last().map(String::as_str), Some("idle"));
+}
+
+#[test]
+fn exit_settles_everything_and_kills_everybody() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    let lines = script.input(Input::Exit);
+    let settled = ["settled 1/1: Closed", "settled 2/0: Closed"];
+    assert_eq!(lines, [&settled[..], &["0#1 is exiting", "Terminate 0#1", "idle"][..]].concat());
+    assert!(!script.machine.is_finished());
+    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+    assert!(script.machine.is_finished());
+    assert_eq!(script.enqueue(), ["refused 3"]);
+}
+
+#[test]
+fn a_child_that_arrives_after_exit_is_killed() {
+    let mut script = Script::new(config());
+    script.tick();
+    assert_eq!(script.input(Input::Exit), ["0#1 is exiting"]);
+    assert!(!script.machine.is_finished());
+    assert_eq!(script.input(Input::Spawned(FIRST)), ["Terminate 0#1"]);
+    script.dies(FIRST);
+    assert!(script.machine.is_finished());
+}
+
+#[test]
+fn death_while_working() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    let lines = script.dies(FIRST);
+    assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "spawn 0#2"]);
+    assert_eq!(script.machine.counters().crashed, 1);
+}
+
+#[test]
+fn a_death_waits_for_what_was_written_before_it() {
+    let mut script = Script::working(config());
+    assert_eq!(script.input(Input::Exited(FIRST)), [""; 0]);
+    let lines = script.said(FIRST, success(1));
+    assert_eq!(lines[1], "settled 1/1: Success");
+    script.input(Input::OutputEnded(FIRST));
+    assert_eq!(script.input(Input::ErrorsEnded(FIRST)), ["0#1 is exiting", "died 0#1"]);
+}
+
+#[test]
+fn a_death_waits_a_hundred_milliseconds_for_pipes_that_are_held() {
+    let mut script = Script::working(config());
+    script.input(Input::Exited(FIRST));
+    let lines = script.wait(DEATH_WAIT);
+    assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "idle"]);
+    assert_eq!(script.input(Input::OutputEnded(FIRST)), [""; 0]);
+}
+
+#[test]
+fn the_end_of_its_pipe_while_it_lives() {
+    let mut script = Script::working(config());
+    script.input(Input::OutputEnded(FIRST));
+    let lines = script.wait(DEATH_WAIT);
+    assert_eq!(lines, ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1", "idle"]);
+}
+
+#[test]
+fn violations_kill_and_settle_nothing_else() {
+    let garbled = |script: &mut Script| script.input(Input::Garbled(FIRST));
+    let wrong_job = |script: &mut Script| script.said(FIRST, success(2));
+    let ready = |script: &mut Script| script.said(FIRST, Said::Ready);
+    let skipped = |script: &mut Script| script.said(FIRST, Said::Skipped { job: 1 });
+    let cases: [&dyn Fn(&mut Script) -> Vec<String>; 4] = [&garbled, &wrong_job, &ready, &skipped];
+    for violate in cases {
+        let mut script = Script::working(config());
+        script.enqueue();
+        let lines = violate(&mut script);
+        assert_eq!(lines[1..], ["settled 1/1: Protocol", "0#1 is exiting", "Terminate 0#1"], "{lines:?}");
+        assert_eq!(script.machine.unsettled(), 1);
+    }
+    // A second answer, when the first has settled the job.
+    let mut script = Script::working(config());
+    script.said(FIRST, success(1));
+    let lines = script.said(FIRST, success(1));
+    assert_eq!(lines, ["0#1: it spoke of job 1, which it does not hold", "0#1 is exiting", "Terminate 0#1"]);
+}
+
+#[test]
+fn any_frame_while_exiting_is_ignored() {
+    let mut script = Script::working(config());
+    script.abort(1);
+    for said in
+        [Said::Ready, Said::Start { job: 1 }, success(1), success(9), Said::Terminal { job: None }, Said::Retire]
+    {
+        assert_eq!(script.said(FIRST, said), [""; 0]);
+    }
+    assert_eq!(script.input(Input::Garbled(FIRST)), [""; 0]);
+}
+
+// ---------------------------------------------------------------- killing and leaving
+
+#[test]
+fn killed_is_sigterm_then_sigkill_after_the_grace() {
+    let mut script = Script::working(config());
+    script.abort(1);
+    assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
+    assert_eq!(script.machine.next_deadline(), None, "there is nothing more to be done");
+}
+
+#[test]
+fn without_grace_it_is_sigkill_at_once() {
+    let mut script = Script::working(Config { kill_grace: Duration::ZERO, ..config() });
+    assert_eq!(script.abort(1)[2], "Kill 0#1");
+}
+
+#[test]
+fn a_worker_that_does_not_leave_is_told_twice() {
+    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    assert_eq!(script.said(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting", "idle"]);
+    assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1"]);
+    assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
+}
+
+#[test]
+fn a_worker_that_retires_is_replaced_after_its_job() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    assert_eq!(script.said(FIRST, Said::Retire), [""; 0]);
+    assert_eq!(script.said(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
+
+// ---------------------------------------------------------------- workers that do not start
+
+#[test]
+fn waits_grow_and_no_job_goes_round_them() {
+    let mut script = Script::new(Config { start_failures: 100, ..config() });
+    script.enqueue();
+    let mut waits = Vec::new();
+    for worker in 1..=9 {
+        let of = seat(0, worker);
+        script.input(Input::Spawned(of));
+        script.dies(of);
+        let wait = script.machine.next_deadline().map_or(Duration::ZERO, |at| at - script.now);
+        waits.push(wait.as_millis());
+        if !wait.is_zero() {
+            assert_eq!(script.enqueue().len(), 2, "an enqueue spawns nothing");
+            assert_eq!(script.wait(wait), [format!("spawn 0#{}", worker + 1)]);
+        }
+    }
+    assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+#[test]
+fn too_many_in_a_row_settle_the_queued_jobs_and_one_probe_follows_each_new_one() {
+    let mut script = Script::new(Config { start_failures: 2, max_processes: 2, ..config() });
+    script.enqueue();
+    for worker in [1, 2] {
+        script.input(Input::Spawned(seat(0, worker)));
+        let lines = script.dies(seat(0, worker));
+        assert_eq!(lines.contains(&"settled 1/0: NoWorker".into()), worker == 2, "{lines:?}");
+    }
+    assert!(script.machine.is_broken());
+    assert_eq!(script.machine.next_deadline(), None, "without jobs nothing probes");
+    // The other slot has nothing to wait for, so the probe is there; a second job starts no second one.
+    assert_eq!(script.enqueue(), ["enqueued 2", "backlog 2", "spawn 1#3"]);
+    assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3"]);
+    script.input(Input::Spawned(seat(1, 3)));
+    let lines = script.dies(seat(1, 3));
+    assert_eq!(lines[3..], ["settled 2/0: NoWorker", "settled 3/0: NoWorker", "idle"]);
+    // One that becomes ready makes the pool whole.
+    script.now += 10 * SECOND;
+    assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 0#4"));
+    script.input(Input::Spawned(seat(0, 4)));
+    script.said(seat(0, 4), Said::Ready);
+    assert!(!script.machine.is_broken());
+}
+
+#[test]
+fn a_worker_that_dies_before_its_first_job_is_a_start_failure_and_one_that_crashes_in_it_is_none() {
+    let mut script = Script::ready(Config { min_processes: 1, ..config() });
+    assert_eq!(script.dies(FIRST)[2..], ["no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+    let mut script = Script::working(Config { min_processes: 1, ..config() });
+    let lines = script.dies(FIRST);
+    assert!(!lines.iter().any(|line| line.starts_with("no start")), "{lines:?}");
+}
+
+// ---------------------------------------------------------------- handing ahead
+
+/// One worker whose jobs are short, holding job 2 of six.
+fn short_jobs() -> Script {
+    let mut script = Script::working(Config { hand_ahead: 2, ..config() });
+    for _ in 0..5 {
+        script.enqueue();
+    }
+    script.now += MILLI / 10;
+    let lines = script.said(FIRST, success(1));
+    let ahead = ["send 3/1 to 0#1", "send 4/1 to 0#1"];
+    assert_eq!(lines[4..], [&["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"][..], &ahead[..]].concat());
+    script
+}
+
+#[test]
+fn a_job_ahead_is_queued_until_the_answer_before_it() {
+    let mut script = short_jobs();
+    assert_eq!(script.machine.backlog_len(), 4);
+    let lines = script.said(FIRST, success(2));
+    assert_eq!(lines[4..], ["task 3/1 at 0#1", "0#1 is working", "send 5/1 to 0#1"]);
+}
+
+#[test]
+fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
+    let mut script = short_jobs();
+    assert_eq!(script.wait(SHORT), ["skip 3 at 0#1", "skip 4 at 0#1"]);
+    // Back only at the worker's word, and in their old places.
+    assert_eq!(script.said(FIRST, Said::Skipped { job: 3 }), [""; 0]);
+    script.said(FIRST, Said::Skipped { job: 4 });
+    script.now += SECOND;
+    let lines = script.said(FIRST, success(2));
+    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
+    let mut script = short_jobs();
+    script.wait(SHORT);
+    let lines = script.said(FIRST, success(2));
+    assert_eq!(lines[3..], ["0#1 is ready"], "nobody knows yet");
+    let lines = script.said(FIRST, success(3));
+    assert_eq!(lines[..4], ["task 3/1 at 0#1", "0#1 is working", "start 3/1 at 0#1", "settled 3/1: Success"]);
+}
+
+#[test]
+fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
+    let mut script = short_jobs();
+    assert_eq!(script.abort(3), ["skip 3 at 0#1", "settled 3/0: Aborted"]);
+    script.said(FIRST, success(2));
+    assert_eq!(script.said(FIRST, Said::Start { job: 3 }), ["0#1 is exiting", "Terminate 0#1"], "started all the same");
+}
+
+#[test]
+fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used() {
+    let mut script = short_jobs();
+    let lines = script.dies(FIRST);
+    assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");
+    script.input(Input::Spawned(seat(0, 2)));
+    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+}
+
+// ---------------------------------------------------------------- order, settings, figures
+
+#[test]
+fn higher_priorities_go_first_and_within_one_the_first() {
+    let mut script = Script::working(config());
+    for priority in [0, 5, 5, -1] {
+        let mut settings = JobSettings::default();
+        settings.set_priority(priority);
+        script.enqueue_with(settings);
+    }
+    let mut order = Vec::new();
+    for job in [1, 3, 4, 2, 5] {
+        order.extend(script.said(FIRST, success(job)).into_iter().filter(|line| line.starts_with("task")));
+    }
+    assert_eq!(order, ["task 3/1 at 0#1", "task 4/1 at 0#1", "task 2/1 at 0#1", "task 5/1 at 0#1"]);
+}
+
+#[test]
+fn a_jobs_own_limit_and_retries_hold() {
+    let mut script = Script::ready(config());
+    let mut settings = JobSettings::default();
+    settings.set_timeout(Some(SECOND));
+    settings.set_retries(1);
+    script.enqueue_with(settings);
+    assert_eq!(script.wait(SECOND)[1], "retry 1/1: TimedOut working 1s");
+}
+
+#[test]
+fn no_limit_is_no_deadline() {
+    let mut script = Script::working(Config { timeout_working: None, ..config() });
+    assert_eq!(script.machine.next_deadline(), None);
+    script.now = Duration::MAX - SECOND;
+    assert_eq!(script.abort(1)[2], "Terminate 0#1", "deadlines do not overflow");
+}
+
+#[test]
+fn all_ready_is_said_once_every_slot_has_been_ready() {
+    let mut script = Script::ready(Config { max_processes: 2, ..config() });
+    assert_eq!(script.input(Input::SpawnWorkers), ["spawn 1#2"]);
+    script.input(Input::Spawned(seat(1, 2)));
+    assert_eq!(script.said(seat(1, 2), Said::Ready), ["1#2 is ready", "all ready"]);
+}
+
+#[test]
+fn an_idle_pool_waits_for_nothing() {
+    let mut script = Script::working(config());
+    script.said(FIRST, success(1));
+    assert_eq!(script.machine.next_deadline(), None);
+}
+
+#[test]
+fn draining_takes_no_new_jobs_and_does_the_old_ones() {
+    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    script.enqueue();
+    script.input(Input::Close);
+    assert_eq!(script.enqueue(), ["refused 3"]);
+    script.said(FIRST, success(1));
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
