@@ -1,6 +1,6 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launcher, Plan};
+use crate::driver::{Driver, Launch, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::handle::Line;
@@ -45,7 +45,8 @@ const MOST_PROCESSES: usize = 65_535;
 /// ```
 #[must_use = "a builder does nothing until build is called"]
 pub struct PoolBuilder<J: Job> {
-    launcher: Launcher,
+    /// Behind a lock only so that a builder can be shared; nobody waits for it.
+    launch: Mutex<Box<dyn Launch>>,
     name: Option<String>,
     options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
     config: Config,
@@ -57,10 +58,10 @@ pub struct PoolBuilder<J: Job> {
 }
 
 impl<J: Job> PoolBuilder<J> {
-    pub(crate) fn new(launcher: Launcher) -> Self {
+    pub(crate) fn new(launch: impl Launch + 'static) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
-            launcher,
+            launch: Mutex::new(Box::new(launch)),
             name: None,
             options: None,
             config: Config {
@@ -228,7 +229,7 @@ impl<J: Job> PoolBuilder<J> {
             max_backlog: self.max_backlog,
             max_frame: self.max_frame,
             stderr: self.stderr,
-            launch: Box::new(self.launcher),
+            launch: self.launch.into_inner(),
             hooks: Arc::clone(&hooks),
             first,
             last_stats: Arc::clone(&last_stats),

@@ -15,6 +15,8 @@ mod process;
 mod reader;
 mod report;
 mod spawner;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Command, Mode};

@@ -1,0 +1,181 @@
+//! The real driver against the kit's `serve`, over in-memory pipes: workers are threads, nothing is spawned.
+
+use super::process::{Process, Reaped};
+use super::spawner::Launched;
+use super::*;
+use crate::builder::PoolBuilder;
+use crate::error::JobError;
+use crate::event::Slot;
+use crate::handle::JobStatus;
+use crate::pool::Pool;
+use hirelings_worker_kit::{Context, Job, serve_over};
+use os_pipe::{PipeReader, PipeWriter};
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Task {
+    Add(u64, u64),
+    Fail(String),
+    /// Waits for the channel that the test holds.
+    Wait,
+    Panic,
+}
+
+impl Job for Task {
+    type Output = u64;
+    type Progress = u8;
+    type Error = String;
+}
+
+/// A thread in a process's place. It cannot be killed: a signal makes it dead to the pool, and it ends when it next
+/// looks at its pipes.
+struct ThreadProcess {
+    pid: u32,
+    ended: PipeReader,
+    alive: Arc<Mutex<Option<PipeWriter>>>,
+}
+
+impl Process for ThreadProcess {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+    fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.ended.as_fd()
+    }
+    fn signal(&self, _: Signal) {
+        *self.alive.lock() = None;
+    }
+    fn reap(&self) -> Option<Reaped> {
+        self.alive.lock().is_none().then_some(Reaped { status: None })
+    }
+}
+
+struct Threads {
+    next_pid: AtomicU32,
+    release: Receiver<()>,
+}
+
+impl Launch for Threads {
+    fn prepare(&mut self, _: Slot) {}
+
+    fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
+        let pipe = || os_pipe::pipe().expect("a pipe");
+        let ((input, to_worker), (from_worker, output), (errors, stderr), (ended, alive)) =
+            (pipe(), pipe(), pipe(), pipe());
+        let alive = Arc::new(Mutex::new(Some(alive)));
+        let release = self.release.clone();
+        let thread = {
+            let alive = Arc::clone(&alive);
+            move || {
+                let _ = serve_over::<Task>(input.into(), output.into(), |task, ctx| run(task, ctx, &release));
+                drop(stderr);
+                *alive.lock() = None;
+            }
+        };
+        thread::spawn(thread);
+        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
+        Ok(Launched {
+            program: "a thread".into(),
+            process: Arc::new(ThreadProcess { pid, ended, alive }),
+            input: to_worker.into(),
+            output: from_worker.into(),
+            errors: errors.into(),
+        })
+    }
+}
+
+fn run(task: Task, ctx: &mut Context<Task>, release: &Receiver<()>) -> Result<u64, String> {
+    match task {
+        Task::Add(a, b) => Ok(a + b),
+        Task::Fail(why) => Err(why),
+        Task::Wait => {
+            ctx.progress(&1);
+            let _ = release.recv();
+            Ok(0)
+        }
+        Task::Panic => panic!("as it was told"),
+    }
+}
+
+fn builder() -> (PoolBuilder<Task>, Sender<()>) {
+    let (release, released) = unbounded();
+    (PoolBuilder::new(Threads { next_pid: AtomicU32::new(1), release: released }).max_processes(2), release)
+}
+
+#[test]
+fn jobs_go_out_and_come_back() {
+    let (builder, _release) = builder();
+    let pool = builder.build().unwrap();
+    let handles: Vec<_> = (0..1_000).map(|n| pool.enqueue(Task::Add(n, 1))).collect();
+    for (n, handle) in handles.into_iter().enumerate() {
+        assert_eq!(handle.wait().unwrap(), n as u64 + 1);
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.succeeded, stats.spawned >= 15), (1_000, true), "64 jobs a worker: {stats:?}");
+}
+
+#[test]
+fn a_failure_is_the_jobs_own_and_a_panic_replaces_the_worker() {
+    let (builder, _release) = builder();
+    let pool = builder.max_processes(1).build().unwrap();
+    assert!(matches!(pool.enqueue(Task::Fail("no".into())).wait(), Err(JobError::Failed(why)) if why == "no"));
+    match pool.enqueue(Task::Panic).wait() {
+        Err(JobError::Panicked(panic)) => assert_eq!(panic.message, "as it was told"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(pool.enqueue(Task::Add(1, 1)).wait().unwrap(), 2);
+    assert_eq!(pool.stats().spawned, 2);
+}
+
+#[test]
+fn a_running_job_is_seen_and_can_be_aborted() {
+    let (builder, release) = builder();
+    let pool = builder.max_processes(1).build().unwrap();
+    let held = pool.enqueue(Task::Wait);
+    let queued = pool.enqueue(Task::Add(2, 2));
+    assert_eq!(held.progress().next(), Some(1));
+    assert!(matches!(held.status(), JobStatus::Running { attempt: 1, .. }));
+    assert_eq!(queued.status(), JobStatus::Queued);
+    held.abort();
+    assert!(matches!(held.wait(), Err(JobError::Aborted)));
+    drop(release);
+    assert_eq!(queued.wait().unwrap(), 4);
+}
+
+#[test]
+fn exit_settles_what_waits_and_ends_every_thread() {
+    let (builder, release) = builder();
+    let pool = builder.max_processes(1).build().unwrap();
+    let handles: Vec<_> = (0..10).map(|_| pool.enqueue(Task::Wait)).collect();
+    pool.exit();
+    drop(release);
+    for handle in handles {
+        assert!(matches!(handle.wait(), Err(JobError::Closed)));
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.workers, stats.backlog), (10, 0, 0));
+}
+
+/// Everything public can be sent to another thread, and all but iterators and handles can be shared.
+#[test]
+fn public_types_are_send_and_sync() {
+    fn send<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    shared::<Pool<Task>>();
+    shared::<PoolBuilder<Task>>();
+    send::<crate::JobHandle<Task>>();
+    send::<crate::JobRequest<'_, Task>>();
+    shared::<crate::AbortHandle>();
+    shared::<crate::Event>();
+    shared::<JobError<String>>();
+    shared::<crate::BuildError>();
+    shared::<ReadyError>();
+    shared::<Stats>();
+    shared::<crate::WorkerInfo>();
+    send::<crate::Events>();
+    send::<crate::ProgressStream<u8>>();
+    send::<crate::Map<'_, Task, std::vec::IntoIter<Task>>>();
+    send::<crate::MapUnordered<'_, Task, std::vec::IntoIter<Task>>>();
+}
