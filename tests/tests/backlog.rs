@@ -1,10 +1,15 @@
 //! Jobs are handed out in their order, higher priorities first, and the backlog has a limit where it was given one.
 
-use hirelings::{EnqueueErrorKind, EventKind, JobError, JobId};
+use hirelings::{EnqueueErrorKind, EventKind, JobError, JobId, Pool};
 use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, eventually, pool, settled};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+/// From here on the supervisor knows of everything that was enqueued; enqueue itself does not wait for that.
+fn is_heard(pool: &Pool<Do>) {
+    pool.stats();
+}
 
 /// The jobs in the order in which they were handed out.
 fn handed_out(record: &mut Record) -> Vec<JobId> {
@@ -45,6 +50,7 @@ fn higher_priorities_come_first_and_within_one_the_order_holds() {
             pool.request(job).priority(priority).enqueue()
         })
         .collect();
+    is_heard(&pool);
     gate.open();
     settled(holding).unwrap();
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
@@ -67,6 +73,7 @@ fn a_retried_job_keeps_its_priority() {
         pool.request(urgent).priority(1).enqueue(),
         pool.request(append("second urgent")).priority(1).enqueue(),
     ];
+    is_heard(&pool);
     gate.open();
     settled(holding).unwrap();
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));

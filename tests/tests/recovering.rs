@@ -77,7 +77,8 @@ fn a_start_that_fails_tells_why_with_the_workers_own_words() {
         let expected = if matches!(start, Stage::Exit(_)) { "exited with status 5" } else { "out of paper" };
         assert!(text.contains(expected) && text.contains("staged"), "{text}");
         assert!(failure.program.ends_with("staged"));
-        assert_eq!(pool.stats().spawned, 2);
+        // Both failures may have been before the job came; then a probe was its own.
+        assert!((2..=3).contains(&pool.stats().spawned));
         let error = pool.wait_ready(WATCHDOG).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }

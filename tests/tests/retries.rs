@@ -106,6 +106,8 @@ fn a_retried_job_goes_to_the_back() {
         let holding = begun(pool.request(Do::Wait(gate.path())));
         let first = Do::Then(vec![append("first"), Do::Before(2, Box::new(failing.clone()))]);
         let handles = [first, append("second"), append("third")].map(|job| pool.enqueue(job));
+        // From here on the supervisor knows of all three.
+        pool.stats();
         gate.open();
         settled(holding).unwrap();
         handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
