@@ -211,7 +211,6 @@ fn idle_comes_after_an_abort_too() {
 
 #[test]
 fn ready_comes_once_all_workers_have_been_ready_and_only_when_asked() {
-    let gate = Gate::new();
     let (builder, mut record) = Record::of(staged::pool(Stage::Pass).max_processes(3));
     let pool = builder.build().unwrap();
     settled(pool.enqueue(Staged { after: Stage::Pass })).unwrap();
@@ -223,7 +222,6 @@ fn ready_comes_once_all_workers_have_been_ready_and_only_when_asked() {
     assert_eq!(ready.len(), 3);
     pool.spawn_workers();
     record.until_kind(Ready);
-    drop(gate);
 }
 
 #[test]
