@@ -1,0 +1,343 @@
+//! How workers are started: by what, with what, when, and what happens where they are not.
+
+use crossbeam_channel::{bounded, unbounded};
+use hirelings::{EventKind, JobError, JobHandle, Pool, Stderr};
+use hirelings_tests::staged::{Stage, Staged};
+use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, program, settled, staged, worker};
+use std::fs::File;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A worker that dies with a complaint until a file exists.
+fn until_exists(file: &Scratch) -> Command {
+    let mut shell = Command::new("sh");
+    let line = "test -e \"$0\" || { echo 'not yet' >&2; exit 3; }; exec \"$1\"";
+    shell.args(["-c", line]).arg(file.path()).arg(program("worker"));
+    shell
+}
+
+fn no_worker(job: JobHandle<Do>) -> hirelings::StartFailure {
+    match settled(job) {
+        Err(JobError::NoWorker(failure)) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+// ---------------------------------------------------------------- start failures
+
+#[test]
+fn failures_wait_nothing_then_a_tenth_of_a_second_then_twice_as_long() {
+    let (said, spawns) = unbounded();
+    let launch = move |_| {
+        let _ = said.send(Instant::now());
+        Command::new("false")
+    };
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(1).start_failures(5);
+    let pool = pool.build().unwrap();
+    no_worker(pool.enqueue(Do::Pid));
+    let spawns: Vec<Instant> = spawns.try_iter().collect();
+    assert_eq!(spawns.len(), 5);
+    let waits: Vec<Duration> = spawns.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // Each is at least the wait; that the first has none shows in its being shorter than the second's.
+    assert!(waits[0] < Duration::from_millis(100), "{waits:?}");
+    for (wait, least) in waits[1..].iter().zip([100, 200, 400]) {
+        let least = Duration::from_millis(least);
+        assert!(*wait >= least && *wait < 10 * least, "{waits:?}");
+    }
+}
+
+#[test]
+fn no_enqueue_goes_round_the_wait() {
+    let launch = |_| Command::new("false");
+    let (builder, mut record) = Record::of(Pool::<Do>::builder_with(launch));
+    let pool = builder.stderr(Stderr::Null).max_processes(1).start_failures(4).build().unwrap();
+    let start = Instant::now();
+    let mut jobs = vec![pool.enqueue(Do::Pid)];
+    while !jobs[0].is_finished() {
+        jobs.push(pool.enqueue(Do::Pid));
+        std::thread::yield_now();
+    }
+    // Waits of 0, 100 and 200 ms lie between the first and the fourth.
+    assert!(start.elapsed() >= Duration::from_millis(290), "{:?}", start.elapsed());
+    pool.exit();
+    let spawned = record.count(EventKind::Spawn);
+    // Those after the fourth are probes for the jobs that came later, each with its wait before it.
+    assert!((4..=5).contains(&spawned), "{spawned} spawns for {} jobs", jobs.len());
+}
+
+#[test]
+fn failures_in_a_row_settle_the_queued_jobs_with_the_cause() {
+    let never = Scratch::new();
+    let pool = Pool::<Do>::builder(until_exists(&never)).stderr(Stderr::Null).max_processes(2).start_failures(3);
+    let pool = pool.retries(5).build().unwrap();
+    let jobs: Vec<_> = (0..10).map(|_| pool.enqueue(Do::Pid)).collect();
+    for job in jobs {
+        let failure = no_worker(job);
+        assert_eq!(failure.program, "sh");
+        assert_eq!(failure.status.and_then(|status| status.code()), Some(3));
+        assert_eq!(failure.stderr, "not yet");
+        assert!(failure.to_string().contains("no worker would start: sh exited with status 3"), "{failure}");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.retried, stats.backlog), (10, 0, 0));
+}
+
+#[test]
+fn a_pool_that_gave_up_probes_for_each_new_job_and_not_without() {
+    let file = Scratch::new();
+    let (builder, mut record) = Record::of(Pool::<Do>::builder(until_exists(&file)));
+    let pool = builder.stderr(Stderr::Null).max_processes(3).start_failures(2).min_processes(2).build().unwrap();
+    no_worker(pool.enqueue(Do::Pid));
+    // Those that were being started end too; after that nothing is started for the minimum's sake.
+    eventually("all starts have failed", || pool.stats().workers == 0 && pool.stats().spawned == pool.stats().exited);
+    let before = pool.stats().spawned;
+    no_worker(pool.enqueue(Do::Pid));
+    let stats = pool.stats();
+    assert_eq!(stats.spawned - before, 1, "one probe, for one job");
+    assert_eq!(stats.failed, 2);
+
+    File::create(file.path()).unwrap();
+    assert_eq!(settled(pool.enqueue(Do::Echo("whole".into()))).unwrap(), "whole");
+    // One that became ready makes the pool whole: the minimum counts again.
+    pool.wait_ready(WATCHDOG).unwrap();
+    assert_eq!(pool.workers().len(), 3);
+    pool.exit();
+    assert_eq!(record.count(EventKind::WorkerReady), 3 + 1, "three that started, one of them ready twice");
+}
+
+#[test]
+fn a_job_waits_for_a_program_that_comes_to_its_senses() {
+    let file = Scratch::new();
+    let (builder, mut record) = Record::of(Pool::<Do>::builder(until_exists(&file)));
+    let pool = builder.stderr(Stderr::Null).max_processes(1).start_failures(50).build().unwrap();
+    let job = pool.enqueue(Do::Echo("at last".into()));
+    record.until_kind(EventKind::WorkerExit);
+    record.until_kind(EventKind::WorkerExit);
+    File::create(file.path()).unwrap();
+    assert_eq!(settled(job).unwrap(), "at last");
+}
+
+#[test]
+fn one_slot_that_cannot_start_does_not_stop_the_others() {
+    let launch = |slot: hirelings::Slot| if slot.index() == 0 { worker() } else { Command::new("false") };
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2).start_failures(1);
+    let pool = pool.build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let jobs: Vec<_> = (0..50).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
+    for (n, job) in jobs.into_iter().enumerate() {
+        assert_eq!(settled(job).unwrap(), n.to_string());
+    }
+}
+
+#[test]
+fn a_worker_that_dies_idle_before_its_first_job_is_a_start_failure() {
+    let mut command = Command::new(program("liar"));
+    command.arg("leaves at once");
+    let (builder, mut record) = Record::of(Pool::<Do>::builder(command));
+    let pool = builder.stderr(Stderr::Null).max_processes(1).min_processes(1).start_failures(3).build().unwrap();
+    // The minimum asks for a new one each time, with the waits between, until the pool gives up.
+    let start = Instant::now();
+    for _ in 0..3 {
+        let exit = record.until_kind(EventKind::WorkerExit);
+        assert_eq!(exit.status().and_then(|status| status.code()), Some(7));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
+    // The probe's worker may take the job before it leaves: then that is a crash in a job.
+    let error = settled(pool.enqueue(Do::Pid)).unwrap_err();
+    assert!(error.to_string().contains("status 7"), "{error}");
+    pool.exit();
+    assert_eq!(record.count(EventKind::Spawn), 4);
+}
+
+#[test]
+fn a_worker_killed_while_idle_is_replaced_at_the_next_use() {
+    let (builder, mut record) = Record::of(pool().max_processes(1));
+    let pool = builder.build().unwrap();
+    let pid = settled(pool.enqueue(Do::Pid)).unwrap();
+    Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    record.until_kind(EventKind::WorkerExit);
+    assert_ne!(settled(pool.enqueue(Do::Pid)).unwrap(), pid);
+    let stats = pool.stats();
+    assert_eq!((stats.crashed, stats.failed, stats.spawned), (1, 0, 2));
+}
+
+// ---------------------------------------------------------------- init
+
+fn staged_error(start: Stage) -> JobError<String> {
+    let pool = staged::pool(start).max_processes(1).start_failures(1).timeout_initializing(Duration::from_secs(1));
+    settled(pool.build().unwrap().enqueue(Staged { after: Stage::Pass })).unwrap_err()
+}
+
+#[test]
+fn an_init_that_fails_panics_dies_or_hangs_is_told_apart() {
+    let gate = Gate::new();
+    for (start, words) in [
+        (Stage::Fail("there is no licence".into()), "said: there is no licence"),
+        (Stage::Panic("there is no display".into()), "said: there is no display"),
+        (Stage::Exit(44), "exited with status 44 before it was ready"),
+        (Stage::Wait(gate.path()), "initializing for more than 1s"),
+    ] {
+        let error = staged_error(start);
+        assert!(matches!(error, JobError::NoWorker(_)), "{error:?}");
+        assert!(error.to_string().contains(words) && error.to_string().contains("staged"), "{error}");
+    }
+}
+
+// ---------------------------------------------------------------- the launcher
+
+#[test]
+fn a_launcher_that_panics_is_a_start_failure() {
+    let mut calls = 0;
+    let launch = move |_| {
+        calls += 1;
+        assert!(calls > 2, "launcher, call {calls}");
+        worker()
+    };
+    // The first panic is build's; and a pool that was built lives through them.
+    let error = Pool::<Do>::builder_with(|_| panic!("no host")).build().map(drop).unwrap_err().to_string();
+    assert!(error.contains("launcher") && error.contains("no host"), "{error}");
+    let mut first = Some(());
+    let mut launch = launch;
+    let mixed = move |slot| if first.take().is_some() { Command::new("false") } else { launch(slot) };
+    let pool = Pool::<Do>::builder_with(mixed).stderr(Stderr::Null).max_processes(1).build().unwrap();
+    assert_eq!(settled(pool.enqueue(Do::Echo("well".into()))).unwrap(), "well");
+}
+
+#[test]
+fn a_launcher_that_blocks_for_ever_holds_nothing_up_but_starts() {
+    let (release, blocked) = bounded::<()>(0);
+    let (entered, inside) = bounded(1);
+    let launch = move |slot: hirelings::Slot| {
+        if slot.index() > 0 {
+            let _ = entered.send(());
+            let _ = blocked.recv();
+        }
+        worker()
+    };
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    pool.spawn_workers();
+    inside.recv_timeout(WATCHDOG).unwrap();
+    assert_eq!(settled(pool.enqueue(Do::Echo("well".into()))).unwrap(), "well");
+    let error = pool.wait_ready(Duration::from_millis(50)).unwrap_err().to_string();
+    assert!(error.contains("not ready within 50ms"), "{error}");
+    let (done, exited) = bounded(1);
+    std::thread::spawn(move || {
+        pool.exit();
+        let _ = done.send(pool.stats().workers);
+    });
+    assert_eq!(exited.recv_timeout(WATCHDOG), Ok(0), "exit returns though the launcher does not");
+    drop(release);
+}
+
+#[test]
+fn each_slot_has_its_own_command() {
+    let launch = |slot: hirelings::Slot| {
+        let mut command = worker();
+        command.env("PLACE", format!("slot {}", slot.index()));
+        command
+    };
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(3).build().unwrap();
+    let job = |gate: &Gate| Do::Then(vec![Do::Wait(gate.path()), Do::Shell("echo $PLACE".into())]);
+    let jobs: Vec<_> = gates.iter().map(|gate| hirelings_tests::begun(pool.request(job(gate)))).collect();
+    drop(gates);
+    let mut places: Vec<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
+    places.sort();
+    assert_eq!(places, ["slot 0", "slot 1", "slot 2"]);
+}
+
+#[test]
+fn environment_directory_and_arguments_reach_the_worker() {
+    let mut command = worker();
+    command.args(["--quality", "80 %"]).env_clear().env("PATH", "/usr/bin:/bin").env("COLOUR", "a deep red");
+    command.current_dir("/usr");
+    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).max_jobs_per_process(1);
+    let pool = pool.build().unwrap();
+    // The second comes from a second worker of the same command.
+    for _ in 0..2 {
+        let line = "echo $COLOUR; pwd; tr '\\0' '|' </proc/$PPID/cmdline";
+        let told = settled(pool.enqueue(Do::Shell(line.into()))).unwrap();
+        let lines: Vec<_> = told.lines().collect();
+        assert_eq!(lines[..2], ["a deep red", "/usr"]);
+        assert!(lines[2].ends_with("worker|--quality|80 %|"), "{told}");
+    }
+    let environment = settled(pool.enqueue(Do::Shell("tr '\\0' '\\n' </proc/$PPID/environ".into()))).unwrap();
+    assert_eq!(environment, "COLOUR=a deep red\nPATH=/usr/bin:/bin");
+}
+
+// ---------------------------------------------------------------- when
+
+#[test]
+fn min_processes_are_started_by_build_and_kept() {
+    let (builder, mut record) = Record::of(pool().max_processes(4).min_processes(2));
+    let pool = builder.build().unwrap();
+    record.until_kind(EventKind::WorkerReady);
+    record.until_kind(EventKind::WorkerReady);
+    assert_eq!(pool.workers().len(), 2);
+    // One that has worked and dies without a job is replaced at once, though nobody needs it.
+    let gate = Gate::new();
+    let job = hirelings_tests::begun(pool.request(Do::Wait(gate.path())));
+    drop(gate);
+    let pid = settled(job).unwrap();
+    Command::new("kill").args(["-KILL", &pid]).status().unwrap();
+    record.until(|event| event.kind() == EventKind::WorkerExit && event.pid() == pid.parse().ok());
+    record.until_kind(EventKind::WorkerReady);
+    assert_eq!((pool.workers().len(), pool.stats().spawned), (2, 3));
+}
+
+#[test]
+fn without_a_minimum_only_what_jobs_need_is_started() {
+    let pool = pool().max_processes(8).build().unwrap();
+    pool.wait_idle();
+    for _ in 0..20 {
+        settled(pool.enqueue(Do::Pid)).unwrap();
+    }
+    assert_eq!(pool.stats().spawned, 1);
+}
+
+#[test]
+fn spawn_workers_starts_them_all_and_tells_when_they_are_ready() {
+    let (builder, mut record) = Record::of(pool().max_processes(3));
+    let pool = builder.build().unwrap();
+    pool.spawn_workers();
+    record.until_kind(EventKind::Ready);
+    assert_eq!(record.count(EventKind::WorkerReady), 3);
+    let slots: std::collections::BTreeSet<_> = pool.workers().iter().map(|worker| worker.slot.index()).collect();
+    assert_eq!(slots.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    pool.wait_ready(Duration::from_millis(1)).unwrap();
+}
+
+#[test]
+fn wait_ready_says_what_stopped_it() {
+    let gate = Gate::new();
+    let slow = staged::pool(Stage::Wait(gate.path())).max_processes(2).timeout_initializing(None).build().unwrap();
+    let error = slow.wait_ready(Duration::from_millis(20)).unwrap_err();
+    assert!(error.to_string().contains("not ready within 20ms") && error.start_failure().is_none(), "{error}");
+    drop(gate);
+    slow.wait_ready(WATCHDOG).unwrap();
+
+    let never = Scratch::new();
+    let builder = Pool::<Do>::builder(until_exists(&never)).stderr(Stderr::Null);
+    let bad = builder.max_processes(2).start_failures(2).build().unwrap();
+    let error = bad.wait_ready(WATCHDOG).unwrap_err();
+    let failure = error.start_failure().expect("a cause");
+    assert_eq!((failure.program.as_str(), failure.stderr.as_str()), ("sh", "not yet"));
+    assert_eq!(failure.status.and_then(|status| status.code()), Some(3));
+    bad.exit();
+    let error = bad.wait_ready(WATCHDOG).unwrap_err().to_string();
+    assert!(error.contains("ended") || error.contains("closed"), "{error}");
+}
+
+#[test]
+fn exit_ends_the_wait_for_workers() {
+    let gate = Gate::new();
+    let pool = staged::pool(Stage::Wait(gate.path())).max_processes(2).timeout_initializing(None).build().unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| pool.wait_ready(WATCHDOG));
+        eventually("all are spawned", || pool.stats().spawned == 2);
+        pool.exit();
+        let error = waiter.join().unwrap().unwrap_err().to_string();
+        assert!(error.contains("closed") || error.contains("ended"), "{error}");
+    });
+}
