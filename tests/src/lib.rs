@@ -156,6 +156,22 @@ pub fn begun(request: JobRequest<'_, Do>) -> JobHandle<Do> {
     handle
 }
 
+/// Enqueues a job that spawns a process (a [`Do::Spawn`] in it), and blocks until it has told that process's number.
+///
+/// # Panics
+///
+/// Where it does not within [`WATCHDOG`].
+pub fn spawned(request: JobRequest<'_, Do>) -> (JobHandle<Do>, u32) {
+    let (told, spawned) = bounded(1);
+    let request = request.on_progress(move |progress| {
+        if let Told::Spawned(pid) = progress {
+            let _ = told.try_send(pid);
+        }
+    });
+    let handle = request.enqueue();
+    (handle, spawned.recv_timeout(WATCHDOG).expect("the job spawns a process"))
+}
+
 /// Waits until `done`, looking again and again: for what cannot be waited for otherwise, such as another process's end.
 ///
 /// # Panics

@@ -18,6 +18,18 @@ pub fn of_group(group: u32) -> BTreeSet<u32> {
     all().filter(|&pid| field(pid, 2) == Some(group.to_string()) && is_alive(pid)).collect()
 }
 
+/// The group that a process is in.
+pub fn group_of(pid: u32) -> Option<u32> {
+    field(pid, 2)?.parse().ok()
+}
+
+/// Kills one process.
+pub fn kill(pid: u32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
 /// The children of a process, zombies included.
 pub fn children_of(parent: u32) -> BTreeSet<u32> {
     all().filter(|&pid| field(pid, 1) == Some(parent.to_string())).collect()

@@ -1,0 +1,126 @@
+//! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
+
+use hirelings::{Pool, Stderr};
+use hirelings_tests::{Do, Gate, eventually, processes, settled, spawned, worker};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::{env, fs};
+
+fn main() {
+    match env::args().nth(1).unwrap_or_default().as_str() {
+        "work" => work(),
+        "forward" => noise(Stderr::Forward),
+        "null" => noise(Stderr::Null),
+        "inheritance" => inheritance(),
+        "descriptors" => short_of_descriptors(),
+        "processes" => short_of_processes(),
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+/// All that is usual, with what came of it on standard output.
+fn work() {
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(2);
+    let pool = pool.build().unwrap();
+    for n in 0..5 {
+        println!("{}", settled(pool.enqueue(Do::Echo(n.to_string()))).unwrap());
+    }
+    println!("{}", settled(pool.enqueue(Do::Exit(3))).unwrap_err());
+    println!("{}", settled(pool.enqueue(Do::Panic("oh".into()))).unwrap_err());
+    println!("{}", settled(pool.request(Do::ExitUntil(3)).retries(5).enqueue()).is_ok());
+    println!("{}", settled(pool.enqueue(Do::Echo("x".repeat(1 << 20)))).unwrap().len());
+    pool.exit();
+    println!("children {}", processes::children_of(std::process::id()).len());
+}
+
+/// Four workers that write a thousand lines each at once, in pieces.
+fn noise(to: Stderr) {
+    let pool = Pool::<Do>::builder(worker()).stderr(to).max_processes(4).build().unwrap();
+    let line = |n| format!("for i in $(seq 1000); do printf '{n} an' >&2; printf 'd {n}\\n' >&2; done");
+    let jobs: Vec<_> = (0..4).map(|n| pool.enqueue(Do::Run(line(n)))).collect();
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+}
+
+/// What workers and their children hold beside standard streams: of what this program did not inherit itself.
+fn inheritance() {
+    let ours = held(std::process::id());
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(3).build().unwrap();
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let job = |gate: &Gate| Do::Then(vec![Do::Spawn("exec sleep 1000".into()), Do::Wait(gate.path())]);
+    let jobs: Vec<_> = gates.iter().map(|gate| spawned(pool.request(job(gate)))).collect();
+    let mut pipes = Vec::new();
+    for worker in pool.workers() {
+        let mut own = held(worker.pid);
+        own.retain(|fd, to| *fd > 2 && to.starts_with("pipe:") && ours.get(fd) != Some(to));
+        // The guard is woken through a pipe of the worker's own: both its ends are here.
+        let ends = |pipe: &String| own.values().filter(|to| *to == pipe).count();
+        let protocol: Vec<&String> = own.values().filter(|pipe| ends(pipe) == 1).collect();
+        println!("own {}: {own:?}", protocol.len());
+        pipes.extend(own.values().cloned().collect::<BTreeSet<_>>());
+    }
+    assert_eq!(pipes.len(), pipes.iter().collect::<BTreeSet<_>>().len(), "a pipe is held by two workers: {pipes:?}");
+    for (_, pid) in &jobs {
+        eventually("the sleep sleeps", || {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+        });
+        let mut more = held(*pid);
+        more.retain(|fd, to| *fd > 2 && ours.get(fd) != Some(to));
+        println!("spawned {}: {more:?}", more.len());
+        let streams = held(*pid);
+        assert_eq!((streams[&0].as_str(), &streams[&1]), ("/dev/null", &streams[&2]));
+    }
+}
+
+/// The descriptors of a process, and what they are.
+fn held(pid: u32) -> BTreeMap<u32, String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let held = entries.filter_map(|entry| {
+        let to = fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned();
+        Some((entry.file_name().to_str()?.parse().ok()?, to))
+    });
+    held.collect()
+}
+
+/// No descriptor is left for a while: jobs wait or fail, and nothing worse; then all is as before.
+fn short_of_descriptors() {
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
+    let pool = pool.max_jobs_per_process(1).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    let used = processes::descriptors() as u64;
+    // Not one spawn: a worker needs six pipe ends and more.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(used), ..before }).unwrap();
+    let jobs: Vec<_> = (0..8).map(|_| pool.enqueue(Do::Pid)).collect();
+    let mut failed = 0;
+    for job in jobs {
+        if let Err(error) = settled(job) {
+            failed += 1;
+            println!("{error}");
+        }
+    }
+    setrlimit(Resource::Nofile, before).unwrap();
+    println!("failed {failed}");
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    pool.exit();
+    eventually("as many descriptors as at first", || processes::descriptors() < 10);
+    println!("recovered");
+}
+
+/// No process and no thread is left for a while.
+fn short_of_processes() {
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
+    let pool = pool.max_jobs_per_process(1).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let before = getrlimit(Resource::Nproc);
+    setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..before }).unwrap();
+    println!("{}", settled(pool.enqueue(Do::Pid)).unwrap_err());
+    setrlimit(Resource::Nproc, before).unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let refused = {
+        setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..before }).unwrap();
+        Pool::<Do>::builder(worker()).build().map(drop).unwrap_err()
+    };
+    setrlimit(Resource::Nproc, before).unwrap();
+    println!("{refused}");
+    println!("recovered");
+}

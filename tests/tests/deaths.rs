@@ -1,0 +1,226 @@
+//! Workers that die: at each stage, in each way, and what their jobs are told of it.
+
+use hirelings::{Crash, CrashCause, JobError, JobHandle, Pool, Stderr, WorkerState};
+use hirelings_tests::brittle::{Brittle, Carry};
+use hirelings_tests::{Do, Gate, begun, eventually, pool, processes, program, settled, spawned};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn crash(job: JobHandle<Do>) -> Crash {
+    match settled(job) {
+        Err(JobError::Crashed(crash)) => crash,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The pool does as it should.
+fn works(pool: &Pool<Do>) {
+    assert_eq!(settled(pool.enqueue(Do::Echo("well".into()))).unwrap(), "well");
+}
+
+// ---------------------------------------------------------------- in which stage
+
+#[test]
+fn a_worker_that_exits_at_any_stage_costs_that_job_alone() {
+    let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
+    let pool = pool.build().unwrap();
+    let stages = [
+        ("the job is decoded", Carry::job(Brittle::ExitAtDecode), 72),
+        ("a progress is encoded", Carry::progress(Brittle::ExitAtEncode), 71),
+        ("the output is encoded", Carry::output(Brittle::ExitAtEncode), 71),
+        ("the error is encoded", Carry::error(Brittle::ExitAtEncode), 71),
+    ];
+    for (when, job, code) in stages {
+        match settled(pool.enqueue(job)) {
+            Err(JobError::Crashed(crash)) => {
+                assert_eq!(
+                    (crash.cause, crash.status.unwrap().code()),
+                    (CrashCause::Exited, Some(code)),
+                    "when {when}"
+                );
+            }
+            other => panic!("when {when}: {other:?}"),
+        }
+        assert_eq!(settled(pool.enqueue(Carry::job(Brittle::Sound))).unwrap(), Brittle::Sound, "after {when}");
+    }
+}
+
+#[test]
+fn a_panic_at_any_stage_is_a_panic() {
+    let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
+    let pool = pool.build().unwrap();
+    for job in [
+        Carry::job(Brittle::PanicAtDecode),
+        Carry::progress(Brittle::PanicAtEncode),
+        Carry::output(Brittle::PanicAtEncode),
+        Carry::error(Brittle::PanicAtEncode),
+    ] {
+        let shown = format!("{job:?}");
+        match settled(pool.enqueue(job)) {
+            Err(JobError::Panicked(panic)) => assert!(panic.message.contains("panicked while it was"), "{shown}"),
+            other => panic!("{shown}: {other:?}"),
+        }
+        assert_eq!(settled(pool.enqueue(Carry::job(Brittle::Sound))).unwrap(), Brittle::Sound);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_while_a_large_job_is_being_written_has_crashed() {
+    let mut command = Command::new(program("liar"));
+    command.arg("reads a little and dies");
+    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).build().unwrap();
+    let jobs: Vec<_> = (0..3).map(|_| pool.enqueue(Do::Echo("x".repeat(16 << 20)))).collect();
+    for job in jobs {
+        let crash = crash(job);
+        assert_eq!(crash.cause, CrashCause::Exited, "{crash}");
+        assert_eq!((crash.status.unwrap().code(), crash.stderr.as_str()), (Some(6), "that is enough"));
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.crashed), (3, 3));
+}
+
+#[test]
+fn a_worker_killed_from_outside_in_a_job_has_crashed() {
+    let (gate, pool) = (Gate::new(), pool().max_processes(1).build().unwrap());
+    let job = begun(pool.request(Do::Wait(gate.path())));
+    processes::kill(pool.workers()[0].pid);
+    let crash = crash(job);
+    assert_eq!(crash.status.unwrap().signal(), Some(9));
+    assert!(crash.to_string().contains("was killed by SIGKILL"), "{crash}");
+    works(&pool);
+}
+
+#[test]
+fn a_crash_leaves_the_other_workers_jobs_alone() {
+    let (gate, pool) = (Gate::new(), pool().max_processes(2).build().unwrap());
+    let other = begun(pool.request(Do::Wait(gate.path())));
+    for _ in 0..5 {
+        crash(pool.enqueue(Do::Segfault));
+    }
+    assert!(!other.is_finished());
+    drop(gate);
+    settled(other).unwrap();
+}
+
+// ---------------------------------------------------------------- in which way
+
+#[test]
+fn exit_codes_and_signals_are_named() {
+    let pool = pool().max_processes(1).name("thumbs").build().unwrap();
+    for (job, words) in [
+        (Do::Exit(0), "exited with status 0"),
+        (Do::Exit(42), "exited with status 42"),
+        (Do::Exit(255), "exited with status 255"),
+        (Do::Abort, "was killed by SIGABRT"),
+        (Do::Segfault, "was killed by SIGSEGV"),
+        (Do::Signal(15), "was killed by SIGTERM"),
+        (Do::Signal(9), "was killed by SIGKILL"),
+        (Do::Signal(7), "was killed by SIGBUS"),
+        (Do::Signal(4), "was killed by SIGILL"),
+        (Do::Signal(31), "was killed by signal 31"),
+    ] {
+        let job = pool.request(job).label("a cat").enqueue();
+        let id = job.id();
+        let crash = crash(job);
+        let sentence = crash.to_string();
+        assert!(sentence.contains(words), "{words}: {sentence}");
+        let who = format!("worker {} of \"thumbs\"", crash.pid);
+        let what = format!("while it did job {id} (a cat)");
+        assert!(sentence.starts_with(&who) && sentence.contains(&what), "{sentence}");
+    }
+    assert_eq!(pool.stats().crashed, 10);
+    works(&pool);
+}
+
+#[test]
+fn crashes_in_jobs_are_no_start_failures() {
+    let pool = pool().max_processes(1).start_failures(1).build().unwrap();
+    let start = Instant::now();
+    for job in (0..30).map(|_| pool.enqueue(Do::Exit(1))).collect::<Vec<_>>() {
+        crash(job);
+    }
+    // With the waits of start failures in a row this would have taken minutes.
+    assert!(start.elapsed() < Duration::from_secs(30));
+    works(&pool);
+}
+
+#[test]
+fn the_last_8_kib_of_standard_error_are_in_the_error() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let steps = vec![Do::Run("seq 1 100000 >&2".into()), Do::Exit(1)];
+    let crash = crash(pool.enqueue(Do::Then(steps)));
+    assert!(crash.stderr.ends_with("\n99999\n100000"), "{:?}", &crash.stderr[crash.stderr.len() - 40..]);
+    assert!((8000..=8192).contains(&crash.stderr.len()), "{} bytes", crash.stderr.len());
+    assert!(crash.to_string().ends_with("\n  | 99999\n  | 100000"));
+}
+
+#[test]
+fn last_words_that_are_no_text_are_shown_all_the_same() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let steps = vec![Do::Run("printf 'caf\\351 \\377\\376 closed' >&2".into()), Do::Exit(1)];
+    let crash = crash(pool.enqueue(Do::Then(steps)));
+    assert!(crash.stderr.starts_with("caf\u{fffd}") && crash.stderr.ends_with("closed"), "{:?}", crash.stderr);
+}
+
+#[test]
+fn a_stack_that_overflows_is_said_to() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let crash = crash(pool.enqueue(Do::Recurse));
+    assert!(crash.stderr.contains("overflowed its stack"), "{crash}");
+    assert!(crash.to_string().contains("SIGABRT") || crash.to_string().contains("SIGSEGV"), "{crash}");
+    works(&pool);
+}
+
+#[test]
+fn memory_that_runs_out_is_said_to() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let crash = crash(pool.enqueue(Do::Exhaust));
+    assert!(crash.stderr.contains("memory allocation of 1073741824 bytes failed"), "{crash}");
+    works(&pool);
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_over_its_limit() {
+    let pool = pool().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
+    let error = settled(pool.enqueue(Do::Signal(19))).unwrap_err();
+    assert!(matches!(&error, JobError::TimedOut(late) if late.state == WorkerState::Working), "{error:?}");
+    works(&pool);
+}
+
+// ---------------------------------------------------------------- who holds the pipes
+
+/// How long the verdict takes where `grandchild` holds the dead worker's pipes; and whether that one is killed.
+fn verdict(grandchild: &str, leaves: bool) -> (Duration, u32) {
+    let pool = pool().max_processes(1).build().unwrap();
+    let gate = Gate::new();
+    let steps = vec![Do::Spawn(grandchild.into()), Do::Wait(gate.path()), Do::Exit(3)];
+    let (job, pid) = spawned(pool.request(Do::Then(steps)));
+    eventually("the grandchild is itself", || {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "sleep" && (processes::group_of(pid) == Some(pid)) == leaves
+    });
+    let start = Instant::now();
+    drop(gate);
+    let crash = crash(job);
+    let took = start.elapsed();
+    assert_eq!(crash.status.unwrap().code(), Some(3));
+    works(&pool);
+    (took, pid)
+}
+
+#[test]
+fn a_grandchild_that_holds_the_pipes_is_killed_with_its_worker() {
+    let (took, pid) = verdict("exec sleep 1000", false);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    eventually("the grandchild has ended", || !processes::is_alive(pid));
+}
+
+#[test]
+fn a_grandchild_that_left_the_group_does_not_delay_the_verdict() {
+    let (took, pid) = verdict("exec setsid sleep 1000", true);
+    let alive = processes::is_alive(pid);
+    processes::kill(pid);
+    assert!(alive, "what has left the group is not the pool's to kill");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
