@@ -30,7 +30,7 @@ use crate::record::Ticket;
 use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
 use child::Child;
 use command::Blocked;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
 use hirelings_worker_kit::wire::{Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into};
 use parking_lot::Mutex;
 use poller::Poller;
@@ -199,12 +199,7 @@ impl Driver {
         while !self.machine.is_finished() {
             let woken = self.next();
             self.now = clock().duration_since(self.started);
-            match woken {
-                Woken::Command(command) => self.command(command),
-                Woken::Report(report) => self.report(report),
-                Woken::Deadline => {}
-            }
-            self.take_what_came();
+            self.take_in(woken);
             if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
                 // An answer that came in time has been heard by now.
                 self.input(Input::Tick);
@@ -231,18 +226,24 @@ impl Driver {
         }
     }
 
-    /// Takes what else has come, workers' words first, up to a turn's measure.
-    fn take_what_came(&mut self) {
+    /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
+    /// were enqueued before it was.
+    fn take_in(&mut self, woken: Woken) {
+        let (mut command, mut report) = match woken {
+            Woken::Command(command) => (Some(command), None),
+            Woken::Report(report) => (None, Some(report)),
+            Woken::Deadline => (None, None),
+        };
         for _ in 0..TURN {
-            match self.reports.try_recv() {
-                Ok(report) => self.report(report),
-                Err(_) => break,
+            match command.take().or_else(|| self.commands.try_recv().ok()) {
+                Some(command) => self.command(command),
+                None => break,
             }
         }
         for _ in 0..TURN {
-            match self.commands.try_recv() {
-                Ok(command) => self.command(command),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            match report.take().or_else(|| self.reports.try_recv().ok()) {
+                Some(report) => self.report(report),
+                None => break,
             }
         }
     }

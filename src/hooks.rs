@@ -135,10 +135,11 @@ impl Hooks {
 
     pub(crate) fn remove(&self, id: HookId) -> bool {
         let mut registry = self.registry.lock();
-        let before = registry.hooks.len();
-        registry.hooks.retain(|(of, ..)| *of != id);
+        let removed: Vec<_> = registry.hooks.extract_if(.., |(of, ..)| *of == id).collect();
         self.recount(&registry);
-        registry.hooks.len() < before
+        // What a hook holds is the user's, and may ask for the registry when it is dropped.
+        drop(registry);
+        !removed.is_empty()
     }
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {
@@ -168,9 +169,9 @@ impl Hooks {
         self.ended.store(true, Ordering::SeqCst);
         self.finish();
         // A hook may hold its pool: dropping them here, outside the lock, may drop that.
-        let registry = std::mem::take(&mut *self.registry.lock());
+        let mut registry = Some(std::mem::take(&mut *self.registry.lock()));
         self.recount(&Registry::default());
-        drop(registry);
+        guarded(&mut || drop(registry.take()));
     }
 
     /// Does what was queued around the thread's end.

@@ -77,13 +77,24 @@ pub struct MapUnordered<'p, J: Job, I> {
     look_ahead: usize,
     finished: Receiver<usize>,
     finish: Sender<usize>,
+    /// The first that the pool did not do any more: told last, since others may still be done.
+    closed: Option<(usize, JobResult<J>)>,
 }
 
 impl<'p, J: Job, I> MapUnordered<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
         let (finish, finished) = unbounded();
         let look_ahead = pool.look_ahead;
-        MapUnordered { pool, jobs: Some(jobs), pending: HashMap::new(), next: 0, look_ahead, finished, finish }
+        MapUnordered {
+            pool,
+            jobs: Some(jobs),
+            pending: HashMap::new(),
+            next: 0,
+            look_ahead,
+            finished,
+            finish,
+            closed: None,
+        }
     }
 
     /// How many jobs may be enqueued whose results were not taken. Default: twice what the workers can hold.
@@ -111,16 +122,16 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
             self.pending.insert(self.next, handle);
             self.next += 1;
         }
-        if self.pending.is_empty() {
-            return None;
-        }
-        let position = self.finished.recv().ok()?;
-        let result = self.pending.remove(&position)?.wait();
-        if matches!(result, Err(JobError::Closed)) {
+        while !self.pending.is_empty() {
+            let position = self.finished.recv().ok()?;
+            let result = self.pending.remove(&position)?.wait();
+            if !matches!(result, Err(JobError::Closed)) {
+                return Some((position, result));
+            }
             self.jobs = None;
-            self.pending.clear();
+            self.closed.get_or_insert((position, result));
         }
-        Some((position, result))
+        self.closed.take()
     }
 }
 

@@ -285,14 +285,13 @@ impl JobRecord {
             JobHappening::Done => {
                 let Some(settled) = self.try_outcome() else { return };
                 for hook in hooks {
-                    if let JobHook::Done(hook) = hook {
-                        let mut hook = Some(hook);
-                        guarded(&mut || {
-                            if let Some(hook) = hook.take() {
-                                hook(&settled);
-                            }
-                        });
-                    }
+                    let mut hook = Some(hook);
+                    // One that is not called is dropped here too: what it holds is the user's.
+                    guarded(&mut || {
+                        if let Some(JobHook::Done(hook)) = hook.take() {
+                            hook(&settled);
+                        }
+                    });
                 }
                 return;
             }

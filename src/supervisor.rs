@@ -294,7 +294,7 @@ impl<T> Turn<'_, T> {
     fn abort(&mut self, key: JobKey, id: u64) {
         let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
         let place = entry.place;
-        self.settle(key, Outcome::Aborted, None);
+        self.settle(key, Outcome::Aborted);
         if let Place::Held(slot) = place
             && !planted!(AbortedWorkerLives)
         {
@@ -336,8 +336,12 @@ impl<T> Turn<'_, T> {
     }
 
     /// The job is over: its entry is gone from here on, wherever it was.
-    fn settle(&mut self, key: JobKey, outcome: Outcome, seat: Option<Seat>) {
+    fn settle(&mut self, key: JobKey, outcome: Outcome) {
         let Some(entry) = self.machine.jobs.get(key) else { return };
+        let seat = match entry.place {
+            Place::Held(slot) => Some(self.seat(slot)),
+            _ => None,
+        };
         match entry.place {
             Place::Nowhere | Place::Settled => {}
             Place::Queued => {
@@ -365,7 +369,7 @@ impl<T> Turn<'_, T> {
 
     fn settle_all(&mut self, outcome: Outcome, which: impl Fn(Place) -> bool) {
         for key in self.machine.jobs.keys_in_order(|entry| which(entry.place)) {
-            self.settle(key, outcome, None);
+            self.settle(key, outcome);
         }
     }
 
@@ -378,7 +382,7 @@ impl<T> Turn<'_, T> {
         let Some(entry) = self.machine.jobs.get(key) else { return };
         let (attempt, attempts) = (entry.attempt, entry.settings.retries(retries).saturating_add(1));
         if !outcome.may_be_retried() || attempt >= attempts + u32::from(planted!(OneRetryTooMany)) {
-            return self.settle(key, outcome, Some(seat));
+            return self.settle(key, outcome);
         }
         self.let_go(seat);
         self.machine.counters.retried += 1;
@@ -530,6 +534,7 @@ impl<T> Turn<'_, T> {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
         let limit_at = self.after(limit);
+        self.say(Effect::Spawned(seat));
         let worker = self.worker(seat);
         worker.spawned = true;
         if worker.end.is_some() {
@@ -744,7 +749,8 @@ impl<T> Turn<'_, T> {
             WorkerState::Initializing | WorkerState::Ready | WorkerState::Working | WorkerState::Recovering => {
                 worker.end(End::TimedOut);
                 self.machine.counters.timed_out += 1;
-                self.say(Effect::OverLimit { seat, state, limit });
+                let job = self.worker(seat).held();
+                self.say(Effect::OverLimit { seat, state, limit, job });
                 self.attempt_over(seat, Outcome::TimedOut { state, limit }, true);
                 self.kill(seat, End::TimedOut);
             }
@@ -818,7 +824,7 @@ impl<T> Turn<'_, T> {
     }
 
     fn tell_state(&mut self, seat: Seat, state: WorkerState) {
-        let job = self.worker(seat).current.map(|current| (current.key, current.attempt));
+        let job = self.worker(seat).held();
         self.say(Effect::State { seat, state, job });
     }
 

@@ -11,7 +11,7 @@ const CHILD: &str = "--raw-child";
 const GREETS: &str = "greets";
 
 /// A frame up to this is read, and written, by one call.
-const SMALL: usize = 4096;
+const SMALL: usize = 256;
 
 /// Whether this process was started as a raw child.
 pub(crate) fn is_child(arguments: &[String]) -> bool {

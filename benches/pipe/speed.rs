@@ -64,14 +64,14 @@ pub(crate) fn throughput(measure: Measure) -> Figures {
     Ok(vec![Figure::new("throughput", ours, "jobs/s").raw(raw).bar(Bar::AtLeast(2.5)).note(note)])
 }
 
-/// Large echoes, one at a time, counted both ways.
+/// Large echoes, one at a time, counted both ways; the median echo of each round counts.
 pub(crate) fn payload(measure: Measure) -> Figures {
     let rounds = measure.of(7, 3);
     let mut child = RawChild::start();
     let pool = pool(1);
     let mut of_size = |case: &str, size: usize, count: usize, bar: Option<Bar>| {
         let bytes: Vec<u8> = (0..size).map(|at| ((at / 64) ^ at) as u8).collect();
-        let rate = |seconds: f64| [2.0 * (size * count) as f64 / 1e6 / seconds];
+        let rate = |took: Vec<f64>| [2.0 * size as f64 / 1e6 / percentile(took, 50)];
         let raw = || {
             let once = |_| {
                 let started = Instant::now();
@@ -81,7 +81,7 @@ pub(crate) fn payload(measure: Measure) -> Figures {
                 assert!(echoed == bytes, "a raw echo is what was sent");
                 took
             };
-            rate((0..count).map(once).sum())
+            rate((0..count).map(once).collect())
         };
         let ours = || {
             let once = |_| {
@@ -92,7 +92,7 @@ pub(crate) fn payload(measure: Measure) -> Figures {
                 assert!(echoed.expect("an echo").0 == bytes, "an echo is what was sent");
                 took
             };
-            rate((0..count).map(once).sum())
+            rate((0..count).map(once).collect())
         };
         let ([raw], [ours]) = in_turn(rounds, raw, ours);
         let figure = Figure::new(case, ours, "MB/s").raw(raw);

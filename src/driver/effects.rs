@@ -56,6 +56,8 @@ impl Driver {
                     child.outbox.lock().push_bytes(&self.greeting);
                     self.mark_dirty(seat);
                 }
+            }
+            Effect::Spawned(seat) => {
                 self.tell(EventKind::Spawn, About::worker(seat), || More::Nothing);
                 if let Some(child) = self.child(seat) {
                     let (pid, program) = (child.pid, child.program.clone());
@@ -112,7 +114,7 @@ impl Driver {
             }
 
             Effect::State { seat, state, job } => self.state(seat, state, job),
-            Effect::OverLimit { seat, state, limit } => self.over_limit(seat, state, limit),
+            Effect::OverLimit { seat, state, limit, job } => self.over_limit(seat, state, limit, job),
             Effect::Violated(seat, violation) => {
                 let Some(child) = self.child(seat) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
@@ -313,8 +315,9 @@ impl Driver {
         Some((self.record(key)?, attempt))
     }
 
-    fn over_limit(&mut self, seat: Seat, state: WorkerState, limit: Duration) {
-        self.tell(EventKind::WorkerTimeout, About::worker(seat), || More::OverLimit { state, limit });
+    fn over_limit(&mut self, seat: Seat, state: WorkerState, limit: Duration, job: Option<(JobKey, u32)>) {
+        let held = self.held(job);
+        self.tell(EventKind::WorkerTimeout, About::held(&held, seat), || More::OverLimit { state, limit });
         if let Some(child) = self.child(seat) {
             child.reason = Some(format!("was {state} for more than {limit:?} and was killed"));
             let pid = child.pid;

@@ -63,6 +63,8 @@ pub(crate) enum Effect<T> {
     },
 
     // ---- to tell, of workers
+    /// Its process is there.
+    Spawned(Seat),
     /// `job` is what it was handed, with the attempt.
     State {
         seat: Seat,
@@ -73,6 +75,7 @@ pub(crate) enum Effect<T> {
         seat: Seat,
         state: WorkerState,
         limit: Duration,
+        job: Option<(JobKey, u32)>,
     },
     Violated(Seat, Violation),
     /// A terminal failure.

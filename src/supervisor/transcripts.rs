@@ -115,6 +115,7 @@ impl Script {
         let job = |key: &JobKey| self.machine.job(*key).map_or(0, |(_, id)| id);
         match effect {
             Effect::Spawn(seat) => format!("spawn {}", at(seat)),
+            Effect::Spawned(seat) => format!("spawned {}", at(seat)),
             Effect::SendInit(seat) => format!("init {}", at(seat)),
             Effect::SendJob { seat, key, attempt } => format!("send {}/{attempt} to {}", job(key), at(seat)),
             Effect::SendSkip { seat, id } => format!("skip {id} at {}", at(seat)),
@@ -160,7 +161,7 @@ fn short(outcome: &Outcome) -> String {
 fn spawned() {
     let mut script = Script::new(config());
     assert_eq!(script.tick(), ["spawn 0#1"]);
-    assert_eq!(script.input(Input::Spawned(FIRST)), ["init 0#1", "0#1 is initializing"]);
+    assert_eq!(script.input(Input::Spawned(FIRST)), ["spawned 0#1", "init 0#1", "0#1 is initializing"]);
 }
 
 #[test]
@@ -347,7 +348,7 @@ fn a_child_that_arrives_after_exit_is_killed() {
     script.tick();
     assert_eq!(script.input(Input::Exit), ["0#1 is exiting"]);
     assert!(!script.machine.is_finished());
-    assert_eq!(script.input(Input::Spawned(FIRST)), ["Terminate 0#1"]);
+    assert_eq!(script.input(Input::Spawned(FIRST)), ["spawned 0#1", "Terminate 0#1"]);
     script.dies(FIRST);
     assert!(script.machine.is_finished());
 }

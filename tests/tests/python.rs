@@ -1,6 +1,8 @@
 //! A worker in another language, `workers/worker.py`, written from `docs/protocol.md` alone.
 
-use hirelings::worker::wire::{FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, encode_payload, frame_into};
+use hirelings::worker::wire::{
+    FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, encode_payload, frame_into,
+};
 use hirelings::{Job, JobError, Pool, PoolBuilder, Stderr};
 use hirelings_tests::processes::is_alive;
 use hirelings_tests::{WATCHDOG, eventually};
@@ -9,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -186,47 +188,94 @@ fn dropping_the_pool_ends_the_worker_and_what_it_spawned() {
     assert!(matches!(holding.wait(), Err(JobError::Closed)));
 }
 
+/// A worker without a pool: the test is its parent.
+struct Alone {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: OwnedFd,
+    arrived: FrameBuffer,
+}
+
+impl Alone {
+    /// One that is ready.
+    fn start() -> Alone {
+        let mut process = program(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+        let output = process.stdout.take().unwrap().into();
+        let mut alone = Alone { input: process.stdin.take(), process, output, arrived: FrameBuffer::new(1 << 20) };
+        let mut greeting = Vec::new();
+        frame_into(&Hello::new(0), &[], &mut greeting);
+        let (job_type, codec) = (Task::name().into(), PAYLOAD_CODEC.into());
+        frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut greeting);
+        alone.write(&greeting);
+        assert_eq!(alone.next::<Hello>(), Some((Hello::new(FROM_WORKER), Task::name().as_bytes().to_vec())));
+        assert_eq!(alone.next(), Some((FromWorker::Ready, vec![])));
+        alone
+    }
+
+    fn write(&mut self, frames: &[u8]) {
+        self.input.as_mut().unwrap().write_all(frames).unwrap();
+    }
+
+    /// What it says next; none at the end.
+    fn next<M: WireMessage + Debug>(&mut self) -> Option<(M, Vec<u8>)> {
+        let limit = Timespec::try_from(WATCHDOG).unwrap();
+        loop {
+            if let Some(frame) = self.arrived.next_frame::<M>().unwrap() {
+                return Some((frame.message, frame.payload.as_slice().to_vec()));
+            }
+            let mut fds = [PollFd::new(&self.output, PollFlags::IN)];
+            assert_eq!(poll(&mut fds, Some(&limit)), Ok(1), "it says nothing");
+            if self.arrived.fill(&self.output).unwrap() == 0 {
+                return None;
+            }
+        }
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        eventually("the worker ends", || self.process.try_wait().unwrap().is_some());
+        self.process.wait().unwrap()
+    }
+}
+
+fn job(job: u64, task: &Task) -> Vec<u8> {
+    let (mut payload, mut frame) = (Vec::new(), Vec::new());
+    encode_payload(task, &mut payload, usize::MAX).unwrap();
+    frame_into(&ToWorker::Job { job, attempt: 1 }, &payload, &mut frame);
+    frame
+}
+
+#[test]
+fn behind_its_retire_it_says_nothing_of_the_jobs_sent_ahead() {
+    if pool(&[]).is_none() {
+        return;
+    }
+    let mut worker = Alone::start();
+    worker.write(&[job(1, &Task::Last), job(2, &count("a")), job(3, &count("b"))].concat());
+    assert_eq!(worker.next(), Some((FromWorker::Retire, vec![])));
+    assert_eq!(worker.next(), Some((FromWorker::Success { job: 1, ready: true }, vec![0; 8])));
+    // This one was on its way when the pool read that it retires.
+    let mut last = Vec::new();
+    frame_into(&ToWorker::Skip { job: 3 }, &[], &mut last);
+    frame_into(&ToWorker::Leave, &[], &mut last);
+    worker.write(&last);
+    assert_eq!(worker.next::<FromWorker>(), None);
+    assert_eq!(worker.ended().code(), Some(0));
+}
+
 /// The pool's process dies without a word: all that the worker sees is the end of its input.
 #[test]
 fn the_end_of_its_input_ends_the_worker_and_what_it_spawned() {
     if pool(&[]).is_none() {
         return;
     }
-    let mut worker = program(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
-    let mut input = worker.stdin.take().unwrap();
-    let output = OwnedFd::from(worker.stdout.take().unwrap());
-    let mut written = Vec::new();
-    frame_into(&Hello::new(0), &[], &mut written);
-    let (job_type, codec) = (Task::name().into(), PAYLOAD_CODEC.into());
-    frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut written);
-    let mut job = Vec::new();
-    encode_payload(&Task::Hold, &mut job, usize::MAX).unwrap();
-    input.write_all(&written).unwrap();
-
-    let mut arrived = FrameBuffer::new(1 << 20);
-    assert_eq!(next::<Hello>(&mut arrived, &output).0, Hello::new(1));
-    assert_eq!(next::<FromWorker>(&mut arrived, &output).0, FromWorker::Ready);
-    let mut frame = Vec::new();
-    frame_into(&ToWorker::Job { job: 1, attempt: 1 }, &job, &mut frame);
-    input.write_all(&frame).unwrap();
-    let (progress, child) = next::<FromWorker>(&mut arrived, &output);
+    let mut worker = Alone::start();
+    worker.write(&job(1, &Task::Hold));
+    let (progress, child) = worker.next::<FromWorker>().unwrap();
     assert_eq!(progress, FromWorker::Progress { job: 1 });
     let child = u32::from_le_bytes(child.try_into().unwrap());
     assert!(is_alive(child));
 
-    drop(input);
-    eventually("the worker ends", || worker.try_wait().unwrap().is_some());
-    assert_eq!(worker.wait().unwrap().signal(), Some(9));
+    worker.input = None;
+    assert_eq!(worker.ended().signal(), Some(9));
     eventually("its child ends", || !is_alive(child));
-}
-
-fn next<M: hirelings::worker::wire::WireMessage + Debug>(arrived: &mut FrameBuffer, pipe: &OwnedFd) -> (M, Vec<u8>) {
-    let limit = Timespec::try_from(WATCHDOG).unwrap();
-    loop {
-        if let Some(frame) = arrived.next_frame::<M>().unwrap() {
-            return (frame.message, frame.payload.as_slice().to_vec());
-        }
-        assert_eq!(poll(&mut [PollFd::new(&pipe.as_fd(), PollFlags::IN)], Some(&limit)), Ok(1), "it says nothing");
-        assert_ne!(arrived.fill(pipe).unwrap(), 0, "the worker has ended");
-    }
 }

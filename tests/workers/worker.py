@@ -244,7 +244,7 @@ def decode(payload):
 
 def run(link, task, progress):
     if task[0] == "hold":
-        progress(subprocess.Popen(["sleep", "1000"]).pid)
+        progress(subprocess.Popen(["sleep", "120"]).pid)
         threading.Event().wait()
     if task[0] == "boom":
         raise RuntimeError("boom")

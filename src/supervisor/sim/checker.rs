@@ -268,7 +268,11 @@ impl Checker {
                 self.jobs.remove(&id);
                 Ok(())
             }
-            Effect::SendInit(_) | Effect::SendSkip { .. } | Effect::SendLeave(_) | Effect::AllReady => Ok(()),
+            Effect::Spawned(_)
+            | Effect::SendInit(_)
+            | Effect::SendSkip { .. }
+            | Effect::SendLeave(_)
+            | Effect::AllReady => Ok(()),
         }
     }
 
