@@ -1,0 +1,87 @@
+//! Programs in poor circumstances: SIGCHLD ignored, streams closed, nothing left to start a process with.
+
+use hirelings_tests::program;
+use std::process::{Command, Output, Stdio};
+
+/// What the host program printed, run by a shell that does this first.
+fn hosted(circumstances: &str, mode: &str) -> Vec<String> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(circumstances).arg(program("host")).arg(mode);
+    printed(shell.stdin(Stdio::null()).output().unwrap())
+}
+
+fn printed(output: Output) -> Vec<String> {
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{errors}", output.status);
+    out.lines().map(str::to_owned).collect()
+}
+
+/// All that is usual works, a crash's status apart.
+fn all_is_usual(lines: &[String], crash: &str) {
+    assert_eq!(lines[..5], ["0", "1", "2", "3", "4"]);
+    assert!(lines[5].contains(crash) && lines[5].contains("while it did job"), "{}", lines[5]);
+    assert!(lines[6].contains("panicked") && lines[6].ends_with(": oh"), "{}", lines[6]);
+    assert_eq!(lines[7..], ["true", "1048576", "children 0"]);
+}
+
+#[test]
+fn usual_circumstances() {
+    all_is_usual(&hosted("exec \"$0\" \"$1\"", "work"), "exited with status 3");
+}
+
+#[test]
+fn sigchld_is_ignored() {
+    let lines = hosted("exec env --ignore-signal=CHLD \"$0\" \"$1\"", "work");
+    all_is_usual(&lines, "ended, with a status that is not known");
+}
+
+#[test]
+fn other_signals_are_ignored() {
+    all_is_usual(&hosted("trap '' HUP INT TERM PIPE; exec \"$0\" \"$1\"", "work"), "exited with status 3");
+}
+
+#[test]
+fn standard_input_is_closed() {
+    all_is_usual(&hosted("exec \"$0\" \"$1\" <&-", "work"), "exited with status 3");
+}
+
+#[test]
+fn standard_error_is_closed() {
+    all_is_usual(&hosted("exec \"$0\" \"$1\" 2>&-", "work"), "exited with status 3");
+    assert_eq!(hosted("exec \"$0\" \"$1\" 2>&-", "forward"), Vec::<String>::new());
+}
+
+#[test]
+fn nobody_reads_the_forwarded_standard_error() {
+    // Its reader is gone: each write fails.
+    let lines = hosted("exec 3>&1; { \"$0\" \"$1\" 2>&1 >/dev/null && echo survived >&3; } | true", "forward");
+    assert_eq!(lines, ["survived"]);
+}
+
+#[test]
+fn there_is_no_environment() {
+    all_is_usual(&hosted("exec env -i \"$0\" \"$1\"", "work"), "exited with status 3");
+}
+
+#[test]
+fn descriptors_run_out_for_a_while() {
+    let lines = hosted("exec \"$0\" \"$1\"", "descriptors");
+    assert_eq!(lines[8..], ["failed 8", "recovered"]);
+    assert!(lines[..8].iter().all(|line| line.contains("Too many open files")), "{lines:?}");
+}
+
+#[test]
+fn processes_and_threads_run_out_for_a_while() {
+    // The superuser does not feel the limit; a user of whom there is no other process does.
+    let line = "exec setpriv --reuid 54321 --clear-groups \"$0\" \"$1\"";
+    let mut reachable = Command::new("setpriv");
+    reachable.args(["--reuid", "54321", "--clear-groups", "test", "-x"]);
+    let reachable = reachable.arg(program("worker")).status();
+    if !reachable.is_ok_and(|status| status.success()) {
+        return println!("skipped: only the superuser can become somebody else, who must reach the worker program");
+    }
+    let lines = hosted(line, "processes");
+    assert!(lines[0].starts_with("no worker would start") && lines[0].contains("unavailable"), "{lines:?}");
+    assert!(lines[1].contains("could not be started"), "{lines:?}");
+    assert_eq!(lines[2..], ["recovered"]);
+}
