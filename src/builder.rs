@@ -21,6 +21,9 @@ use std::{env, fmt, thread};
 /// The smallest `max_frame`: the envelope and a few words must fit.
 const SMALLEST_FRAME: usize = 1024;
 
+/// The longest name of a job type: hello and init must fit into the smallest frame.
+const LONGEST_NAME: usize = 512;
+
 /// The most workers: far more than one machine is good for.
 const MOST_PROCESSES: usize = 65_535;
 
@@ -274,6 +277,12 @@ impl<J: Job> PoolBuilder<J> {
                 config.max_processes
             ));
         }
+        if J::name().len() > LONGEST_NAME {
+            return refuse(format!(
+                "the job type's name has {} bytes: at most {LONGEST_NAME} are allowed",
+                J::name().len()
+            ));
+        }
         if config.min_processes > config.max_processes {
             let (min, max) = (config.min_processes, config.max_processes);
             return refuse(format!("min_processes is {min}, which is more than max_processes, {max}"));
@@ -307,7 +316,7 @@ impl<J: Job> PoolBuilder<J> {
     fn encoded_options(&self) -> Result<Option<Payload>, BuildError> {
         match &self.options {
             None => Ok(None),
-            Some(Ok(bytes)) if bytes.len() > self.max_frame - SMALLEST_FRAME / 2 => Err(BuildError::new(
+            Some(Ok(bytes)) if bytes.len() + LONGEST_NAME > self.max_frame => Err(BuildError::new(
                 BuildErrorKind::Options,
                 format!("the options are {} bytes, which is over max_frame, {}", bytes.len(), self.max_frame),
             )),

@@ -713,6 +713,10 @@ impl<T> Turn<'_, T> {
 
     fn skipped(&mut self, seat: Seat, id: u64) {
         let worker = self.worker(seat);
+        if worker.retiring && !planted!(RetireCrossesSkip) {
+            // Its word that it retires has brought all of them back, and crossed the question.
+            return;
+        }
         let Some(at) = worker.ahead.iter().position(|ahead| ahead.id == id && ahead.called_back) else {
             return self.violated(seat, Violation::NotItsJob { job: id });
         };

@@ -127,7 +127,8 @@ impl Reader {
                             return;
                         }
                     }
-                    None if self.buffer.pending().len() > NOISE_LIMIT => {
+                    // A hello may have begun just before the limit.
+                    None if self.buffer.pending().len() > NOISE_LIMIT + Hello::LEN => {
                         let limit = NOISE_LIMIT / 1024;
                         self.noise(NOISE_LIMIT);
                         self.garbled(format!("wrote {limit} KiB and no hello: it is no worker"));

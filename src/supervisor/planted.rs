@@ -76,6 +76,8 @@ mod chosen {
         OneRetryTooMany,
         /// A crash in a worker's first job counts as a start failure.
         CrashIsNoStart,
+        /// A worker that skips a job after it has said that it retires has broken the protocol.
+        RetireCrossesSkip,
         /// The end of a worker's pipe is nothing.
         ClosedPipeIsNothing,
     }

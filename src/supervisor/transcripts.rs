@@ -395,7 +395,7 @@ fn violations_kill_and_settle_nothing_else() {
     let wrong_job = |script: &mut Script| script.said(FIRST, success(2));
     let ready = |script: &mut Script| script.said(FIRST, Said::Ready);
     let skipped = |script: &mut Script| script.said(FIRST, Said::Skipped { job: 1 });
-    let cases: [&dyn Fn(&mut Script) -> Vec<String>; 4] = [&garbled, &wrong_job, &ready, &skipped];
+    let cases: [fn(&mut Script) -> Vec<String>; 4] = [garbled, wrong_job, ready, skipped];
     for violate in cases {
         let mut script = Script::working(config());
         script.enqueue();

@@ -12,7 +12,12 @@ const A_SECOND: Duration = Duration::from_secs(3);
 fn leaves_nobody(end: &str, signal: Option<&str>) {
     let gate = Gate::new();
     let mut command = Command::new(program("parent"));
-    command.arg(end).arg(gate.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(end).arg(gate.path());
+    leaves_nobody_of(command, end, signal);
+}
+
+fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut parent = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -26,11 +31,17 @@ fn leaves_nobody(end: &str, signal: Option<&str>) {
     if let Some(signal) = signal {
         Command::new("kill").args([signal, &parent.id().to_string()]).status().unwrap();
     }
-    parent.wait().unwrap();
+    let reaped_by_parent = end.starts_with("under");
+    if !reaped_by_parent {
+        parent.wait().unwrap();
+    }
     let ended = within(A_SECOND, || alive().iter().all(|&count| count == 0));
     let left: Vec<String> = groups.iter().flat_map(|&group| processes::of_group(group)).map(described).collect();
     for &group in &groups {
         processes::of_group(group).into_iter().for_each(processes::kill);
+    }
+    if reaped_by_parent {
+        parent.wait().unwrap();
     }
     assert!(ended, "{end}: processes left in the groups: {left:?}");
 }
@@ -82,4 +93,14 @@ fn nobody_is_left_when_the_parent_exits_without_its_destructors() {
 #[test]
 fn nobody_is_left_when_the_parent_returns() {
     leaves_nobody("return", None);
+}
+
+#[test]
+fn nobody_is_left_where_orphans_stay_in_their_session() {
+    // As in a container: a group whose new parent is in its session is not orphaned, and the system does not let what is
+    // stopped in it go on.
+    let gate = Gate::new();
+    let mut command = Command::new(program("host"));
+    command.args(["reaper", "kill itself"]).arg(gate.path());
+    leaves_nobody_of(command, "under a reaper", None);
 }

@@ -3,7 +3,9 @@
 use crossbeam_channel::{bounded, unbounded};
 use hirelings::{EventKind, JobError, JobHandle, Pool, Stderr};
 use hirelings_tests::staged::{Stage, Staged};
-use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, program, settled, staged, worker};
+use hirelings_tests::{
+    Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, staged, worker,
+};
 use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -86,23 +88,21 @@ fn failures_in_a_row_settle_the_queued_jobs_with_the_cause() {
 fn a_pool_that_gave_up_probes_for_each_new_job_and_not_without() {
     let file = Scratch::new();
     let (builder, mut record) = Record::of(Pool::<Do>::builder(until_exists(&file)));
-    let pool = builder.stderr(Stderr::Null).max_processes(3).start_failures(2).min_processes(2).build().unwrap();
+    let pool = builder.stderr(Stderr::Null).max_processes(1).start_failures(2).min_processes(1).build().unwrap();
     no_worker(pool.enqueue(Do::Pid));
-    // Those that were being started end too; after that nothing is started for the minimum's sake.
-    eventually("all starts have failed", || pool.stats().workers == 0 && pool.stats().spawned == pool.stats().exited);
-    let before = pool.stats().spawned;
-    no_worker(pool.enqueue(Do::Pid));
-    let stats = pool.stats();
-    assert_eq!(stats.spawned - before, 1, "one probe, for one job");
-    assert_eq!(stats.failed, 2);
-
+    assert_eq!(pool.stats().spawned, 2);
+    for probes in 1..=2 {
+        no_worker(pool.enqueue(Do::Pid));
+        assert_eq!(pool.stats().spawned, 2 + probes, "one probe, for one job; none for the minimum's sake");
+    }
     File::create(file.path()).unwrap();
     assert_eq!(settled(pool.enqueue(Do::Echo("whole".into()))).unwrap(), "whole");
     // One that became ready makes the pool whole: the minimum counts again.
-    pool.wait_ready(WATCHDOG).unwrap();
-    assert_eq!(pool.workers().len(), 3);
-    pool.exit();
-    assert_eq!(record.count(EventKind::WorkerReady), 3 + 1, "three that started, one of them ready twice");
+    processes::kill(pool.workers()[0].pid);
+    record.until_kind(EventKind::WorkerReady);
+    record.until_kind(EventKind::WorkerInitializing);
+    record.until_kind(EventKind::WorkerReady);
+    assert_eq!(pool.stats().spawned, 2 + 2 + 2);
 }
 
 #[test]
@@ -127,6 +127,18 @@ fn one_slot_that_cannot_start_does_not_stop_the_others() {
     for (n, job) in jobs.into_iter().enumerate() {
         assert_eq!(settled(job).unwrap(), n.to_string());
     }
+}
+
+#[test]
+fn the_cause_of_a_failure_is_not_the_end_of_the_worker_before_it() {
+    let mut first = Some(worker());
+    let launch = move |_| first.take().unwrap_or_else(|| Command::new("/no/such/worker"));
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(1).start_failures(1);
+    let pool = pool.max_jobs_per_process(1).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let failure = no_worker(pool.enqueue(Do::Pid));
+    assert!(failure.to_string().contains("/no/such/worker could not be started"), "{failure}");
+    assert_eq!(failure.status, None);
 }
 
 #[test]

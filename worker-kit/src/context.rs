@@ -39,7 +39,7 @@ impl<J: Job> Context<J> {
     pub fn progress(&mut self, progress: &J::Progress) {
         let mut frame = Vec::with_capacity(64);
         let start = wire::begin_frame(&FromWorker::Progress { job: self.job }, &mut frame);
-        match wire::encode_payload(progress, &mut frame, self.max_frame) {
+        match wire::encode_payload(progress, &mut frame, self.max_frame.saturating_add(4)) {
             Ok(()) => {
                 wire::end_frame(&mut frame, start, 0);
                 // Where the pool is gone the process has ended; there is nobody else to tell.

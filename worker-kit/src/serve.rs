@@ -186,8 +186,12 @@ fn work<J: Job, H: Handler<J>>(
     mut session: Session<J>,
     make: impl FnOnce(&Session<J>) -> Result<H, BoxError>,
 ) -> Result<(), Stop> {
-    let link = Arc::clone(&session.link);
-    panic::keep_notes(move |note| link.send_terminal(note.message, note.location, note.backtrace));
+    let link = Arc::downgrade(&session.link);
+    panic::keep_notes(move |note| {
+        if let Some(link) = link.upgrade() {
+            link.send_terminal(note.message, note.location, note.backtrace);
+        }
+    });
 
     let mut handler = own_code(&session, || make(&session))?;
     session.link.send(&crate::wire::FromWorker::Ready)?;

@@ -239,8 +239,10 @@ impl<J: Job> Session<J> {
     ///
     /// # Errors
     ///
-    /// Where the pool cannot be reached.
+    /// Where there is no current job (the pool may have handed out the next one already, and it would be lost), or the
+    /// pool cannot be reached.
     pub fn retire(&mut self) -> Result<(), BoxError> {
+        self.current.ok_or("retire without a job: call it between next_job and the answer")?;
         Ok(self.say_retire()?)
     }
 

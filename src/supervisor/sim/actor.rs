@@ -108,6 +108,8 @@ pub(super) struct Actor {
     pub(super) reaped: bool,
     pub(super) output_closed: bool,
     pub(super) retired: bool,
+    /// Whether it has broken the protocol; one that has not must never be accused of it.
+    pub(super) lied: bool,
     pub(super) ignores_term: bool,
     pub(super) holds_pipes: bool,
     /// Whether it says ready with its answer.
@@ -139,6 +141,7 @@ impl Actor {
             reaped: false,
             output_closed: false,
             retired: false,
+            lied: start == Start::SpeaksTooSoon,
             ignores_term: rng.chance(rates.ignores_term),
             holds_pipes: rng.chance(rates.holds_pipes),
             in_one_frame: rng.chance(60),

@@ -308,6 +308,9 @@ impl World {
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
             Effect::Signal(seat, signal) => self.plan(Duration::ZERO, Due::Signalled(seat, signal)),
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
+            Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
+                self.found.get_or_insert(format!("{seat:?} did nothing wrong: {violation}"));
+            }
             _ => {}
         }
     }
@@ -496,6 +499,9 @@ impl World {
 
     fn finish(&mut self, seat: Seat, job: u64, fate: Fate) {
         let success = Outcome::Success;
+        if let Some(actor) = self.actors.get_mut(&seat) {
+            actor.lied |= matches!(fate, Fate::SecondAnswer | Fate::WrongJob | Fate::ReadyWhileWorking | Fate::Garble);
+        }
         match fate {
             Fate::Answer(outcome) => self.answer(seat, job, outcome),
             Fate::Retire => {

@@ -1,10 +1,11 @@
 //! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
 
 use hirelings::{Pool, Stderr};
-use hirelings_tests::{Do, Gate, eventually, processes, settled, spawned, worker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use hirelings_tests::{Do, Gate, eventually, processes, program, settled, spawned, worker};
+use rustix::process::{Resource, Rlimit, WaitOptions, getpid, getrlimit, set_child_subreaper, setrlimit, wait};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::process::Command;
 use std::{env, fs, iter};
 
 fn main() {
@@ -13,6 +14,7 @@ fn main() {
         "forward" => noise(Stderr::Forward),
         "null" => noise(Stderr::Null),
         "inheritance" => inheritance(),
+        "reaper" => reaper(),
         "descriptors" => short_of_descriptors(),
         "processes" => short_of_processes(),
         other => panic!("what is {other:?}?"),
@@ -80,6 +82,17 @@ fn held(pid: u32) -> BTreeMap<u32, String> {
         Some((entry.file_name().to_str()?.parse().ok()?, to))
     });
     held.collect()
+}
+
+/// Runs the program `parent`, whose orphans come to this one: as in a container, they stay in a session with their parent.
+fn reaper() {
+    set_child_subreaper(Some(getpid())).unwrap();
+    let arguments = env::args().skip(2);
+    Command::new(program("parent")).args(arguments).status().unwrap();
+    eventually("the orphans have ended", || {
+        while wait(WaitOptions::NOHANG).is_ok_and(|ended| ended.is_some()) {}
+        processes::children_of(std::process::id()).is_empty()
+    });
 }
 
 /// No descriptor is left for a while: jobs wait or fail, and nothing worse; then all is as before.
