@@ -434,6 +434,9 @@ impl World {
         if self.rng.chance(30) {
             self.says(seat, Said::Start { job });
         }
+        if fate == Fate::Retire && self.rng.chance(50) {
+            self.retire(seat);
+        }
         if self.rng.chance(20) {
             for _ in 0..1 + self.rng.below(3) {
                 self.says(seat, Said::Progress { job });
@@ -505,7 +508,9 @@ impl World {
         match fate {
             Fate::Answer(outcome) => self.answer(seat, job, outcome),
             Fate::Retire => {
-                self.retire(seat);
+                if !self.actors[&seat].retired {
+                    self.retire(seat);
+                }
                 self.answer(seat, job, success);
             }
             Fate::Panic => {
