@@ -67,7 +67,8 @@ fn inheritance() {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
         });
         let mut more = held(*pid);
-        more.retain(|fd, to| *fd > 2 && ours.get(fd) != Some(to));
+        // It may still have a library of its own open.
+        more.retain(|fd, to| *fd > 2 && to.starts_with("pipe:") && ours.get(fd) != Some(to));
         println!("spawned {}: {more:?}", more.len());
         let streams = held(*pid);
         assert_eq!((streams[&0].as_str(), &streams[&1]), ("/dev/null", &streams[&2]));
