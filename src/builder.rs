@@ -77,7 +77,7 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: 0,
+                hand_ahead: ADAPTIVE,
             },
             max_backlog: None,
             max_frame: 1 << 30,
@@ -169,7 +169,9 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many jobs may be sent to a worker whose jobs are short before it has answered; `None` adapts, `Some(0)` is off.
+    /// How many jobs may be sent to a worker before it has answered the one that it has: only while no worker is free, and
+    /// only where its recent jobs took about a millisecond or less. Such a job is still queued, and is called back where
+    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off. Default: `None`.
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {
         self.config.hand_ahead = jobs.into().unwrap_or(ADAPTIVE);
         self
@@ -329,8 +331,8 @@ impl<J: Job> PoolBuilder<J> {
     }
 }
 
-/// As many jobs ahead as a worker's pace allows.
-const ADAPTIVE: u32 = 0;
+/// As many jobs ahead as a worker's pace allows, up to this: with more, throughput grows no further.
+const ADAPTIVE: u32 = 32;
 
 impl<J: Job> fmt::Debug for PoolBuilder<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

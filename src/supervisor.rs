@@ -73,6 +73,8 @@ pub(crate) struct Supervisor<T> {
     backlog: Backlog,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many.
     slots: Vec<Option<Worker>>,
+    /// How many slots have one.
+    occupied: usize,
     starts: Starts,
     /// The slots of the workers that can take a job; the one used last is used next.
     free: Vec<usize>,
@@ -98,6 +100,7 @@ impl<T> Supervisor<T> {
             jobs: Jobs::new(),
             backlog: Backlog::default(),
             slots,
+            occupied: 0,
             free: Vec::new(),
             next_worker: 1,
             counters: Counters::default(),
@@ -516,16 +519,21 @@ impl<T> Turn<'_, T> {
     // ------------------------------------------------------------ spawning
 
     fn spawn_missing(&mut self) {
-        let Supervisor { config, phase, backlog, slots, starts, .. } = &mut *self.machine;
+        let Supervisor { config, phase, backlog, slots, occupied, starts, .. } = &mut *self.machine;
         if *phase == Phase::Exiting && !planted!(SpawnAfterExit) {
             return starts.want_none();
         }
         let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
+        // Most turns end here: there is no room for a worker, or no need of one.
+        if *occupied == slots.len() || (backlog.len() == 0 && *occupied >= minimum && !starts.are_wanted()) {
+            return starts.want_none();
+        }
         let due = starts.due(self.now, slots, backlog.len(), minimum);
         for slot in due {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
             self.machine.slots[slot] = Some(Worker::new(worker));
+            self.machine.occupied += 1;
             self.say(Effect::Spawn(Seat { slot, worker }));
         }
     }
@@ -919,6 +927,7 @@ impl<T> Turn<'_, T> {
         }
         self.no_longer_free(seat);
         let Some(worker) = self.machine.slots[seat.slot].take() else { return };
+        self.machine.occupied -= 1;
         if let Some(key) = worker.retry_at_death {
             self.machine.jobs.place(key, Place::Nowhere);
             self.queue_at_back(key);

@@ -29,6 +29,8 @@ pub(super) struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Starts {
     slots: Vec<Slot>,
+    /// How many slots are wanted.
+    wanted: usize,
     limit: u32,
     /// No worker would start, and none has since: only a probe is started, and only for a job.
     broken: bool,
@@ -39,11 +41,9 @@ pub(super) struct Starts {
 impl Starts {
     pub(super) fn new(slots: usize, limit: u32) -> Self {
         let mut slots = vec![Slot::default(); slots];
-        if let Some(first) = slots.first_mut() {
-            // A program that cannot be started is found out before the first job needs it.
-            first.wanted = true;
-        }
-        Starts { slots, limit, broken: false, due_at: None }
+        // A program that cannot be started is found out before the first job needs it.
+        slots[0].wanted = true;
+        Starts { slots, wanted: 1, limit, broken: false, due_at: None }
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -54,9 +54,15 @@ impl Starts {
         self.due_at
     }
 
+    /// Whether somebody asked for workers, work or not.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted > 0
+    }
+
     /// Every slot is to get a worker, whatever has been; its wait holds all the same.
     pub(super) fn want_all(&mut self) {
         self.broken = false;
+        self.wanted = self.slots.len();
         for slot in &mut self.slots {
             slot.wanted = true;
         }
@@ -69,7 +75,9 @@ impl Starts {
     /// A worker is past its first ready: the pool is whole.
     pub(super) fn one_is_ready(&mut self, slot: usize) {
         self.broken = false;
-        self.slots[slot].wanted = false;
+        if std::mem::take(&mut self.slots[slot].wanted) {
+            self.wanted -= 1;
+        }
     }
 
     /// A worker has answered a job: its slot's row of failures is over.
@@ -98,6 +106,7 @@ impl Starts {
         self.broken |= in_a_row >= self.limit && !others_ready;
         if self.broken {
             // Nobody asks for workers any more but jobs.
+            self.wanted = 0;
             for slot in &mut self.slots {
                 slot.wanted = false;
             }
@@ -141,14 +150,8 @@ impl Starts {
 
     /// How many more workers there should be.
     fn needed(&self, workers: &[Option<Worker>], queued: usize, minimum: usize) -> usize {
-        if queued == 0 && minimum == 0 && !self.slots.iter().any(|slot| slot.wanted) {
-            return 0;
-        }
         let alive = || workers.iter().flatten();
-        let empty = workers.len() - alive().count();
-        if empty == 0 {
-            return 0;
-        }
+        let empty = workers.iter().filter(|worker| worker.is_none()).count();
         let starting = alive().filter(|worker| worker.state == WorkerState::Initializing).count();
         if self.broken {
             return usize::from(queued > 0 && starting == 0);
