@@ -1,6 +1,393 @@
-//! A work queue on child processes.
+//! A work queue on child processes: your program enqueues jobs, a pool of worker processes does them, and a crash, a
+//! hang, a leak or a kill costs one job, never the program.
 //!
-//! (guide to come)
+//! It is made for work that may fail in ways that no `Result` catches: decoders of hostile files, foreign libraries,
+//! plug-ins, code that leaks or cannot be cancelled otherwise. It is synchronous: handles that block, iterators,
+//! callbacks, no async runtime. Where the work is your own safe Rust and is only to be spread over cores, a thread pool
+//! is better.
+//!
+//! 1. [One program that is its own worker](#one-program-that-is-its-own-worker)
+//! 2. [A separate worker program, with options and state](#a-separate-worker-program-with-options-and-state)
+//! 3. [Waiting for results](#waiting-for-results)
+//! 4. [Progress](#progress)
+//! 5. [Retries and limits of time](#retries-and-limits-of-time)
+//! 6. [Errors](#errors)
+//! 7. [Aborting, priorities, a full backlog](#aborting-priorities-a-full-backlog)
+//! 8. [Events and hooks](#events-and-hooks)
+//! 9. [The end](#the-end)
+//! 10. [Testing](#testing)
+//! 11. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
+//!
+//! # One program that is its own worker
+//!
+//! A [`Job`] is a type that serde can encode, with the types of what comes back. The same executable is started again
+//! as its own worker: [`worker::init`] does the jobs there and never returns, and returns at once everywhere else.
+//!
+//! ```no_run
+//! use hirelings::{Job, Pool, worker};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Square(u64);
+//!
+//! impl Job for Square {
+//!     type Output = u64;
+//!     type Progress = ();
+//!     type Error = String;
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // First thing in main, before any thread is started.
+//!     worker::init(|Square(n), _| n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large")));
+//!
+//!     let pool = Pool::<Square>::builder(hirelings::self_exec::<Square>()).build()?;
+//!     println!("{}", pool.enqueue(Square(7)).wait()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! It needs two lines in `Cargo.toml`: `hirelings` and `serde` with its feature `derive`. One executable may hold several
+//! calls of `init`, one for each job type. A `build` in a worker that has not called `init` is refused
+//! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
+//!
+//! # A separate worker program, with options and state
+//!
+//! A worker program depends on `hirelings-worker-kit` alone, which has nothing of the pool in it and is re-exported
+//! here as [`worker`]. A [`worker::Worker`] is made once from the pool's options, keeps state from job to job, and may
+//! clean up between them:
+//!
+//! ```no_run
+//! // In both programs, for instance in a crate of its own.
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Render { page: u32 }
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Settings { quality: u8 }
+//!
+//! # use hirelings::Job;
+//! impl Job for Render {
+//!     type Output = hirelings::Bytes;
+//!     type Progress = f32;
+//!     type Error = String;
+//!     // The two programs know the type under different paths, so it has a name of its own.
+//!     fn name() -> &'static str { "render" }
+//! }
+//!
+//! // The worker program; `use hirelings_worker_kit::…` there.
+//! use hirelings::worker::{BoxError, Context, Outcome, Worker, serve_worker};
+//!
+//! struct Renderer { quality: u8, scratch: Vec<u8> }
+//!
+//! impl Worker for Renderer {
+//!     type Job = Render;
+//!     type Options = Settings;
+//!
+//!     fn init(options: Settings) -> Result<Self, BoxError> {
+//!         Ok(Renderer { quality: options.quality, scratch: Vec::new() })
+//!     }
+//!
+//!     fn run(&mut self, job: Render, ctx: &mut Context<Render>) -> Outcome<Render> {
+//!         ctx.progress(&0.5);
+//!         self.scratch.resize(64 * usize::from(self.quality), job.page as u8);
+//!         Ok(self.scratch.clone().into())
+//!     }
+//!
+//!     // After the answer has gone out, before the next job.
+//!     fn recover(&mut self) -> Result<(), BoxError> {
+//!         self.scratch.clear();
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn worker_main() { serve_worker::<Renderer>() }
+//!
+//! // The pool's program.
+//! use hirelings::{Pool, Stderr};
+//! use std::process::Command;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::<Render>::builder(Command::new("/usr/lib/app/render-worker"))
+//!     .options(&Settings { quality: 80 })
+//!     .max_processes(8)
+//!     .max_jobs_per_process(1000)
+//!     .stderr(Stderr::Log)
+//!     .build()?;
+//! # Ok(()) }
+//! ```
+//!
+//! The command is std's own: arguments, environment, directory, user. [`Pool::builder_with`] asks a closure at each
+//! spawn, with the [`Slot`], so that workers may run on other hosts, behind `ssh` or whatever else carries standard
+//! input and output. In a worker, standard output *is* standard error and standard input is empty: nothing that is
+//! printed can get into the protocol. A worker with a handler only, and no state, calls [`worker::serve`].
+//!
+//! `build` starts the first worker and does not wait for it. [`Pool::wait_ready`] starts all of them, waits, and says
+//! what stopped them: the thing to call in a service's start.
+//!
+//! # Waiting for results
+//!
+//! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. [`wait`](JobHandle::wait) blocks and cannot hang: whatever
+//! becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
+//! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more memory
+//! than a few.
+//!
+//! ```no_run
+//! # use hirelings::{Job, Pool, self_exec};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+//! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! // Many at once, and then each.
+//! let handles: Vec<_> = (0..10).map(|n| pool.enqueue(Square(n))).collect();
+//! for handle in handles {
+//!     println!("{}", handle.wait()?);
+//! }
+//! // Lazily, in the order of the jobs.
+//! for result in pool.map((0..1_000_000).map(Square)) {
+//!     println!("{}", result?);
+//! }
+//! // As they come, each with its job's position.
+//! for (n, result) in pool.map_unordered((0..100).map(Square)) {
+//!     match result {
+//!         Ok(square) => println!("{n}: {square}"),
+//!         Err(error) => eprintln!("{n}: {error}"),
+//!     }
+//! }
+//! // For a while; then the handle is given back, and the job goes on.
+//! match pool.enqueue(Square(7)).wait_timeout(Duration::from_secs(1)) {
+//!     Ok(result) => println!("{}", result?),
+//!     Err(handle) => println!("still at it: {:?}", handle.status()),
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Progress
+//!
+//! A handler tells it with [`Context::progress`](worker::Context::progress). Who listens gets every one, in order: by a
+//! hook of the request, or as an iterator that ends when the job is settled.
+//!
+//! ```no_run
+//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Count(u32);
+//! # impl Job for Count { type Output = u32; type Progress = u32; type Error = String; }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! worker::init(|Count(to), ctx| {
+//!     for n in 1..=to {
+//!         ctx.progress(&n);
+//!     }
+//!     Ok(to)
+//! });
+//!
+//! let pool = Pool::<Count>::builder(self_exec::<Count>()).build()?;
+//! // A hook that is given with the request misses nothing.
+//! let first = pool.request(Count(10)).on_progress(|n| println!("the first is at {n}")).enqueue();
+//! // A stream of a handle begins where the job is.
+//! let second = pool.enqueue(Count(10));
+//! for n in second.progress() {
+//!     println!("the second is at {n}");
+//! }
+//! println!("{} {}", first.wait()?, second.wait()?);
+//! # Ok(()) }
+//! ```
+//!
+//! Over 16 MiB that were not taken, the job's worker is read no further until some are: that job waits, and no other.
+//!
+//! # Retries and limits of time
+//!
+//! The builder sets them for all jobs, a [`JobRequest`] for one. A limit holds for each attempt, and runs from the
+//! moment the job is handed to a worker, not while it waits. A worker past its limit is killed, with its whole process
+//! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue, on
+//! whichever worker comes; the next attempt begins only once the process of the one before is gone.
+//!
+//! ```no_run
+//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
+//! # impl Job for Fetch { type Output = u32; type Progress = (); type Error = String; }
+//! use std::time::Duration;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! worker::init(|Fetch(what), ctx| Err(format!("{what}: attempt {} failed too", ctx.attempt())));
+//!
+//! let pool = Pool::<Fetch>::builder(self_exec::<Fetch>())
+//!     .retries(2)
+//!     .timeout_working(Duration::from_secs(30)) // default: 10 s; None is no limit
+//!     .build()?;
+//! let careful = pool
+//!     .request(Fetch("the big one".into()))
+//!     .timeout(Duration::from_secs(300))
+//!     .retries(5)
+//!     .on_retry(|error| eprintln!("once more, since {error}"))
+//!     .enqueue();
+//! println!("{:?}", careful.wait());
+//! # Ok(()) }
+//! ```
+//!
+//! A worker also has limits for its start ([`timeout_initializing`](PoolBuilder::timeout_initializing)) and for what it
+//! does between jobs ([`timeout_recovering`](PoolBuilder::timeout_recovering)). It does exactly
+//! [`max_jobs_per_process`](PoolBuilder::max_jobs_per_process) jobs, 64 unless you say otherwise, and is then replaced,
+//! or earlier if its handler calls [`retire`](worker::Context::retire).
+//!
+//! # Errors
+//!
+//! A [`JobError`] says in one sentence what happened, with the worker's last words under it, and has the parts as
+//! fields:
+//!
+//! ```text
+//! worker 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
+//!   | libpng error: bad adaptive filter value
+//! ```
+//!
+//! ```
+//! use hirelings::JobError;
+//!
+//! /// What to do about a job that came to nothing.
+//! fn advice(error: &JobError<String>) -> String {
+//!     match error {
+//!         JobError::Failed(why) => format!("the handler said no: {why}"),
+//!         JobError::Panicked(panic) => format!("a bug at {:?}: {}", panic.location, panic.message),
+//!         JobError::Crashed(crash) => format!("lost the process ({:?}): {}", crash.status, crash.stderr),
+//!         JobError::TimedOut(timeout) => format!("over {:?} while {}", timeout.limit, timeout.state),
+//!         JobError::Aborted | JobError::Closed => "nobody wants it any more".into(),
+//!         JobError::NoWorker(failure) => format!("look at the worker program: {failure}"),
+//!         JobError::Encode(error) | JobError::Decode(error) => format!("look at {}: {error}", error.type_name),
+//!         JobError::Protocol(error) => format!("not a worker of ours? {}", error.reason),
+//!         other => other.to_string(),
+//!     }
+//! }
+//! assert_eq!(advice(&JobError::Aborted), "nobody wants it any more");
+//! ```
+//!
+//! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. A program that does not exist is an error of
+//! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
+//! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
+//!
+//! # Aborting, priorities, a full backlog
+//!
+//! ```no_run
+//! # use hirelings::{EnqueueErrorKind, Job, Pool, self_exec};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+//! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::<Square>::builder(self_exec::<Square>()).max_backlog(1000).build()?;
+//!
+//! // Settled as aborted when this returns. One that waits never runs; the worker of one that runs is killed.
+//! let unwanted = pool.enqueue(Square(1));
+//! let from_elsewhere = unwanted.abort_handle();
+//! std::thread::spawn(move || from_elsewhere.abort());
+//!
+//! // Before the others that wait.
+//! let urgent = pool.request(Square(2)).priority(10).enqueue();
+//!
+//! // With a limited backlog `enqueue` waits for room; `try_enqueue` gives the job back instead.
+//! match pool.try_enqueue(Square(3)) {
+//!     Ok(handle) => println!("{}", handle.wait()?),
+//!     Err(refused) if refused.kind == EnqueueErrorKind::Full => println!("later: {}", refused.rejected.0),
+//!     Err(refused) => return Err(refused.to_string().into()),
+//! }
+//! println!("{}", urgent.wait()?);
+//! # Ok(()) }
+//! ```
+//!
+//! # Events and hooks
+//!
+//! Everything that happens to the pool, its jobs and its workers is an [`Event`]; [`EventKind`] lists them. A hook is
+//! called with each, on one thread of the pool's own, in order; [`Pool::events`] is an iterator instead. A worker waits
+//! for neither, nor does `wait`. A job's own hooks are given with its [`JobRequest`], or later to its handle.
+//!
+//! ```no_run
+//! # use hirelings::{EventKind, Job, Pool, self_exec};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+//! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::<Square>::builder(self_exec::<Square>())
+//!     .on(EventKind::Exit, |event| eprintln!("pid {:?} ended: {:?}", event.pid(), event.status()))
+//!     .on_event(|event| eprintln!("{event}")) // one line for a log
+//!     .build()?;
+//!
+//! let handle = pool
+//!     .request(Square(7))
+//!     .label("seven")
+//!     .on_start(|| println!("it has begun"))
+//!     .on_done(|result| println!("it came to {result:?}"))
+//!     .enqueue();
+//! handle.wait()?;
+//! # Ok(()) }
+//! ```
+//!
+//! A hook may enqueue, abort, even `exit`. One that blocks holds up the other hooks only; one that panics is caught and
+//! logged. `wait` does not wait for the hooks: [`exit`](Pool::exit), [`drain`](Pool::drain) and drop do.
+//!
+//! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
+//! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
+//!
+//! # The end
+//!
+//! ```no_run
+//! # use hirelings::{Job, Pool, self_exec};
+//! # use std::time::Duration;
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+//! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! // Finishes what it has, for at most a minute.
+//! let drained = pool.drain(Duration::from_secs(60));
+//! println!("{} done, {} given up", drained.finished, drained.left);
+//! // Ends now: what is not settled settles as closed. Dropping the pool is the same.
+//! pool.exit();
+//! # Ok(()) }
+//! ```
+//!
+//! When they return, no process, thread or descriptor of the pool is left, the workers' own children included. Where
+//! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
+//! themselves within a second.
+//!
+//! # Testing
+//!
+//! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses there. Give the
+//! tests a worker program: cargo builds the programs of a package before its integration tests and tells where they
+//! are. A program under `src/bin/square-worker.rs`, whose `main` is one call of [`worker::serve`], is then used so:
+//!
+//! ```no_run
+//! # macro_rules! env { ($name:literal) => { "/target/debug/square-worker" } }
+//! # use hirelings::{Job, Pool};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+//! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+//! // In a test under tests/.
+//! use std::process::Command;
+//!
+//! let worker = Command::new(env!("CARGO_BIN_EXE_square-worker"));
+//! let pool = Pool::<Square>::builder(worker).build().unwrap();
+//! assert_eq!(pool.enqueue(Square(7)).wait().unwrap(), 49);
+//! ```
+//!
+//! The job types are then in the package's library, which the worker, the program and the tests share.
+//!
+//! # What can be sent, and what cannot
+//!
+//! Jobs, outputs, progress, errors and options go through serde and bincode: compact and quick, and not
+//! self-describing. A value that does not go through comes back as [`JobError::Encode`] or [`JobError::Decode`] with
+//! its type's name, and fails alone. These compile and do not work:
+//!
+//! - `#[serde(flatten)]`, `#[serde(untagged)]`, `#[serde(tag = "…")]` and `#[serde(skip_serializing_if = "…")]`;
+//! - `serde_json::Value` and whatever else asks the format what comes next: send it as a `String`;
+//! - a `PathBuf` that is not UTF-8: send an `OsString`.
+//!
+//! And these work, with a trap:
+//!
+//! - **`Vec<u8>`** goes element by element: [`Bytes`] goes as one run, some fifty times faster for large ones.
+//! - **Both sides must be built from the same types.** Fields go by position, so a worker of last week's build may
+//!   decode nonsense. [`Job::name`] is checked at the start: put a version in it (`"render/2"`) where the two
+//!   programs can differ.
+//! - **Recursive types**, such as a tree of boxes: a hostile answer that nests deep enough overflows the stack of whoever
+//!   decodes it, which is your program. Send them flat where a worker may be taken over.
+//! - **`Vec<()>`** and other elements of no bytes: a hostile length keeps the decoder busy for ever.
+//!
+//! Where the last two are in no output, error or progress, a worker can send what it likes: lengths are checked before
+//! memory is taken, frames over [`max_frame`](PoolBuilder::max_frame) are refused, and the pool's own threads decode
+//! nothing of it but the envelope.
 
 #[cfg(not(unix))]
 compile_error!(
