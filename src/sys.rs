@@ -1,6 +1,7 @@
-//! What differs between systems: how a thread that polls learns that a process has ended.
+//! What differs between systems: how a thread that polls learns that a process has ended, and how large a pipe may be.
 
 pub(crate) use exit::exit_fd;
+pub(crate) use pipe_size::Enlarged;
 
 /// Linux: a pidfd is readable once the process has ended.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -33,5 +34,60 @@ mod exit {
         };
         thread::Builder::new().name("hirelings-wait".into()).stack_size(64 * 1024).spawn(wait)?;
         Ok(ended.into())
+    }
+}
+
+/// Linux: a pipe for large payloads can be made larger, so that the two ends wake each other less often.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod pipe_size {
+    use rustix::pipe::fcntl_setpipe_size;
+    use std::os::fd::AsFd;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const SIZE: usize = 1024 * 1024;
+
+    /// The system allows a user 64 MiB of pipes and gives new ones next to nothing beyond that (pipe(7)), so a process
+    /// takes a quarter of it at most.
+    const MOST: usize = 16;
+
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+    /// A pipe that has been made larger; its place is free again when this is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Enlarged(());
+
+    impl Enlarged {
+        /// Makes the pipe larger, if there is a place.
+        pub(crate) fn new(pipe: impl AsFd) -> Option<Self> {
+            if TAKEN.fetch_add(1, Ordering::Relaxed) < MOST {
+                let place = Enlarged(());
+                fcntl_setpipe_size(pipe, SIZE).ok()?;
+                return Some(place);
+            }
+            TAKEN.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+
+    impl Drop for Enlarged {
+        fn drop(&mut self) {
+            TAKEN.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Elsewhere: pipes are as large as they are.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod pipe_size {
+    use std::os::fd::AsFd;
+
+    /// Never made.
+    #[derive(Debug)]
+    pub(crate) enum Enlarged {}
+
+    impl Enlarged {
+        pub(crate) fn new(_: impl AsFd) -> Option<Self> {
+            None
+        }
     }
 }

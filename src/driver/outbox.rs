@@ -1,5 +1,6 @@
 //! The way to a worker: frames that wait for room in its pipe. Writing never blocks.
 
+use crate::sys::Enlarged;
 use hirelings_worker_kit::wire::{Payload, ToWorker, begin_frame, end_frame};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 
 /// A payload up to this is copied behind its message; a larger one is written from where it is.
 const COPIED_UP_TO: usize = 4096;
+/// From this on a payload is worth a larger pipe.
+const LARGE: usize = 128 * 1024;
 /// How many pieces go into one write.
 const PIECES: usize = 16;
 /// A buffer larger than this is not kept.
@@ -53,6 +56,7 @@ pub(crate) struct Outbox {
     /// The poller waits for room in the pipe, and is the one who writes.
     pub(crate) waiting: bool,
     broken: bool,
+    enlarged: Option<Enlarged>,
 }
 
 impl Outbox {
@@ -68,6 +72,7 @@ impl Outbox {
             spare: Vec::new(),
             waiting: false,
             broken: false,
+            enlarged: None,
         })
     }
 
@@ -91,6 +96,9 @@ impl Outbox {
             end_frame(piece, start, 0);
         } else {
             end_frame(piece, start, payload.len());
+            if payload.len() >= LARGE && self.enlarged.is_none() {
+                self.enlarged = Enlarged::new(&*self.pipe);
+            }
             self.pieces.push_back(Piece::Shared(payload.clone()));
         }
     }

@@ -4,6 +4,7 @@ use super::budget::Budget;
 use super::process::Process;
 use super::report::Report;
 use crate::supervisor::{DEATH_WAIT, Seat};
+use crate::sys::Enlarged;
 use crossbeam_channel::{Receiver, Sender};
 use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +14,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+/// From this on what is missing of a frame is worth a larger pipe.
+const LARGE: usize = 128 * 1024;
 
 /// What a frame costs beside its bytes.
 const FRAME_COST: usize = 64;
@@ -52,12 +56,13 @@ struct Reader {
     reports: Sender<Report>,
     buffer: FrameBuffer,
     stage: Stage,
+    enlarged: Option<Enlarged>,
 }
 
 impl Reader {
     fn new(reading: Reading, reports: Sender<Report>) -> Self {
         let buffer = FrameBuffer::new(reading.max_frame);
-        Reader { reading, reports, buffer, stage: Stage::Noise }
+        Reader { reading, reports, buffer, stage: Stage::Noise, enlarged: None }
     }
 
     fn run(mut self) {
@@ -77,7 +82,12 @@ impl Reader {
             match self.wait(until) {
                 Waited::Output => match self.buffer.fill(&self.reading.output) {
                     Ok(0) | Err(_) => return,
-                    Ok(_) => self.take_in(),
+                    Ok(_) => {
+                        self.take_in();
+                        if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
+                            self.enlarged = Enlarged::new(&self.reading.output);
+                        }
+                    }
                 },
                 Waited::Exit => until = Some(now() + DEATH_WAIT),
                 Waited::Over => return,

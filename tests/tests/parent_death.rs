@@ -31,8 +31,8 @@ fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>) {
     if let Some(signal) = signal {
         Command::new("kill").args([signal, &parent.id().to_string()]).status().unwrap();
     }
-    let reaped_by_parent = end.starts_with("under");
-    if !reaped_by_parent {
+    // A reaper waits for all of them itself; any other parent has ended before the second begins.
+    if !end.starts_with("under") {
         parent.wait().unwrap();
     }
     let ended = within(A_SECOND, || alive().iter().all(|&count| count == 0));
@@ -40,9 +40,7 @@ fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>) {
     for &group in &groups {
         processes::of_group(group).into_iter().for_each(processes::kill);
     }
-    if reaped_by_parent {
-        parent.wait().unwrap();
-    }
+    parent.wait().unwrap();
     assert!(ended, "{end}: processes left in the groups: {left:?}");
 }
 

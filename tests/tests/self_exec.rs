@@ -36,9 +36,9 @@ fn a_forgotten_init_is_an_error_and_no_fork_bomb() {
     let error = error.join("\n");
     assert!(error.contains("NotAWorker") && error.contains("worker::init"), "{error}");
     assert!(error.contains("selves") && error.contains("exited with status 12"), "{error}");
-    // Two slots, three failures of one of them, and none of their processes has started another.
+    // Two slots with three failures at most, the first slot's perhaps before anybody waited: nobody has started another.
     let spawned: u32 = last.strip_prefix("spawned ").unwrap().parse().unwrap();
-    assert!((3..=5).contains(&spawned), "{spawned}");
+    assert!((3..=9).contains(&spawned), "{spawned}");
 }
 
 #[test]

@@ -147,6 +147,14 @@ impl FrameBuffer {
         if len > self.max { Err(FrameFault::TooLong { len, max: self.max }) } else { Ok(Some(len)) }
     }
 
+    /// How much of the next frame has not arrived, as far as is known.
+    pub fn missing(&self) -> usize {
+        match self.announced() {
+            Ok(Some(len)) => (4 + len).saturating_sub(self.pending().len()),
+            _ => 0,
+        }
+    }
+
     /// Makes room for a read: the rest of a large frame goes straight to its end, and no further.
     fn make_room(&mut self) {
         if self.start == self.bytes.len() {
