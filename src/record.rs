@@ -19,8 +19,8 @@ pub(crate) struct JobRecord {
 }
 
 struct State {
-    /// Where it is in the supervisor's table, once it is there.
-    key: Option<JobKey>,
+    /// Where it is in the supervisor's table.
+    key: JobKey,
     /// The last attempt that a worker has begun; 0 is none.
     started: u32,
     stage: Stage,
@@ -69,7 +69,7 @@ pub(crate) enum JobHappening {
 
 impl JobRecord {
     pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Extras>>) -> Arc<Self> {
-        let state = State { key: None, started: 0, stage: Stage::Queued(payload), extras };
+        let state = State { key: JobKey::NOWHERE, started: 0, stage: Stage::Queued(payload), extras };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
@@ -83,11 +83,12 @@ impl JobRecord {
     // ------------------------------------------------------------ the supervisor's thread
 
     pub(crate) fn set_key(&self, key: JobKey) {
-        self.state.lock().key = Some(key);
+        self.state.lock().key = key;
     }
 
+    /// Its key in the supervisor's table, if it ever was there.
     pub(crate) fn key(&self) -> Option<JobKey> {
-        self.state.lock().key
+        Some(self.state.lock().key).filter(|&key| key != JobKey::NOWHERE)
     }
 
     pub(crate) fn label(&self) -> Option<Arc<str>> {
@@ -334,5 +335,16 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let _ = self.0.settle(Err(Arc::new(Failure::Closed)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million queued jobs are a million of these, with their payloads and the supervisor's entries.
+    #[test]
+    fn a_job_is_small() {
+        assert!(size_of::<JobRecord>() <= 72, "{}", size_of::<JobRecord>());
     }
 }

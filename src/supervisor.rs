@@ -79,6 +79,8 @@ pub(crate) struct Supervisor<T> {
     /// The slots of the workers that can take a job; the one used last is used next.
     free: Vec<usize>,
     next_worker: u64,
+    /// The lowest priority that any job had.
+    lowest_priority: i32,
     counters: Counters,
     /// Workers that are Working or Recovering.
     busy: usize,
@@ -103,6 +105,7 @@ impl<T> Supervisor<T> {
             occupied: 0,
             free: Vec::new(),
             next_worker: 1,
+            lowest_priority: 0,
             counters: Counters::default(),
             busy: 0,
             held: 0,
@@ -284,13 +287,36 @@ impl<T> Turn<'_, T> {
         if !self.machine.is_open() {
             return self.say(Effect::Refused(job));
         }
+        self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
         let key = self.machine.jobs.insert(id, job, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.say(Effect::Enqueued(key));
         match self.machine.free.pop() {
             Some(slot) => self.hand(slot, key),
-            None => self.queue_at_back(key),
+            None => {
+                self.queue_at_back(key);
+                self.call_back_lower(key);
+            }
+        }
+    }
+
+    /// A job of a higher priority than some that lie ahead goes before those: they are asked back.
+    fn call_back_lower(&mut self, key: JobKey) {
+        let machine = &*self.machine;
+        let priority_of = |key| machine.jobs.get(key).map_or(0, |entry| entry.settings.priority());
+        let priority = priority_of(key);
+        if priority <= machine.lowest_priority {
+            return;
+        }
+        let lower = |worker: &Worker| worker.ahead_keys().any(|ahead| priority_of(ahead) < priority);
+        let slots = machine.slots.iter().enumerate();
+        let seats = slots.filter_map(|(slot, worker)| {
+            let worker = worker.as_ref().filter(|worker| lower(worker))?;
+            Some(Seat { slot, worker: worker.id })
+        });
+        for seat in seats.collect::<Vec<_>>() {
+            self.call_back(seat);
         }
     }
 

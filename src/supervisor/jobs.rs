@@ -6,6 +6,11 @@ use super::JobSettings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobKey(pub(super) u32);
 
+impl JobKey {
+    /// The key of a job that is not in the table.
+    pub(crate) const NOWHERE: JobKey = JobKey(NONE);
+}
+
 /// An empty table larger than this is given back.
 const KEPT: usize = 1024;
 

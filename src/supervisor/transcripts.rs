@@ -631,3 +631,15 @@ fn draining_takes_no_new_jobs_and_does_the_old_ones() {
     script.said(FIRST, success(1));
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
+
+#[test]
+fn a_job_of_higher_priority_calls_back_those_sent_ahead() {
+    let mut script = short_jobs();
+    let mut settings = JobSettings::default();
+    settings.set_priority(1);
+    let lines = script.enqueue_with(settings);
+    assert_eq!(lines, ["enqueued 7", "backlog 7", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    script.said(FIRST, Said::Skipped { job: 3 });
+    script.said(FIRST, Said::Skipped { job: 4 });
+    assert_eq!(script.said(FIRST, success(2))[4], "send 7/1 to 0#1");
+}

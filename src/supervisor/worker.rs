@@ -195,6 +195,11 @@ impl Worker {
         self.ahead.push_back(Ahead { id, key: Some(key), called_back: false });
     }
 
+    /// The jobs that lie ahead and were not asked back.
+    pub(super) fn ahead_keys(&self) -> impl Iterator<Item = JobKey> {
+        self.ahead.iter().filter(|ahead| !ahead.called_back).filter_map(|ahead| ahead.key)
+    }
+
     pub(super) fn has_uncalled(&self) -> bool {
         self.ahead.iter().any(|ahead| !ahead.called_back)
     }
