@@ -46,8 +46,8 @@
 //! }
 //! ```
 //!
-//! It needs two lines in `Cargo.toml`: `hirelings` and `serde` with its feature `derive`. One executable may hold several
-//! calls of `init`, one for each job type. A `build` in a worker that has not called `init` is refused
+//! It needs two lines in `Cargo.toml`: `hirelings`, and `serde` with its feature `derive`. One executable may hold
+//! several calls of `init`, one for each job type. A `build` in a worker that has not called `init` is refused
 //! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
 //!
 //! # A separate worker program, with options and state
@@ -129,8 +129,8 @@
 //!
 //! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. [`wait`](JobHandle::wait) blocks and cannot hang: whatever
 //! becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
-//! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more memory
-//! than a few.
+//! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more
+//! memory than a few.
 //!
 //! ```no_run
 //! # use hirelings::{Job, Pool, self_exec};
@@ -199,8 +199,8 @@
 //!
 //! The builder sets them for all jobs, a [`JobRequest`] for one. A limit holds for each attempt, and runs from the
 //! moment the job is handed to a worker, not while it waits. A worker past its limit is killed, with its whole process
-//! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue, on
-//! whichever worker comes; the next attempt begins only once the process of the one before is gone.
+//! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue;
+//! the next attempt begins only once the process of the one before is gone.
 //!
 //! ```no_run
 //! # use hirelings::{Job, Pool, self_exec, worker};
@@ -304,7 +304,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = Pool::<Square>::builder(self_exec::<Square>())
 //!     .on(EventKind::Exit, |event| eprintln!("pid {:?} ended: {:?}", event.pid(), event.status()))
-//!     .on_event(|event| eprintln!("{event}")) // one line for a log
+//!     .on_event(|event| eprintln!("{event}")) // as a log
 //!     .build()?;
 //!
 //! let handle = pool
@@ -381,8 +381,8 @@
 //! - **Both sides must be built from the same types.** Fields go by position, so a worker of last week's build may
 //!   decode nonsense. [`Job::name`] is checked at the start: put a version in it (`"render/2"`) where the two
 //!   programs can differ.
-//! - **Recursive types**, such as a tree of boxes: a hostile answer that nests deep enough overflows the stack of whoever
-//!   decodes it, which is your program. Send them flat where a worker may be taken over.
+//! - **Recursive types**, such as a tree of boxes: a hostile answer that nests deep enough overflows the stack of
+//!   whoever decodes it, which is your program. Send them flat where a worker may be taken over.
 //! - **`Vec<()>`** and other elements of no bytes: a hostile length keeps the decoder busy for ever.
 //!
 //! Where the last two are in no output, error or progress, a worker can send what it likes: lengths are checked before
