@@ -160,11 +160,15 @@ fn a_worker_that_dies_idle_before_its_first_job_is_a_start_failure() {
         assert_eq!(exit.status().and_then(|status| status.code()), Some(7));
     }
     assert!(start.elapsed() >= Duration::from_millis(90), "{:?}", start.elapsed());
-    // The probe's worker may take the job before it leaves: then that is a crash in a job.
     let error = settled(pool.enqueue(Do::Pid)).unwrap_err();
     assert!(error.to_string().contains("status 7"), "{error}");
     pool.exit();
-    assert_eq!(record.count(EventKind::Spawn), 4);
+    match error {
+        JobError::NoWorker(_) => assert_eq!(record.count(EventKind::Spawn), 4, "one probe"),
+        // Its worker took the job before it left: that is a crash in a job, after which the minimum counts again.
+        JobError::Crashed(_) => assert!(record.count(EventKind::Spawn) >= 4),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
