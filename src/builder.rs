@@ -3,7 +3,7 @@
 use crate::driver::{Driver, Launch, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
-use crate::handle::Line;
+use crate::handle::PoolEnd;
 use crate::hooks::Hooks;
 use crate::pool::{Parts, Pool, Stats, Stderr};
 use crate::supervisor::Config;
@@ -249,7 +249,7 @@ impl<J: Job> PoolBuilder<J> {
         };
         let pool = Pool::from_parts(Parts {
             name,
-            line: Line { commands, hooks },
+            end: PoolEnd { commands, hooks },
             max_frame: self.max_frame,
             limited: self.max_backlog.is_some(),
             look_ahead,

@@ -9,6 +9,7 @@ mod budget;
 mod child;
 mod command;
 mod effects;
+mod line;
 mod outbox;
 mod poller;
 mod process;
@@ -20,6 +21,7 @@ mod tests;
 
 pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Command, Mode};
+pub(crate) use line::Line;
 pub(crate) use spawner::{Launch, Launcher, SELF};
 
 use crate::error::{ReadyError, StartFailure};
@@ -30,8 +32,9 @@ use crate::record::Ticket;
 use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
 use child::Child;
 use command::Blocked;
-use crossbeam_channel::{Receiver, Sender, select, unbounded};
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into};
+use line::{Ears, lines};
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
@@ -69,8 +72,7 @@ pub(crate) struct Driver {
     machine: Supervisor<Ticket>,
     started: Instant,
     now: Duration,
-    commands: Receiver<Command>,
-    reports: Receiver<Report>,
+    ears: Ears<Command, Report>,
     spawner: Spawner,
     /// Seats whose process has been asked for and not reported.
     spawning: BTreeSet<Seat>,
@@ -113,28 +115,21 @@ struct Incoming {
     charge: Option<Charge>,
 }
 
-enum Woken {
-    Command(Command),
-    Report(Report),
-    Deadline,
-}
-
 impl Driver {
     /// Starts the threads of a pool. The supervisor's ends once all is over, and the others before it.
     ///
     /// # Errors
     ///
     /// Where a thread or the poller's pipe cannot be had.
-    pub(crate) fn start(plan: Plan) -> io::Result<(Sender<Command>, JoinHandle<()>)> {
-        let (command_sender, commands) = unbounded();
-        let (report_sender, reports) = unbounded();
+    pub(crate) fn start(plan: Plan) -> io::Result<(Line<Command>, JoinHandle<()>)> {
+        let (commands, reports, ears) = lines();
         let told = {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
             move || !quiet || hooks.wants(EventKind::WorkerStderr)
         };
-        let (poller, poller_thread) = Poller::start(report_sender.clone(), told)?;
+        let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
         let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame };
-        let spawner = Spawner::start(plan.launch, terms, report_sender)?;
+        let spawner = Spawner::start(plan.launch, terms, reports)?;
 
         let mut greeting = Vec::new();
         frame_into(&Hello::new(0), &[], &mut greeting);
@@ -151,8 +146,7 @@ impl Driver {
             machine: Supervisor::new(plan.config),
             started: clock(),
             now: Duration::ZERO,
-            commands,
-            reports,
+            ears,
             spawner,
             spawning: BTreeSet::new(),
             poller,
@@ -179,7 +173,7 @@ impl Driver {
             },
         };
         let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
-        Ok((command_sender, thread))
+        Ok((commands, thread))
     }
 
     /// The thread: runs until all is over, and leaves nothing behind even where the supervisor itself fails.
@@ -197,9 +191,9 @@ impl Driver {
         self.input(Input::Tick);
         self.write_all();
         while !self.machine.is_finished() {
-            let woken = self.next();
+            self.wait();
             self.now = clock().duration_since(self.started);
-            self.take_in(woken);
+            self.take_in();
             if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
                 // An answer that came in time has been heard by now.
                 self.input(Input::Tick);
@@ -211,39 +205,24 @@ impl Driver {
     }
 
     /// Blocks until something happens.
-    fn next(&self) -> Woken {
-        let wait = self.machine.next_deadline().map(|at| at.saturating_sub(clock().duration_since(self.started)));
-        match wait {
-            None => select! {
-                recv(self.reports) -> report => report.map_or(Woken::Deadline, Woken::Report),
-                recv(self.commands) -> command => command.map_or(Woken::Command(Command::Exit(None)), Woken::Command),
-            },
-            Some(wait) => select! {
-                recv(self.reports) -> report => report.map_or(Woken::Deadline, Woken::Report),
-                recv(self.commands) -> command => command.map_or(Woken::Command(Command::Exit(None)), Woken::Command),
-                default(wait) => Woken::Deadline,
-            },
-        }
+    fn wait(&self) {
+        let limit = self.machine.next_deadline().map(|at| at.saturating_sub(clock().duration_since(self.started)));
+        self.ears.listen(limit);
     }
 
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
-    fn take_in(&mut self, woken: Woken) {
-        let (mut command, mut report) = match woken {
-            Woken::Command(command) => (Some(command), None),
-            Woken::Report(report) => (None, Some(report)),
-            Woken::Deadline => (None, None),
-        };
+    fn take_in(&mut self) {
         for _ in 0..TURN {
-            match command.take().or_else(|| self.commands.try_recv().ok()) {
-                Some(command) => self.command(command),
-                None => break,
+            match self.ears.first.try_recv() {
+                Ok(command) => self.command(command),
+                Err(_) => break,
             }
         }
         for _ in 0..TURN {
-            match report.take().or_else(|| self.reports.try_recv().ok()) {
-                Some(report) => self.report(report),
-                None => break,
+            match self.ears.second.try_recv() {
+                Ok(report) => self.report(report),
+                Err(_) => break,
             }
         }
     }
@@ -273,6 +252,8 @@ impl Driver {
             }
             Report::SpawnFailed(seat, failure) => {
                 if self.spawning.remove(&seat) {
+                    // Not the end of the worker that was in the slot before.
+                    self.last_death = None;
                     self.last_failure = Some(failure.clone());
                     self.input(Input::SpawnFailed(seat));
                     if let Some(first) = self.first.take() {
@@ -336,7 +317,7 @@ impl Driver {
         }
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
-        drop((self.commands, self.machine, self.blocked));
+        drop((self.ears, self.machine, self.blocked));
         self.spawner.join();
         for reader in self.readers {
             let _ = reader.join();

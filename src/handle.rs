@@ -1,12 +1,11 @@
 //! What a caller holds of a job.
 
-use crate::driver::Command;
+use crate::driver::{Command, Line};
 use crate::error::{Failure, JobError, JobResult, decoded, typed};
 use crate::event::JobId;
 use crate::events::ProgressStream;
 use crate::hooks::{Call, Hooks};
 use crate::record::{JobHook, JobRecord};
-use crossbeam_channel::Sender;
 use hirelings_worker_kit::{Job, wire};
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,8 +30,8 @@ pub enum JobStatus {
 }
 
 /// What a job's handles need of its pool.
-pub(crate) struct Line {
-    pub(crate) commands: Sender<Command>,
+pub(crate) struct PoolEnd {
+    pub(crate) commands: Line<Command>,
     pub(crate) hooks: Arc<Hooks>,
 }
 
@@ -51,13 +50,13 @@ pub(crate) struct Line {
 #[must_use = "dropping the handle lets the job run on"]
 pub struct JobHandle<J: Job> {
     record: Arc<JobRecord>,
-    line: Arc<Line>,
+    pool: Arc<PoolEnd>,
     jobs: PhantomData<fn() -> J>,
 }
 
 impl<J: Job> JobHandle<J> {
-    pub(crate) fn new(record: Arc<JobRecord>, line: Arc<Line>) -> Self {
-        JobHandle { record, line, jobs: PhantomData }
+    pub(crate) fn new(record: Arc<JobRecord>, pool: Arc<PoolEnd>) -> Self {
+        JobHandle { record, pool, jobs: PhantomData }
     }
 
     /// Blocks until the job is settled, and gives what it came to, decoded in this thread.
@@ -114,12 +113,12 @@ impl<J: Job> JobHandle<J> {
     /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
     /// job that waits never runs; a worker that has it is killed.
     pub fn abort(&self) {
-        abort(&self.record, &self.line.commands);
+        abort(&self.record, &self.pool.commands);
     }
 
     /// Something that can abort the job from elsewhere.
     pub fn abort_handle(&self) -> AbortHandle {
-        AbortHandle { record: Arc::clone(&self.record), line: Arc::clone(&self.line) }
+        AbortHandle { record: Arc::clone(&self.record), pool: Arc::clone(&self.pool) }
     }
 
     /// A stream of the job's progress from now on; it ends when the job is settled.
@@ -166,7 +165,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.line.hooks.queue(Call::AddHook(Arc::clone(&self.record), hook));
+        self.pool.hooks.queue(Call::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }
@@ -222,13 +221,13 @@ pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> 
 #[derive(Clone)]
 pub struct AbortHandle {
     record: Arc<JobRecord>,
-    line: Arc<Line>,
+    pool: Arc<PoolEnd>,
 }
 
 impl AbortHandle {
     /// The same as [`JobHandle::abort`].
     pub fn abort(&self) {
-        abort(&self.record, &self.line.commands);
+        abort(&self.record, &self.pool.commands);
     }
 
     /// The job's number.
@@ -244,7 +243,7 @@ impl fmt::Debug for AbortHandle {
 }
 
 /// Asks, and waits until the job is settled: by this, or by what came before it.
-fn abort(record: &Arc<JobRecord>, commands: &Sender<Command>) {
+fn abort(record: &Arc<JobRecord>, commands: &Line<Command>) {
     if record.try_outcome().is_none() && commands.send(Command::Abort(Arc::clone(record))).is_ok() {
         let _ = record.outcome();
     }

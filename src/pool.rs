@@ -5,7 +5,7 @@ use crate::driver::{Admission, Command, Mode, SELF};
 use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
 use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
 use crate::events::Events;
-use crate::handle::{JobHandle, Line};
+use crate::handle::{JobHandle, PoolEnd};
 use crate::hooks::HookId;
 use crate::map::{Map, MapUnordered};
 use crate::record::{Extras, JobRecord, Ticket};
@@ -159,7 +159,7 @@ const JOB_HEADER: usize = 16;
 /// # Ok(()) }
 /// ```
 pub struct Pool<J: Job> {
-    pub(crate) line: Arc<Line>,
+    pub(crate) end: Arc<PoolEnd>,
     pub(crate) name: Arc<str>,
     next_job: AtomicU64,
     /// Set as soon as the pool is told to take no more jobs.
@@ -178,7 +178,7 @@ pub struct Pool<J: Job> {
 /// What a pool is made of, once its threads run.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
-    pub(crate) line: Line,
+    pub(crate) end: PoolEnd,
     pub(crate) max_frame: usize,
     pub(crate) limited: bool,
     pub(crate) look_ahead: usize,
@@ -198,7 +198,7 @@ pub(crate) struct Rejected {
 impl<J: Job> Pool<J> {
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Pool {
-            line: Arc::new(parts.line),
+            end: Arc::new(parts.end),
             name: parts.name,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
@@ -274,7 +274,7 @@ impl<J: Job> Pool<J> {
 
     /// Enqueues, and makes of a refusal a handle that is settled.
     pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Extras>>) -> JobHandle<J> {
-        let mode = if self.line.hooks.is_this_thread() { Mode::Exceed } else { Mode::Wait };
+        let mode = if self.end.hooks.is_this_thread() { Mode::Exceed } else { Mode::Wait };
         match self.offer(job, settings, extras, mode) {
             Ok(handle) => handle,
             Err(refused) => {
@@ -283,8 +283,8 @@ impl<J: Job> Pool<J> {
                     EnqueueErrorKind::Full | EnqueueErrorKind::Closed => Failure::Closed,
                 };
                 let record = JobRecord::settled_already(self.next_id(), failure, refused.extras);
-                self.line.hooks.settled_outside(&record);
-                JobHandle::new(record, Arc::clone(&self.line))
+                self.end.hooks.settled_outside(&record);
+                JobHandle::new(record, Arc::clone(&self.end))
             }
         }
     }
@@ -309,13 +309,13 @@ impl<J: Job> Pool<J> {
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.line.commands.send(Command::Enqueue(ticket, settings));
-            return Ok(JobHandle::new(record, Arc::clone(&self.line)));
+            let _ = self.end.commands.send(Command::Enqueue(ticket, settings));
+            return Ok(JobHandle::new(record, Arc::clone(&self.end)));
         }
         let (reply, admission) = bounded(1);
-        let sent = self.line.commands.send(Command::Submit(ticket, settings.clone(), mode, reply));
+        let sent = self.end.commands.send(Command::Submit(ticket, settings.clone(), mode, reply));
         match sent.ok().and_then(|()| admission.recv().ok()) {
-            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.line))),
+            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
             Some(Admission::Full) => {
                 let full = format!("the backlog of the pool {:?} is full", self.name);
                 refuse((EnqueueErrorKind::Full, full), settings, record.take_extras())
@@ -339,7 +339,7 @@ impl<J: Job> Pool<J> {
     /// Starts all `max_processes` workers now, rather than as jobs need them; [`EventKind::Ready`] tells when all are
     /// ready. Does nothing once the pool is closed.
     pub fn spawn_workers(&self) {
-        let _ = self.line.commands.send(Command::SpawnWorkers);
+        let _ = self.end.commands.send(Command::SpawnWorkers);
     }
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
@@ -387,7 +387,7 @@ impl<J: Job> Pool<J> {
     /// Sends a command that is answered. None where the pool has ended.
     fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> Command) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
-        self.line.commands.send(command(reply)).is_ok().then_some(answer)
+        self.end.commands.send(command(reply)).is_ok().then_some(answer)
     }
 
     // ------------------------------------------------------------ events
@@ -395,23 +395,23 @@ impl<J: Job> Pool<J> {
     /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
     /// are added, never replaced; one that panics is caught and logged.
     pub fn on(&self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.line.hooks.add(Some(kind), f)
+        self.end.hooks.add(Some(kind), f)
     }
 
     /// Calls `f` with every event.
     pub fn on_event(&self, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.line.hooks.add(None, f)
+        self.end.hooks.add(None, f)
     }
 
     /// Removes a hook; `false` where it was not there.
     pub fn remove_hook(&self, id: HookId) -> bool {
-        self.line.hooks.remove(id)
+        self.end.hooks.remove(id)
     }
 
     /// An iterator of everything that happens from now on; it ends with the pool.
     pub fn events(&self) -> Events {
         let (events, subscriber) = Events::new();
-        self.line.hooks.subscribe(subscriber);
+        self.end.hooks.subscribe(subscriber);
         events
     }
 
@@ -424,7 +424,7 @@ impl<J: Job> Pool<J> {
     /// It may be called any number of times, from several threads.
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.line.commands.send(Command::Exit(None));
+        let _ = self.end.commands.send(Command::Exit(None));
         self.join();
     }
 
@@ -450,7 +450,7 @@ impl<J: Job> Pool<J> {
         if let Some(supervisor) = (*self.supervisor.lock()).take() {
             let _ = supervisor.join();
         }
-        if !self.line.hooks.is_this_thread()
+        if !self.end.hooks.is_this_thread()
             && let Some(hooks) = (*self.hook_thread.lock()).take()
         {
             let _ = hooks.join();

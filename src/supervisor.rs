@@ -925,6 +925,7 @@ impl<T> Turn<'_, T> {
         // A grandchild may hold the pipes for as long as it likes; a new wait starts with the exit.
         if worker.state != WorkerState::Exiting && !planted!(ClosedPipeIsNothing) {
             worker.end(End::PipeClosed);
+            self.say(Effect::OutputClosed(seat));
             self.attempt_over(seat, Outcome::Crashed(CrashCause::PipeClosed), true);
             self.kill(seat, End::PipeClosed);
         }

@@ -115,6 +115,15 @@ impl Driver {
 
             Effect::State { seat, state, job } => self.state(seat, state, job),
             Effect::OverLimit { seat, state, limit, job } => self.over_limit(seat, state, limit, job),
+            Effect::OutputClosed(seat) => {
+                if let Some(child) = self.child(seat) {
+                    child
+                        .reason
+                        .get_or_insert("closed its pipe, so that it could say nothing more, and was killed".into());
+                    let pid = child.pid;
+                    self.log(log::Level::Warn, || format!("worker {pid} closed its pipe and lives, and is killed"));
+                }
+            }
             Effect::Violated(seat, violation) => {
                 let Some(child) = self.child(seat) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();

@@ -1,13 +1,15 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
 use super::budget::Budget;
+use super::line::Line;
 use super::outbox::{Flush, Outbox};
 use super::process::Process;
 use super::report::Report;
 use crate::supervisor::Seat;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +18,8 @@ use std::thread::{self, JoinHandle};
 
 /// How much of each worker's standard error is kept for errors.
 pub(crate) const WORDS_KEPT: usize = 8 * 1024;
+/// What a line costs beside its bytes, once it is an event.
+const LINE_COST: usize = 512;
 /// A line longer than this is told in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
@@ -67,7 +71,7 @@ pub(crate) struct Poller {
 impl Poller {
     /// Starts the thread, which ends when this end is gone. `told`: whether anybody wants lines of standard error.
     pub(crate) fn start(
-        reports: Sender<Report>,
+        reports: Line<Report>,
         told: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (woken, wake) = os_pipe::pipe()?;
@@ -133,7 +137,7 @@ struct Polling {
     workers: BTreeMap<Seat, Polled>,
     asked: Receiver<Request>,
     woken: OwnedFd,
-    reports: Sender<Report>,
+    reports: Line<Report>,
     told: Box<dyn Fn() -> bool + Send>,
 }
 
@@ -206,7 +210,7 @@ impl Polling {
                 of.push((seat, What::Room));
             }
         }
-        if poll(&mut fds, None).is_err() {
+        if !poll_all(&mut fds) {
             // Interrupted: nothing is known, and the next look will tell.
             return Vec::new();
         }
@@ -219,9 +223,22 @@ impl Polling {
     }
 }
 
+/// Blocks until one of them is ready. `false` where nothing is known: the wait was interrupted.
+fn poll_all(fds: &mut [PollFd<'_>]) -> bool {
+    const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let mut polled = poll(fds, None);
+    let mut size = fds.len();
+    while polled == Err(Errno::INVAL) && size > 1 {
+        // More than the program may have open: it has lowered its own limit. They are looked at in parts.
+        size = size.div_ceil(2);
+        polled = fds.chunks_mut(size).try_fold(0, |ready, part| Ok(ready + poll(part, Some(&PAUSE))?));
+    }
+    polled.is_ok()
+}
+
 impl Polled {
     /// Reads once; whole lines go on, if anybody wants them.
-    fn read_errors(&mut self, reports: &Sender<Report>, told: bool) {
+    fn read_errors(&mut self, reports: &Line<Report>, told: bool) {
         let mut chunk = [0u8; 16 * 1024];
         let read = rustix::io::read(&self.watched.errors, &mut chunk).unwrap_or(0);
         let seat = self.watched.seat;
@@ -253,12 +270,14 @@ impl Polled {
         }
     }
 
-    fn tell(&self, reports: &Sender<Report>, lines: Vec<u8>) {
-        let charge = self.watched.budget.charge(lines.len());
+    fn tell(&self, reports: &Line<Report>, lines: Vec<u8>) {
+        // A line is an event of its own, which is larger than a short line.
+        let count = lines.iter().filter(|&&byte| byte == b'\n').count();
+        let charge = self.watched.budget.charge(lines.len() + count * LINE_COST);
         let _ = reports.send(Report::Stderr(self.watched.seat, lines, charge));
     }
 
-    fn reap(&mut self, reports: &Sender<Report>) {
+    fn reap(&mut self, reports: &Line<Report>) {
         if let Some(reaped) = self.watched.process.reap() {
             self.exited = true;
             self.wants_room = false;
@@ -267,7 +286,7 @@ impl Polled {
     }
 
     /// Goes on with what the supervisor could not write; once, so that it is never kept waiting for the lock.
-    fn write(&mut self, reports: &Sender<Report>) {
+    fn write(&mut self, reports: &Line<Report>) {
         let mut outbox = self.watched.outbox.lock();
         let flush = outbox.write_once();
         if flush == Flush::Broken {

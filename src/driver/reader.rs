@@ -1,11 +1,12 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
 use super::budget::Budget;
+use super::line::Line;
 use super::process::Process;
 use super::report::Report;
 use crate::supervisor::{DEATH_WAIT, Seat};
 use crate::sys::Enlarged;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -32,7 +33,7 @@ pub(crate) struct Reading {
 }
 
 /// Starts a reader before there is a process, so that a thread that cannot be started costs none.
-pub(crate) fn start(readings: Receiver<Reading>, reports: Sender<Report>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(readings: Receiver<Reading>, reports: Line<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
             drop(readings);
@@ -53,14 +54,14 @@ enum Stage {
 
 struct Reader {
     reading: Reading,
-    reports: Sender<Report>,
+    reports: Line<Report>,
     buffer: FrameBuffer,
     stage: Stage,
     enlarged: Option<Enlarged>,
 }
 
 impl Reader {
-    fn new(reading: Reading, reports: Sender<Report>) -> Self {
+    fn new(reading: Reading, reports: Line<Report>) -> Self {
         let buffer = FrameBuffer::new(reading.max_frame);
         Reader { reading, reports, buffer, stage: Stage::Noise, enlarged: None }
     }

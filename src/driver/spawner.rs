@@ -1,6 +1,7 @@
 //! One thread a pool: runs the launcher and starts processes, since either may take its time.
 
 use super::budget::Budget;
+use super::line::Line;
 use super::outbox::Outbox;
 use super::process::{OsProcess, Process};
 use super::reader::{self, Reading};
@@ -82,7 +83,7 @@ pub(crate) struct Spawner {
 }
 
 impl Spawner {
-    pub(crate) fn start(launch: Box<dyn Launch>, terms: Terms, reports: Sender<Report>) -> io::Result<Self> {
+    pub(crate) fn start(launch: Box<dyn Launch>, terms: Terms, reports: Line<Report>) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
         let spawning = Spawning { launch, terms, reports, asked, phase: Arc::clone(&phase) };
@@ -115,7 +116,7 @@ impl Spawner {
 struct Spawning {
     launch: Box<dyn Launch>,
     terms: Terms,
-    reports: Sender<Report>,
+    reports: Line<Report>,
     asked: Receiver<Seat>,
     phase: Arc<AtomicU8>,
 }

@@ -8,6 +8,7 @@ use crate::error::JobError;
 use crate::event::Slot;
 use crate::handle::JobStatus;
 use crate::pool::Pool;
+use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::{Context, Job, serve_over};
 use os_pipe::{PipeReader, PipeWriter};
 use serde::{Deserialize, Serialize};

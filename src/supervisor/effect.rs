@@ -77,6 +77,8 @@ pub(crate) enum Effect<T> {
         limit: Duration,
         job: Option<(JobKey, u32)>,
     },
+    /// It has closed its pipe and lives.
+    OutputClosed(Seat),
     Violated(Seat, Violation),
     /// A terminal failure.
     LastWords(Seat),

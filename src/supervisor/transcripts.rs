@@ -136,6 +136,7 @@ impl Script {
             Effect::State { seat, state, .. } => format!("{} is {state}", at(seat)),
             Effect::OverLimit { seat, state, .. } => format!("{} was {state} for too long", at(seat)),
             Effect::Violated(seat, violation) => format!("{}: {violation}", at(seat)),
+            Effect::OutputClosed(seat) => format!("{} closed its pipe", at(seat)),
             Effect::LastWords(seat) => format!("last words of {}", at(seat)),
             Effect::Died(seat) => format!("died {}", at(seat)),
             Effect::StartFailed { seat, wait, in_a_row } => {
@@ -386,7 +387,8 @@ fn the_end_of_its_pipe_while_it_lives() {
     let mut script = Script::working(config());
     script.input(Input::OutputEnded(FIRST));
     let lines = script.wait(DEATH_WAIT);
-    assert_eq!(lines, ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1", "idle"]);
+    let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1", "idle"];
+    assert_eq!(lines, [&["0#1 closed its pipe"][..], &killed[..]].concat());
 }
 
 #[test]

@@ -21,6 +21,7 @@ const IDLE_TICKS: u32 = 8;
 ///
 /// `tells_start`: whether the guard announces handlers that run on.
 pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
+    wake_when_the_parent_ends();
     let watch = move || {
         let (mut seen, mut idle) = (0, 0);
         loop {
@@ -56,4 +57,16 @@ pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Re
     };
     thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(watch)?;
     Ok(())
+}
+
+/// A stopped process can guard nothing. Most that lose their parent are woken by the kernel, which hangs up on groups
+/// that are orphaned; those of a parent in the same session are not. So the parent's death sends this process SIGCONT,
+/// which does nothing to one that runs. (SIGKILL in its place would take the worker and leave its children.)
+fn wake_when_the_parent_ends() {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::process::{Signal, set_parent_process_death_signal};
+        // Where it is refused, the kernel's own hang-up is what there is.
+        let _ = set_parent_process_death_signal(Some(Signal::CONT));
+    }
 }

@@ -269,6 +269,7 @@ impl Checker {
                 Ok(())
             }
             Effect::Spawned(_)
+            | Effect::OutputClosed(_)
             | Effect::SendInit(_)
             | Effect::SendSkip { .. }
             | Effect::SendLeave(_)

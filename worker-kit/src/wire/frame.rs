@@ -167,9 +167,9 @@ impl FrameBuffer {
             Ok(Some(len)) if len > READ => 4 + len - self.bytes.len().min(4 + len),
             _ => READ,
         };
-        // A large frame's buffer at most doubles with each read, so it is never more than twice what has arrived.
-        let room = missing.min(self.bytes.len().max(READ));
-        self.bytes.reserve_exact(room);
-        // A buffer left over from larger frames reads on; one that was never large stays small.
+        // A large frame's buffer at most doubles with each growth, so it is never more than twice what has arrived.
+        if self.bytes.capacity() - self.bytes.len() < missing.min(READ) {
+            self.bytes.reserve_exact(missing.min(self.bytes.len().max(READ)));
+        }
     }
 }
