@@ -1,0 +1,19 @@
+//! `cargo test` compiles the programs in these pages. `docs/protocol.md` has bytes instead, which a test of its own reads.
+
+macro_rules! compiled {
+    ($($page:ident: $file:literal,)*) => {
+        $(#[doc = include_str!(concat!("../../", $file))] pub struct $page;)*
+    };
+}
+
+compiled! {
+    Readme: "README.md",
+    KitReadme: "worker-kit/README.md",
+    Contributing: "CONTRIBUTING.md",
+    Changelog: "CHANGELOG.md",
+    Architecture: "docs/architecture.md",
+    FromNodeHirelings: "docs/from-node-hirelings.md",
+    FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
+    FromProcspawn: "docs/from-procspawn.md",
+    Testing: "docs/testing.md",
+}

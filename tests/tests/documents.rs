@@ -1,0 +1,542 @@
+//! What the documents say is so: names, signatures, defaults, links, files, and the tests that they name.
+
+// Every name of the public API.
+use hirelings::worker::{
+    self, BoxError, Bytes as KitBytes, Context, Job as KitJob, NoError as KitNoError, Outcome, Session, Worker,
+};
+use hirelings::{
+    AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Drained, EncodedProgress,
+    EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError, JobHandle, JobId,
+    JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, Pool, PoolBuilder, ProgressStream, ProtocolError,
+    ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Square(u64);
+
+impl Job for Square {
+    type Output = u64;
+    type Progress = f32;
+    type Error = String;
+}
+
+// ---------------------------------------------------------------- every signature
+
+/// Is compiled and never run: each call has the shape that the API promises.
+#[allow(dead_code, unreachable_code, clippy::diverging_sub_expression)]
+fn every_signature_of_the_pool() {
+    let command: Command = self_exec::<Square>();
+    let _: PoolBuilder<Square> = Pool::builder_with(|slot: Slot| {
+        let _: usize = slot.index();
+        Command::new("worker")
+    });
+    let builder: PoolBuilder<Square> = Pool::builder(command)
+        .name("squares")
+        .name(String::new())
+        .options(&1u8)
+        .max_processes(1usize)
+        .min_processes(0usize)
+        .max_jobs_per_process(1u64)
+        .retries(1u32)
+        .timeout_initializing(Duration::ZERO)
+        .timeout_initializing(None)
+        .timeout_working(Duration::ZERO)
+        .timeout_working(None)
+        .timeout_recovering(Duration::ZERO)
+        .timeout_recovering(None)
+        .kill_grace(Duration::ZERO)
+        .start_failures(1u32)
+        .max_backlog(1usize)
+        .max_frame(1usize)
+        .hand_ahead(1u32)
+        .hand_ahead(None)
+        .stderr(Stderr::Forward)
+        .stderr(Stderr::Log)
+        .stderr(Stderr::Null)
+        .on(EventKind::Spawn, |_: &Event| {})
+        .on_event(|_: &Event| {});
+    let built: Result<Pool<Square>, BuildError> = builder.build();
+    let pool = built.unwrap();
+
+    let _: JobHandle<Square> = pool.enqueue(Square(1));
+    let _: Result<JobHandle<Square>, EnqueueError<Square>> = pool.try_enqueue(Square(1));
+    let request: JobRequest<'_, Square> = pool.request(Square(1));
+    let request = request
+        .timeout(Duration::ZERO)
+        .timeout(None)
+        .retries(1u32)
+        .priority(1i32)
+        .label("one")
+        .on_start(|| {})
+        .on_progress(|_: f32| {})
+        .on_retry(|_: &JobError<String>| {})
+        .on_success(|_: u64| {})
+        .on_failure(|_: JobError<String>| {})
+        .on_abort(|| {})
+        .on_done(|_: JobResult<Square>| {});
+    let tried: Result<JobHandle<Square>, EnqueueError<JobRequest<'_, Square>>> = request.try_enqueue();
+    let _: JobHandle<Square> = match tried {
+        Ok(handle) => handle,
+        Err(refused) => refused.rejected.enqueue(),
+    };
+    let map: Map<'_, Square, _> = pool.map([Square(1)]).look_ahead(1);
+    let _: Vec<JobResult<Square>> = map.collect();
+    let map: MapUnordered<'_, Square, _> = pool.map_unordered([Square(1)]).look_ahead(1);
+    let _: Vec<(usize, JobResult<Square>)> = map.collect();
+
+    let () = pool.spawn_workers();
+    let _: Result<(), ReadyError> = pool.wait_ready(Duration::ZERO);
+    let () = pool.wait_idle();
+    let _: bool = pool.wait_idle_timeout(Duration::ZERO);
+    let _: Stats = pool.stats();
+    let _: Vec<WorkerInfo> = pool.workers();
+    let hook: HookId = pool.on(EventKind::Exit, |_: &Event| {});
+    let _: HookId = pool.on_event(|_: &Event| {});
+    let _: bool = pool.remove_hook(hook);
+    let mut events: Events = pool.events();
+    let _: Option<Event> = events.next();
+    let _: Option<Event> = events.recv_timeout(Duration::ZERO);
+    let _: Option<Event> = events.try_recv();
+    let () = pool.exit();
+    let Drained { finished, left, .. } = pool.drain(Duration::ZERO);
+    let (_, _): (u64, u64) = (finished, left);
+}
+
+/// The same for a job that was enqueued.
+#[allow(dead_code)]
+fn every_signature_of_a_job(handle: JobHandle<Square>) {
+    let handle: JobHandle<Square> = handle.wait_timeout(Duration::ZERO).unwrap_err();
+    let handle: JobHandle<Square> = handle.try_wait().unwrap_err();
+    let id: JobId = handle.id();
+    let _: u64 = id.get();
+    match handle.status() {
+        JobStatus::Running { pid, attempt } => {
+            let (_, _): (u32, u32) = (pid, attempt);
+        }
+        JobStatus::Queued | JobStatus::Finished => {}
+        _ => {}
+    }
+    let _: bool = handle.is_finished();
+    let () = handle.abort();
+    let abort: AbortHandle = handle.abort_handle().clone();
+    let () = abort.abort();
+    let _: JobId = abort.id();
+    let mut progress: ProgressStream<f32> = handle.progress();
+    let _: Option<f32> = progress.next();
+    let _: Option<f32> = progress.recv_timeout(Duration::ZERO);
+    let _: Option<f32> = progress.try_recv();
+    let receiver: &crossbeam_channel::Receiver<EncodedProgress> = progress.receiver();
+    let _: Option<f32> = receiver.recv().unwrap().decode();
+    let handle: &JobHandle<Square> = handle
+        .on_start(|| {})
+        .on_progress(|_: f32| {})
+        .on_retry(|_: &JobError<String>| {})
+        .on_success(|_: u64| {})
+        .on_failure(|_: JobError<String>| {})
+        .on_abort(|| {})
+        .on_done(|_: JobResult<Square>| {});
+    let _ = handle;
+}
+
+/// The same for what is told and what is read.
+#[allow(dead_code)]
+fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
+    let _: EventKind = event.kind();
+    let _: (Option<JobId>, Option<WorkerId>) = (event.job(), event.worker());
+    let _: (Option<u32>, Option<u32>, Option<Slot>) = (event.pid(), event.attempt(), event.slot());
+    let _: (Option<&str>, Option<&str>, Option<&str>) = (event.stderr(), event.label(), event.pool());
+    let _: Option<f32> = event.progress::<Square>();
+    let _: Option<JobError<String>> = event.error::<Square>();
+    let _: Option<ExitStatus> = event.status();
+    let _: Option<(WorkerState, Duration)> = event.timeout();
+    let _: Option<&EventFields> = event.fields();
+    match event {
+        Event::Pool(fields) | Event::Job(fields) | Event::Worker(fields) => {
+            let _: Arc<EventFields> = fields;
+        }
+        Event::Lagged(count) => {
+            let _: u64 = count;
+        }
+        _ => {}
+    }
+    let Stats { jobs, backlog, workers, busy, enqueued, succeeded, failed, aborted, .. } = stats;
+    let Stats { retried, timed_out, spawned, exited, crashed, .. } = stats;
+    let _: [u64; 10] = [jobs, enqueued, succeeded, failed, aborted, retried, timed_out, spawned, exited, crashed];
+    let _: [usize; 3] = [backlog, workers, busy];
+    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, .. } = worker;
+    let _: (Slot, u32, WorkerState, u64, Option<JobId>, Duration) = (slot, pid, state, jobs_done, job, age);
+    let _: u64 = id.get();
+    match state {
+        WorkerState::Initializing | WorkerState::Ready | WorkerState::Working => {}
+        WorkerState::Recovering | WorkerState::Exiting => {}
+        _ => {}
+    }
+}
+
+/// The same for what goes wrong.
+#[allow(dead_code)]
+fn every_error(
+    error: JobError<String>,
+    refused: EnqueueError<Square>,
+    build: BuildError,
+    ready: ReadyError,
+) -> Box<dyn Error> {
+    match error {
+        JobError::Failed(error) => return error.into(),
+        JobError::Panicked(WorkerPanic { message, location, backtrace, pid, .. }) => {
+            let _: (String, Option<String>, Option<String>, u32) = (message, location, backtrace, pid);
+        }
+        JobError::Crashed(Crash { pid, cause, status, stderr, attempts, .. }) => {
+            let _: (u32, Option<ExitStatus>, String, u32) = (pid, status, stderr, attempts);
+            let _ = matches!(cause, CrashCause::Exited | CrashCause::PipeClosed);
+        }
+        JobError::TimedOut(Timeout { state, limit, pid, stderr, .. }) => {
+            let _: (WorkerState, Duration, u32, String) = (state, limit, pid, stderr);
+        }
+        JobError::Aborted | JobError::Closed => {}
+        JobError::NoWorker(StartFailure { program, status, stderr, reason, .. }) => {
+            let _: (String, Option<ExitStatus>, String, String) = (program, status, stderr, reason);
+        }
+        JobError::Encode(CodecError { type_name, .. }) | JobError::Decode(CodecError { type_name, .. }) => {
+            let _: &'static str = type_name;
+        }
+        JobError::Protocol(ProtocolError { pid, reason, .. }) => {
+            let _: (u32, String) = (pid, reason);
+        }
+        other => return other.into(),
+    }
+    let _: Option<&StartFailure> = ready.start_failure();
+    let _ = matches!(refused.kind, EnqueueErrorKind::Full | EnqueueErrorKind::Closed | EnqueueErrorKind::Encode);
+    let Square(_) = refused.rejected;
+    let kind: BuildErrorKind = build.kind();
+    match kind {
+        BuildErrorKind::Options | BuildErrorKind::Spawn | BuildErrorKind::NotAWorker => Box::new(build),
+        _ => Box::new(ready),
+    }
+}
+
+struct Squarer;
+
+impl Worker for Squarer {
+    type Job = Square;
+    type Options = u8;
+    fn init(_: u8) -> Result<Self, BoxError> {
+        Ok(Squarer)
+    }
+    fn run(&mut self, Square(n): Square, ctx: &mut Context<Square>) -> Outcome<Square> {
+        let () = ctx.progress(&0.5);
+        let (_, _): (u64, u32) = (ctx.job_id(), ctx.attempt());
+        let () = ctx.retire();
+        Ok(n)
+    }
+    fn recover(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// The same for the worker's side.
+#[allow(dead_code)]
+fn every_signature_of_a_worker(which: u8) -> Result<(), BoxError> {
+    let () = worker::init(|Square(n), _: &mut Context<Square>| Ok(n));
+    let () = worker::init_worker::<Squarer>();
+    match which {
+        0 => worker::serve(|Square(n), _: &mut Context<Square>| Ok(n)),
+        1 => worker::serve_worker::<Squarer>(),
+        _ => {}
+    }
+    let mut session: Session<Square> = Session::connect()?;
+    let _: u8 = session.options::<u8>()?;
+    let () = session.ready()?;
+    let _: Option<Square> = session.next_job()?;
+    let () = session.start()?;
+    let () = session.progress(&0.5)?;
+    let () = session.success(&1)?;
+    let () = session.failure(&String::new())?;
+    // What both sides name is one and the same.
+    let _: (KitBytes, Option<KitNoError>, &str) = (Bytes(Vec::new()), None::<NoError>, <Square as KitJob>::name());
+    session.terminal_failure("the last words")
+}
+
+#[test]
+fn what_crosses_threads_may_cross_threads() {
+    fn send<T: Send>() {}
+    fn both<T: Send + Sync>() {}
+    both::<Pool<Square>>();
+    both::<PoolBuilder<Square>>();
+    send::<JobRequest<'_, Square>>();
+    send::<JobHandle<Square>>();
+    both::<AbortHandle>();
+    send::<Events>();
+    send::<ProgressStream<f32>>();
+    send::<Map<'_, Square, std::iter::Empty<Square>>>();
+    send::<MapUnordered<'_, Square, std::iter::Empty<Square>>>();
+    both::<Event>();
+    both::<EventFields>();
+    both::<JobError<String>>();
+    both::<BuildError>();
+    both::<ReadyError>();
+    both::<Stats>();
+    both::<WorkerInfo>();
+}
+
+// ---------------------------------------------------------------- the pages
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// The files of the project, as their paths from its root.
+fn files() -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let name = entry.file_name();
+            let path = entry.path();
+            match entry.file_type().unwrap() {
+                // What is built, and what git keeps.
+                kind if kind.is_dir() && (name == "target" || name == ".git") => {}
+                kind if kind.is_dir() => walk(&path, found),
+                kind if kind.is_file() => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    let root = root();
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let mut names: Vec<String> =
+        found.iter().filter_map(|path| path.strip_prefix(&root).ok()?.to_str().map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+fn pages() -> Vec<String> {
+    files().into_iter().filter(|file| file.ends_with(".md")).collect()
+}
+
+/// The text of a page outside its blocks of code.
+fn prose(page: &str) -> String {
+    let text = read(page);
+    text.split("```").step_by(2).collect()
+}
+
+/// What stands between single backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_page_is_compiled() {
+    let compiled = read("tests/src/documents.rs");
+    for page in pages() {
+        let named = compiled.contains(&format!("{page:?}")) || page == "docs/protocol.md";
+        assert!(named, "tests/src/documents.rs lacks {page}");
+    }
+}
+
+#[test]
+fn every_link_between_pages_leads_somewhere() {
+    for page in pages() {
+        let folder = root().join(&page).parent().unwrap().to_owned();
+        for part in prose(&page).split("](").skip(1) {
+            let target = part.split(')').next().unwrap();
+            let file = target.split('#').next().unwrap();
+            if !target.contains("://") && !file.is_empty() {
+                assert!(folder.join(file).exists(), "{page} links to {target}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_page_names_is_there() {
+    let tops: BTreeSet<String> = files().iter().filter_map(|file| Some(file.split_once('/')?.0.to_owned())).collect();
+    for page in pages() {
+        let text = prose(&page);
+        for name in quoted(&text).filter(|name| !name.contains([' ', '*', '<', '…'])) {
+            if name.split_once('/').is_some_and(|(top, rest)| tops.contains(top) && !rest.starts_with('/')) {
+                assert!(root().join(name).exists(), "{page} names {name}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_page_names_is_there() {
+    let mut named = 0;
+    for page in pages() {
+        let text = prose(&page);
+        for (file, test) in quoted(&text).filter_map(|name| name.split_once("::")) {
+            let path = root().join(format!("tests/tests/{file}.rs"));
+            let is_name = test.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            if is_name && path.exists() {
+                let there = fs::read_to_string(&path).unwrap().contains(&format!("#[test]\nfn {test}("));
+                assert!(there, "{page} names the test {file}::{test}, which is not there");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 10, "only {named} tests are named");
+}
+
+#[test]
+fn the_smallest_program_is_the_example() {
+    let readme = read("README.md");
+    let program = readme.split("```rust,no_run\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(read("examples/smallest.rs").ends_with(program), "the README's program is not examples/smallest.rs");
+    let guide: String = read("src/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("//!"))
+        .fold(String::new(), |text, line| text + line.strip_prefix(' ').unwrap_or(line) + "\n");
+    let without_comments = |text: &str| text.lines().filter(|line| !line.contains("//")).collect::<String>();
+    let first = guide.split("```no_run\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(without_comments(first), without_comments(program));
+}
+
+#[test]
+fn the_kinds_of_events_are_those_of_the_code() {
+    let page = read("docs/from-node-hirelings.md");
+    let section = page.split("## Events").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: BTreeSet<&str> = quoted(section)
+        .filter(|name| name.chars().all(char::is_alphanumeric) && name.starts_with(char::is_uppercase))
+        .filter(|name| *name != "Event")
+        .collect();
+    let all: Vec<String> = EventKind::ALL.iter().map(|kind| format!("{kind:?}")).collect();
+    assert_eq!(named, all.iter().map(String::as_str).collect());
+    assert!(read("README.md").contains(&format!("| {} kinds |", all.len())));
+}
+
+#[test]
+fn the_defaults_are_those_of_the_code() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let processes = (cores * 5).div_ceil(4).to_string();
+    let code = read("src/builder.rs");
+    let made = format!("{:?}", Pool::<Square>::builder(Command::new("worker")));
+    for (option, said, value) in [
+        ("max_processes", "1.25 × the available parallelism, rounded up", processes.as_str()),
+        ("min_processes", "0", "0"),
+        ("max_jobs_per_process", "64", "64"),
+        ("retries", "0", "0"),
+        ("timeout_initializing", "5 s", "Some(5s)"),
+        ("timeout_working", "10 s", "Some(10s)"),
+        ("timeout_recovering", "5 s", "Some(5s)"),
+        ("kill_grace", "500 ms", "500ms"),
+        ("start_failures", "5", "5"),
+        ("max_backlog", "no limit", ""),
+        ("max_frame", "1 GiB", ""),
+        ("stderr", "[`Stderr::Forward`]", ""),
+    ] {
+        let before = code.split(&format!("    pub fn {option}")).next().unwrap();
+        let documented = before.rsplit("\n\n").next().unwrap();
+        assert!(documented.contains(&format!("Default: {said}.")), "{option} is documented as:\n{documented}");
+        if !value.is_empty() {
+            assert!(made.contains(&format!("{option}: {value}")), "{option} is not {value} in {made}");
+        }
+    }
+}
+
+#[test]
+fn versions_are_told_as_they_are() {
+    let manifest = read("Cargo.toml");
+    let field = |name: &str| {
+        let line = manifest.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split('"').nth(1).unwrap().to_owned()
+    };
+    assert!(read("README.md").contains(&format!("Rust {} or later", field("rust-version"))));
+    assert!(read("CHANGELOG.md").contains(&format!("\n## {}", field("version"))));
+}
+
+#[test]
+fn one_file_names_bincode() {
+    let of_code =
+        |file: &String| file.ends_with(".rs") && (file.starts_with("src/") || file.starts_with("worker-kit/"));
+    let names: Vec<String> =
+        files().into_iter().filter(of_code).filter(|file| read(file).contains("bincode::")).collect();
+    assert_eq!(names, ["worker-kit/src/wire/codec.rs"]);
+}
+
+#[test]
+fn no_file_names_the_machine_that_it_was_written_on() {
+    // Put together here, so that this file has none of them.
+    let folders = ["work", "root", "Users", "workspace"].map(|folder| format!("/{folder}/"));
+    for file in files() {
+        let Ok(text) = fs::read_to_string(root().join(&file)) else { continue };
+        for folder in &folders {
+            assert!(!text.contains(folder.as_str()), "{file} names {folder}");
+        }
+    }
+}
+
+// ---------------------------------------------------------------- the traps of values
+
+fn goes_through<T: Serialize + DeserializeOwned>(value: &T) -> bool {
+    let mut bytes = Vec::new();
+    worker::wire::encode_payload(value, &mut bytes, 1 << 20).is_ok()
+        && worker::wire::decode_payload::<T>(&bytes).is_ok()
+}
+
+#[derive(Serialize, Deserialize)]
+struct Inner {
+    n: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Flat {
+    name: String,
+    #[serde(flatten)]
+    inner: Inner,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Number(u64),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Number { n: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Skipped {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u64>,
+}
+
+/// Nested in the way of a tree.
+#[derive(Serialize, Deserialize)]
+struct Tree(Vec<Tree>);
+
+#[test]
+fn the_traps_that_the_guide_names_are_traps_and_the_rest_goes_through() {
+    assert!(!goes_through(&Flat { name: "n".into(), inner: Inner { n: 1 } }));
+    assert!(!goes_through(&Untagged::Number(1)));
+    assert!(!goes_through(&Tagged::Number { n: 1 }));
+    assert!(!goes_through(&Skipped { n: None }));
+
+    assert!(goes_through(&Inner { n: 1 }));
+    assert!(goes_through(&Tree(vec![Tree(vec![]), Tree(vec![])])));
+    assert!(goes_through(&BTreeMap::from([("one".to_owned(), Some((1u8, 'c', 1.5f64)))])));
+    assert!(goes_through(&(i128::MIN, Duration::MAX, std::net::Ipv4Addr::LOCALHOST)));
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStringExt;
+        let name = std::ffi::OsString::from_vec(vec![0xff]);
+        assert!(!goes_through(&PathBuf::from(&name)));
+        assert!(goes_through(&name));
+    }
+}
