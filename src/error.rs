@@ -14,12 +14,38 @@ use std::time::Duration;
 use std::{fmt, io};
 
 /// What a job of type `J` came to.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// fn or_nothing(result: JobResult<Square>) -> u64 {
+///     result.unwrap_or(0)
+/// }
+/// println!("{}", or_nothing(pool.enqueue(Square(7)).wait()));
+/// # Ok(()) }
+/// ```
 pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 
 /// Why a job gave no output.
 ///
 /// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as often as the pool or the job's
 /// request says, and what is here is the last attempt's.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.enqueue(Square(7)).wait() {
+///     Ok(square) => println!("{square}"),
+///     Err(JobError::Failed(why)) => println!("the handler said no: {why}"),
+///     Err(JobError::Crashed(crash)) => println!("lost process {}: {:?}", crash.pid, crash.status),
+///     Err(other) => println!("{other}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum JobError<E> {
@@ -218,6 +244,17 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// A panic in a worker's handler.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::Panicked(panic)) = pool.enqueue(Square(7)).wait() {
+///     println!("{} at {:?}\n{}", panic.message, panic.location, panic.backtrace.unwrap_or_default());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPanic {
@@ -243,6 +280,19 @@ impl fmt::Display for WorkerPanic {
 }
 
 /// The death of a worker that had a job.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # use std::os::unix::process::ExitStatusExt;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::Crashed(crash)) = pool.enqueue(Square(7)).wait() {
+///     let signal = crash.status.and_then(|status| status.signal());
+///     println!("process {} ended by {signal:?} in attempt {}: {}", crash.pid, crash.attempts, crash.stderr);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Crash {
@@ -271,6 +321,17 @@ impl fmt::Display for Crash {
 }
 
 /// A limit that a worker passed.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::TimedOut(timeout)) = pool.enqueue(Square(7)).wait() {
+///     println!("{} for more than {:?}: {}", timeout.state, timeout.limit, timeout.stderr);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeout {
@@ -297,6 +358,17 @@ impl fmt::Display for Timeout {
 }
 
 /// A worker that would not start.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::NoWorker(failure)) = pool.enqueue(Square(7)).wait() {
+///     println!("{} {}: {}", failure.program, failure.reason, failure.stderr);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StartFailure {
@@ -318,6 +390,17 @@ impl fmt::Display for StartFailure {
 }
 
 /// A value that could not be encoded or decoded.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::Encode(error) | JobError::Decode(error)) = pool.enqueue(Square(7)).wait() {
+///     println!("look at the type {}: {error}", error.type_name);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CodecError {
@@ -339,6 +422,17 @@ impl fmt::Display for CodecError {
 }
 
 /// A worker that broke the protocol.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::Protocol(error)) = pool.enqueue(Square(7)).wait() {
+///     println!("process {}: {}", error.pid, error.reason);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProtocolError {
@@ -356,6 +450,18 @@ impl fmt::Display for ProtocolError {
 }
 
 /// A job that was not taken; it is given back.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(refused) = pool.try_enqueue(Square(7)) {
+///     let Square(n) = refused.rejected;
+///     println!("{n} was not taken: {:?}", refused.kind);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct EnqueueError<T> {
@@ -367,6 +473,19 @@ pub struct EnqueueError<T> {
 }
 
 /// Why a job was not taken.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.try_enqueue(Square(7)).map_err(|refused| refused.kind) {
+///     Ok(handle) => println!("{}", handle.wait()?),
+///     Err(EnqueueErrorKind::Full) => println!("come back later"),
+///     Err(other) => println!("not at all: {other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnqueueErrorKind {
@@ -387,6 +506,19 @@ impl<T> fmt::Display for EnqueueError<T> {
 impl<T: fmt::Debug> Error for EnqueueError<T> {}
 
 /// A pool that could not be built.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # use std::process::Command;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match Pool::<Square>::builder(Command::new("/no/such/program")).build() {
+///     Ok(_) => println!("it is there"),
+///     Err(error) => println!("{:?}: {error}", error.kind()),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct BuildError {
     kind: BuildErrorKind,
@@ -395,6 +527,21 @@ pub struct BuildError {
 }
 
 /// Why a pool could not be built.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(error) = Pool::<Square>::builder(self_exec::<Square>()).build() {
+///     match error.kind() {
+///         BuildErrorKind::Spawn => println!("is the worker installed? {error}"),
+///         BuildErrorKind::NotAWorker => println!("worker::init was forgotten"),
+///         _ => println!("{error}"),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
@@ -434,6 +581,21 @@ impl Error for BuildError {
 }
 
 /// Workers that were not ready in time.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # use std::time::Duration;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(error) = pool.wait_ready(Duration::from_secs(5)) {
+///     println!("{error}");
+///     if let Some(failure) = error.start_failure() {
+///         println!("{} said: {}", failure.program, failure.stderr);
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReadyError {
     pub(crate) message: String,

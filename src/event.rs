@@ -40,6 +40,16 @@ number!(
 );
 
 /// One place for a worker, 0 to `max_processes` - 1; its successors have the same.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let at_work = pool.workers().iter().map(|worker| worker.slot.index()).collect::<Vec<_>>();
+/// println!("{at_work:?}");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub(crate) usize);
 
@@ -54,6 +64,16 @@ impl Slot {
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
         /// What an event tells.
+        ///
+        /// ```no_run
+        /// # use hirelings::*;
+        /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+        /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+        /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+        /// pool.on(EventKind::JobRetry, |event| println!("job {:?} is tried again", event.job()));
+        /// println!("{} kinds", EventKind::ALL.len());
+        /// # Ok(()) }
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum EventKind { $($(#[$doc])* $kind,)* }
@@ -132,6 +152,19 @@ impl EventKind {
 }
 
 /// Something that happened, with what is known of it.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// pool.on_event(|event| match event {
+///     Event::Job(fields) => println!("{:?} of job {:?}", fields.kind, fields.job),
+///     Event::Lagged(count) => println!("{count} were left out"),
+///     other => println!("{other}"),
+/// });
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -146,6 +179,19 @@ pub enum Event {
 }
 
 /// What an event knows.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// pool.on_event(|event| {
+///     if let Some(fields) = event.fields() {
+///         println!("{:?} of {}, process {:?}", fields.kind, fields.pool, fields.pid);
+///     }
+/// });
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EventFields {
@@ -266,6 +312,15 @@ impl Event {
 
     /// The progress of a job of type `J`, decoded (`JobProgress`, `WorkerProgress`). None where it is of another kind
     /// or type, or cannot be decoded.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::JobProgress, |event| println!("{:?}", event.progress::<Square>()));
+    /// # Ok(()) }
+    /// ```
     pub fn progress<J: Job>(&self) -> Option<J::Progress> {
         match &self.fields()?.more {
             More::Progress { payload, job_type } if *job_type == J::name() => {
@@ -276,6 +331,15 @@ impl Event {
     }
 
     /// Why a job of type `J` failed, or an attempt at it (`JobFailure`, `JobRetry`).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::JobRetry, |event| println!("{:?}", event.error::<Square>()));
+    /// # Ok(()) }
+    /// ```
     pub fn error<J: Job>(&self) -> Option<JobError<J::Error>> {
         match &self.fields()?.more {
             More::Failure { failure, job_type } if *job_type == J::name() => Some(typed::<J>(failure)),

@@ -78,6 +78,16 @@ fn bytes_of(event: &Event) -> usize {
 ///
 /// Where its reader falls behind by 4,096 events or 16 MiB of progress, it gets [`Event::Lagged`] with the number left
 /// out, and goes on with the newest; workers never wait for it.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let events = pool.events();
+/// std::thread::spawn(move || events.for_each(|event| println!("{event}")));
+/// # Ok(()) }
+/// ```
 pub struct Events {
     receiver: Receiver<Event>,
     lag: Arc<Lag>,
@@ -137,6 +147,19 @@ impl fmt::Debug for Events {
 ///
 /// It waits for nobody and loses nothing. Over 16 MiB not yet taken, the job's worker is read no further until some is;
 /// the job's clock runs on.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let handle = pool.enqueue(Square(7));
+/// for part in handle.progress() {
+///     println!("{part}");
+/// }
+/// println!("{}", handle.wait()?);
+/// # Ok(()) }
+/// ```
 pub struct ProgressStream<T> {
     receiver: Receiver<EncodedProgress>,
     values: PhantomData<fn() -> T>,
@@ -179,6 +202,20 @@ impl<T> fmt::Debug for ProgressStream<T> {
 }
 
 /// A progress as it came from the worker.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let progress = pool.enqueue(Square(7)).progress();
+/// let stop = crossbeam_channel::after(std::time::Duration::from_secs(1));
+/// crossbeam_channel::select! {
+///     recv(progress.receiver()) -> encoded => println!("{:?}", encoded?.decode::<f32>()),
+///     recv(stop) -> _ => println!("nothing for a second"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct EncodedProgress {
     pub(crate) payload: Payload,

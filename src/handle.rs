@@ -13,6 +13,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Where a job is.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.enqueue(Square(7)).status() {
+///     JobStatus::Queued => println!("it waits"),
+///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
+///     _ => println!("it is over"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JobStatus {
@@ -76,6 +89,19 @@ impl<J: Job> JobHandle<J> {
     /// # Errors
     ///
     /// The handle, where the job is not settled in time.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// match pool.enqueue(Square(7)).wait_timeout(Duration::from_secs(1)) {
+    ///     Ok(result) => println!("{}", result?),
+    ///     Err(handle) => handle.abort(),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
@@ -91,6 +117,23 @@ impl<J: Job> JobHandle<J> {
     /// # Errors
     ///
     /// The handle, where the job is not settled.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut handle = pool.enqueue(Square(7));
+    /// let result = loop {
+    ///     match handle.try_wait() {
+    ///         Ok(result) => break result,
+    ///         Err(again) => handle = again,
+    ///     }
+    ///     println!("something else meanwhile");
+    /// };
+    /// println!("{}", result?);
+    /// # Ok(()) }
+    /// ```
     pub fn try_wait(self) -> Result<JobResult<J>, JobHandle<J>> {
         self.record.try_outcome().map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
@@ -122,6 +165,16 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// A stream of the job's progress from now on; it ends when the job is settled.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.progress().for_each(|part| println!("{part}"));
+    /// # Ok(()) }
+    /// ```
     pub fn progress(&self) -> ProgressStream<J::Progress> {
         let (stream, sender) = ProgressStream::new();
         self.record.stream(sender);
@@ -159,6 +212,17 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Calls `f` with what the job came to, whatever that is, also if it is settled already.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.enqueue(Square(7)).on_progress(|part| println!("{part}")).on_done(|result| println!("{result:?}"));
+    /// // Hooks run on the pool's own thread; this returns once they have.
+    /// pool.exit();
+    /// # Ok(()) }
+    /// ```
     pub fn on_done(&self, f: impl FnOnce(JobResult<J>) + Send + 'static) -> &Self {
         self.hook(on_done::<J>(f))
     }
@@ -218,6 +282,18 @@ pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> 
 }
 
 /// Aborts one job, from wherever it is cloned to.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let handle = pool.enqueue(Square(7));
+/// let unwanted = handle.abort_handle();
+/// std::thread::spawn(move || unwanted.abort());
+/// println!("{:?}", handle.wait());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct AbortHandle {
     record: Arc<JobRecord>,

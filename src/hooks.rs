@@ -14,6 +14,17 @@ use std::thread::{self, JoinHandle, ThreadId};
 use std::{any::Any, io};
 
 /// Names a pool's hook, to remove it.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let hook = pool.on(EventKind::Idle, |_| println!("nothing more to do"));
+/// pool.enqueue(Square(7)).wait()?;
+/// pool.remove_hook(hook);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HookId(u64);
 

@@ -11,6 +11,16 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
 /// The results of many jobs in their order, from [`Pool::map`].
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let squares: Result<Vec<u64>, _> = pool.map((0..100).map(Square)).look_ahead(1000).collect();
+/// println!("{}", squares?.len());
+/// # Ok(()) }
+/// ```
 pub struct Map<'p, J: Job, I> {
     pool: &'p Pool<J>,
     /// None once it has given its last job, or the pool is closed.
@@ -68,6 +78,17 @@ impl<J: Job, I> fmt::Debug for Map<'_, J, I> {
 }
 
 /// The results of many jobs as they come, from [`Pool::map_unordered`].
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for (n, result) in pool.map_unordered((0..100).map(Square)) {
+///     println!("{n}: {}", result?);
+/// }
+/// # Ok(()) }
+/// ```
 pub struct MapUnordered<'p, J: Job, I> {
     pool: &'p Pool<J>,
     jobs: Option<I>,

@@ -26,6 +26,18 @@ use std::{env, fmt};
 
 /// Where the workers' standard error goes. In every case its last 8 KiB are kept for errors, and each whole line is an
 /// event, [`EventKind::WorkerStderr`].
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let quiet = Pool::<Square>::builder(self_exec::<Square>())
+///     .stderr(Stderr::Null)
+///     .on(EventKind::WorkerStderr, |event| println!("{:?}: {:?}", event.pid(), event.stderr()))
+///     .build()?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stderr {
@@ -42,6 +54,16 @@ pub enum Stderr {
 ///
 /// `enqueued = succeeded + failed + aborted + backlog + held by workers`, at any time. They move before a handle is
 /// released.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let stats = pool.stats();
+/// println!("{} of {} jobs are done, {} wait", stats.jobs, stats.enqueued, stats.backlog);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -74,6 +96,17 @@ pub struct Stats {
 }
 
 /// One worker process, as it is now.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for worker in pool.workers() {
+///     println!("process {} is {} and has done {} jobs", worker.pid, worker.state, worker.jobs_done);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerInfo {
@@ -94,6 +127,16 @@ pub struct WorkerInfo {
 }
 
 /// How a [`drain`](Pool::drain) ended.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let drained = pool.drain(std::time::Duration::from_secs(60));
+/// println!("{} done, {} given up", drained.finished, drained.left);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
@@ -216,6 +259,18 @@ impl<J: Job> Pool<J> {
     ///
     /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
     /// fresh pipes at each spawn, and the process group.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut worker = Command::new("/usr/lib/app/squares-worker");
+    /// worker.arg("--quiet").env("LANG", "C").current_dir("/var/lib/app");
+    /// let pool = Pool::<Square>::builder(worker).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn builder(command: Program) -> PoolBuilder<J> {
         PoolBuilder::new(crate::driver::Launcher::Command(command))
     }
@@ -225,6 +280,25 @@ impl<J: Job> Pool<J> {
     ///
     /// `launch` runs on a thread of the pool's; one that panics is a start failure, and one that never returns keeps
     /// other workers from being started.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder_with(|slot| match slot.index() {
+    ///     0 => Command::new("squares-worker"),
+    ///     n => {
+    ///         let mut far = Command::new("ssh");
+    ///         far.args(["-T", "-o", "BatchMode=yes", &format!("host{n}"), "squares-worker"]);
+    ///         far
+    ///     }
+    /// })
+    /// .max_processes(3)
+    /// .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn builder_with(launch: impl FnMut(Slot) -> Program + Send + 'static) -> PoolBuilder<J> {
         PoolBuilder::new(crate::driver::Launcher::Asked(Box::new(launch), None))
     }
@@ -236,6 +310,15 @@ impl<J: Job> Pool<J> {
     /// A handle is returned always: of a pool that takes no more jobs, or a job that cannot be encoded or is over
     /// `max_frame`, it is settled already. Blocks only where `max_backlog` is set and the backlog is full, and then until
     /// there is room or the pool is closed; on the hook thread it exceeds the limit instead.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{}", pool.enqueue(Square(7)).wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue(&self, job: J) -> JobHandle<J> {
         self.accept(&job, JobSettings::default(), None)
     }
@@ -246,6 +329,18 @@ impl<J: Job> Pool<J> {
     ///
     /// The job is given back where the backlog is full, the pool takes no more jobs, or the job cannot be encoded or is
     /// over `max_frame`. A job that is refused has no events and is in no figure.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// match pool.try_enqueue(Square(7)) {
+    ///     Ok(handle) => println!("{}", handle.wait()?),
+    ///     Err(refused) => println!("{refused}; {} is still here", refused.rejected.0),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_enqueue(&self, job: J) -> Result<JobHandle<J>, EnqueueError<J>> {
         self.offer(&job, JobSettings::default(), None, Mode::Refuse).map_err(|refused| EnqueueError {
             kind: refused.kind,
@@ -255,6 +350,16 @@ impl<J: Job> Pool<J> {
     }
 
     /// Prepares a job with settings or hooks of its own.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn request(&self, job: J) -> JobRequest<'_, J> {
         JobRequest::new(self, job)
     }
@@ -263,11 +368,32 @@ impl<J: Job> Pool<J> {
     /// so any number of them is done in constant memory.
     ///
     /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for square in pool.map((0..1_000_000).map(Square)) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
         Map::new(self, jobs.into_iter())
     }
 
     /// The same, each result as it comes, with its job's position among `jobs`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
+    /// println!("the first that failed: {slow:?}");
+    /// # Ok(()) }
+    /// ```
     pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
         MapUnordered::new(self, jobs.into_iter())
     }
@@ -338,6 +464,16 @@ impl<J: Job> Pool<J> {
 
     /// Starts all `max_processes` workers now, rather than as jobs need them; [`EventKind::Ready`] tells when all are
     /// ready. Does nothing once the pool is closed.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::Ready, |_| println!("all are ready"));
+    /// pool.spawn_workers();
+    /// # Ok(()) }
+    /// ```
     pub fn spawn_workers(&self) {
         let _ = self.end.commands.send(Command::SpawnWorkers);
     }
@@ -348,6 +484,16 @@ impl<J: Job> Pool<J> {
     ///
     /// Where they are not ready in time, will not start, or the pool is closed: with the program, its status, and its last
     /// words.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // In a service's start: it ends here, with a sentence, where its workers do not start.
+    /// pool.wait_ready(std::time::Duration::from_secs(10))?;
+    /// # Ok(()) }
+    /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
         match self.ask(Command::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
@@ -361,6 +507,18 @@ impl<J: Job> Pool<J> {
     }
 
     /// Blocks until the backlog is empty and no worker is busy, or the pool has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for n in 0..100 {
+    ///     pool.request(Square(n)).on_success(|square| println!("{square}")).enqueue();
+    /// }
+    /// pool.wait_idle();
+    /// # Ok(()) }
+    /// ```
     pub fn wait_idle(&self) {
         if let Some(idle) = self.ask(Command::WaitIdle) {
             let _ = idle.recv();
@@ -394,6 +552,15 @@ impl<J: Job> Pool<J> {
 
     /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
     /// are added, never replaced; one that panics is caught and logged.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::WorkerTimeout, |event| println!("{event}"));
+    /// # Ok(()) }
+    /// ```
     pub fn on(&self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> HookId {
         self.end.hooks.add(Some(kind), f)
     }
@@ -409,6 +576,20 @@ impl<J: Job> Pool<J> {
     }
 
     /// An iterator of everything that happens from now on; it ends with the pool.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let events = pool.events();
+    /// pool.enqueue(Square(7)).wait()?;
+    /// pool.exit();
+    /// for event in events {
+    ///     println!("{event}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn events(&self) -> Events {
         let (events, subscriber) = Events::new();
         self.end.hooks.subscribe(subscriber);
@@ -422,6 +603,18 @@ impl<J: Job> Pool<J> {
     /// every child is reaped and every hook has run; on the hook thread, once every child is reaped.
     ///
     /// It may be called any number of times, from several threads.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// pool.exit();
+    /// // Done just before, or closed: settled in any case.
+    /// println!("{:?}", handle.wait());
+    /// # Ok(()) }
+    /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
         let _ = self.end.commands.send(Command::Exit(None));

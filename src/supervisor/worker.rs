@@ -14,6 +14,16 @@ pub(crate) struct Seat {
 }
 
 /// What a worker is doing.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let idle = pool.workers().iter().filter(|worker| worker.state == WorkerState::Ready).count();
+/// println!("{idle} are idle");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WorkerState {
