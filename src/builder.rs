@@ -77,7 +77,7 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: ADAPTIVE,
+                hand_ahead: 0,
             },
             max_backlog: None,
             max_frame: 1 << 30,
@@ -171,7 +171,10 @@ impl<J: Job> PoolBuilder<J> {
 
     /// How many jobs may be sent to a worker before it has answered the one that it has: only while no worker is free, and
     /// only where its recent jobs took about a millisecond or less. Such a job is still queued, and is called back where
-    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off. Default: `None`.
+    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
+    ///
+    /// With several workers the jobs are still sent in their order, but the [`Task`](EventKind::Task) of one that lies
+    /// ahead may come after that of a later job at another worker. Default: off.
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {
         self.config.hand_ahead = jobs.into().unwrap_or(ADAPTIVE);
         self

@@ -294,10 +294,7 @@ impl<T> Turn<'_, T> {
         self.say(Effect::Enqueued(key));
         match self.machine.free.pop() {
             Some(slot) => self.hand(slot, key),
-            None => {
-                self.queue_at_back(key);
-                self.call_back_lower(key);
-            }
+            None => self.queue_at_back(key),
         }
     }
 
@@ -362,6 +359,7 @@ impl<T> Turn<'_, T> {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         backlog.push_back(jobs, key);
         self.say(Effect::Backlogged(key));
+        self.call_back_lower(key);
     }
 
     /// The job is over: its entry is gone from here on, wherever it was.
@@ -487,8 +485,16 @@ impl<T> Turn<'_, T> {
             return;
         }
         while self.worker(seat).ahead.len() < room {
+            let current = self.worker(seat).held();
             let Supervisor { backlog, jobs, .. } = &mut *self.machine;
-            let Some(key) = backlog.pop_front(jobs) else { break };
+            // Behind a job of its own priority only: one that is retried must still find its place before lower ones.
+            let priority = current.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
+            let Some(key) =
+                backlog.front().filter(|&key| jobs.get(key).map(|entry| entry.settings.priority()) == priority)
+            else {
+                break;
+            };
+            backlog.remove(jobs, key);
             jobs.place(key, Place::Ahead(seat.slot as u32));
             let Some(entry) = self.machine.jobs.get(key) else { break };
             let (id, attempt) = (entry.id, entry.attempt + 1);

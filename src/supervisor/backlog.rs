@@ -47,8 +47,13 @@ impl Backlog {
         self.link(jobs, key.0, priority, before);
     }
 
+    /// The job that is next.
+    pub(super) fn front(&self) -> Option<JobKey> {
+        Some(JobKey(self.lists.first_key_value()?.1.head))
+    }
+
     pub(super) fn pop_front<T>(&mut self, jobs: &mut Jobs<T>) -> Option<JobKey> {
-        let key = JobKey(self.lists.first_key_value()?.1.head);
+        let key = self.front()?;
         self.remove(jobs, key);
         Some(key)
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A pool whose workers have done enough short jobs for more to be sent ahead, and have plenty left to do.
 fn quick_pool(workers: usize) -> Pool<Do> {
-    let pool = pool().max_processes(workers).max_jobs_per_process(1_000_000).build().unwrap();
+    let pool = pool().max_processes(workers).max_jobs_per_process(1_000_000).hand_ahead(None).build().unwrap();
     warm_up(&pool);
     pool
 }
@@ -29,7 +29,7 @@ fn long_job(pool: &Pool<Do>, gate: &Gate) -> JobHandle<Do> {
 
 #[test]
 fn a_worker_does_exactly_its_number_of_jobs_also_when_they_are_sent_ahead() {
-    let pool = pool().max_processes(2).max_jobs_per_process(50).build().unwrap();
+    let pool = pool().max_processes(2).max_jobs_per_process(50).hand_ahead(None).build().unwrap();
     let handles: Vec<_> = (0..2_000).map(|_| pool.enqueue(Do::Pid)).collect();
     let mut by_worker = BTreeMap::new();
     for handle in handles {
@@ -170,4 +170,23 @@ fn off_is_off() {
     drop(gate);
     settled(long).unwrap();
     settled(behind).unwrap();
+}
+
+#[test]
+fn a_retried_job_of_higher_priority_goes_before_those_of_a_lower_one() {
+    let (pool, ran) = (quick_pool(1), Scratch::new());
+    let append = |line: &str| Do::Append(ran.path(), line.into());
+    let mut gate = Gate::new();
+    let long = long_job(&pool, &gate);
+    let urgent = Do::Then(vec![append("urgent"), Do::FailUntil(2)]);
+    let handles = [
+        pool.enqueue(append("plain")),
+        pool.request(urgent).priority(1).retries(1).enqueue(),
+        pool.request(append("second urgent")).priority(1).enqueue(),
+    ];
+    pool.stats();
+    gate.open();
+    settled(long).unwrap();
+    handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
+    assert_eq!(ran.lines(), ["urgent", "second urgent", "urgent", "plain"]);
 }
