@@ -613,7 +613,10 @@ impl fmt::Display for ReadyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         match &self.failure {
-            Some(failure) => write!(f, ": {failure}"),
+            Some(failure) => {
+                write!(f, ": {} {}", failure.program, failure.reason)?;
+                last_words(f, &failure.stderr)
+            }
             None => Ok(()),
         }
     }

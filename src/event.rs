@@ -374,7 +374,8 @@ impl fmt::Display for Event {
         match &fields.more {
             More::Nothing => Ok(()),
             More::Progress { payload, .. } => write!(f, " bytes={}", payload.len()),
-            More::Failure { failure, .. } => write!(f, ": {}", failure.in_short()),
+            // The sentence alone: the worker's last words under it are lines of their own.
+            More::Failure { failure, .. } => write!(f, ": {}", failure.in_short().lines().next().unwrap_or_default()),
             More::Ended { status } => write!(f, ": {}", ended(*status)),
             More::OverLimit { state, limit } => write!(f, ": {state} for more than {limit:?}"),
             More::Stderr(line) => write!(f, ": {line}"),

@@ -8,12 +8,10 @@ use std::os::fd::OwnedFd;
 ///
 /// # Errors
 ///
-/// Where one of the three is closed, or standard input is a terminal: then a person has started the worker by hand.
+/// Where one of the three is closed, or standard input or output is a terminal: then a person has started the worker by hand.
 pub(crate) fn take() -> io::Result<(OwnedFd, OwnedFd)> {
-    if io::stdin().is_terminal() {
-        return Err(io::Error::other(
-            "its standard input is a terminal: this program is a worker, which a pool starts",
-        ));
+    if io::stdin().is_terminal() || io::stdout().is_terminal() {
+        return Err(io::Error::other("it was started at a terminal: this program is a worker, which a pool starts"));
     }
     // The copies are closed on exec, so what the handler spawns inherits neither.
     let input = os_pipe::dup_stdin()?.into();

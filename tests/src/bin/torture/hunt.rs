@@ -1,0 +1,147 @@
+//! Looks for processes of this run, and sends them signals.
+
+use crate::books::{self, Fault};
+use crate::deed::Order;
+use crate::dice::Dice;
+use hirelings::Pool;
+use hirelings_tests::{processes, within};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{process, thread};
+
+/// How long the last of what is ended may take to be gone.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// A process's arguments; none of a zombie.
+fn arguments(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// The living processes that have the tag, this one and those that left their group left out.
+pub fn tagged(tag: &str) -> BTreeSet<u32> {
+    with_tag(|known| known == tag).into_iter().filter(|&pid| !is_away(pid)).collect()
+}
+
+fn is_away(pid: u32) -> bool {
+    arguments(pid).iter().any(|argument| argument == "away")
+}
+
+/// Those of all of this run's tags.
+fn with_tag(matches: impl Fn(&str) -> bool) -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    all.filter(|&pid| pid != process::id())
+        .filter(|&pid| arguments(pid).get(2).is_some_and(|argument| matches(argument)))
+        .filter(|&pid| processes::is_alive(pid))
+        .collect()
+}
+
+/// Kills what is left of all that this run has started.
+pub fn kill_all(tag: &str) {
+    for pid in with_tag(|known| known.starts_with(tag)) {
+        processes::kill(pid);
+    }
+}
+
+/// Sends a signal to a process of this run, and to no other that has its number by now.
+pub fn send(pid: u32, signal: Signal) -> bool {
+    let Some(Ok(process)) = Pid::from_raw(pid.cast_signed()).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+        return false;
+    };
+    arguments(pid).get(2).is_some_and(|tag| tag.starts_with("torture-")) && pidfd_send_signal(process, signal).is_ok()
+}
+
+/// Waits until no process of these workers' groups is left that is not one of the pool's living workers.
+pub fn strays(tag: &str, workers: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let mut strays = BTreeSet::new();
+    within(MOMENT, || {
+        strays = tagged(tag);
+        strays.retain(|pid| !workers.contains(&processes::group_of(*pid).unwrap_or(0)) && processes::is_alive(*pid));
+        strays.is_empty()
+    });
+    strays
+}
+
+/// Sends signals to workers, whatever they are doing.
+pub fn strike_at_random(pool: &Pool<Order>, mut dice: Dice, stop: &AtomicBool) {
+    while !stop.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(20 + dice.below(120)));
+        let workers = pool.workers();
+        if workers.is_empty() {
+            continue;
+        }
+        let pid = workers[dice.below(workers.len() as u64) as usize].pid;
+        let stops = dice.percent(40);
+        books::strike(pid);
+        if !send(pid, if stops { Signal::STOP } else { Signal::KILL }) {
+            continue;
+        }
+        books::note(if stops { Fault::Stopped } else { Fault::Killed }, 1);
+        if stops && dice.percent(60) {
+            thread::sleep(Duration::from_millis(dice.below(300)));
+            send(pid, Signal::CONT);
+        }
+    }
+}
+
+/// What this process has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    pub children: BTreeSet<u32>,
+    pub threads: usize,
+    pub descriptors: usize,
+}
+
+impl Holdings {
+    pub fn now() -> Self {
+        let children = processes::children_of(process::id());
+        Holdings { children, threads: processes::threads().len(), descriptors: processes::descriptors() }
+    }
+
+    /// What this process has once that stays the same for a while.
+    pub fn at_rest() -> Self {
+        let (mut before, mut same) = (Holdings::now(), 0);
+        within(Duration::from_secs(10), || {
+            thread::sleep(Duration::from_millis(10));
+            let now = Holdings::now();
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+            same >= 5
+        });
+        before
+    }
+
+    /// Notes what is more now than it was then; `held`: while a grandchild that left its group holds all pipes.
+    pub fn compare(&self, when: &str, held: bool) {
+        let now = Holdings::now();
+        let (children, descriptors) =
+            (now.children.difference(&self.children).count(), now.descriptors.saturating_sub(self.descriptors));
+        // A thread that has been joined may be listed for a moment longer.
+        let mut threads = 0;
+        within(MOMENT, || {
+            threads = processes::threads().len().saturating_sub(self.threads);
+            threads == 0
+        });
+        if children + descriptors + threads > 0 {
+            let names = processes::threads().join(" ");
+            books::wrong(format!(
+                "{when}: {children} children, {threads} threads, {descriptors} descriptors left; threads: {names}"
+            ));
+        }
+        books::add(&books::CHILDREN_LEFT, children as u64);
+        books::add(&books::THREADS_LEFT, threads as u64);
+        let of = if held { &books::DESCRIPTORS_LEFT_WHILE_HELD } else { &books::DESCRIPTORS_LEFT };
+        books::add(of, descriptors as u64);
+    }
+}
+
+/// How much of this process is in memory, in bytes.
+pub fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
+}

@@ -1,0 +1,194 @@
+//! Tortures pools of real processes, for minutes: `--minutes N` or `--seconds N`, and `--seed N` to make the same choices
+//! again. At the end it prints one line of JSON; it exits with 1 if anything was lost, left behind or wrong.
+//!
+//! This program is also its own worker, its workers' children, and the parents that come to their end.
+
+mod books;
+mod deed;
+mod dice;
+mod ends;
+mod hunt;
+mod ledger;
+mod load;
+mod parents;
+mod raw;
+mod shortage;
+mod worker;
+
+use books::Fault;
+use dice::Dice;
+use hunt::Holdings;
+use ledger::Ledger;
+use std::collections::BTreeSet;
+use std::process::{exit, id};
+use std::time::{Duration, Instant, SystemTime};
+use std::{env, thread};
+
+/// A run of this length or more must have brought about each fault [`EACH`] times, a shorter one once.
+const WHOLE_RUN: Duration = Duration::from_secs(60);
+const EACH: u64 = 20;
+/// There is one of each of the parents' ends in every round.
+const EACH_END: u64 = 3;
+
+/// The most that the process may have grown since it was warm; asked of whole runs only, since a short one ends before the
+/// allocator has seen all that comes.
+const GROWTH: u64 = 16 << 20;
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
+        ["worker", _] => worker::main(),
+        ["sleeper", _, how] => worker::sleeper(how),
+        ["parent", tag, end, _] => parents::parent(tag, end, number(4)),
+        ["poor", tag, _, _] => shortage::poor(tag, number(3), number(4)),
+        _ => torture(&arguments[1..]),
+    }
+}
+
+struct Options {
+    length: Duration,
+    seed: u64,
+}
+
+impl Options {
+    fn of(arguments: &[String]) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut options = Options { length: WHOLE_RUN, seed: since.as_secs() };
+        for pair in arguments.chunks(2) {
+            match (pair[0].as_str(), pair.get(1).and_then(|text| text.parse::<u64>().ok())) {
+                ("--minutes", Some(minutes)) => options.length = Duration::from_secs(60 * minutes),
+                ("--seconds", Some(seconds)) => options.length = Duration::from_secs(seconds),
+                ("--seed", Some(seed)) => options.seed = seed,
+                _ => {
+                    eprintln!("usage: torture [--minutes N | --seconds N] [--seed N]");
+                    exit(2)
+                }
+            }
+        }
+        options
+    }
+}
+
+fn torture(arguments: &[String]) {
+    let options = Options::of(arguments);
+    let tag = format!("torture-{}", id());
+    eprintln!("seed {}", options.seed);
+    watch_over(options.length, tag.clone());
+    let begin = Instant::now();
+    let nothing = Holdings::at_rest();
+    let (warm, resident, rounds) = rounds(&options, &tag, begin);
+    nothing.compare("in the end", false);
+    hunt::kill_all(&tag);
+
+    let growth = resident.saturating_sub(warm);
+    if growth > GROWTH && options.length >= WHOLE_RUN {
+        books::wrong(format!("{growth} bytes more are resident than in the beginning"));
+    }
+    let (enqueued, settled) = (books::get(&books::ENQUEUED), books::get(&books::SETTLED));
+    if enqueued != settled {
+        books::wrong(format!("{enqueued} jobs were enqueued, {settled} settled"));
+    }
+    for &(fault, name) in Fault::ALL {
+        let ends = [
+            Fault::ParentKilled,
+            Fault::ParentTerminated,
+            Fault::ParentPanics,
+            Fault::ParentAborts,
+            Fault::ParentExits,
+            Fault::EndedMidLoad,
+        ];
+        let enough = match options.length >= WHOLE_RUN {
+            true if ends.contains(&fault) => EACH_END,
+            true => EACH,
+            false => 1,
+        };
+        if books::count(fault) < enough {
+            books::wrong(format!("{name} was brought about {} times, not {enough}", books::count(fault)));
+        }
+    }
+    report(&options, begin.elapsed(), rounds, [warm, resident, growth]);
+    exit(i32::from(books::get(&books::WRONG) > 0))
+}
+
+/// The rounds: gives the resident bytes after the first and the last, and how many there were.
+fn rounds(options: &Options, tag: &str, begin: Instant) -> (u64, u64, u64) {
+    let mut dice = Dice::new(options.seed);
+    // At least two, so that the first can be for warming up; what comes after the load takes some seconds.
+    let load = (options.length / 4).min(Duration::from_secs(5));
+    let whole = load == Duration::from_secs(5);
+    let builder = deed::pool(tag).name("long").max_processes(8).max_jobs_per_process(12);
+    let builder = builder.kill_grace(Duration::from_millis(100)).timeout_working(Duration::from_secs(4));
+    let (builder, ledger) = Ledger::of(builder);
+    let pool = match builder.build() {
+        Ok(pool) => pool,
+        Err(error) => {
+            books::wrong(format!("no pool: {error}"));
+            return (0, 0, 0);
+        }
+    };
+    let (mut warm, mut resident, mut number, mut parents) = (0, 0, 0, 0);
+    while number < 2 || begin.elapsed() + load < options.length {
+        number += 1;
+        load::round(&pool, &ledger, &mut dice, load);
+        let workers: BTreeSet<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
+        let strays = hunt::strays(tag, &workers);
+        if !strays.is_empty() {
+            books::add(&books::CHILDREN_LEFT, strays.len() as u64);
+            books::wrong(format!("processes in the groups of workers that are no more: {strays:?}"));
+        }
+        ends::end_in_the_middle(tag, &mut dice);
+        ends::end_in_the_middle(tag, &mut dice);
+        ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
+        shortage::run_out_of_processes(tag, &mut dice, if whole { 7 } else { 3 });
+        parents::end_all(tag, &mut dice, &mut parents);
+        resident = hunt::resident();
+        if number == 1 {
+            warm = resident;
+        }
+        let (jobs, seconds) = (books::get(&books::SETTLED), begin.elapsed().as_secs());
+        eprintln!("round {number}: after {seconds} s {jobs} jobs, {resident} bytes resident");
+    }
+    ledger.close();
+    pool.exit();
+    ledger.settle(&pool);
+    drop(pool);
+    ends::report_strays(tag);
+    (warm, resident, number)
+}
+
+/// Ends the run where something hangs for good.
+fn watch_over(length: Duration, tag: String) {
+    thread::spawn(move || {
+        thread::sleep(length + Duration::from_secs(180));
+        println!("{{\"hangs\":true,\"wrong\":{}}}", books::get(&books::WRONG) + 1);
+        hunt::kill_all(&tag);
+        exit(1)
+    });
+}
+
+fn report(options: &Options, took: Duration, rounds: u64, [warm, resident, growth]: [u64; 3]) {
+    let figures = [
+        ("seed", options.seed),
+        ("seconds", took.as_secs()),
+        ("rounds", rounds),
+        ("enqueued", books::get(&books::ENQUEUED)),
+        ("settled", books::get(&books::SETTLED)),
+        ("settled_twice", books::get(&books::SETTLED_TWICE)),
+        ("children_left", books::get(&books::CHILDREN_LEFT)),
+        ("threads_left", books::get(&books::THREADS_LEFT)),
+        ("descriptors_left", books::get(&books::DESCRIPTORS_LEFT)),
+        ("descriptors_left_while_pipes_are_held", books::get(&books::DESCRIPTORS_LEFT_WHILE_HELD)),
+        ("resident_warm_bytes", warm),
+        ("resident_end_bytes", resident),
+        ("resident_growth_bytes", growth),
+        ("left_by_parents", books::get(&books::LEFT_BY_PARENTS)),
+        ("slowest_end_after_parent_ms", books::get(&books::SLOWEST_END_MS)),
+        ("wrong", books::get(&books::WRONG)),
+    ];
+    let faults = Fault::ALL.iter().map(|&(fault, name)| (name, books::count(fault)));
+    let line = |figures: Vec<(&str, u64)>| {
+        figures.iter().map(|(name, figure)| format!("\"{name}\":{figure}")).collect::<Vec<_>>().join(",")
+    };
+    println!("{{{},\"faults\":{{{}}}}}", line(figures.to_vec()), line(faults.collect()));
+}
