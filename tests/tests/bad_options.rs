@@ -5,6 +5,7 @@ use hirelings_tests::brittle::Brittle;
 use hirelings_tests::{Do, WATCHDOG, pool, settled};
 use std::collections::HashMap;
 use std::error::Error;
+use std::process::Command;
 use std::time::Duration;
 
 /// Why the pool was refused.
@@ -95,8 +96,11 @@ fn the_longest_grace_does_not_keep_a_worker_that_ends() {
 #[test]
 fn the_shortest_times_are_kept() {
     let tick = Duration::from_nanos(1);
-    let pool = pool().max_processes(1).start_failures(1).kill_grace(Duration::ZERO).timeout_initializing(tick);
-    let pool = pool.build().unwrap();
+    // One that is never ready: a worker that is ready before the pool has looked at its clock was in time.
+    let mut sleeper = Command::new("sleep");
+    sleeper.arg("1000");
+    let pool = Pool::<Do>::builder(sleeper).max_processes(1).start_failures(1).kill_grace(Duration::ZERO);
+    let pool = pool.timeout_initializing(tick).build().unwrap();
     let error = settled(pool.enqueue(Do::Pid)).unwrap_err().to_string();
     assert!(error.contains("initializing for more than 1ns"), "{error}");
 }

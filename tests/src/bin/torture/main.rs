@@ -34,6 +34,9 @@ const EACH_END: u64 = 3;
 /// allocator has seen all that comes.
 const GROWTH: u64 = 16 << 20;
 
+#[global_allocator]
+static ALLOCATOR: raw::Counting = raw::Counting;
+
 fn main() {
     let arguments: Vec<String> = env::args().collect();
     let number = |at: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -147,7 +150,10 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (u64, u64, u64) {
             warm = resident;
         }
         let (jobs, seconds) = (books::get(&books::SETTLED), begin.elapsed().as_secs());
-        eprintln!("round {number}: after {seconds} s {jobs} jobs, {resident} bytes resident");
+        eprintln!(
+            "round {number}: after {seconds} s {jobs} jobs, {resident} bytes resident, {} in use",
+            raw::IN_USE.load(std::sync::atomic::Ordering::Relaxed)
+        );
     }
     ledger.close();
     pool.exit();
