@@ -122,7 +122,7 @@ fn a_job_whose_own_limit_is_zero_fails_alone() {
 
 #[test]
 fn a_worker_that_needs_options_and_gets_none_says_so() {
-    let command = std::process::Command::new(hirelings_tests::program("staged"));
+    let command = Command::new(hirelings_tests::program("staged"));
     let pool = Pool::<hirelings_tests::staged::Staged>::builder(command).start_failures(1).max_processes(1);
     let pool = pool.stderr(hirelings::Stderr::Null).build().unwrap();
     let error = pool.wait_ready(WATCHDOG).unwrap_err().to_string();
@@ -131,7 +131,7 @@ fn a_worker_that_needs_options_and_gets_none_says_so() {
 
 #[test]
 fn options_of_another_type_are_refused_by_the_worker() {
-    let command = std::process::Command::new(hirelings_tests::program("staged"));
+    let command = Command::new(hirelings_tests::program("staged"));
     let pool = Pool::<hirelings_tests::staged::Staged>::builder(command).start_failures(1).max_processes(1);
     let options: HashMap<String, u64> = HashMap::from([("colour".into(), 7)]);
     let pool = pool.options(&options).stderr(hirelings::Stderr::Null).build().unwrap();
