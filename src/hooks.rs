@@ -32,7 +32,8 @@ type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
 
 /// What the hook thread is to do.
 pub(crate) enum Call {
-    Event(Event, Option<Arc<Charge>>),
+    /// With the number of the first hook that was not there yet.
+    Event(Event, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobHappening),
     AddHook(Arc<JobRecord>, JobHook),
     Log(log::Level, String),
@@ -96,7 +97,7 @@ impl Hooks {
 
     /// Tells everybody who listens.
     pub(crate) fn emit(&self, event: Event, charge: Option<Arc<Charge>>) {
-        {
+        let next = {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
             registry.subscribers.retain(|subscriber| subscriber.offer(&event));
@@ -106,8 +107,9 @@ impl Hooks {
             if !registry.hooks.iter().any(|(_, kind, _)| kind.is_none_or(|kind| kind == event.kind())) {
                 return;
             }
-        }
-        self.queue(Call::Event(event, charge));
+            registry.next
+        };
+        self.queue(Call::Event(event, charge, next));
     }
 
     /// Hands over a call. Nothing that is queued is lost: where the thread has ended, it is done here.
@@ -194,10 +196,11 @@ impl Hooks {
 
     fn perform(&self, call: Call) {
         match call {
-            Call::Event(event, _charge) => {
+            Call::Event(event, _charge, next) => {
                 let kind = event.kind();
                 let registry = self.registry.lock();
-                let listening = registry.hooks.iter().filter(|(_, of, _)| of.is_none_or(|of| of == kind));
+                let listening =
+                    registry.hooks.iter().filter(|(id, of, _)| id.0 < next && of.is_none_or(|of| of == kind));
                 let hooks: Vec<PoolHook> = listening.map(|(_, _, hook)| Arc::clone(hook)).collect();
                 drop(registry);
                 for hook in hooks {

@@ -213,7 +213,7 @@ impl Driver {
         let record = Arc::clone(ticket.record());
         let settled = self.outcome(&record, attempt, outcome, seat);
         let failure = settled.as_ref().err().cloned();
-        let Some(hooked) = record.settle(settled) else { return };
+        // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(seat) = seat {
             self.worker_answered(&record, attempt.0, outcome, seat);
         }
@@ -224,10 +224,10 @@ impl Driver {
             (_, Some(failure)) => self.tell(EventKind::JobFailure, about, || More::Failure { failure, job_type }),
             (_, None) => self.tell(EventKind::JobSuccess, about, || More::Nothing),
         }
-        if hooked {
-            self.plan.hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Done));
-        }
         self.tell(EventKind::Done, about, || More::Nothing);
+        if record.settle(settled) == Some(true) {
+            self.plan.hooks.queue(Call::Job(record, JobHappening::Done));
+        }
     }
 
     /// The worker's own events of an answer.

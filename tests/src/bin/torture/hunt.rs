@@ -3,6 +3,7 @@
 use crate::books::{self, Fault};
 use crate::deed::Order;
 use crate::dice::Dice;
+use crate::raw;
 use hirelings::Pool;
 use hirelings_tests::{processes, within};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -139,8 +140,27 @@ impl Holdings {
     }
 }
 
-/// How much of this process is in memory, in bytes.
-pub fn resident() -> u64 {
+/// How much memory this process has, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Of the heap, what is in use: exact.
+    pub in_use: u64,
+    /// Resident, with what the allocator keeps of freed memory. That depends on which thread freed what when: a flood
+    /// that is over may leave tens of MiB, which the next one uses again.
+    pub kept: u64,
+    /// Resident, once the allocator has given that back.
+    pub resident: u64,
+}
+
+impl Memory {
+    pub fn now() -> Self {
+        let kept = resident();
+        raw::give_back();
+        Memory { in_use: raw::IN_USE.load(Ordering::SeqCst) as u64, kept, resident: resident() }
+    }
+}
+
+fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024

@@ -17,7 +17,7 @@ mod worker;
 
 use books::Fault;
 use dice::Dice;
-use hunt::Holdings;
+use hunt::{Holdings, Memory};
 use ledger::Ledger;
 use std::collections::BTreeSet;
 use std::process::{exit, id};
@@ -33,6 +33,8 @@ const EACH_END: u64 = 3;
 /// The most that the process may have grown since it was warm; asked of whole runs only, since a short one ends before the
 /// allocator has seen all that comes.
 const GROWTH: u64 = 16 << 20;
+/// And of its heap, what may be in use more.
+const LEAK: u64 = 1 << 20;
 
 #[global_allocator]
 static ALLOCATOR: raw::Counting = raw::Counting;
@@ -80,13 +82,13 @@ fn torture(arguments: &[String]) {
     watch_over(options.length, tag.clone());
     let begin = Instant::now();
     let nothing = Holdings::at_rest();
-    let (warm, resident, rounds) = rounds(&options, &tag, begin);
+    let (warm, end, rounds) = rounds(&options, &tag, begin);
     nothing.compare("in the end", false);
     hunt::kill_all(&tag);
 
-    let growth = resident.saturating_sub(warm);
-    if growth > GROWTH && options.length >= WHOLE_RUN {
-        books::wrong(format!("{growth} bytes more are resident than in the beginning"));
+    let (growth, leak) = (grown(warm, end, |memory| memory.resident), grown(warm, end, |memory| memory.in_use));
+    if growth > GROWTH || leak > LEAK {
+        books::wrong(format!("{growth} bytes more are resident than in the beginning, {leak} more are in use"));
     }
     let (enqueued, settled) = (books::get(&books::ENQUEUED), books::get(&books::SETTLED));
     if enqueued != settled {
@@ -110,12 +112,12 @@ fn torture(arguments: &[String]) {
             books::wrong(format!("{name} was brought about {} times, not {enough}", books::count(fault)));
         }
     }
-    report(&options, begin.elapsed(), rounds, [warm, resident, growth]);
+    report(&options, begin.elapsed(), rounds, [warm, end]);
     exit(i32::from(books::get(&books::WRONG) > 0))
 }
 
-/// The rounds: gives the resident bytes after the first and the last, and how many there were.
-fn rounds(options: &Options, tag: &str, begin: Instant) -> (u64, u64, u64) {
+/// The rounds: gives the memory after the first and the last, and how many there were.
+fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64) {
     let mut dice = Dice::new(options.seed);
     // At least two, so that the first can be for warming up; what comes after the load takes some seconds.
     let load = (options.length / 4).min(Duration::from_secs(5));
@@ -127,10 +129,10 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (u64, u64, u64) {
         Ok(pool) => pool,
         Err(error) => {
             books::wrong(format!("no pool: {error}"));
-            return (0, 0, 0);
+            return Default::default();
         }
     };
-    let (mut warm, mut resident, mut number, mut parents) = (0, 0, 0, 0);
+    let (mut warm, mut memory, mut number, mut parents) = (Memory::default(), Memory::default(), 0, 0);
     while number < 2 || begin.elapsed() + load < options.length {
         number += 1;
         load::round(&pool, &ledger, &mut dice, load);
@@ -145,22 +147,19 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (u64, u64, u64) {
         ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
         shortage::run_out_of_processes(tag, &mut dice, if whole { 7 } else { 3 });
         parents::end_all(tag, &mut dice, &mut parents);
-        resident = hunt::resident();
+        memory = Memory::now();
         if number == 1 {
-            warm = resident;
+            warm = memory;
         }
         let (jobs, seconds) = (books::get(&books::SETTLED), begin.elapsed().as_secs());
-        eprintln!(
-            "round {number}: after {seconds} s {jobs} jobs, {resident} bytes resident, {} in use",
-            raw::IN_USE.load(std::sync::atomic::Ordering::Relaxed)
-        );
+        eprintln!("round {number}: after {seconds} s {jobs} jobs, {memory:?}");
     }
     ledger.close();
     pool.exit();
     ledger.settle(&pool);
     drop(pool);
     ends::report_strays(tag);
-    (warm, resident, number)
+    (warm, memory, number)
 }
 
 /// Ends the run where something hangs for good.
@@ -173,7 +172,11 @@ fn watch_over(length: Duration, tag: String) {
     });
 }
 
-fn report(options: &Options, took: Duration, rounds: u64, [warm, resident, growth]: [u64; 3]) {
+fn grown(warm: Memory, end: Memory, of: impl Fn(Memory) -> u64) -> u64 {
+    of(end).saturating_sub(of(warm))
+}
+
+fn report(options: &Options, took: Duration, rounds: u64, [warm, end]: [Memory; 2]) {
     let figures = [
         ("seed", options.seed),
         ("seconds", took.as_secs()),
@@ -185,9 +188,11 @@ fn report(options: &Options, took: Duration, rounds: u64, [warm, resident, growt
         ("threads_left", books::get(&books::THREADS_LEFT)),
         ("descriptors_left", books::get(&books::DESCRIPTORS_LEFT)),
         ("descriptors_left_while_pipes_are_held", books::get(&books::DESCRIPTORS_LEFT_WHILE_HELD)),
-        ("resident_warm_bytes", warm),
-        ("resident_end_bytes", resident),
-        ("resident_growth_bytes", growth),
+        ("resident_warm_bytes", warm.resident),
+        ("resident_end_bytes", end.resident),
+        ("resident_growth_bytes", grown(warm, end, |memory| memory.resident)),
+        ("resident_growth_with_freed_bytes", grown(warm, end, |memory| memory.kept)),
+        ("heap_growth_bytes", grown(warm, end, |memory| memory.in_use)),
         ("left_by_parents", books::get(&books::LEFT_BY_PARENTS)),
         ("slowest_end_after_parent_ms", books::get(&books::SLOWEST_END_MS)),
         ("wrong", books::get(&books::WRONG)),
