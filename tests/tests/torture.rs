@@ -5,7 +5,7 @@ use std::process::Command;
 
 #[test]
 fn a_short_torture_ends_with_nothing_lost_and_nothing_left() {
-    let output = Command::new(program("torture")).args(["--seconds", "8", "--seed", "1"]).output().unwrap();
+    let output = Command::new(program("torture")).args(["--seconds", "6", "--seed", "1"]).output().unwrap();
     let (report, wrongs) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{report}\n{wrongs}", output.status);
     assert_eq!(report.lines().count(), 1, "{report}");
