@@ -91,6 +91,18 @@ impl Order {
     }
 }
 
+impl Deed {
+    /// Whether the worker's process comes to its end by it.
+    pub fn ends_worker(self) -> bool {
+        use Deed::{Abort, CutFrame, Exhaust, Exit, Hold, LeaveChildren, Overflow, Segfault};
+        match self {
+            Exit | Segfault | Abort | Overflow | Exhaust | CutFrame => true,
+            Hold { then, .. } | LeaveChildren { then } => then == Then::Exits,
+            _ => false,
+        }
+    }
+}
+
 /// A number that other bytes hardly have: of all of them where they are few, of some of them where they are many.
 pub fn sum(bytes: &[u8]) -> u64 {
     let step = 1 + bytes.len() / 100_000;
