@@ -187,7 +187,6 @@ pub(crate) fn idle(measure: Measure) -> Figures {
     }
     let pids: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
     assert_eq!(pids.len(), 8);
-    thread::sleep(Duration::from_millis(200));
 
     let count = || -> io::Result<u64> {
         // The main thread, whose number is the process's, only waits here.
@@ -195,7 +194,15 @@ pub(crate) fn idle(measure: Measure) -> Figures {
         let of_workers: io::Result<u64> = pids.iter().map(|&pid| switches(pid, None)).sum();
         Ok(own + of_workers?)
     };
-    let before = count()?;
+    // Until what the last job woke sleeps again; a pool that never does is measured as it is.
+    let mut before = count()?;
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(50));
+        let now = count()?;
+        if std::mem::replace(&mut before, now) == now {
+            break;
+        }
+    }
     thread::sleep(length);
     let wakes = count()? - before;
     let note = format!("8 workers, {} s; the aim is 0", length.as_secs());

@@ -1,9 +1,8 @@
 //! The supervisor's two channels, and the bell that it sleeps by.
 //!
 //! Whoever has something to say puts it into its channel and rings. The supervisor takes the ring first and looks into
-//! both channels after, so nothing that was said before is missed. Blocking on one channel rather than selecting over two
-//! saves four context switches a job: a thread that was woken from a select asks each channel for a lock that its waker
-//! still holds.
+//! both channels after, so nothing that was said before is missed. It blocks on one channel rather than selecting over two,
+//! because a thread that was woken from a select asks each channel for a lock that its waker may still hold.
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded, unbounded};
 use std::time::Duration;

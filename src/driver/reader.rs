@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 /// From this on what is missing of a frame is worth a larger pipe.
 const LARGE: usize = 128 * 1024;
 
-/// What a frame costs beside its bytes.
-const FRAME_COST: usize = 64;
+/// What a frame costs beside its bytes, while it waits as the event and the call that tell of it.
+const FRAME_COST: usize = 512;
 
 /// What a reader needs, once there is a process.
 pub(crate) struct Reading {

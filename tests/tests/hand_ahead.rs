@@ -1,8 +1,8 @@
 //! Jobs that are sent to a worker before it has answered: nothing is lost, nothing runs twice, none waits behind a long
 //! one, and none of it counts as an attempt.
 
-use hirelings::{JobError, JobHandle, JobStatus, Pool};
-use hirelings_tests::{Do, Gate, Scratch, Told, WATCHDOG, pool, settled};
+use hirelings::{EventKind, JobError, JobHandle, JobStatus, Pool};
+use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, pool, settled};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,9 +22,7 @@ fn warm_up(pool: &Pool<Do>) {
 
 /// A job that blocks its worker until the gate is opened, and is known to run.
 fn long_job(pool: &Pool<Do>, gate: &Gate) -> JobHandle<Do> {
-    let handle = pool.request(Do::Wait(gate.path())).timeout(None).enqueue();
-    assert_eq!(handle.progress().next().unwrap_or(Told::Waiting), Told::Waiting);
-    handle
+    begun(pool.request(Do::Wait(gate.path())).timeout(None))
 }
 
 #[test]
@@ -159,17 +157,15 @@ fn drain_does_what_was_sent_ahead() {
     }
 }
 
+/// Only without it do the workers take the jobs in their order, whichever of them is quicker.
 #[test]
 fn off_is_off() {
-    let pool = pool().max_processes(1).hand_ahead(0).build().unwrap();
-    warm_up(&pool);
-    let gate = Gate::new();
-    let long = long_job(&pool, &gate);
-    let behind = pool.enqueue(Do::Echo("behind".into()));
-    assert_eq!(behind.status(), JobStatus::Queued);
-    drop(gate);
-    settled(long).unwrap();
-    settled(behind).unwrap();
+    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).hand_ahead(0));
+    let pool = builder.build().unwrap();
+    let ids: Vec<_> = (0..600).map(|_| pool.enqueue(Do::Pid).id()).collect();
+    pool.drain(WATCHDOG);
+    let tasks: Vec<_> = record.all().iter().filter(|event| event.kind() == EventKind::Task).collect();
+    assert_eq!(tasks.into_iter().filter_map(|event| event.job()).collect::<Vec<_>>(), ids);
 }
 
 #[test]
