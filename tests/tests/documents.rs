@@ -540,3 +540,24 @@ fn the_traps_that_the_guide_names_are_traps_and_the_rest_goes_through() {
         assert!(goes_through(&name));
     }
 }
+
+/// Each rule of the pool's behaviour has tests, and those that the page names are there.
+#[test]
+fn each_rule_names_tests_that_exist() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(tests.join("../docs/testing.md")).unwrap();
+    let mut rules = Vec::new();
+    for line in page.lines() {
+        let Some((rule, row)) = line.strip_prefix("| ").and_then(|row| row.split_once(" | ")) else { continue };
+        let Ok(rule) = rule.parse::<u32>() else { continue };
+        rules.push(rule);
+        let named: Vec<_> = row.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
+        assert!(!named.is_empty(), "rule {rule} has no test");
+        for (file, test) in named {
+            let source = fs::read_to_string(tests.join(format!("tests/{file}.rs"))).unwrap();
+            let is_there = source.contains(&format!("#[test]\nfn {test}() "));
+            assert!(is_there, "rule {rule}: there is no test {file}::{test}");
+        }
+    }
+    assert_eq!(rules, (1..=11).collect::<Vec<_>>());
+}
