@@ -58,9 +58,10 @@ impl OsProcess {
         }
     }
 
-    /// To the group; to the process alone where it has left its group.
+    /// To the group, and to the process where it may have left its group: the kit does so when it ends.
     fn send(&self, signal: process::Signal) {
-        if kill_process_group(self.pid, signal) == Err(Errno::SRCH) {
+        let sent = kill_process_group(self.pid, signal);
+        if sent.is_err() || signal == process::Signal::KILL {
             let _ = kill_process(self.pid, signal);
         }
     }

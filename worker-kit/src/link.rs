@@ -6,12 +6,14 @@
 use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, kill_current_process_group};
+use rustix::process::{
+    Signal, getpgid, getpgrp, getpid, getppid, kill_current_process_group, kill_process, kill_process_group, setpgid,
+};
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, fs::File, process};
 
@@ -22,6 +24,17 @@ pub(crate) enum Host {
     Process,
     /// A thread of a test: it returns.
     Thread,
+}
+
+/// What the process group is to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    /// No pool has greeted: the group may be the shell's, with a whole pipeline in it.
+    Foreign,
+    /// It is the pool's, as this process is: what the handler spawned ends with it.
+    Ours,
+    /// It has been ended, and this process, about to end too, is in another one.
+    Ended,
 }
 
 /// Why the worker's loop is over.
@@ -85,7 +98,7 @@ pub(crate) struct Link {
     /// Odd while a handler runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
-    greeted: AtomicBool,
+    group: Mutex<Group>,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
 }
@@ -112,7 +125,7 @@ impl Link {
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             turn: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
-            greeted: AtomicBool::new(false),
+            group: Mutex::new(Group::Foreign),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
         }
@@ -120,16 +133,43 @@ impl Link {
 
     /// A pool has greeted: from here on this process and its group are the pool's.
     pub(crate) fn greeted(&self) {
-        self.greeted.store(true, SeqCst);
+        if self.host == Host::Process {
+            *lock(&self.group) = Group::Ours;
+        }
     }
 
-    /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group;
-    /// a worker started by hand must not take the shell's pipeline with it.
+    /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group.
     pub(crate) fn orphaned(&self) {
-        if self.host == Host::Process && self.greeted.load(SeqCst) {
-            // The pool puts each worker into a group of its own; what the handler spawned goes with it.
-            let _ = kill_current_process_group(Signal::KILL);
-            process::exit(1);
+        let group = lock(&self.group);
+        let _ = match *group {
+            Group::Foreign => return,
+            Group::Ours => kill_current_process_group(Signal::KILL),
+            Group::Ended => kill_process(getpid(), Signal::KILL),
+        };
+        process::exit(1);
+    }
+
+    /// Ends what the handler has left in the process group; this process is about to end as well.
+    ///
+    /// The pool does the same when it learns of the end. But if it is killed before it has, there is nobody else: the
+    /// guard ends with this process. A group can be killed without its leader only once that has left it.
+    pub(crate) fn end_group(&self) {
+        let mut group = lock(&self.group);
+        if *group != Group::Ours || getpgrp() != getpid() {
+            return;
+        }
+        let another = getppid().map(|parent| getpgid(Some(parent)));
+        if let Some(Ok(another)) = another
+            && setpgid(None, Some(another)).is_ok()
+        {
+            *group = Group::Ended;
+            let _ = kill_process_group(getpid(), Signal::KILL);
+            return;
+        }
+        drop(group);
+        // Where there is no other group in this session, the one whose group it would have been is likely gone.
+        if self.hung_up() {
+            self.orphaned();
         }
     }
 
@@ -213,7 +253,16 @@ impl Link {
     }
 
     fn readable(&self) -> bool {
-        let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
+        self.is_now(PollFlags::IN)
+    }
+
+    fn hung_up(&self) -> bool {
+        self.is_now(PollFlags::empty())
+    }
+
+    /// Whether the input has, at this moment, what is `asked` for, or an end.
+    fn is_now(&self, asked: PollFlags) -> bool {
+        let mut fds = [PollFd::new(&self.input, asked)];
         poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
     }
 

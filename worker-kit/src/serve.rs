@@ -167,7 +167,10 @@ fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result
         Ok(session) => session,
         Err(error) => exit_with(2, &error),
     };
-    match work(session, make) {
+    let link = Arc::clone(&session.link);
+    let done = work(session, make);
+    link.end_group();
+    match done {
         Ok(()) => process::exit(0),
         // Its words are on standard error already: the panic hook's, or those that `told` wrote.
         Err(Stop::Told(_)) => process::exit(101),
