@@ -88,12 +88,38 @@ impl<J: Job> PoolBuilder<J> {
     }
 
     /// What the pool is called in errors, events and the log. Default: the job type, without its path.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Two pools of the same jobs are told apart in errors, events and the log.
+    /// let large = Pool::<Square>::builder(self_exec::<Square>()).name("large").build()?;
+    /// let small = Pool::<Square>::builder(self_exec::<Square>()).name("small").build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
     /// What each worker gets as its options when it is made. Default: none, which a worker reads as `()`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // The worker program reads the same type: in `Worker::init`, or with `Session::options`.
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Settings { quality: u8 }
+    ///
+    /// let worker = Command::new("/usr/lib/app/squares-worker");
+    /// let pool = Pool::<Square>::builder(worker).options(&Settings { quality: 80 }).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn options<T: Serialize>(mut self, options: &T) -> Self {
         let mut bytes = Vec::new();
         let encoded = wire::encode_payload(options, &mut bytes, usize::MAX);
@@ -101,62 +127,180 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// The most worker processes, the dying ones counted. Default: 1.25 × the available parallelism, rounded up.
+    /// The most worker processes, the dying ones counted; from 1 to 65,535.
+    /// Default: 1.25 × the available parallelism, rounded up.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Jobs that wait for the network rather than for a core.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_processes(64).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn max_processes(mut self, n: usize) -> Self {
         self.config.max_processes = n;
         self
     }
 
-    /// How many worker processes are kept though there is no work. Default: 0.
+    /// How many worker processes are kept though there is no work; at most `max_processes`. Default: 0.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Two are there at any time, so that the first job of a quiet hour waits for no start.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).min_processes(2).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn min_processes(mut self, n: usize) -> Self {
         self.config.min_processes = n;
         self
     }
 
-    /// How many jobs a worker does, exactly, before it is replaced. Default: 64.
+    /// How many jobs a worker does, exactly, before it is replaced; at least 1. Default: 64.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A library that leaks: what it has taken is given back after ten jobs.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_jobs_per_process(10).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn max_jobs_per_process(mut self, n: u64) -> Self {
         self.config.max_jobs_per_process = n;
         self
     }
 
-    /// How often a job is tried again after an attempt that failed. Default: 0.
+    /// How often a job is tried again after an attempt that failed: 2 makes three attempts. Default: 0.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .retries(2)
+    ///     .on(EventKind::JobRetry, |event| eprintln!("once more: {event}"))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn retries(mut self, n: u32) -> Self {
         self.config.retries = n;
         self
     }
 
-    /// How long a worker may take from its spawn to its first ready; `None` is no limit. Default: 5 s.
+    /// How long a worker may take from its spawn to its first ready; `None` is no limit, 0 is refused. Default: 5 s.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Each worker loads a large model before its first job.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .timeout_initializing(Duration::from_secs(60))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn timeout_initializing(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.timeout_initializing = limit.into();
         self
     }
 
-    /// How long a worker may take for a job, sending it included; `None` is no limit. Default: 10 s.
+    /// How long a worker may take for a job, sending it included; `None` is no limit, 0 is refused. Default: 10 s.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // No limit in general; a job that should have one is given it.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).timeout_working(None).build()?;
+    /// let handle = pool.request(Square(7)).timeout(Duration::from_secs(30)).enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn timeout_working(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.timeout_working = limit.into();
         self
     }
 
-    /// How long a worker may take from its answer to the next ready; `None` is no limit. Default: 5 s.
+    /// How long a worker may take from its answer to the next ready; `None` is no limit, 0 is refused. Default: 5 s.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // After each job, `Worker::recover` empties a scratch folder that may be large.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .timeout_recovering(Duration::from_secs(20))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn timeout_recovering(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.config.timeout_recovering = limit.into();
         self
     }
 
     /// How long a worker has from SIGTERM, or from its last job's end, to its own end, before SIGKILL. Default: 500 ms.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What the workers start takes a moment to put its files in order at SIGTERM.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).kill_grace(Duration::from_secs(3)).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn kill_grace(mut self, grace: Duration) -> Self {
         self.config.kill_grace = grace;
         self
     }
 
     /// How many start failures of a slot in a row, while no worker is ready, settle the queued jobs as
-    /// [`NoWorker`](crate::JobError::NoWorker). Default: 5.
+    /// [`NoWorker`](crate::JobError::NoWorker); at least 1. Default: 5.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // In a test: a worker that does not start fails the jobs at once.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).start_failures(1).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn start_failures(mut self, n: u32) -> Self {
         self.config.start_failures = n;
         self
     }
 
-    /// How many jobs may wait. When so many do, `enqueue` blocks and `try_enqueue` refuses. Default: no limit.
+    /// How many jobs may wait, at least 1. When so many do, `enqueue` blocks and `try_enqueue` refuses.
+    /// Default: no limit.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // However long the input is, no more than a thousand of its jobs wait in memory.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_backlog(1000).build()?;
+    /// for line in std::io::stdin().lines() {
+    ///     let request = pool.request(Square(line?.parse()?));
+    ///     let _ = request.on_success(|square| println!("{square}")).enqueue();
+    /// }
+    /// pool.wait_idle();
+    /// # Ok(()) }
+    /// ```
     pub fn max_backlog(mut self, n: usize) -> Self {
         self.max_backlog = Some(n);
         self
@@ -164,6 +308,16 @@ impl<J: Job> PoolBuilder<J> {
 
     /// The longest frame either way, in bytes: a job, an output, a progress, with some 20 bytes of envelope. From 1 KiB to
     /// 4 GiB - 1. Default: 1 GiB.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // No answer of more than 16 MiB is read, whatever a worker sends.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_frame(16 << 20).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn max_frame(mut self, bytes: usize) -> Self {
         self.max_frame = bytes;
         self
@@ -175,24 +329,66 @@ impl<J: Job> PoolBuilder<J> {
     ///
     /// With several workers the jobs are still sent in their order, but the [`Task`](EventKind::Task) of one that lies
     /// ahead may come after that of a later job at another worker. Default: off.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Jobs of some microseconds: a worker that has answered has the next one already.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(None).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {
         self.config.hand_ahead = jobs.into().unwrap_or(ADAPTIVE);
         self
     }
 
     /// Where the workers' standard error goes. Default: [`Stderr::Forward`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What the workers print goes where the program's own log goes.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).stderr(Stderr::Log).build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn stderr(mut self, to: Stderr) -> Self {
         self.stderr = to;
         self
     }
 
-    /// The same as [`Pool::on`], and misses nothing.
+    /// Calls `f` with each event of `kind`. The same as [`Pool::on`], and misses nothing.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .on(EventKind::Spawn, |event| println!("process {:?} is a worker", event.pid()))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn on(self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> Self {
         self.hooks.add(Some(kind), f);
         self
     }
 
-    /// The same as [`Pool::on_event`], and misses nothing.
+    /// Calls `f` with every event. The same as [`Pool::on_event`], and misses nothing.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .on_event(|event| log::debug!("{event}"))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn on_event(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
         self.hooks.add(None, f);
         self
@@ -206,6 +402,17 @@ impl<J: Job> PoolBuilder<J> {
     /// where the program does not exist or is not executable, or a thread cannot be started;
     /// [`NotAWorker`](BuildErrorKind::NotAWorker) where this process was itself started as a worker by
     /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init).
+    ///
+    /// ```
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// // A program that was not installed is an error here, and not only at the first job.
+    /// let refused = Pool::<Square>::builder(Command::new("/no/such/program")).build().unwrap_err();
+    /// assert_eq!(refused.kind(), BuildErrorKind::Spawn);
+    /// assert!(refused.to_string().contains("/no/such/program"));
+    /// ```
     pub fn build(self) -> Result<Pool<J>, BuildError> {
         if let Some(mark) = env::var_os(WORKER_MARK) {
             let mark = mark.to_string_lossy().into_owned();

@@ -43,60 +43,184 @@ impl<'p, J: Job> JobRequest<'p, J> {
 
     /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over at
     /// once.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // The pool's limit suits most; this one may take an hour.
+    /// let handle = pool.request(Square(7)).timeout(Duration::from_secs(3600)).enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.set_timeout(limit.into().filter(|limit| *limit != Duration::MAX));
         self
     }
 
-    /// How often the job is tried again, in place of the pool's `retries`.
+    /// How often the job is tried again after an attempt that failed, in place of the pool's `retries`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Not to be begun twice, whatever the pool does with the others.
+    /// let handle = pool.request(Square(7)).retries(0).enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn retries(mut self, n: u32) -> Self {
         self.settings.set_retries(n);
         self
     }
 
-    /// Jobs of a higher priority are handed out before those of a lower one. Default: 0.
+    /// Jobs of a higher priority are handed out before those of a lower one, those of the same in their order.
+    /// Default: 0.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let in_the_background: Vec<_> = (0..1000).map(|n| pool.request(Square(n)).priority(-1).enqueue()).collect();
+    /// // Somebody waits for this one: it goes before all of those that have not begun.
+    /// println!("{}", pool.enqueue(Square(7)).wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn priority(mut self, p: i32) -> Self {
         self.settings.set_priority(p);
         self
     }
 
-    /// What the job is called in events and errors.
+    /// What the job is called in events and errors, beside its number. Default: nothing.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // An error says: worker 4711 of "Square" was killed by SIGSEGV while it did job 42 (page 7)
+    /// if let Err(error) = pool.request(Square(7)).label("page 7").enqueue().wait() {
+    ///     eprintln!("{error}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.extras.get_or_insert_default().label = Some(label.into().into());
         self
     }
 
     /// Calls `f` at each attempt's start.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Instant;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let enqueued = Instant::now();
+    /// let handle = pool.request(Square(7)).on_start(move || println!("it waited {:?}", enqueued.elapsed())).enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn on_start(self, f: impl FnMut() + Send + 'static) -> Self {
         self.hook(JobHook::start(f))
     }
 
     /// Calls `f` with each progress.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).on_progress(|part| println!("{:.0} %", part * 100.0)).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn on_progress(self, f: impl FnMut(J::Progress) + Send + 'static) -> Self {
         self.hook(handle::on_progress::<J>(f))
     }
 
-    /// Calls `f` when an attempt failed and the job is to be retried.
+    /// Calls `f` with the error when an attempt failed and the job is to be retried.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).retries(3).on_retry(|error| eprintln!("again: {error}")).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn on_retry(self, f: impl FnMut(&JobError<J::Error>) + Send + 'static) -> Self {
         self.hook(handle::on_retry::<J>(f))
     }
 
     /// Calls `f` with the output.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (squares, results) = std::sync::mpsc::channel();
+    /// for n in 0..100 {
+    ///     let squares = squares.clone();
+    ///     let _ = pool.request(Square(n)).on_success(move |square| drop(squares.send(square))).enqueue();
+    /// }
+    /// drop(squares);
+    /// println!("their sum is {}", results.iter().sum::<u64>());
+    /// # Ok(()) }
+    /// ```
     pub fn on_success(self, f: impl FnOnce(J::Output) + Send + 'static) -> Self {
         self.hook(handle::on_success::<J>(f))
     }
 
-    /// Calls `f` with the error; not for a job that was aborted.
+    /// Calls `f` with the error, [`Closed`](JobError::Closed) where the pool ended; not for a job that was aborted.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).on_failure(|error| eprintln!("no square of 7: {error}")).enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn on_failure(self, f: impl FnOnce(JobError<J::Error>) + Send + 'static) -> Self {
         self.hook(handle::on_failure::<J>(f))
     }
 
     /// Calls `f` if the job is aborted.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).on_abort(|| drop(std::fs::remove_file("square.part"))).enqueue();
+    /// handle.abort();
+    /// # Ok(()) }
+    /// ```
     pub fn on_abort(self, f: impl FnOnce() + Send + 'static) -> Self {
         self.hook(handle::on_abort(f))
     }
 
     /// Calls `f` with what the job came to, whatever that is.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for n in 0..100 {
+    ///     let request = pool.request(Square(n));
+    ///     let _ = request.on_done(move |result| println!("{n} came to {result:?}")).enqueue();
+    /// }
+    /// pool.drain(Duration::from_secs(60));
+    /// # Ok(()) }
+    /// ```
     pub fn on_done(self, f: impl FnOnce(JobResult<J>) + Send + 'static) -> Self {
         self.hook(handle::on_done::<J>(f))
     }
@@ -106,7 +230,18 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// Enqueues the job; what [`Pool::enqueue`] says holds here.
+    /// Enqueues the job; what [`Pool::enqueue`] says holds here. The hooks are called all the same where the pool takes
+    /// no more jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).priority(10).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn enqueue(self) -> JobHandle<J> {
         self.pool.accept(&self.job, self.settings, self.extras)
     }
@@ -115,7 +250,22 @@ impl<'p, J: Job> JobRequest<'p, J> {
     ///
     /// # Errors
     ///
-    /// The whole request is given back, hooks included.
+    /// The whole request is given back, hooks included, where [`Pool::try_enqueue`] gives back the job. No hook is
+    /// called of it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // A server says that it is busy rather than let its caller wait.
+    /// match pool.request(Square(7)).label("seven").try_enqueue() {
+    ///     Ok(handle) => println!("{}", handle.wait()?),
+    ///     Err(refused) if refused.kind == EnqueueErrorKind::Full => println!("503 Service Unavailable"),
+    ///     Err(refused) => println!("500 {refused}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_enqueue(self) -> Result<JobHandle<J>, EnqueueError<JobRequest<'p, J>>> {
         let JobRequest { pool, job, settings, extras } = self;
         pool.offer(&job, settings, extras, Mode::Refuse).map_err(|refused| EnqueueError {
