@@ -100,7 +100,21 @@ impl Events {
         (Events { receiver, lag: Arc::clone(&lag) }, Subscriber { sender, lag })
     }
 
-    /// The next event, if one comes within `limit`.
+    /// The next event, if one comes within `limit`; none, without waiting, once the pool has ended and all is taken.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let events = pool.events();
+    /// while let Some(event) = events.recv_timeout(Duration::from_secs(60)) {
+    ///     println!("{event}");
+    /// }
+    /// println!("nothing for a minute, or the pool has ended");
+    /// # Ok(()) }
+    /// ```
     pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
         match self.receiver.recv_timeout(limit) {
             Ok(event) => Some(self.taken(event)),
@@ -109,7 +123,20 @@ impl Events {
         }
     }
 
-    /// The next event, if there is one now.
+    /// The next event, if there is one now; never blocks.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let events = pool.events();
+    /// // Once for each frame that is drawn: all that has come since the last one.
+    /// while let Some(event) = events.try_recv() {
+    ///     println!("{event}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_recv(&self) -> Option<Event> {
         Some(self.taken(self.receiver.try_recv().ok()?))
     }
@@ -171,17 +198,63 @@ impl<T: DeserializeOwned> ProgressStream<T> {
         (ProgressStream { receiver, values: PhantomData }, sender)
     }
 
-    /// The next progress, if one comes within `limit`. None too where the job has settled.
+    /// The next progress, if one comes within `limit`. None too, without waiting, where the job has settled and all is
+    /// taken, and where it cannot be decoded.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let progress = handle.progress();
+    /// while !handle.is_finished() {
+    ///     match progress.recv_timeout(Duration::from_secs(1)) {
+    ///         Some(part) => println!("{part}"),
+    ///         None => println!("no word of it"),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn recv_timeout(&self, limit: Duration) -> Option<T> {
         self.receiver.recv_timeout(limit).ok()?.decode()
     }
 
-    /// The next progress, if there is one now.
+    /// The next progress, if there is one now; never blocks. None too where it cannot be decoded.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let progress = handle.progress();
+    /// // Once for each frame that is drawn: only the newest is of interest.
+    /// if let Some(part) = std::iter::from_fn(|| progress.try_recv()).last() {
+    ///     println!("{part}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn try_recv(&self) -> Option<T> {
         self.receiver.try_recv().ok()?.decode()
     }
 
-    /// The channel itself, for crossbeam's `select!`; what comes through it is still encoded.
+    /// The channel itself, for crossbeam's `select!`; what comes through it is still encoded. It is disconnected once
+    /// the job has settled.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (seven, eight) = (pool.enqueue(Square(7)).progress(), pool.enqueue(Square(8)).progress());
+    /// crossbeam_channel::select! {
+    ///     recv(seven.receiver()) -> part => println!("seven: {:?}", part?.decode::<f32>()),
+    ///     recv(eight.receiver()) -> part => println!("eight: {:?}", part?.decode::<f32>()),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn receiver(&self) -> &Receiver<EncodedProgress> {
         &self.receiver
     }
@@ -228,7 +301,19 @@ impl EncodedProgress {
         EncodedProgress { payload, _charge: charge }
     }
 
-    /// The progress itself; none where it is not a `T`.
+    /// The progress itself, decoded in this thread; none where it is not a `T`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// for part in handle.progress().receiver() {
+    ///     println!("{:?}", part.decode::<f32>());
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn decode<T: DeserializeOwned>(self) -> Option<T> {
         wire::decode_payload(self.payload.as_slice()).ok()
     }

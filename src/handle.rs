@@ -79,7 +79,19 @@ impl<J: Job> JobHandle<J> {
     ///
     /// # Errors
     ///
-    /// Each kind of [`JobError`].
+    /// Each kind of [`JobError`]; of a pool that takes no more jobs, [`JobError::Closed`] at once.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handles: Vec<_> = (0..10).map(|n| pool.enqueue(Square(n))).collect();
+    /// for handle in handles {
+    ///     println!("{}", handle.wait()?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn wait(self) -> JobResult<J> {
         decoded::<J>(&self.record.outcome())
     }
@@ -138,28 +150,86 @@ impl<J: Job> JobHandle<J> {
         self.record.try_outcome().map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
 
-    /// The job's number.
+    /// The job's number, the one in events and errors.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let id = handle.id();
+    /// handle.wait().map_err(|error| format!("job {id}: {error}"))?;
+    /// # Ok(()) }
+    /// ```
     pub fn id(&self) -> JobId {
         JobId(self.record.id)
     }
 
-    /// Where the job is.
+    /// Where the job is at this moment.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// if let JobStatus::Running { pid, .. } = handle.status() {
+    ///     println!("to look at it: gdb -p {pid}");
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> JobStatus {
         self.record.status()
     }
 
-    /// Whether the job is settled.
+    /// Whether the job is settled: `wait` returns at once.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handles: Vec<_> = (0..100).map(|n| pool.enqueue(Square(n))).collect();
+    /// let finished = handles.iter().filter(|handle| handle.is_finished()).count();
+    /// println!("{finished} of {}", handles.len());
+    /// # Ok(()) }
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.record.status() == JobStatus::Finished
     }
 
     /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
     /// job that waits never runs; a worker that has it is killed.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // The first answer is enough.
+    /// let (first, second) = (pool.enqueue(Square(7)), pool.enqueue(Square(8)));
+    /// println!("{}", first.wait()?);
+    /// second.abort();
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self) {
         abort(&self.record, &self.pool.commands);
     }
 
-    /// Something that can abort the job from elsewhere.
+    /// Something that can abort the job from elsewhere: it can be cloned and sent, and outlives the handle.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handles: Vec<_> = (0..10).map(|n| pool.enqueue(Square(n))).collect();
+    /// let unwanted: Vec<_> = handles.iter().map(JobHandle::abort_handle).collect();
+    /// // Elsewhere, while this thread waits for them.
+    /// std::thread::spawn(move || unwanted.iter().for_each(AbortHandle::abort));
+    /// # Ok(()) }
+    /// ```
     pub fn abort_handle(&self) -> AbortHandle {
         AbortHandle { record: Arc::clone(&self.record), pool: Arc::clone(&self.pool) }
     }
@@ -182,31 +252,96 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Calls `f` at each attempt's start, also if the last one has started already.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.on_start(|| println!("it has begun"));
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn on_start(&self, f: impl FnMut() + Send + 'static) -> &Self {
         self.hook(JobHook::start(f))
     }
 
     /// Calls `f` with each progress from now on.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.on_progress(|part| println!("{:.0} %", part * 100.0));
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn on_progress(&self, f: impl FnMut(J::Progress) + Send + 'static) -> &Self {
         self.hook(on_progress::<J>(f))
     }
 
-    /// Calls `f` from now on when an attempt failed and the job is to be retried.
+    /// Calls `f` with the error when an attempt failed and the job is to be retried, from now on.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.on_retry(|error| eprintln!("again: {error}"));
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
     pub fn on_retry(&self, f: impl FnMut(&JobError<J::Error>) + Send + 'static) -> &Self {
         self.hook(on_retry::<J>(f))
     }
 
     /// Calls `f` with the output, also if the job has succeeded already.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let (squares, results) = std::sync::mpsc::channel();
+    /// pool.enqueue(Square(7)).on_success(move |square| drop(squares.send(square)));
+    /// println!("{:?}", results.recv());
+    /// # Ok(()) }
+    /// ```
     pub fn on_success(&self, f: impl FnOnce(J::Output) + Send + 'static) -> &Self {
         self.hook(on_success::<J>(f))
     }
 
     /// Calls `f` with the error, also if the job has failed already; not for one that was aborted.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.enqueue(Square(7)).on_failure(|error| eprintln!("no square of 7: {error}"));
+    /// pool.wait_idle();
+    /// # Ok(()) }
+    /// ```
     pub fn on_failure(&self, f: impl FnOnce(JobError<J::Error>) + Send + 'static) -> &Self {
         self.hook(on_failure::<J>(f))
     }
 
     /// Calls `f` if the job is aborted, or has been.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.on_abort(|| drop(std::fs::remove_file("square.part")));
+    /// handle.abort();
+    /// # Ok(()) }
+    /// ```
     pub fn on_abort(&self, f: impl FnOnce() + Send + 'static) -> &Self {
         self.hook(on_abort(f))
     }
@@ -302,11 +437,35 @@ pub struct AbortHandle {
 
 impl AbortHandle {
     /// The same as [`JobHandle::abort`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let unwanted = handle.abort_handle();
+    /// // For whoever draws the button.
+    /// let on_click = move || unwanted.abort();
+    /// # Ok(()) }
+    /// ```
     pub fn abort(&self) {
         abort(&self.record, &self.pool.commands);
     }
 
     /// The job's number.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let unwanted = handle.abort_handle();
+    /// println!("job {} is given up", unwanted.id());
+    /// unwanted.abort();
+    /// # Ok(()) }
+    /// ```
     pub fn id(&self) -> JobId {
         JobId(self.record.id)
     }
