@@ -562,7 +562,19 @@ impl BuildError {
         BuildError { kind: BuildErrorKind::Spawn, message: format!("{what}: {source}"), source: Some(source) }
     }
 
-    /// Why.
+    /// Why, for a program; `Display` says it for a person.
+    ///
+    /// ```
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// // A mistake in the settings is told from a worker program that is not there.
+    /// let builder = Pool::<Square>::builder(Command::new("squares-worker"));
+    /// let refused = builder.max_processes(2).min_processes(3).build().unwrap_err();
+    /// assert_eq!(refused.kind(), BuildErrorKind::Options);
+    /// assert_eq!(refused.to_string(), "min_processes is 3, which is more than max_processes, 2");
+    /// ```
     pub fn kind(&self) -> BuildErrorKind {
         self.kind
     }
@@ -604,6 +616,19 @@ pub struct ReadyError {
 
 impl ReadyError {
     /// The last start failure, if there was one: program, status, and the worker's last words.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let ready = pool.wait_ready(Duration::from_secs(5));
+    /// if let Some(failure) = ready.as_ref().err().and_then(ReadyError::start_failure) {
+    ///     println!("look at {}, which says: {}", failure.program, failure.stderr);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn start_failure(&self) -> Option<&StartFailure> {
         self.failure.as_ref()
     }

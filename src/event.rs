@@ -16,7 +16,19 @@ macro_rules! number {
         pub struct $name(pub(crate) u64);
 
         impl $name {
-            /// The number itself.
+            /// The number itself, from 1.
+            ///
+            /// ```no_run
+            /// # use hirelings::*;
+            /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+            /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+            /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+            /// // For a table, where the two are columns of numbers.
+            /// for worker in pool.workers() {
+            ///     println!("{}\t{}", worker.id.get(), worker.job.map_or(0, JobId::get));
+            /// }
+            /// # Ok(()) }
+            /// ```
             pub fn get(self) -> u64 {
                 self.0
             }
@@ -32,10 +44,38 @@ macro_rules! number {
 
 number!(
     /// A job's number, unique in its pool, from 1 in the order of enqueuing.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::collections::HashSet;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mine: HashSet<JobId> = (0..10).map(|n| pool.enqueue(Square(n)).id()).collect();
+    /// pool.on(EventKind::JobFailure, move |event| {
+    ///     if event.job().is_some_and(|job| mine.contains(&job)) {
+    ///         eprintln!("{event}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     JobId
 );
 number!(
     /// A worker's number, unique in its pool and never used again, unlike a process id.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::collections::HashSet;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let before: HashSet<WorkerId> = pool.workers().iter().map(|worker| worker.id).collect();
+    /// println!("{:?}", pool.enqueue(Square(7)).wait());
+    /// let new = pool.workers().iter().filter(|worker| !before.contains(&worker.id)).count();
+    /// println!("{new} workers were started meanwhile");
+    /// # Ok(()) }
+    /// ```
     WorkerId
 );
 
@@ -54,7 +94,23 @@ number!(
 pub struct Slot(pub(crate) usize);
 
 impl Slot {
-    /// The slot's number.
+    /// The slot's number, from 0.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Each worker has a folder of its own, and its successor has the same.
+    /// let pool = Pool::<Square>::builder_with(|slot| {
+    ///     let mut worker = Command::new("squares-worker");
+    ///     worker.current_dir(format!("/var/lib/app/{}", slot.index()));
+    ///     worker
+    /// })
+    /// .build()?;
+    /// # Ok(()) }
+    /// ```
     pub fn index(self) -> usize {
         self.0
     }
@@ -80,6 +136,14 @@ macro_rules! event_kinds {
 
         impl EventKind {
             /// Every kind, in the order of their declaration.
+            ///
+            /// ```
+            /// # use hirelings::EventKind;
+            /// // The kind that an option of the command line names.
+            /// let named = |name: &str| EventKind::ALL.iter().find(|kind| format!("{kind:?}") == name);
+            /// assert_eq!(named("JobRetry"), Some(&EventKind::JobRetry));
+            /// assert_eq!(named("Retry"), None);
+            /// ```
             pub const ALL: &'static [EventKind] = &[$(EventKind::$kind,)*];
         }
     };
@@ -239,6 +303,19 @@ impl Event {
     }
 
     /// All that is known of it; none for [`Event::Lagged`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::Task, |event| {
+    ///     if let Some(EventFields { job: Some(job), pid: Some(pid), .. }) = event.fields() {
+    ///         println!("job {job} went to process {pid}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn fields(&self) -> Option<&EventFields> {
         match self {
             Event::Pool(fields) | Event::Job(fields) | Event::Worker(fields) => Some(fields),
@@ -246,47 +323,164 @@ impl Event {
         }
     }
 
-    /// What it tells.
+    /// What it tells; [`EventKind::Lagged`] for [`Event::Lagged`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on_event(|event| match event.kind() {
+    ///     EventKind::WorkerTimeout | EventKind::JobRetry => log::warn!("{event}"),
+    ///     _ => log::trace!("{event}"),
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn kind(&self) -> EventKind {
         self.fields().map_or(EventKind::Lagged, |fields| fields.kind)
     }
 
-    /// The pool's name.
+    /// The pool's name; none for [`Event::Lagged`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // One hook for several pools.
+    /// let tell = |event: &Event| println!("{}: {event}", event.pool().unwrap_or_default());
+    /// pool.on(EventKind::Exit, tell);
+    /// # Ok(()) }
+    /// ```
     pub fn pool(&self) -> Option<&str> {
         Some(&self.fields()?.pool)
     }
 
-    /// The job that it is about.
+    /// The job that it is about, if it is about one.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::collections::HashMap;
+    /// # use std::time::Instant;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut begun = HashMap::new();
+    /// pool.on_event(move |event| match (event.kind(), event.job()) {
+    ///     (EventKind::JobStart, Some(job)) => drop(begun.insert(job, Instant::now())),
+    ///     (EventKind::Done, Some(job)) => println!("{job}: {:?}", begun.remove(&job).map(|at| at.elapsed())),
+    ///     _ => {}
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn job(&self) -> Option<JobId> {
         self.fields()?.job
     }
 
     /// The job's label, if it was given one.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::JobFailure, |event| eprintln!("{} failed", event.label().unwrap_or("a job")));
+    /// let handle = pool.request(Square(7)).label("page 7").enqueue();
+    /// # Ok(()) }
+    /// ```
     pub fn label(&self) -> Option<&str> {
         self.fields()?.label.as_deref()
     }
 
-    /// The worker that it is about.
+    /// The worker that it is about, if it is about one.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::collections::BTreeMap;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut answers = BTreeMap::<WorkerId, u64>::new();
+    /// pool.on(EventKind::WorkerDone, move |event| {
+    ///     if let Some(worker) = event.worker() {
+    ///         *answers.entry(worker).or_default() += 1;
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn worker(&self) -> Option<WorkerId> {
         self.fields()?.worker
     }
 
-    /// The worker's slot.
+    /// The slot of the worker that it is about.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let hosts = ["one.example.org", "two.example.org"];
+    /// pool.on(EventKind::Exit, move |event| {
+    ///     let host = event.slot().and_then(|slot| hosts.get(slot.index()));
+    ///     println!("a worker on {host:?} has ended");
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn slot(&self) -> Option<Slot> {
         self.fields()?.slot
     }
 
-    /// The worker's process id.
+    /// The process id of the worker that it is about.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Each worker is put into a control group.
+    /// pool.on(EventKind::Spawn, |event| {
+    ///     if let Some(pid) = event.pid() {
+    ///         let _ = std::fs::write("/sys/fs/cgroup/squares/cgroup.procs", pid.to_string());
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn pid(&self) -> Option<u32> {
         self.fields()?.pid
     }
 
-    /// Which attempt at the job, from 1.
+    /// Which attempt at the job, from 1; none where no worker had it yet.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::JobSuccess, |event| {
+    ///     if event.attempt() > Some(1) {
+    ///         println!("it took {:?} attempts: {event}", event.attempt());
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn attempt(&self) -> Option<u32> {
         self.fields()?.attempt
     }
 
     /// One line of a worker's standard error, without its end (`WorkerStderr`).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::WorkerStderr, |event| {
+    ///     if event.stderr().is_some_and(|line| line.contains("warning")) {
+    ///         println!("{event}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn stderr(&self) -> Option<&str> {
         match &self.fields()?.more {
             More::Stderr(line) => Some(line),
@@ -295,6 +489,20 @@ impl Event {
     }
 
     /// How the process ended (`Exit`, `WorkerExit`); none too where this program ignores SIGCHLD.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::os::unix::process::ExitStatusExt;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::Exit, |event| {
+    ///     if let Some(signal) = event.status().and_then(|status| status.signal()) {
+    ///         println!("process {:?} was killed by signal {signal}", event.pid());
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Option<ExitStatus> {
         match self.fields()?.more {
             More::Ended { status } => status,
@@ -303,6 +511,19 @@ impl Event {
     }
 
     /// The state whose limit was passed, and the limit (`WorkerTimeout`).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::WorkerTimeout, |event| {
+    ///     if let Some((WorkerState::Initializing, limit)) = event.timeout() {
+    ///         println!("a worker did not start in {limit:?}");
+    ///     }
+    /// });
+    /// # Ok(()) }
+    /// ```
     pub fn timeout(&self) -> Option<(WorkerState, Duration)> {
         match self.fields()?.more {
             More::OverLimit { state, limit } => Some((state, limit)),
@@ -330,7 +551,8 @@ impl Event {
         }
     }
 
-    /// Why a job of type `J` failed, or an attempt at it (`JobFailure`, `JobRetry`).
+    /// Why a job of type `J` failed, or an attempt at it (`JobFailure`, `JobRetry`). None where it is of another kind
+    /// or type.
     ///
     /// ```no_run
     /// # use hirelings::*;

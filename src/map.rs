@@ -34,7 +34,20 @@ impl<'p, J: Job, I> Map<'p, J, I> {
         Map { pool, jobs: Some(jobs), pending: VecDeque::new(), look_ahead: pool.look_ahead }
     }
 
-    /// How many jobs may be enqueued whose results were not taken. Default: twice what the workers can hold.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: twice what the workers can
+    /// hold, 2 × `max_processes`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Each output is large: no more than two of them are in memory.
+    /// for square in pool.map((0..100).map(Square)).look_ahead(2) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
         self.look_ahead = jobs.max(1);
@@ -118,7 +131,20 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
         }
     }
 
-    /// How many jobs may be enqueued whose results were not taken. Default: twice what the workers can hold.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: twice what the workers can
+    /// hold, 2 × `max_processes`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Where this loop is slow at times, the workers have a thousand jobs to go on with.
+    /// for (n, square) in pool.map_unordered((0..100_000).map(Square)).look_ahead(1000) {
+    ///     println!("{n}: {}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
         self.look_ahead = jobs.max(1);

@@ -525,19 +525,56 @@ impl<J: Job> Pool<J> {
         }
     }
 
-    /// The same, for at most `limit`; `false` where the pool was busy all the time.
+    /// The same, for at most `limit`; `false` where the pool was busy all the time, `true` where it has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// while !pool.wait_idle_timeout(Duration::from_secs(1)) {
+    ///     println!("{} jobs wait", pool.stats().backlog);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         let idle = self.ask(Command::WaitIdle);
         idle.is_none_or(|idle| !matches!(idle.recv_timeout(limit), Err(RecvTimeoutError::Timeout)))
     }
 
     /// The pool's figures; its last ones once it has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // For a page of metrics.
+    /// let stats = pool.stats();
+    /// println!("pool_backlog {}", stats.backlog);
+    /// println!("pool_workers_crashed_total {}", stats.crashed);
+    /// # Ok(()) }
+    /// ```
     pub fn stats(&self) -> Stats {
         let stats = self.ask(Command::Stats).and_then(|stats| stats.recv().ok());
         stats.unwrap_or_else(|| self.last_stats.lock().clone())
     }
 
     /// The worker processes, in the order of their slots; none once the pool has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for worker in pool.workers() {
+    ///     if let Some(job) = worker.job {
+    ///         println!("process {} has job {job}", worker.pid);
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn workers(&self) -> Vec<WorkerInfo> {
         self.ask(Command::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
     }
@@ -551,7 +588,7 @@ impl<J: Job> Pool<J> {
     // ------------------------------------------------------------ events
 
     /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
-    /// are added, never replaced; one that panics is caught and logged.
+    /// are added, never replaced; one that panics is caught and logged. In a pool that has ended it is never called.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -565,17 +602,39 @@ impl<J: Job> Pool<J> {
         self.end.hooks.add(Some(kind), f)
     }
 
-    /// Calls `f` with every event.
+    /// Calls `f` with every event; what [`on`](Pool::on) says holds here.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on_event(|event| log::debug!("{event}"));
+    /// # Ok(()) }
+    /// ```
     pub fn on_event(&self, f: impl FnMut(&Event) + Send + 'static) -> HookId {
         self.end.hooks.add(None, f)
     }
 
-    /// Removes a hook; `false` where it was not there.
+    /// Removes a hook; `false` where it was not there, as in a pool that has ended. It may be called from a hook.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // To look closely at one job.
+    /// let hook = pool.on_event(|event| eprintln!("{event}"));
+    /// println!("{:?}", pool.enqueue(Square(7)).wait());
+    /// pool.remove_hook(hook);
+    /// # Ok(()) }
+    /// ```
     pub fn remove_hook(&self, id: HookId) -> bool {
         self.end.hooks.remove(id)
     }
 
-    /// An iterator of everything that happens from now on; it ends with the pool.
+    /// An iterator of everything that happens from now on; it ends with the pool. Of one that has ended it is
+    /// empty.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -622,6 +681,23 @@ impl<J: Job> Pool<J> {
     }
 
     /// Takes no more jobs, goes on until all are done (retries and recycling included) or `limit` is over, then exits.
+    /// A `limit` of `Duration::MAX` is none.
+    ///
+    /// What [`exit`](Pool::exit) says of its return holds here. Of a pool that has ended both figures are 0.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // A service was asked to stop.
+    /// let drained = pool.drain(Duration::from_secs(30));
+    /// if drained.left > 0 {
+    ///     eprintln!("{} jobs were given up", drained.left);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn drain(&self, limit: Duration) -> Drained {
         self.closed.store(true, Ordering::SeqCst);
         #[allow(clippy::disallowed_methods)]
