@@ -33,9 +33,25 @@ pub struct Context<J: Job> {
 }
 
 impl<J: Job> Context<J> {
-    /// Sends a progress to the pool, where each listener gets it in order. It is written at once.
+    /// Sends a progress to the pool, where each listener gets it in order. It is written at once, and blocks while the
+    /// pool does not read: over 16 MiB that the listeners have not taken. Without a listener it goes nowhere.
     ///
     /// A progress that cannot be encoded, or is over the pool's `max_frame`, fails the job with an error that says so.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, NoError, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Count(u32);
+    /// # impl Job for Count { type Output = u32; type Progress = u32; type Error = NoError; }
+    /// serve(|Count(to), ctx| {
+    ///     for n in 0..to {
+    ///         // Each is a write to the pool: now and then is enough.
+    ///         if n % 1000 == 0 {
+    ///             ctx.progress(&n);
+    ///         }
+    ///     }
+    ///     Ok(to)
+    /// })
+    /// ```
     pub fn progress(&mut self, progress: &J::Progress) {
         let mut frame = Vec::with_capacity(64);
         let start = wire::begin_frame(&FromWorker::Progress { job: self.job }, &mut frame);
@@ -52,16 +68,51 @@ impl<J: Job> Context<J> {
     }
 
     /// The job's number, unique in its pool; the same in each attempt.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Unpack(String);
+    /// # impl Job for Unpack { type Output = (); type Progress = (); type Error = String; }
+    /// serve(|Unpack(archive), ctx| {
+    ///     // A folder of its own, that no other job of the pool has.
+    ///     let folder = std::env::temp_dir().join(format!("unpack-{}", ctx.job_id()));
+    ///     std::fs::create_dir_all(&folder).map_err(|error| format!("{archive}: {error}"))
+    /// })
+    /// ```
     pub fn job_id(&self) -> u64 {
         self.job
     }
 
     /// Which attempt this is, from 1.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, NoError, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Render(u32);
+    /// # impl Job for Render { type Output = String; type Progress = (); type Error = NoError; }
+    /// serve(|Render(page), ctx| {
+    ///     // The first attempt may have died of its size.
+    ///     let dots_per_inch = if ctx.attempt() == 1 { 600 } else { 150 };
+    ///     Ok(format!("page {page} with {dots_per_inch} dpi"))
+    /// })
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
     /// Replace me after this job: the worker takes no other, and leaves once the pool has its answer.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, NoError, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Words(String);
+    /// # impl Job for Words { type Output = usize; type Progress = (); type Error = NoError; }
+    /// serve(|Words(text), ctx| {
+    ///     if text.len() > 100_000_000 {
+    ///         // What this one took is given back to the system.
+    ///         ctx.retire();
+    ///     }
+    ///     Ok(text.split_whitespace().count())
+    /// })
+    /// ```
     pub fn retire(&mut self) {
         self.retire = true;
     }

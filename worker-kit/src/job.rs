@@ -38,15 +38,49 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// The name by which both sides know the job type; the path of the Rust type unless it is overridden.
     ///
     /// Override it where the type's path differs between the two programs.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::Job;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Render { page: u32 }
+    /// impl Job for Render {
+    ///     type Output = Vec<u8>;
+    ///     type Progress = f32;
+    ///     type Error = String;
+    ///     // With a version: a worker of last week's build is refused.
+    ///     fn name() -> &'static str { "render/2" }
+    /// }
+    /// assert_eq!(Render::name(), "render/2");
+    /// ```
     fn name() -> &'static str {
         std::any::type_name::<Self>()
     }
 }
 
 /// Any error, as the worker's own start and recovery report it.
+///
+/// ```
+/// # use hirelings_worker_kit::BoxError;
+/// /// For `Worker::init`: whatever went wrong is told to the pool.
+/// fn dictionary(path: &str) -> Result<Vec<String>, BoxError> {
+///     Ok(std::fs::read_to_string(path)?.lines().map(str::to_owned).collect())
+/// }
+/// assert!(dictionary("/no/such/file").is_err());
+/// ```
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a handler returns for a job of type `J`.
+///
+/// ```
+/// # use hirelings_worker_kit::{Job, Outcome};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
+/// /// The work itself, which a test can call without a pool.
+/// fn square(Square(n): Square) -> Outcome<Square> {
+///     n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large"))
+/// }
+/// assert_eq!(square(Square(7)), Ok(49));
+/// assert!(square(Square(u64::MAX)).is_err());
+/// ```
 pub type Outcome<J> = Result<<J as Job>::Output, <J as Job>::Error>;
 
 /// Bytes that are encoded as one run.
@@ -54,8 +88,14 @@ pub type Outcome<J> = Result<<J as Job>::Output, <J as Job>::Error>;
 /// A plain `Vec<u8>` goes element by element through serde, which is about fifty times slower.
 ///
 /// ```
-/// use hirelings_worker_kit::Bytes;
-/// let picture = Bytes(vec![0xff; 4096]);
+/// # use hirelings_worker_kit::{Bytes, Job, NoError};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Draw(u32);
+/// impl Job for Draw {
+///     type Output = Bytes;
+/// #   type Progress = ();
+/// #   type Error = NoError;
+/// }
+/// let picture: Bytes = vec![0xff; 4096].into();
 /// assert_eq!(picture.0.len(), 4096);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

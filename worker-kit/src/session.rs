@@ -57,6 +57,19 @@ impl<J: Job> Session<J> {
     ///
     /// Where this process was not started by a pool, or by one that speaks another version of the protocol or has jobs
     /// of another type; the pool is told why.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn main() -> Result<(), BoxError> {
+    /// let mut session = Session::<Double>::connect().unwrap_or_else(|error| {
+    ///     eprintln!("{error}");
+    ///     std::process::exit(2)
+    /// });
+    /// session.ready()?;
+    /// # Ok(()) }
+    /// ```
     pub fn connect() -> Result<Self, BoxError> {
         let (input, output) = stdio::take()?;
         Self::over(Host::Process, input, output, false)
@@ -123,6 +136,19 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where they are not a `T`.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Settings { quality: u8 }
+    ///
+    /// let Settings { quality } = session.options()?;
+    /// session.ready()?;
+    /// # Ok(()) }
+    /// ```
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, BoxError> {
         let decoded = match &self.options {
             Some(options) => wire::decode_payload(options.as_slice()),
@@ -139,6 +165,17 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where a job was taken and not answered, or the pool cannot be reached.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// // What takes long comes first: until here the pool's `timeout_initializing` runs.
+    /// let table: Vec<u64> = (0..1_000_000).map(|n| 2 * n).collect();
+    /// session.ready()?;
+    /// # Ok(()) }
+    /// ```
     pub fn ready(&mut self) -> Result<(), BoxError> {
         if self.current.is_some() {
             return Err("a job was taken and not answered: call success or failure before ready".into());
@@ -146,13 +183,26 @@ impl<J: Job> Session<J> {
         Ok(self.link.send(&FromWorker::Ready)?)
     }
 
-    /// Blocks until there is a job. `None`: leave, the process should end.
+    /// Blocks until there is a job. `None`: leave, the process should end; so it is after [`retire`](Session::retire).
     ///
     /// A job that cannot be decoded is answered as such, and the next one is waited for.
     ///
     /// # Errors
     ///
     /// Where the job before was not answered, or the pool cannot be reached.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// std::process::exit(0);
+    /// # Ok(()) }
+    /// ```
     pub fn next_job(&mut self) -> Result<Option<J>, BoxError> {
         if self.current.is_some() {
             return Err("a job was taken and not answered: call success or failure before next_job".into());
@@ -178,12 +228,40 @@ impl<J: Job> Session<J> {
         wire::decode_payload(arrived.payload.as_slice())
     }
 
-    /// The current job's number; unique in its pool, and the same in each attempt.
+    /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     eprintln!("job {:?} is to double {n}", session.job_id());
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn job_id(&self) -> Option<u64> {
         self.current.map(|(job, _)| job)
     }
 
-    /// Which attempt of the current job this is, from 1.
+    /// Which attempt of the current job this is, from 1. None between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if session.attempt() > Some(1) {
+    ///         eprintln!("once more: {n}");
+    ///     }
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn attempt(&self) -> Option<u32> {
         self.current.map(|(_, attempt)| attempt)
     }
@@ -193,16 +271,43 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where there is no current job, or the pool cannot be reached.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     // The pool's caller hears of it now, and not only with the answer.
+    ///     session.start()?;
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn start(&mut self) -> Result<(), BoxError> {
         self.current.ok_or("start without a job: call next_job first")?;
         Ok(self.link.start()?)
     }
 
-    /// Sends a progress of the current job.
+    /// Sends a progress of the current job. It is written at once, and blocks while the pool does not read.
     ///
     /// # Errors
     ///
     /// Where there is no current job, the progress cannot be encoded, or the pool cannot be reached.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     session.progress(&0.5)?;
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn progress(&mut self, progress: &J::Progress) -> Result<(), BoxError> {
         let (job, _) = self.current.ok_or("progress without a job: call next_job first")?;
         self.put(&FromWorker::Progress { job }, progress)?;
@@ -216,6 +321,21 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where there is no current job, or the pool cannot be reached. An output that cannot be encoded fails the job.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     match n.checked_mul(2) {
+    ///         Some(twice) => session.success(&twice)?,
+    ///         None => session.failure(&format!("{n} is too large"))?,
+    ///     }
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn success(&mut self, output: &J::Output) -> Result<(), BoxError> {
         self.answer(Ok(output))
     }
@@ -225,11 +345,39 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where there is no current job, or the pool cannot be reached. An error that cannot be encoded fails the job.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     // The job has failed; the worker goes on.
+    ///     session.failure(&format!("{n} is not to be doubled today"))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
         self.answer(Err(error))
     }
 
     /// Says that the worker can go on no more, and ends the process: a current job settles as panicked or is retried.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     let Ok(device) = std::fs::File::open("/dev/doubler") else {
+    ///         session.terminal_failure("the device is gone");
+    ///     };
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn terminal_failure(self, message: &str) -> ! {
         self.link.send_terminal(message.to_owned(), None, None);
         process::exit(1)
@@ -241,6 +389,22 @@ impl<J: Job> Session<J> {
     ///
     /// Where there is no current job (the pool may have handed out the next one already, and it would be lost), or the
     /// pool cannot be reached.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if n > 1_000_000 {
+    ///         // What such a job takes is given back only by the process's end.
+    ///         session.retire()?;
+    ///     }
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn retire(&mut self) -> Result<(), BoxError> {
         self.current.ok_or("retire without a job: call it between next_job and the answer")?;
         Ok(self.say_retire()?)

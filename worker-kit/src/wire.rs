@@ -2,6 +2,20 @@
 //!
 //! It changes with [`VERSION`], not with this crate's version: the pool's crate uses it, other programs
 //! are better off with [`serve`](crate::serve()) or [`Session`](crate::Session).
+//!
+//! ```
+//! use hirelings_worker_kit::wire::{FrameBuffer, ToWorker, frame_into};
+//!
+//! // What a pool writes, and what a worker makes of it.
+//! let mut written = Vec::new();
+//! frame_into(&ToWorker::Job { job: 42, attempt: 1 }, b"the encoded job", &mut written);
+//!
+//! let mut arrived = FrameBuffer::new(1 << 20);
+//! arrived.push(&written);
+//! let frame = arrived.next_frame::<ToWorker>().unwrap().unwrap();
+//! assert_eq!(frame.message, ToWorker::Job { job: 42, attempt: 1 });
+//! assert_eq!(frame.payload.as_slice(), b"the encoded job");
+//! ```
 
 mod codec;
 mod frame;

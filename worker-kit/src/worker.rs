@@ -51,21 +51,78 @@ pub trait Worker: Sized {
     ///
     /// # Errors
     ///
-    /// An error is a start failure: the pool quotes it and tries again later.
+    /// An error is a start failure: the pool quotes it and tries again later. So is a panic.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::{BoxError, Context, Job, NoError, Outcome, Worker};
+    /// # use std::collections::HashSet;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Check(String);
+    /// # impl Job for Check { type Output = bool; type Progress = (); type Error = NoError; }
+    /// # struct Speller { words: HashSet<String>, unknown: u64 }
+    /// # impl Worker for Speller {
+    /// # type Job = Check;
+    /// # type Options = String;
+    /// fn init(dictionary: String) -> Result<Self, BoxError> {
+    ///     let words = std::fs::read_to_string(dictionary)?.lines().map(str::to_owned).collect();
+    ///     Ok(Speller { words, unknown: 0 })
+    /// }
+    /// # fn run(&mut self, _: Check, _: &mut Context<Check>) -> Outcome<Check> { Ok(true) }
+    /// # }
+    /// // A test needs no pool for this.
+    /// assert!(Speller::init("/no/such/file".into()).is_err());
+    /// ```
     fn init(options: Self::Options) -> Result<Self, BoxError>;
 
     /// Does one job; the pool's `timeout_working` limits it.
     ///
     /// # Errors
     ///
-    /// The job's own error, which fails that job and leaves the worker as it is.
+    /// The job's own error, which fails that job and leaves the worker as it is. A panic fails that job and replaces
+    /// the process.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::{BoxError, Context, Job, NoError, Outcome, Worker};
+    /// # use std::collections::HashSet;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Check(String);
+    /// # impl Job for Check { type Output = bool; type Progress = (); type Error = NoError; }
+    /// # struct Speller { words: HashSet<String>, unknown: u64 }
+    /// # impl Worker for Speller {
+    /// # type Job = Check;
+    /// # type Options = ();
+    /// # fn init(_: ()) -> Result<Self, BoxError> { Ok(Speller { words: HashSet::new(), unknown: 0 }) }
+    /// fn run(&mut self, Check(word): Check, ctx: &mut Context<Check>) -> Outcome<Check> {
+    ///     let known = self.words.contains(&word);
+    ///     self.unknown += u64::from(!known);
+    ///     Ok(known)
+    /// }
+    /// # }
+    /// ```
     fn run(&mut self, job: Self::Job, ctx: &mut Context<Self::Job>) -> Outcome<Self::Job>;
 
     /// Is called between a job's answer and the next job; the pool's `timeout_recovering` limits it.
     ///
     /// # Errors
     ///
-    /// An error replaces the worker; the job that was answered stands.
+    /// An error replaces the worker, and so does a panic; the job that was answered stands.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::{BoxError, Context, Job, NoError, Outcome, Worker};
+    /// # use std::collections::HashSet;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Check(String);
+    /// # impl Job for Check { type Output = bool; type Progress = (); type Error = NoError; }
+    /// # struct Speller { words: HashSet<String>, scratch: std::path::PathBuf }
+    /// # impl Worker for Speller {
+    /// # type Job = Check;
+    /// # type Options = ();
+    /// # fn init(_: ()) -> Result<Self, BoxError> { Err("no words".into()) }
+    /// # fn run(&mut self, _: Check, _: &mut Context<Check>) -> Outcome<Check> { Ok(true) }
+    /// fn recover(&mut self) -> Result<(), BoxError> {
+    ///     // The caller has its answer already.
+    ///     std::fs::remove_dir_all(&self.scratch)?;
+    ///     Ok(std::fs::create_dir(&self.scratch)?)
+    /// }
+    /// # }
+    /// ```
     fn recover(&mut self) -> Result<(), BoxError> {
         Ok(())
     }
