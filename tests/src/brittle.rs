@@ -1,6 +1,8 @@
 //! A job whose values break while they are encoded or decoded.
 
+use crate::processes::die_of;
 use hirelings::Job;
+use rustix::process::Signal;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,10 +19,12 @@ pub enum Brittle {
     ExitAtDecode,
     PanicAtEncode,
     PanicAtDecode,
+    SegfaultAtEncode,
+    SegfaultAtDecode,
 }
 
 impl Brittle {
-    const ALL: [Brittle; 7] = [
+    const ALL: [Brittle; 9] = [
         Brittle::Sound,
         Brittle::NoEncode,
         Brittle::NoDecode,
@@ -28,6 +32,8 @@ impl Brittle {
         Brittle::ExitAtDecode,
         Brittle::PanicAtEncode,
         Brittle::PanicAtDecode,
+        Brittle::SegfaultAtEncode,
+        Brittle::SegfaultAtDecode,
     ];
 
     /// # Panics
@@ -44,6 +50,7 @@ impl Serialize for Brittle {
             Brittle::NoEncode => Err(S::Error::custom("it broke while it was encoded")),
             Brittle::ExitAtEncode => exit(71),
             Brittle::PanicAtEncode => panic!("panicked while it was encoded"),
+            Brittle::SegfaultAtEncode => die_of(Signal::SEGV),
             sound => (*sound as u8).serialize(serializer),
         }
     }
@@ -55,6 +62,7 @@ impl<'de> Deserialize<'de> for Brittle {
             Brittle::NoDecode => Err(D::Error::custom("it broke while it was decoded")),
             Brittle::ExitAtDecode => exit(72),
             Brittle::PanicAtDecode => panic!("panicked while it was decoded"),
+            Brittle::SegfaultAtDecode => die_of(Signal::SEGV),
             sound => Ok(sound),
         }
     }

@@ -7,6 +7,7 @@ pub mod gate;
 pub mod processes;
 pub mod record;
 pub mod scratch;
+pub mod shapes;
 pub mod staged;
 
 pub use gate::Gate;

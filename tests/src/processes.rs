@@ -30,6 +30,13 @@ pub fn kill(pid: u32) {
     }
 }
 
+/// Sends this process the signal until it takes effect: the first SIGSEGV only meets Rust's own handler.
+pub fn die_of(signal: rustix::process::Signal) -> ! {
+    loop {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+    }
+}
+
 /// The children of a process, zombies included.
 pub fn children_of(parent: u32) -> BTreeSet<u32> {
     all().filter(|&pid| field(pid, 1) == Some(parent.to_string())).collect()

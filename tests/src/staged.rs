@@ -14,6 +14,8 @@ pub enum Stage {
     Exit(i32),
     /// Blocks until the gate is opened.
     Wait(PathBuf),
+    /// Appends its process id to a file.
+    Note(PathBuf),
 }
 
 /// A job that gives the worker's process id; `after` is what the worker does once it has answered.

@@ -85,3 +85,36 @@ fn processes_and_threads_run_out_for_a_while() {
     assert!(lines[1].contains("could not be started"), "{lines:?}");
     assert_eq!(lines[2..], ["recovered"]);
 }
+
+/// What a program printed, which said nothing on standard error and ended with status 0.
+fn silent(mode: &str) -> Vec<String> {
+    let output = Command::new(program("host")).arg(mode).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{}", output.status);
+    printed(output)
+}
+
+#[test]
+fn a_program_may_end_while_its_jobs_run_and_says_nothing_of_it() {
+    assert_eq!(silent("leave"), ["10"]);
+}
+
+#[test]
+fn a_program_that_drains_before_it_ends_has_done_all_and_says_nothing() {
+    assert_eq!(silent("drain"), ["0", "12"]);
+}
+
+#[test]
+fn jobs_that_fail_write_nothing_to_standard_error() {
+    assert_eq!(silent("failures"), ["5"]);
+}
+
+#[test]
+fn the_environment_changes_while_workers_are_started() {
+    assert_eq!(silent("environment"), ["40"]);
+}
+
+#[test]
+fn the_default_size_obeys_the_processors_that_the_program_may_use() {
+    // A quarter more than one processor, rounded up.
+    assert_eq!(silent("one processor"), ["2"]);
+}

@@ -1,12 +1,14 @@
 //! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
 
 use hirelings::{Pool, Stderr};
-use hirelings_tests::{Do, Gate, eventually, processes, program, settled, spawned, worker};
+use hirelings_tests::{Do, Gate, WATCHDOG, begun, eventually, processes, program, settled, spawned, worker};
 use rustix::process::{Resource, Rlimit, WaitOptions, getpid, getrlimit, set_child_subreaper, setrlimit, wait};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::Command;
-use std::{env, fs, iter};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, fs, iter, thread};
 
 fn main() {
     match env::args().nth(1).unwrap_or_default().as_str() {
@@ -17,6 +19,11 @@ fn main() {
         "reaper" => reaper(),
         "descriptors" => short_of_descriptors(),
         "processes" => short_of_processes(),
+        "leave" => leave(),
+        "drain" => drain(),
+        "failures" => failures(),
+        "environment" => changing_environment(),
+        "one processor" => one_processor(),
         other => panic!("what is {other:?}?"),
     }
 }
@@ -138,4 +145,73 @@ fn short_of_processes() {
     setrlimit(Resource::Nproc, before).unwrap();
     println!("{refused}");
     println!("recovered");
+}
+
+/// Comes to its end with jobs that run and jobs that wait.
+fn leave() {
+    // Dropped after the pool, so that it stays closed.
+    let gate = Gate::new();
+    let pool = Pool::<Do>::builder(worker()).max_processes(2).build().unwrap();
+    let _running = [(); 2].map(|()| begun(pool.request(Do::Wait(gate.path()))));
+    let _queued: Vec<_> = (0..10).map(|_| pool.enqueue(Do::Pid)).collect();
+    println!("{}", pool.stats().backlog);
+}
+
+/// The same, but all is done first.
+fn drain() {
+    let pool = Pool::<Do>::builder(worker()).max_processes(2).build().unwrap();
+    let mut gate = Gate::new();
+    let running = [(); 2].map(|()| begun(pool.request(Do::Wait(gate.path()))));
+    let queued: Vec<_> = (0..10).map(|_| pool.enqueue(Do::Pid)).collect();
+    gate.open();
+    println!("{}", pool.drain(WATCHDOG).left);
+    println!("{}", running.into_iter().chain(queued).filter(|job| job.is_finished()).count());
+}
+
+/// Jobs that fail in their own way, some of them again and again; nobody looks at what they came to.
+fn failures() {
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Forward).max_processes(2).retries(1).build().unwrap();
+    for _ in 0..5 {
+        drop(pool.enqueue(Do::Fail("no".into())));
+        drop(pool.enqueue(Do::FailUntil(2)));
+    }
+    pool.wait_idle();
+    println!("{}", pool.stats().failed);
+}
+
+/// The environment changes all the time while workers are started, each of which sees a whole one.
+fn changing_environment() {
+    let over = AtomicBool::new(false);
+    let set = |value: &str| {
+        // SAFETY: only std looks at this process's environment, under its own lock, which this takes too.
+        unsafe { env::set_var("CHANGES", value.repeat(1000)) }
+    };
+    set("a");
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(1);
+    let pool = pool.build().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for value in ["b", "a"].iter().cycle() {
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+                set(value);
+            }
+        });
+        let jobs: Vec<_> = (0..40).map(|_| pool.enqueue(Do::Shell("echo $CHANGES".into()))).collect();
+        let whole = |text: &String| *text == "a".repeat(1000) || *text == "b".repeat(1000);
+        println!("{}", jobs.into_iter().filter_map(|job| settled(job).ok()).filter(whole).count());
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// How many processes a pool has that was not told, where the program may use one processor only.
+fn one_processor() {
+    let mut one = CpuSet::new();
+    let all = sched_getaffinity(None).unwrap();
+    one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap());
+    sched_setaffinity(None, &one).unwrap();
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).build().unwrap();
+    pool.wait_ready(WATCHDOG).unwrap();
+    println!("{}", pool.stats().workers);
 }

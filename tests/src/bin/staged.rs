@@ -1,7 +1,7 @@
 //! Does something of its own at its start and between its jobs.
 
-use hirelings_tests::Gate;
 use hirelings_tests::staged::{Stage, Staged};
+use hirelings_tests::{Gate, scratch};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
 use std::process::{exit, id};
 
@@ -38,6 +38,7 @@ fn go_through(stage: Stage) -> Result<(), BoxError> {
             Gate::wait(&gate);
             Ok(())
         }
+        Stage::Note(path) => Ok(scratch::append(&path, &id().to_string())?),
     }
 }
 

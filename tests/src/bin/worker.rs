@@ -1,8 +1,9 @@
 //! The general worker: does what it is told.
 
+use hirelings_tests::processes::die_of;
 use hirelings_tests::{Do, Gate, Told, scratch};
 use hirelings_worker_kit::{Context, serve};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use std::process::{Command, Stdio, abort, exit, id};
 
 fn main() {
@@ -75,13 +76,6 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
         Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
     Ok(id().to_string())
-}
-
-/// Sends the signal until it takes effect: the first SIGSEGV only meets Rust's own handler.
-fn die_of(signal: Signal) -> ! {
-    loop {
-        let _ = kill_process(Pid::from_raw(id().cast_signed()).expect("a process has a number"), signal);
-    }
 }
 
 fn shell(line: &str) -> Command {
