@@ -289,7 +289,10 @@ impl fmt::Display for WorkerPanic {
 /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
 /// if let Err(JobError::Crashed(crash)) = pool.enqueue(Square(7)).wait() {
 ///     let signal = crash.status.and_then(|status| status.signal());
-///     println!("process {} ended by {signal:?} in attempt {}: {}", crash.pid, crash.attempts, crash.stderr);
+///     match crash.cause {
+///         CrashCause::Exited => println!("process {} ended by {signal:?}: {}", crash.pid, crash.stderr),
+///         _ => println!("process {} can be heard no more, after {} attempts", crash.pid, crash.attempts),
+///     }
 /// }
 /// # Ok(()) }
 /// ```

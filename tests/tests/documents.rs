@@ -479,6 +479,138 @@ fn no_file_names_the_machine_that_it_was_written_on() {
     }
 }
 
+// ---------------------------------------------------------------- the examples
+
+/// Public, and without an example of its own.
+const WITHOUT_EXAMPLE: [(&str, &str); 2] = [
+    ("worker-kit/src/wire", "bytes, for the pool's crate: the module has the example, docs/protocol.md each message"),
+    ("CrashCause", "the example of Crash has it"),
+];
+
+/// Something public, and whether what is said of it has an example.
+#[derive(Debug)]
+struct Item {
+    /// The file and the line.
+    place: String,
+    name: String,
+    shown: bool,
+}
+
+/// The public items of a file: functions, types and constants, and what a public trait asks for.
+///
+/// `unreachable_pub` sees to it that what is `pub` in a private module can be reached.
+fn public_items(file: &str) -> Vec<Item> {
+    let text = read(file);
+    let mut items = Vec::new();
+    let (mut docs, mut hidden) = (Vec::new(), false);
+    // How far the trait is indented that the line is in.
+    let mut in_trait = None;
+    for (number, line) in text.lines().enumerate() {
+        let code = line.trim_start();
+        let indent = line.len() - code.len();
+        if let Some(doc) = code.strip_prefix("///") {
+            docs.push(doc.trim_start());
+            continue;
+        }
+        // Also where a macro is given the documentation: $(#[$doc])*
+        if code.starts_with("#[") || code.starts_with("$(#[") {
+            hidden |= code.contains("doc(hidden)");
+            continue;
+        }
+        if in_trait.is_some_and(|of| indent == of && code == "}") {
+            in_trait = None;
+        }
+        let asked_for = in_trait.is_some_and(|of| indent == of + 4) && code.starts_with("fn ");
+        let declared = code.strip_prefix("pub ").or(asked_for.then_some(code)).and_then(|rest| {
+            let rest = ["const ", "async ", "unsafe "].iter().fold(rest, |rest, word| match rest.strip_prefix(word) {
+                Some(function) if function.contains("fn ") => function,
+                _ => rest,
+            });
+            let (kind, rest) = rest.split_once(' ')?;
+            ["fn", "struct", "enum", "trait", "type", "const"].contains(&kind).then_some((kind, rest))
+        });
+        // A macro is given the documentation and the name of what it declares.
+        let given = !docs.is_empty() && code.starts_with(char::is_uppercase) && code.chars().all(char::is_alphanumeric);
+        let name = match declared {
+            Some((_, rest)) => rest.split(|c: char| !c.is_alphanumeric() && !"_$".contains(c)).next(),
+            None => given.then_some(code),
+        };
+        if let Some(name) = name.filter(|name| !name.starts_with('$') && !hidden) {
+            let place = format!("{file}:{}", number + 1);
+            items.push(Item { place, name: name.to_owned(), shown: has_example(&docs) });
+        }
+        if declared.is_some_and(|(kind, _)| kind == "trait") {
+            in_trait = Some(indent);
+        }
+        docs.clear();
+        hidden = false;
+    }
+    items
+}
+
+/// Whether there is a block of code that is compiled, and a line in it that a reader sees.
+fn has_example(docs: &[&str]) -> bool {
+    let mut fence = None;
+    docs.iter().any(|line| {
+        match (line.strip_prefix("```"), fence) {
+            (Some(tag), None) => fence = Some(["", "no_run", "rust", "rust,no_run"].contains(&tag)),
+            (Some(_), Some(_)) => fence = None,
+            (None, of) => return of == Some(true) && !line.is_empty() && *line != "#" && !line.starts_with("# "),
+        }
+        false
+    })
+}
+
+/// What a crate's root re-exports, and what it hides: modules and names.
+fn exported(root: &str) -> (Vec<String>, Vec<String>) {
+    let (mut shown, mut hidden) = (Vec::new(), Vec::new());
+    let code: Vec<String> = read(root).lines().filter(|line| !line.starts_with("//!")).map(str::to_owned).collect();
+    for statement in code.join(" ").split(';').map(str::trim) {
+        let Some(at) = statement.find("pub ") else { continue };
+        let (attributes, declared) = statement.split_at(at);
+        let names = declared.rsplit("::").next().unwrap().split(|c: char| !c.is_alphanumeric() && c != '_');
+        let names = names.filter(|name| !["", "pub", "mod", "use"].contains(name)).map(str::to_owned);
+        if attributes.contains("doc(hidden)") {
+            hidden.extend(names);
+        } else if declared.starts_with("pub use") && !declared.contains("hirelings_worker_kit") {
+            shown.extend(names);
+        }
+    }
+    (shown, hidden)
+}
+
+#[test]
+fn every_public_item_has_an_example() {
+    for (folder, at_least) in [("src", 120), ("worker-kit/src", 25)] {
+        let (exported, hidden) = exported(&format!("{folder}/lib.rs"));
+        let in_hidden = |file: &String| {
+            hidden.iter().any(|module| {
+                let path = format!("{folder}/{module}");
+                file.starts_with(&format!("{path}.rs")) || file.starts_with(&format!("{path}/"))
+            })
+        };
+        let excused = |name: &str| WITHOUT_EXAMPLE.iter().any(|(excused, _)| name == *excused);
+        let excused_file = |file: &String| WITHOUT_EXAMPLE.iter().any(|(excused, _)| file.starts_with(excused));
+        let of_code = |file: &String| file.starts_with(&format!("{folder}/")) && file.ends_with(".rs");
+        let read = files().into_iter().filter(|file| of_code(file) && !in_hidden(file) && !excused_file(file));
+        let items: Vec<Item> = read.flat_map(|file| public_items(&file)).collect();
+        assert!(items.len() >= at_least, "only {} public items were found in {folder}", items.len());
+        for name in &exported {
+            assert!(items.iter().any(|item| item.name == *name), "{folder} exports {name}, which was not found");
+        }
+
+        let lacking: Vec<String> = items
+            .iter()
+            .filter(|item| !item.shown && !excused(&item.name) && !hidden.contains(&item.name))
+            .map(|item| format!("{}: {}", item.place, item.name))
+            .collect();
+        assert!(lacking.is_empty(), "without an example in what is said of it:\n{}", lacking.join("\n"));
+        for item in items.iter().filter(|item| item.shown) {
+            assert!(!excused(&item.name), "{} has an example: it needs no excuse", item.name);
+        }
+    }
+}
+
 // ---------------------------------------------------------------- the traps of values
 
 fn goes_through<T: Serialize + DeserializeOwned>(value: &T) -> bool {
