@@ -1,10 +1,10 @@
 //! Workers that die: at each stage, in each way, and what their jobs are told of it.
 
-use hirelings::{Crash, CrashCause, JobError, JobHandle, Pool, Stderr, WorkerState};
+use hirelings::{Crash, CrashCause, JobError, JobHandle, JobStatus, Pool, Stderr, WorkerState};
 use hirelings_tests::brittle::{Brittle, Carry};
 use hirelings_tests::{Do, Gate, begun, eventually, pool, processes, program, settled, spawned};
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 fn crash(job: JobHandle<Do>) -> Crash {
@@ -43,6 +43,25 @@ fn a_worker_that_exits_at_any_stage_costs_that_job_alone() {
             other => panic!("when {when}: {other:?}"),
         }
         assert_eq!(settled(pool.enqueue(Carry::job(Brittle::Sound))).unwrap(), Brittle::Sound, "after {when}");
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_by_a_signal_at_any_stage_costs_that_job_alone() {
+    let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
+    let pool = pool.build().unwrap();
+    for job in [
+        Carry::job(Brittle::SegfaultAtDecode),
+        Carry::progress(Brittle::SegfaultAtEncode),
+        Carry::output(Brittle::SegfaultAtEncode),
+        Carry::error(Brittle::SegfaultAtEncode),
+    ] {
+        let shown = format!("{job:?}");
+        match settled(pool.enqueue(job)) {
+            Err(JobError::Crashed(crash)) => assert_eq!(crash.status.unwrap().signal(), Some(11), "{shown}: {crash}"),
+            other => panic!("{shown}: {other:?}"),
+        }
+        assert_eq!(settled(pool.enqueue(Carry::job(Brittle::Sound))).unwrap(), Brittle::Sound, "after {shown}");
     }
 }
 
@@ -103,7 +122,60 @@ fn a_crash_leaves_the_other_workers_jobs_alone() {
     settled(other).unwrap();
 }
 
+#[test]
+fn four_panics_among_sixteen_jobs_cost_their_own_and_the_pool_keeps_its_size() {
+    let pool = pool().max_processes(4).min_processes(4).build().unwrap();
+    let job = |n: usize| if n % 4 == 3 { Do::Panic(format!("job {n}")) } else { Do::Echo(n.to_string()) };
+    let jobs: Vec<_> = (0..16).map(|n| pool.enqueue(job(n))).collect();
+    for (n, job) in jobs.into_iter().enumerate() {
+        match settled(job) {
+            Ok(text) => assert!(n % 4 != 3 && text == n.to_string(), "job {n} gave {text}"),
+            Err(JobError::Panicked(panic)) => assert!(n % 4 == 3 && panic.message == format!("job {n}"), "{panic}"),
+            Err(other) => panic!("job {n}: {other}"),
+        }
+    }
+    eventually("the four that panicked are replaced", || {
+        let stats = pool.stats();
+        (stats.workers, stats.spawned) == (4, 8)
+    });
+}
+
+#[test]
+fn the_programs_own_children_are_left_to_it() {
+    let mut own = Command::new("sh").args(["-c", "read line; exit 7"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut ended = Command::new("sh").args(["-c", "exit 8"]).spawn().unwrap();
+    let pool = pool().max_processes(2).max_jobs_per_process(1).build().unwrap();
+    for _ in 0..10 {
+        works(&pool);
+        crash(pool.enqueue(Do::Exit(1)));
+    }
+    // One that ended while the pool reaped its own, and one that lives.
+    assert_eq!(ended.wait().unwrap().code(), Some(8));
+    assert!(own.try_wait().unwrap().is_none());
+    drop(own.stdin.take());
+    assert_eq!(own.wait().unwrap().code(), Some(7));
+    assert_eq!(pool.stats().crashed, 10);
+}
+
 // ---------------------------------------------------------------- in which way
+
+#[test]
+fn the_crash_names_the_process_that_it_was_and_its_status() {
+    let pool = pool().max_processes(2).build().unwrap();
+    let gate = Gate::new();
+    let jobs = [98, 99].map(|code| {
+        let job = begun(pool.request(Do::Then(vec![Do::Wait(gate.path()), Do::Exit(code)])));
+        let JobStatus::Running { pid, .. } = job.status() else { panic!("{:?}", job.status()) };
+        (job, pid, code)
+    });
+    drop(gate);
+    for (job, pid, code) in jobs {
+        let crash = crash(job);
+        assert_eq!((crash.pid, crash.status.unwrap().code(), crash.attempts), (pid, Some(code), 1));
+        assert!(crash.to_string().starts_with(&format!("worker {pid} of ")), "{crash}");
+        assert!(crash.to_string().contains(&format!("exited with status {code} ")), "{crash}");
+    }
+}
 
 #[test]
 fn exit_codes_and_signals_are_named() {
@@ -183,9 +255,12 @@ fn memory_that_runs_out_is_said_to() {
 #[test]
 fn a_worker_that_is_stopped_is_over_its_limit() {
     let pool = pool().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
-    let error = settled(pool.enqueue(Do::Signal(19))).unwrap_err();
-    assert!(matches!(&error, JobError::TimedOut(late) if late.state == WorkerState::Working), "{error:?}");
-    works(&pool);
+    // SIGSTOP, and SIGTTOU: what a program gets that grabs the terminal.
+    for signal in [19, 22] {
+        let error = settled(pool.enqueue(Do::Signal(signal))).unwrap_err();
+        assert!(matches!(&error, JobError::TimedOut(late) if late.state == WorkerState::Working), "{error:?}");
+        works(&pool);
+    }
 }
 
 // ---------------------------------------------------------------- who holds the pipes

@@ -4,10 +4,12 @@
 
 use hirelings::{EnqueueErrorKind, EventKind, JobError, JobHandle, JobStatus, Pool, Stderr};
 use hirelings_tests::staged::{self, Stage, Staged};
-use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, eventually, pool, processes, settled, stubborn_worker};
+use hirelings_tests::{
+    Do, Gate, Record, WATCHDOG, begun, eventually, pool, processes, settled, stubborn_worker, worker,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -389,6 +391,111 @@ fn exit_cuts_a_drain_short() {
             draining.join().unwrap();
         });
         assert!(is_closed(stuck));
+    }
+    nothing.check();
+}
+
+#[test]
+fn a_pool_that_is_dropped_while_a_worker_is_being_replaced_leaves_nothing() {
+    let nothing = nothing_is_left();
+    for moment in [EventKind::WorkerExiting, EventKind::WorkerExit, EventKind::Spawn, EventKind::WorkerInitializing] {
+        let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
+        let pool = builder.build().unwrap();
+        let first = pool.enqueue(Do::Pid);
+        let rest: Vec<_> = (0..3).map(|_| pool.enqueue(Do::Pid)).collect();
+        record.until_kind(EventKind::JobSuccess);
+        record.until_kind(moment);
+        drop(pool);
+        settled(first).unwrap();
+        for job in rest {
+            assert!(matches!(job.try_wait(), Ok(Ok(_) | Err(JobError::Closed))));
+        }
+        assert_eq!(record.count(EventKind::Spawn), record.count(EventKind::Exit), "{moment:?}");
+    }
+    nothing.check();
+}
+
+#[test]
+fn exit_asks_with_sigterm_and_insists_with_sigkill() {
+    let nothing = nothing_is_left();
+    for (worker, grace, signal) in [
+        (worker(), WATCHDOG, "SIGTERM"),
+        (worker(), Duration::ZERO, "SIGKILL"),
+        (stubborn_worker(), Duration::from_millis(50), "SIGKILL"),
+    ] {
+        let builder = Pool::<Do>::builder(worker).stderr(Stderr::Null).max_processes(1).kill_grace(grace);
+        let (builder, mut record) = Record::of(builder);
+        let pool = builder.build().unwrap();
+        let gate = Gate::new();
+        let running = begun(pool.request(Do::Wait(gate.path())));
+        pool.exit();
+        assert!(is_closed(running));
+        let exit = record.until_kind(EventKind::Exit);
+        assert!(exit.to_string().contains(signal), "{signal} with a grace of {grace:?}: {exit}");
+    }
+    nothing.check();
+}
+
+#[test]
+fn exit_does_not_wait_for_jobs_that_never_end() {
+    let nothing = nothing_is_left();
+    {
+        let pool = pool().max_processes(2).timeout_working(None).build().unwrap();
+        let gate = Gate::new();
+        let jobs = [begun(pool.request(Do::Then(vec![Do::Wait(gate.path())]))), pool.enqueue(Do::Spin)];
+        eventually("both run", || pool.stats().busy == 2);
+        let start = Instant::now();
+        pool.exit();
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(jobs.into_iter().all(is_closed));
+    }
+    nothing.check();
+}
+
+#[test]
+fn workers_killed_right_before_the_end_are_no_trouble() {
+    let nothing = nothing_is_left();
+    for drains in [false, true] {
+        let pool = pool().max_processes(3).build().unwrap();
+        let mut gate = Gate::new();
+        let jobs = [(); 3].map(|()| begun(pool.request(Do::Wait(gate.path()))));
+        if drains {
+            // Idle ones, this time.
+            gate.open();
+            jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+            pool.workers().iter().for_each(|worker| processes::kill(worker.pid));
+            assert_eq!(pool.drain(WATCHDOG).left, 0);
+        } else {
+            pool.workers().iter().for_each(|worker| processes::kill(worker.pid));
+            pool.exit();
+            for job in jobs {
+                assert!(matches!(job.try_wait(), Ok(Err(JobError::Closed | JobError::Crashed(_)))));
+            }
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.workers, stats.enqueued), (0, stats.succeeded + stats.failed));
+    }
+    nothing.check();
+}
+
+#[test]
+fn queued_jobs_may_be_aborted_and_the_running_ones_drained() {
+    let nothing = nothing_is_left();
+    {
+        let pool = pool().max_processes(2).build().unwrap();
+        let mut gate = Gate::new();
+        let running = [(); 2].map(|()| begun(pool.request(Do::Wait(gate.path()))));
+        let queued: Vec<_> = (0..50).map(|_| pool.enqueue(Do::Pid)).collect();
+        queued.iter().for_each(JobHandle::abort);
+        thread::scope(|scope| {
+            let draining = scope.spawn(|| pool.drain(WATCHDOG));
+            eventually("it drains", || pool.wait_ready(WATCHDOG).is_err());
+            gate.open();
+            assert_eq!(draining.join().unwrap().left, 0);
+        });
+        assert!(queued.into_iter().all(|job| matches!(job.try_wait(), Ok(Err(JobError::Aborted)))));
+        running.into_iter().for_each(|job| drop(settled(job).unwrap()));
+        assert_eq!((pool.stats().succeeded, pool.stats().aborted, pool.stats().failed), (2, 50, 0));
     }
     nothing.check();
 }

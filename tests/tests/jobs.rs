@@ -1,7 +1,8 @@
 //! A job goes out and comes back.
 
 use hirelings::JobError;
-use hirelings_tests::{Do, pool};
+use hirelings_tests::{Do, Gate, begun, pool, settled};
+use std::collections::BTreeSet;
 
 #[test]
 fn a_job_goes_out_and_comes_back() {
@@ -32,4 +33,15 @@ fn each_kind_of_failure_has_its_own_error() {
     assert!(matches!(crash, JobError::Crashed(crash) if crash.stderr == "famous last words"));
     println!("{}", run(Do::Segfault));
     println!("{}", run(Do::Abort));
+}
+
+#[test]
+fn as_many_jobs_run_at_once_as_there_are_workers_however_few_the_processors() {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) + 2;
+    let pool = pool().max_processes(workers).build().unwrap();
+    let mut gate = Gate::new();
+    let jobs: Vec<_> = (0..workers).map(|_| begun(pool.request(Do::Wait(gate.path())).timeout(None))).collect();
+    gate.open();
+    let pids: BTreeSet<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
+    assert_eq!(pids.len(), workers, "each in a process of its own");
 }

@@ -1,7 +1,8 @@
 //! Nothing of a pool is left behind. These tests count this process's own threads and descriptors, so they run one after
 //! the other.
 
-use hirelings::{Pool, Stderr};
+use hirelings::{JobError, Pool, Stderr};
+use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{
     Do, Gate, WATCHDOG, begun, eventually, pool, processes, program, settled, spawned, stubborn_worker,
 };
@@ -125,6 +126,21 @@ fn crashes_and_start_failures_leave_nothing() {
         let pool = pool.build().unwrap();
         assert!(settled(pool.enqueue(Do::Pid)).is_err());
         drop(pool);
+    });
+}
+
+#[test]
+fn inits_that_fail_leave_nothing() {
+    leaves_nothing(|| {
+        let gate = Gate::new();
+        for start in [Stage::Fail("no".into()), Stage::Panic("no".into()), Stage::Exit(3), Stage::Wait(gate.path())] {
+            let pool = staged::pool(start.clone()).max_processes(2).start_failures(2).kill_grace(Duration::ZERO);
+            let pool = pool.timeout_initializing(Duration::from_millis(300)).build().unwrap();
+            let jobs: Vec<_> = (0..5).map(|_| pool.enqueue(Staged { after: Stage::Pass })).collect();
+            for job in jobs.into_iter().chain([pool.enqueue(Staged { after: Stage::Pass })]) {
+                assert!(matches!(settled(job), Err(JobError::NoWorker(_))), "{start:?}");
+            }
+        }
     });
 }
 

@@ -64,6 +64,29 @@ fn a_job_that_fails_gives_its_error_at_its_place_and_the_others_go_on() {
 }
 
 #[test]
+fn a_job_over_its_limit_gives_its_error_at_its_place_and_the_others_are_readable() {
+    let pool = pool().max_processes(2).timeout_working(Duration::from_secs(1)).build().unwrap();
+    let gate = Gate::new();
+    let jobs = [Do::Echo("0".into()), Do::Echo("1".into()), Do::Wait(gate.path()), Do::Echo("3".into())];
+    let mut results = pool.map(jobs);
+    assert_eq!((results.next().unwrap().unwrap(), results.next().unwrap().unwrap()), ("0".into(), "1".into()));
+    assert!(matches!(results.next(), Some(Err(JobError::TimedOut(_)))));
+    assert_eq!(results.next().unwrap().unwrap(), "3");
+    assert!(results.next().is_none());
+}
+
+#[test]
+fn a_look_ahead_of_nothing_is_one() {
+    let pool = pool().max_processes(2).build().unwrap();
+    let pulled = Cell::new(0);
+    let jobs = || echoes(5).inspect(|_| pulled.set(pulled.get() + 1));
+    for (taken, result) in pool.map(jobs()).look_ahead(0).enumerate() {
+        assert_eq!((result.unwrap(), pulled.get()), (taken.to_string(), taken + 1));
+    }
+    assert_eq!(pool.map_unordered(jobs()).look_ahead(0).count(), 5);
+}
+
+#[test]
 fn nothing_is_pulled_before_the_first_result_is_asked_for() {
     let pool = pool().max_processes(1).build().unwrap();
     drop(pool.map(echoes(10).inspect(|_| panic!("it was pulled"))));

@@ -2,7 +2,8 @@
 
 use hirelings::{EventKind, JobError, Pool, WorkerState};
 use hirelings_tests::staged::{Stage, Staged, pool};
-use hirelings_tests::{Gate, Record, WATCHDOG, settled};
+use hirelings_tests::{Gate, Record, Scratch, WATCHDOG, settled};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 fn pid(pool: &Pool<Staged>, after: Stage) -> u32 {
@@ -94,4 +95,24 @@ fn no_job_is_handed_to_a_worker_that_has_not_started() {
     assert_eq!(pool.workers()[0].state, WorkerState::Initializing);
     gate.open();
     settled(handle).unwrap();
+}
+
+#[test]
+fn init_runs_once_in_each_worker_before_its_first_job() {
+    let inits = Scratch::new();
+    let pool = pool(Stage::Note(inits.path())).max_processes(2).max_jobs_per_process(3).build().unwrap();
+    let mut workers = BTreeSet::new();
+    for _ in 0..5 {
+        let jobs: Vec<_> = (0..4).map(|_| pool.enqueue(Staged { after: Stage::Pass })).collect();
+        for job in jobs {
+            let pid = settled(job).unwrap().to_string();
+            assert!(inits.lines().contains(&pid), "{pid} worked before its init");
+            workers.insert(pid);
+        }
+    }
+    pool.exit();
+    let mut inits = inits.lines();
+    inits.sort_unstable();
+    assert!(inits.is_sorted_by(|a, b| a != b), "one of them twice: {inits:?}");
+    assert!(inits.len() >= workers.len() && workers.len() >= 7, "{workers:?}");
 }

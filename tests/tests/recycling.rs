@@ -1,6 +1,6 @@
 //! A worker does exactly `max_jobs_per_process` jobs, then makes room for the next.
 
-use hirelings::{EventKind, Pool};
+use hirelings::{EventKind, JobError, Pool};
 use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +51,27 @@ fn with_one_job_per_process_each_job_has_its_own_under_concurrency_too() {
     // The one that was started and got no job does not count against the limit of three alive.
     assert!(pool.stats().spawned <= 18 + 3);
     assert_eq!(record.count(EventKind::Task), 18);
+}
+
+#[test]
+fn with_one_job_per_process_one_that_dies_or_hangs_costs_its_job_alone() {
+    let pool = pool().max_processes(2).max_jobs_per_process(1).kill_grace(Duration::ZERO).build().unwrap();
+    let job = |n| match n % 3 {
+        0 => Do::Exit(n),
+        1 => Do::Spin,
+        _ => Do::Pid,
+    };
+    let limit = |n| (n % 3 == 1).then_some(Duration::from_millis(50));
+    let jobs: Vec<_> = (0..12).map(|n| pool.request(job(n)).timeout(limit(n)).enqueue()).collect();
+    let mut good = Vec::new();
+    for (n, job) in jobs.into_iter().enumerate() {
+        match (n % 3, settled(job)) {
+            (0, Err(JobError::Crashed(_))) | (1, Err(JobError::TimedOut(_))) => {}
+            (2, Ok(pid)) => good.push(pid),
+            (_, other) => panic!("job {n}: {other:?}"),
+        }
+    }
+    assert_eq!(shares(&good).len(), 4, "{good:?}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use hirelings_tests::{
     Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, staged, worker,
 };
 use std::fs::File;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// A worker that dies with a complaint until a file exists.
@@ -121,6 +123,34 @@ fn a_job_waits_for_a_program_that_comes_to_its_senses() {
     record.until_kind(EventKind::WorkerExit);
     File::create(file.path()).unwrap();
     assert_eq!(settled(job).unwrap(), "at last");
+}
+
+#[test]
+fn exit_ends_the_wait_before_the_next_start() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let of_launcher = Arc::clone(&calls);
+    let launch = move |_| {
+        of_launcher.fetch_add(1, Ordering::SeqCst);
+        Command::new("false")
+    };
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(1).start_failures(50);
+    let (builder, mut record) = Record::of(pool);
+    let pool = builder.build().unwrap();
+    let jobs: Vec<_> = (0..5).map(|_| pool.enqueue(Do::Pid)).collect();
+    // The waits are 0, 100, 200, 400 and then 800 ms.
+    (0..5).for_each(|_| drop(record.until_kind(EventKind::WorkerExit)));
+    let start = Instant::now();
+    pool.exit();
+    let took = start.elapsed();
+    assert!(jobs.into_iter().all(|job| matches!(job.try_wait(), Ok(Err(JobError::Closed)))));
+    let started = calls.load(Ordering::SeqCst);
+    // On a machine that is busy there may have been more by then.
+    assert!(started > 5 || took < Duration::from_millis(800), "{took:?}");
+    pool.spawn_workers();
+    drop(pool.enqueue(Do::Pid));
+    assert_eq!((pool.stats().spawned as usize, record.count(EventKind::Spawn)), (started, started));
+    drop(pool);
+    assert_eq!(calls.load(Ordering::SeqCst), started, "nothing is started after exit");
 }
 
 #[test]
@@ -316,6 +346,49 @@ fn without_a_minimum_only_what_jobs_need_is_started() {
         settled(pool.enqueue(Do::Pid)).unwrap();
     }
     assert_eq!(pool.stats().spawned, 1);
+}
+
+#[test]
+fn idle_workers_are_used_before_others_are_started() {
+    let pool = pool().max_processes(8).build().unwrap();
+    for _ in 0..5 {
+        let mut gate = Gate::new();
+        let jobs = [(); 3].map(|()| hirelings_tests::begun(pool.request(Do::Wait(gate.path()))));
+        gate.open();
+        jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+        pool.wait_idle();
+        settled(pool.enqueue(Do::Pid)).unwrap();
+        pool.wait_idle();
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.spawned, stats.workers), (3, 3));
+}
+
+#[test]
+fn a_crowd_of_callers_starts_no_more_workers_than_the_maximum() {
+    let mut gate = Gate::new();
+    let pool = staged::pool(Stage::Wait(gate.path())).max_processes(3).timeout_initializing(None).build().unwrap();
+    std::thread::scope(|scope| {
+        let callers: Vec<_> =
+            (0..20).map(|_| scope.spawn(|| settled(pool.enqueue(Staged { after: Stage::Pass })).unwrap())).collect();
+        eventually("all of them wait for three workers", || {
+            let stats = pool.stats();
+            (stats.backlog, stats.spawned) == (20, 3)
+        });
+        gate.open();
+        assert!(callers.into_iter().all(|caller| caller.join().unwrap() > 0));
+    });
+    assert_eq!(pool.stats().spawned, 3);
+}
+
+#[test]
+fn streams_that_the_command_has_set_are_replaced() {
+    let mut command = worker();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let (builder, mut record) = Record::of(Pool::<Do>::builder(command));
+    let pool = builder.stderr(Stderr::Null).max_processes(1).build().unwrap();
+    settled(pool.enqueue(Do::Print("well".into()))).unwrap();
+    assert_eq!(record.until_kind(EventKind::WorkerStderr).stderr(), Some("well"));
 }
 
 #[test]

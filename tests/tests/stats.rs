@@ -202,6 +202,17 @@ fn workers_are_shown_as_they_are() {
 }
 
 #[test]
+fn the_jobs_of_a_worker_are_counted_one_by_one() {
+    let pool = pool().max_processes(1).build().unwrap();
+    for n in 1..=3 {
+        let job = if n == 2 { Do::Fail("a failure is one too".into()) } else { Do::Pid };
+        let _ = settled(pool.enqueue(job));
+        pool.wait_idle();
+        assert_eq!((one_worker(&pool).jobs_done, pool.stats().jobs), (n, n));
+    }
+}
+
+#[test]
 fn workers_are_shown_while_they_start_and_while_they_die() {
     let gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(2).min_processes(2).build().unwrap();

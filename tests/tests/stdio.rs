@@ -200,3 +200,13 @@ fn workers_and_what_they_spawn_inherit_nothing_of_the_pool() {
     let kinds: Vec<&str> = found.lines().map(|line| line.split(':').next().unwrap_or_default()).collect();
     assert_eq!(kinds, ["own 2", "own 2", "own 2", "spawned 0", "spawned 0", "spawned 0"], "{found}");
 }
+
+#[test]
+fn what_a_worker_spawns_has_the_signals_that_this_program_would_give_it() {
+    let line = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
+    let ours = Command::new("sh").args(["-c", line]).output().unwrap();
+    let ours = String::from_utf8_lossy(&ours.stdout).trim_end().to_owned();
+    assert_eq!(ours.lines().count(), 2, "{ours}");
+    let pool = pool().max_processes(1).build().unwrap();
+    assert_eq!(settled(pool.enqueue(Do::Shell(line.into()))).unwrap(), ours);
+}

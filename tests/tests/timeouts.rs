@@ -31,6 +31,15 @@ fn a_job_that_works_too_long_times_out_and_its_worker_is_replaced() {
 }
 
 #[test]
+fn a_busy_loop_is_killed_and_its_process_ends() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let timeout = timeout_of(settled(pool.request(Do::Spin).timeout(SHORT).enqueue()));
+    // It blocks no signal: the first of them ends it, and nothing is left that uses a processor.
+    hirelings_tests::eventually("the process has ended", || !processes::is_alive(timeout.pid));
+    settled(pool.enqueue(Do::Pid)).unwrap();
+}
+
+#[test]
 fn a_quick_job_keeps_its_worker() {
     let pool = pool().max_processes(1).timeout_working(Duration::from_secs(20)).build().unwrap();
     let pids = [(); 3].map(|()| settled(pool.enqueue(Do::Pid)).unwrap());
