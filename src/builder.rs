@@ -104,7 +104,8 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// What each worker gets as its options when it is made. Default: none, which a worker reads as `()`.
+    /// What each worker gets as its options when it is made. They are encoded here; `build` refuses what cannot be.
+    /// Default: none, which a worker reads as `()`.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -250,7 +251,8 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How long a worker has from SIGTERM, or from its last job's end, to its own end, before SIGKILL. Default: 500 ms.
+    /// How long a worker has from SIGTERM, or from its last job's end, to its own end, before SIGKILL. 0 leaves it no
+    /// time: what is killed gets SIGKILL at once. Default: 500 ms.
     ///
     /// ```no_run
     /// # use hirelings::*;

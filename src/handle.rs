@@ -50,6 +50,9 @@ pub(crate) struct PoolEnd {
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
 ///
+/// Its hooks run on the pool's hook thread, in the order of what happened; once the pool has ended, on the thread that
+/// adds them.
+///
 /// ```no_run
 /// # use hirelings::{Job, Pool, self_exec};
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
@@ -234,7 +237,7 @@ impl<J: Job> JobHandle<J> {
         AbortHandle { record: Arc::clone(&self.record), pool: Arc::clone(&self.pool) }
     }
 
-    /// A stream of the job's progress from now on; it ends when the job is settled.
+    /// A stream of the job's progress from now on; it ends when the job is settled, and is empty where it is already.
     ///
     /// ```no_run
     /// # use hirelings::*;

@@ -10,7 +10,8 @@ use hirelings_worker_kit::Job;
 use std::fmt;
 use std::time::Duration;
 
-/// A job with settings and hooks of its own, from [`Pool::request`]. Hooks given here miss nothing.
+/// A job with settings and hooks of its own, from [`Pool::request`]. Hooks given here miss nothing; they run on the
+/// pool's hook thread, in the order of what happened.
 ///
 /// ```no_run
 /// # use hirelings::{Job, Pool, self_exec};
