@@ -12,6 +12,7 @@ compiled! {
     Contributing: "CONTRIBUTING.md",
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",
+    FailureCases: "docs/failure-cases.md",
     FromNodeHirelings: "docs/from-node-hirelings.md",
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",

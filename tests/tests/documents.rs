@@ -693,3 +693,53 @@ fn each_rule_names_tests_that_exist() {
     }
     assert_eq!(rules, (1..=11).collect::<Vec<_>>());
 }
+
+/// The numbers of a text such as `1-3, 5, 7-8.`
+fn ranges(text: &str) -> Vec<u32> {
+    let number = |text: &str| text.trim().parse::<u32>().unwrap_or_else(|_| panic!("{text:?} is no number"));
+    let range = |part: &str| match part.split_once('-') {
+        Some((first, last)) => number(first)..=number(last),
+        None => number(part)..=number(part),
+    };
+    text.trim().trim_end_matches('.').split(',').flat_map(range).collect()
+}
+
+/// Every case that the page says the list has is there, in its order, with a verdict; no test stands for too many.
+#[test]
+fn each_failure_case_has_a_verdict_and_its_tests_exist() {
+    let page = read("docs/failure-cases.md");
+    let (_, rest) = page.split_once("The numbers are those of the list: ").unwrap();
+    let expected = ranges(rest.split("\n\n").next().unwrap());
+    assert!(page.contains(&format!("a list of {} cases", expected.len())), "it has {} cases", expected.len());
+
+    let (mut numbers, mut tested) = (Vec::new(), 0);
+    let mut cases_of: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for line in page.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [number, case, verdict] = cells[..] else { continue };
+        let Ok(number) = number.parse() else { continue };
+        assert!(!case.is_empty(), "case {number} has no name");
+        numbers.push(number);
+        if let Some(why) = verdict.strip_prefix("not applicable: ").or_else(|| verdict.strip_prefix("later: ")) {
+            assert!(why.contains(' ') && !why.contains("::"), "case {number}: {verdict}");
+            continue;
+        }
+        assert!(verdict.starts_with('`'), "case {number} has no verdict: {verdict}");
+        for name in quoted(verdict) {
+            let (module, test) = name.rsplit_once("::").unwrap_or_else(|| panic!("case {number}: {name} is no test"));
+            let file = match module.split_once("::") {
+                None => format!("tests/tests/{module}.rs"),
+                Some(_) => format!("src/{}.rs", module.replace("::", "/")),
+            };
+            let is_there = read(&file).contains(&format!("#[test]\nfn {test}() "));
+            assert!(is_there, "case {number}: there is no test {name}");
+            cases_of.entry(name).or_default().push(number);
+        }
+        tested += 1;
+    }
+    assert_eq!(numbers, expected);
+    assert!(tested >= 130, "only {tested} cases have a test");
+    for (test, cases) in cases_of {
+        assert!(cases.len() <= 3, "{test} stands for too many cases: {cases:?}");
+    }
+}

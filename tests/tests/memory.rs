@@ -1,0 +1,83 @@
+//! What a job held is given back when it is over, in this process and in the worker's. One test, since it counts all that
+//! this process has allocated.
+
+use hirelings::Bytes;
+use hirelings_tests::shapes::{self, Blob};
+use hirelings_tests::{Do, Gate, begun, eventually, pool, settled};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const MIB: usize = 1 << 20;
+
+/// How many bytes are allocated.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: all is left to the system's allocator; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        HELD.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(memory, layout) }
+    }
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        HELD.fetch_add(size, Ordering::Relaxed);
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What more than `before` is allocated, in whole MiB.
+fn grown(before: usize) -> usize {
+    HELD.load(Ordering::Relaxed).saturating_sub(before) / MIB
+}
+
+#[test]
+fn a_job_that_is_over_holds_nothing() {
+    // Jobs: each has its bytes from enqueue on, whoever waits for them, and lets them go when it settles.
+    let workers = pool().max_processes(1).build().unwrap();
+    settled(workers.enqueue(Do::Pid)).unwrap();
+    let before = HELD.load(Ordering::Relaxed);
+    let mut gate = Gate::new();
+    let holding = begun(workers.request(Do::Wait(gate.path())).timeout(None));
+    // A large job with a small answer.
+    let large = || Do::Before(1, Box::new(Do::Echo("x".repeat(8 * MIB))));
+    let jobs: Vec<_> = (0..4).map(|_| workers.enqueue(large())).collect();
+    assert!(grown(before) >= 30, "{} MiB", grown(before));
+    jobs[3].abort();
+    eventually("what is aborted has let go", || grown(before) < 26);
+    gate.open();
+    settled(holding).unwrap();
+    eventually("all are over", || jobs.iter().all(hirelings::JobHandle::is_finished));
+    // The handles are still there, and so is the pool.
+    eventually("what is done has let go", || grown(before) < 2);
+
+    // Answers: each is there until its last reader has gone.
+    let blobs = shapes::pool::<Blob>().max_processes(1).build().unwrap();
+    let before = HELD.load(Ordering::Relaxed);
+    let jobs: Vec<_> = (0..4).map(|_| blobs.enqueue(Blob(Bytes(vec![7; 8 * MIB])))).collect();
+    eventually("all are over", || jobs.iter().all(hirelings::JobHandle::is_finished));
+    assert!(grown(before) >= 30, "{} MiB", grown(before));
+    for (n, job) in jobs.into_iter().enumerate() {
+        drop(settled(job).unwrap());
+        eventually("what was read has gone", || grown(before) < 8 * (3 - n) + 2);
+    }
+
+    // The worker: neither the job nor its answer is kept for the next one.
+    let resident = || -> usize {
+        let kib = settled(workers.enqueue(Do::Shell("grep VmRSS /proc/$PPID/status | tr -dc 0-9".into()))).unwrap();
+        kib.parse::<usize>().unwrap() / 1024
+    };
+    let before = resident();
+    assert_eq!(settled(workers.enqueue(Do::Echo("x".repeat(32 * MIB)))).unwrap().len(), 32 * MIB);
+    let after = resident();
+    assert!(after < before + 16, "{before} MiB before, {after} MiB after");
+    assert_eq!(workers.stats().spawned, 1);
+}
