@@ -201,8 +201,15 @@ fn last_words(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     Ok(())
 }
 
-/// `was killed by SIGSEGV`, `exited with status 3`.
+/// How a worker ended that the pool did not end.
 pub(crate) fn ended(status: Option<ExitStatus>) -> String {
+    let killed = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::KILL.as_raw());
+    let hint = if killed { " (by somebody else, or for want of memory)" } else { "" };
+    ended_somehow(status) + hint
+}
+
+/// `was killed by SIGSEGV`, `exited with status 3`: by whomever.
+pub(crate) fn ended_somehow(status: Option<ExitStatus>) -> String {
     match status {
         None => "ended, with a status that is not known (this program ignores SIGCHLD)".into(),
         Some(status) => match (status.signal(), status.code()) {
@@ -237,7 +244,6 @@ fn signal_name(signal: i32) -> String {
     ];
     let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
     match known {
-        Some((Signal::KILL, name)) => format!("{name} (by somebody else, or for want of memory)"),
         Some((_, name)) => (*name).into(),
         None => format!("signal {signal}"),
     }

@@ -1,6 +1,6 @@
 //! Everything that happens, told to callbacks and to [`Events`](crate::Events).
 
-use crate::error::{Failure, JobError, ended, typed};
+use crate::error::{Failure, JobError, ended_somehow, typed};
 use crate::supervisor::WorkerState;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Payload};
@@ -598,7 +598,7 @@ impl fmt::Display for Event {
             More::Progress { payload, .. } => write!(f, " bytes={}", payload.len()),
             // The sentence alone: the worker's last words under it are lines of their own.
             More::Failure { failure, .. } => write!(f, ": {}", failure.in_short().lines().next().unwrap_or_default()),
-            More::Ended { status } => write!(f, ": {}", ended(*status)),
+            More::Ended { status } => write!(f, ": {}", ended_somehow(*status)),
             More::OverLimit { state, limit } => write!(f, ": {state} for more than {limit:?}"),
             More::Stderr(line) => write!(f, ": {line}"),
         }
