@@ -30,9 +30,15 @@ impl Payload {
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(buffer: Vec<u8>, start: usize) -> Self {
-        let len = buffer.len() - start;
-        if len > COPIED_UP_TO { Payload::Large(Arc::new(buffer), start) } else { Payload::copied(&buffer[start..]) }
+    pub fn tail(mut buffer: Vec<u8>, start: usize) -> Self {
+        if buffer.len() - start <= COPIED_UP_TO {
+            return Payload::copied(&buffer[start..]);
+        }
+        // It may be held for long; a buffer that grew may have as much room again as it has bytes.
+        if buffer.capacity() - buffer.len() > buffer.len() / 4 {
+            buffer.shrink_to_fit();
+        }
+        Payload::Large(Arc::new(buffer), start)
     }
 
     /// The bytes.
