@@ -233,6 +233,25 @@ fn the_end_of_a_pipe_in_the_middle_of_a_frame_leaves_its_start() {
     assert_eq!(buffer.pending(), &frame[..50]);
 }
 
+#[test]
+fn noise_that_looks_like_a_whole_large_frame_is_not_the_end() {
+    with_a_watchdog(|| {
+        let mut noise = 65_540u32.to_le_bytes().to_vec();
+        noise.resize(4 + 65_540, 0);
+        let (read, mut write) = pipe();
+        let len = noise.len() + 5;
+        let writer = thread::spawn(move || {
+            write.write_all(&noise).unwrap();
+            write.write_all(b"hello").unwrap();
+        });
+        let mut buffer = FrameBuffer::new(MAX);
+        while buffer.pending().len() < len {
+            assert!(buffer.fill(&read).unwrap() > 0, "the end at {}", buffer.pending().len());
+        }
+        writer.join().unwrap();
+    });
+}
+
 // ---------------------------------------------------------------- lengths that lie
 
 #[test]

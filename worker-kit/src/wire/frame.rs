@@ -155,6 +155,12 @@ impl FrameBuffer {
         }
     }
 
+    /// How much memory is held, for tests of the bound.
+    #[doc(hidden)]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Makes room for a read: the rest of a large frame goes straight to its end, and no further.
     fn make_room(&mut self) {
         if self.start == self.bytes.len() {
@@ -164,7 +170,8 @@ impl FrameBuffer {
         }
         self.start = 0;
         let missing = match self.announced() {
-            Ok(Some(len)) if len > READ => 4 + len - self.bytes.len().min(4 + len),
+            Ok(Some(len)) if len > READ && 4 + len > self.bytes.len() => 4 + len - self.bytes.len(),
+            // Also where noise looks like a frame that is whole: a read of nothing would be taken for the end.
             _ => READ,
         };
         // A large frame's buffer at most doubles with each growth, so it is never more than twice what has arrived.
