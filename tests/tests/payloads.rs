@@ -58,6 +58,18 @@ fn sixty_four_mib_go_both_ways() {
     assert_eq!(pool.stats().spawned, 1);
 }
 
+/// Past what a signed 32-bit number holds, and what one read or write takes.
+#[ignore = "it takes a minute and 10 GiB of memory: run it by hand"]
+#[test]
+fn more_than_two_gib_go_to_a_worker() {
+    let pool = pool().max_processes(1).max_frame((1 << 32) - 1).timeout_working(None).build().unwrap();
+    let pid = settled(pool.enqueue(Do::Pid)).unwrap();
+    // A large job with a small answer.
+    let job = pool.enqueue(Do::Before(1, Box::new(Do::Echo("x".repeat(2200 * MIB)))));
+    assert_eq!(job.wait().unwrap(), pid);
+    assert_eq!(pool.stats().spawned, 1);
+}
+
 #[test]
 fn a_job_over_the_limit_is_refused_and_an_answer_over_it_fails_alone() {
     let pool = pool().max_processes(1).max_frame(MIB).build().unwrap();
