@@ -8,6 +8,7 @@
 
 mod actor;
 mod checker;
+mod explore;
 mod world;
 
 use super::planted::{Bug, with_bug};

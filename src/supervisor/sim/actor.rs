@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What the pool writes to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ToActor {
     Init,
     Job { job: u64, attempt: u32 },
@@ -15,7 +15,7 @@ pub(super) enum ToActor {
 }
 
 /// What comes out of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FromActor {
     Said(Said),
     Garbled,
@@ -23,7 +23,7 @@ pub(super) enum FromActor {
 }
 
 /// What a worker will do with one job. Drawn when the handler begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     Answer(Outcome),
     /// Says its last words, and ends.
@@ -41,7 +41,7 @@ pub(super) enum Fate {
 }
 
 /// How a worker starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Start {
     Fine,
     Dies,
@@ -56,7 +56,7 @@ pub(super) enum Start {
 }
 
 /// What it is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Booting,
     Idle,
@@ -100,7 +100,7 @@ impl Rates {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Actor {
     pub(super) phase: Phase,
     pub(super) start: Start,
@@ -135,16 +135,27 @@ impl Actor {
             Start::Fine
         };
         Actor {
+            lied: start == Start::SpeaksTooSoon,
+            ignores_term: rng.chance(rates.ignores_term),
+            holds_pipes: rng.chance(rates.holds_pipes),
+            in_one_frame: rng.chance(60),
+            ..Actor::new(start)
+        }
+    }
+
+    /// One that does as it should from its start on.
+    pub(super) fn new(start: Start) -> Self {
+        Actor {
             phase: Phase::Booting,
             start,
             alive: true,
             reaped: false,
             output_closed: false,
             retired: false,
-            lied: start == Start::SpeaksTooSoon,
-            ignores_term: rng.chance(rates.ignores_term),
-            holds_pipes: rng.chance(rates.holds_pipes),
-            in_one_frame: rng.chance(60),
+            lied: false,
+            ignores_term: false,
+            holds_pipes: false,
+            in_one_frame: true,
             coming: VecDeque::new(),
             inbox: VecDeque::new(),
             going: VecDeque::new(),

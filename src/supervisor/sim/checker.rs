@@ -18,7 +18,7 @@ enum Stage {
     Settled,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Followed {
     key: Option<JobKey>,
     stage: Stage,
@@ -31,7 +31,7 @@ struct Followed {
     since: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Process {
     alive: bool,
     reaped: bool,
@@ -47,7 +47,7 @@ struct Process {
     signals: u32,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Checker {
     jobs: BTreeMap<u64, Followed>,
     /// From the machine's keys to jobs.

@@ -1,0 +1,470 @@
+//! Small worlds, whole: every state that two workers and three jobs can come to when one thing goes wrong, whatever the
+//! order in which messages, calls and time arrive.
+//!
+//! Where the random worlds go deep, this goes everywhere. A state of machine, workers and calls that has been seen is not
+//! gone on from again; it is known by 64 bits of hash. The checker watches every step, and is no part of the state.
+
+use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
+use super::checker::Checker;
+use crate::supervisor::{Config, Effect, Input, JobSettings, Outcome, Said, Seat, Signal, Supervisor};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+/// How many workers and jobs. `HIRELINGS_SMALL_WORLDS=3` asks for the larger size, which is for a release build.
+fn sizes() -> &'static [(usize, u64)] {
+    if super::from_env("HIRELINGS_SMALL_WORLDS") == Some(3) { &[(2, 3)] } else { &[(2, 2), (1, 3)] }
+}
+
+/// How often time may pass though something else could happen. It passes always when nothing else can.
+const EARLY_TICKS: u32 = 1;
+
+/// What goes wrong, once, at any moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Trouble {
+    Nothing,
+    /// A worker dies.
+    Crash,
+    /// A worker hangs, and its job's limit ends it.
+    Hang,
+    /// A worker writes what is no message.
+    Garble,
+    Abort,
+    /// The callers close the pool.
+    Drain,
+    Exit,
+}
+
+/// The pool's options, and the workers' way.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    workers: usize,
+    jobs: u64,
+    trouble: Trouble,
+    hand_ahead: u32,
+    max_jobs: u64,
+    /// Whether a worker says ready in a frame of its own.
+    recovers: bool,
+    ignores_term: bool,
+}
+
+#[derive(Clone)]
+struct State {
+    now: Duration,
+    machine: Supervisor<u64>,
+    checker: Checker,
+    actors: BTreeMap<Seat, Actor>,
+    /// Asked for, and not there yet.
+    spawning: BTreeSet<Seat>,
+    /// The worker that died of itself: the signs of its death come at any distance from each other.
+    crashed: Option<Seat>,
+    unread: BTreeSet<Seat>,
+    unreaped: BTreeSet<Seat>,
+    /// How many jobs are still to come.
+    to_come: u64,
+    trouble: Option<Trouble>,
+    early_ticks: u32,
+    exited: bool,
+}
+
+/// One thing that can happen.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Enqueue,
+    Spawned(Seat),
+    /// The pool's next message arrives at the worker.
+    Arrive(Seat),
+    /// The worker does what is next: it starts, or its handler or recovery ends.
+    Act(Seat),
+    /// The worker's guard reads while the handler runs.
+    Guard(Seat),
+    /// The worker's next message arrives at the pool.
+    Deliver(Seat),
+    ErrorsEnd(Seat),
+    Reap(Seat),
+    Crash(Seat),
+    Hang(Seat),
+    Garble(Seat),
+    Abort(u64),
+    Close,
+    Exit,
+    Tick,
+}
+
+/// What makes two states the same: all but the checker, which only watches.
+impl Hash for State {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.now, &self.machine, &self.actors, &self.spawning).hash(hasher);
+        (self.crashed, &self.unread, &self.unreaped).hash(hasher);
+        (self.to_come, self.trouble, self.early_ticks, self.exited).hash(hasher);
+    }
+}
+
+impl State {
+    fn new(shape: Shape) -> Result<Self, String> {
+        let milli = Duration::from_millis;
+        let hangs = shape.trouble == Trouble::Hang;
+        let config = Config {
+            max_processes: shape.workers,
+            min_processes: 0,
+            max_jobs_per_process: shape.max_jobs,
+            retries: 1,
+            timeout_initializing: None,
+            timeout_working: hangs.then_some(milli(20)),
+            timeout_recovering: None,
+            kill_grace: milli(5),
+            start_failures: 3,
+            hand_ahead: shape.hand_ahead,
+        };
+        let mut state = State {
+            now: Duration::ZERO,
+            checker: Checker::new(config.max_processes, config.retries, config.timeout_working),
+            machine: Supervisor::new(config),
+            actors: BTreeMap::new(),
+            spawning: BTreeSet::new(),
+            crashed: None,
+            unread: BTreeSet::new(),
+            unreaped: BTreeSet::new(),
+            to_come: shape.jobs,
+            trouble: (shape.trouble != Trouble::Nothing).then_some(shape.trouble),
+            early_ticks: EARLY_TICKS,
+            exited: false,
+        };
+        state.input(shape, Input::Tick)?;
+        Ok(state)
+    }
+
+    /// What can happen now.
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if self.to_come > 0 && !self.exited {
+            steps.push(Step::Enqueue);
+        }
+        steps.extend(self.spawning.iter().map(|&seat| Step::Spawned(seat)));
+        for (&seat, actor) in &self.actors {
+            if !actor.going.is_empty() {
+                steps.push(Step::Deliver(seat));
+            }
+            if !actor.alive {
+                continue;
+            }
+            if !actor.coming.is_empty() {
+                steps.push(Step::Arrive(seat));
+            }
+            match actor.phase {
+                Phase::Running { .. } | Phase::Recovering => steps.push(Step::Act(seat)),
+                Phase::Booting if actor.inbox.contains(&ToActor::Init) => steps.push(Step::Act(seat)),
+                Phase::Booting | Phase::Idle | Phase::Hung => {}
+            }
+            if matches!(actor.phase, Phase::Running { .. })
+                && actor.inbox.iter().any(|message| matches!(message, ToActor::Skip(_)))
+            {
+                steps.push(Step::Guard(seat));
+            }
+        }
+        steps.extend(self.unread.iter().map(|&seat| Step::ErrorsEnd(seat)));
+        steps.extend(self.unreaped.iter().map(|&seat| Step::Reap(seat)));
+        let settles_by_itself = steps.is_empty();
+        self.troubles(&mut steps);
+        if self.machine.next_deadline().is_some() && (settles_by_itself || self.early_ticks > 0) {
+            steps.push(Step::Tick);
+        }
+        if steps.is_empty() && !self.exited {
+            steps.push(Step::Exit);
+        }
+        steps
+    }
+
+    fn troubles(&self, steps: &mut Vec<Step>) {
+        let alive = self.actors.iter().filter(|(_, actor)| actor.alive);
+        let working = alive.clone().filter(|(_, actor)| matches!(actor.phase, Phase::Running { .. }));
+        match self.trouble {
+            Some(Trouble::Crash) => steps.extend(alive.map(|(&seat, _)| Step::Crash(seat))),
+            Some(Trouble::Hang) => steps.extend(working.map(|(&seat, _)| Step::Hang(seat))),
+            Some(Trouble::Garble) => steps.extend(alive.map(|(&seat, _)| Step::Garble(seat))),
+            Some(Trouble::Abort) => steps.extend(self.checker.unsettled().map(|(id, _)| Step::Abort(id))),
+            Some(Trouble::Drain) => steps.push(Step::Close),
+            Some(Trouble::Exit) => steps.push(Step::Exit),
+            Some(Trouble::Nothing) | None => {}
+        }
+    }
+
+    fn take(&mut self, shape: Shape, step: Step) -> Result<(), String> {
+        match step {
+            Step::Enqueue => {
+                let id = 1 + shape.jobs - self.to_come;
+                self.to_come -= 1;
+                self.checker.new_job(id, 0, None, None);
+                self.input(shape, Input::Enqueue { id, job: id, settings: JobSettings::default() })
+            }
+            Step::Spawned(seat) => {
+                self.spawning.remove(&seat);
+                let mut actor = Actor::new(Start::Fine);
+                actor.in_one_frame = !shape.recovers;
+                actor.ignores_term = shape.ignores_term;
+                self.actors.insert(seat, actor);
+                self.input(shape, Input::Spawned(seat))
+            }
+            Step::Arrive(seat) => {
+                let actor = self.actor(seat);
+                actor.inbox.extend(actor.coming.pop_front());
+                if actor.phase == Phase::Idle { self.go_on(shape, seat) } else { Ok(()) }
+            }
+            Step::Act(seat) => self.act(shape, seat),
+            Step::Guard(seat) => {
+                self.skip(seat);
+                Ok(())
+            }
+            Step::Deliver(seat) => {
+                let Some(word) = self.actor(seat).going.pop_front() else { return Ok(()) };
+                self.input(
+                    shape,
+                    match word {
+                        FromActor::Said(said) => Input::Said(seat, said),
+                        FromActor::Garbled => Input::Garbled(seat),
+                        FromActor::OutputEnd => Input::OutputEnded(seat),
+                    },
+                )
+            }
+            Step::ErrorsEnd(seat) => {
+                self.unread.remove(&seat);
+                self.input(shape, Input::ErrorsEnded(seat))
+            }
+            Step::Reap(seat) => {
+                self.unreaped.remove(&seat);
+                self.actor(seat).reaped = true;
+                if self.crashed != Some(seat) {
+                    self.input(shape, Input::ErrorsEnded(seat))?;
+                }
+                self.input(shape, Input::Exited(seat))
+            }
+            Step::Tick => {
+                self.early_ticks = self.early_ticks.saturating_sub(1);
+                self.now = self.now.max(self.machine.next_deadline().unwrap_or_default());
+                self.input(shape, Input::Tick)
+            }
+            Step::Crash(seat) => {
+                self.trouble = None;
+                self.crashed = Some(seat);
+                self.unread.insert(seat);
+                self.die(seat);
+                Ok(())
+            }
+            Step::Hang(seat) => {
+                self.trouble = None;
+                self.actor(seat).phase = Phase::Hung;
+                Ok(())
+            }
+            Step::Garble(seat) => {
+                self.trouble = None;
+                let actor = self.actor(seat);
+                actor.lied = true;
+                actor.phase = Phase::Hung;
+                actor.going.push_back(FromActor::Garbled);
+                Ok(())
+            }
+            Step::Abort(id) => {
+                self.trouble = None;
+                let key = self.checker.unsettled().find(|&(of, _)| of == id).map(|(_, key)| key);
+                key.map_or(Ok(()), |key| self.input(shape, Input::Abort { key, id }))
+            }
+            Step::Close => {
+                self.trouble = None;
+                self.input(shape, Input::Close)
+            }
+            Step::Exit => {
+                self.trouble = None;
+                self.exited = true;
+                self.input(shape, Input::Exit)
+            }
+        }
+    }
+
+    fn input(&mut self, shape: Shape, input: Input<u64>) -> Result<(), String> {
+        let exiting = match &input {
+            Input::Said(seat, _) => {
+                let state = self.machine.worker(*seat).map(|worker| worker.state());
+                state.is_none_or(|state| state == crate::supervisor::WorkerState::Exiting)
+            }
+            _ => false,
+        };
+        self.checker.input(self.now, &input, exiting);
+        let mut effects = Vec::new();
+        self.machine.handle(self.now, input.clone(), &mut effects);
+        for effect in effects {
+            let found = self.checker.effect(self.now, &effect, &input);
+            found.map_err(|found| format!("{found} ({effect:?} at {input:?})"))?;
+            self.carry_out(effect)?;
+        }
+        self.checker.settled_down(&self.machine)?;
+        self.checker.overdue(self.now, &self.machine)?;
+        let begun = self.actors.values().map(|actor| actor.begun).max().unwrap_or(0);
+        if begun > shape.max_jobs { Err(format!("a worker begins its job number {begun}")) } else { Ok(()) }
+    }
+
+    fn carry_out(&mut self, effect: Effect<u64>) -> Result<(), String> {
+        match effect {
+            Effect::Spawn(seat) => drop(self.spawning.insert(seat)),
+            Effect::SendInit(seat) => self.send(seat, ToActor::Init),
+            Effect::SendJob { seat, key, attempt } => {
+                if let Some((&job, _)) = self.machine.job(key) {
+                    self.send(seat, ToActor::Job { job, attempt });
+                }
+            }
+            Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
+            Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
+            Effect::Signal(seat, signal) => {
+                let dies = self.actors.get(&seat).is_some_and(|actor| signal == Signal::Kill || !actor.ignores_term);
+                if dies {
+                    self.die(seat);
+                }
+            }
+            Effect::Settled { key, .. } => drop(self.machine.take(key)),
+            Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
+                return Err(format!("{seat:?} did nothing wrong: {violation}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    // ------------------------------------------------------------ the workers
+
+    fn actor(&mut self, seat: Seat) -> &mut Actor {
+        self.actors.get_mut(&seat).expect("a step of a worker that is there")
+    }
+
+    fn send(&mut self, seat: Seat, message: ToActor) {
+        if let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) {
+            actor.coming.push_back(message);
+        }
+    }
+
+    fn die(&mut self, seat: Seat) {
+        let actor = self.actor(seat);
+        if std::mem::replace(&mut actor.alive, false) {
+            actor.coming.clear();
+            actor.inbox.clear();
+            actor.phase = Phase::Hung;
+            actor.going.push_back(FromActor::OutputEnd);
+            self.unreaped.insert(seat);
+        }
+    }
+
+    fn skip(&mut self, seat: Seat) {
+        let actor = self.actor(seat);
+        let skipped = actor.read_skips().into_iter().map(|job| FromActor::Said(Said::Skipped { job }));
+        actor.going.extend(skipped);
+    }
+
+    fn act(&mut self, shape: Shape, seat: Seat) -> Result<(), String> {
+        let actor = self.actor(seat);
+        match actor.phase {
+            Phase::Running { job, .. } => {
+                let ready = actor.in_one_frame;
+                actor.going.push_back(FromActor::Said(Said::Answer { job, outcome: Outcome::Success, ready }));
+                actor.phase = if ready { Phase::Idle } else { Phase::Recovering };
+            }
+            Phase::Booting | Phase::Recovering => {
+                actor.inbox.retain(|message| *message != ToActor::Init);
+                actor.going.push_back(FromActor::Said(Said::Ready));
+                actor.phase = Phase::Idle;
+            }
+            Phase::Idle | Phase::Hung => {}
+        }
+        if self.actor(seat).phase == Phase::Idle { self.go_on(shape, seat) } else { Ok(()) }
+    }
+
+    /// The worker looks for what to do next.
+    fn go_on(&mut self, shape: Shape, seat: Seat) -> Result<(), String> {
+        self.skip(seat);
+        match self.actor(seat).inbox.pop_front() {
+            Some(ToActor::Job { job, attempt }) => {
+                if let Some((other, _)) = self.actors.iter().find(|(_, other)| other.runs() == Some(job)) {
+                    return Err(format!("job {job} runs on {other:?} and {seat:?}"));
+                }
+                let actor = self.actor(seat);
+                actor.begun += 1;
+                actor.phase = Phase::Running { job, attempt, fate: Fate::Answer(Outcome::Success) };
+                if actor.begun > shape.max_jobs {
+                    return Err(format!("{seat:?} begins its job number {}", actor.begun));
+                }
+            }
+            Some(ToActor::Leave) => self.die(seat),
+            Some(ToActor::Init | ToActor::Skip(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// What must hold when nothing is left to happen but the pool's exit, and after it.
+    fn check_quiet(&self, steps: &[Step]) -> Result<(), String> {
+        match steps {
+            [Step::Exit] if self.trouble.is_none() && self.machine.unsettled() > 0 => {
+                Err(format!("{} jobs wait for nothing", self.machine.unsettled()))
+            }
+            [] => self.checker.at_the_end(&self.machine),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Goes through all states; gives their number, or what is wrong and the way to it.
+fn explore(shape: Shape) -> Result<usize, String> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let mut seen = HashSet::new();
+    let first = State::new(shape)?;
+    seen.insert(hasher.hash_one(&first));
+    // The way to the state at hand: at each, the state and the steps that are still to be tried.
+    let steps = first.steps();
+    let mut way: Vec<(State, Vec<Step>, Option<Step>)> = vec![(first, steps, None)];
+    while let Some((state, left, _)) = way.last_mut() {
+        let Some(step) = left.pop() else {
+            way.pop();
+            continue;
+        };
+        let mut next = state.clone();
+        let found = next.take(shape, step);
+        let steps = next.steps();
+        if let Err(found) = found.and_then(|()| next.check_quiet(&steps)) {
+            let taken = way.iter().filter_map(|(_, _, by)| *by).chain([step]);
+            return Err(format!("{shape:?}: {found}, after {:#?}", taken.collect::<Vec<_>>()));
+        }
+        if seen.insert(hasher.hash_one(&next)) {
+            way.push((next, steps, Some(step)));
+        }
+    }
+    Ok(seen.len())
+}
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    use Trouble::*;
+    let troubles = [Nothing, Crash, Hang, Garble, Abort, Drain, Exit];
+    let options = [(0, 64), (0, 1), (2, 64), (2, 2)];
+    let ways = [(false, false), (true, true)];
+    sizes().iter().flat_map(move |&(workers, jobs)| {
+        troubles.into_iter().flat_map(move |trouble| {
+            options.into_iter().flat_map(move |(hand_ahead, max_jobs)| {
+                ways.into_iter().map(move |(recovers, ignores_term)| Shape {
+                    workers,
+                    jobs,
+                    trouble,
+                    hand_ahead,
+                    max_jobs,
+                    recovers,
+                    ignores_term,
+                })
+            })
+        })
+    })
+}
+
+#[test]
+fn every_rule_holds_in_every_state_of_the_small_worlds() {
+    let mut all = 0;
+    for shape in shapes() {
+        let states = explore(shape).unwrap_or_else(|found| panic!("{found}"));
+        println!("{states:>9} states: {shape:?}");
+        all += states;
+    }
+    println!("{all} states in all");
+}
