@@ -30,6 +30,8 @@ pub(super) struct Child {
     pub(super) reaped: Option<Reaped>,
     /// What it did wrong, or said last, in words.
     pub(super) reason: Option<String>,
+    /// Whether it is killed because it can say nothing more.
+    pub(super) closed_pipe: bool,
     pub(super) since: Duration,
     budget: Arc<Budget>,
     reader: JoinHandle<()>,
@@ -62,6 +64,7 @@ impl Driver {
             noise: Vec::new(),
             reaped: None,
             reason: None,
+            closed_pipe: false,
             since: self.now,
             budget: started.budget,
             reader: started.reader,

@@ -117,9 +117,7 @@ impl Driver {
             Effect::OverLimit { seat, state, limit, job } => self.over_limit(seat, state, limit, job),
             Effect::OutputClosed(seat) => {
                 if let Some(child) = self.child(seat) {
-                    child
-                        .reason
-                        .get_or_insert("closed its pipe, so that it could say nothing more, and was killed".into());
+                    child.closed_pipe = true;
                     let pid = child.pid;
                     self.log(log::Level::Warn, || format!("worker {pid} closed its pipe and lives, and is killed"));
                 }
@@ -354,7 +352,14 @@ impl Driver {
         }
         let Some(child) = self.children[seat.slot].take() else { return };
         self.log(log::Level::Debug, || format!("worker {} {}", child.pid, ended(status)));
-        let reason = child.reason.clone().unwrap_or_else(|| format!("{} before it was ready", ended(status)));
+        // One that the machine took for alive may have been at its end already: how it ended tells more.
+        let reason = match &child.reason {
+            Some(reason) => reason.clone(),
+            None if child.closed_pipe => {
+                format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
+            }
+            None => format!("{} before it was ready", ended(status)),
+        };
         // Kept in case this death is a start failure, of which the machine speaks next.
         self.last_death =
             Some(StartFailure { program: child.program.clone(), status, stderr: child.last_words(), reason });
