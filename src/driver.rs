@@ -9,6 +9,8 @@ mod budget;
 mod child;
 mod command;
 mod effects;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod line;
 mod outbox;
 mod poller;

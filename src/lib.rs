@@ -399,6 +399,9 @@ mod driver;
 mod error;
 mod event;
 mod events;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod hooks;
 mod map;

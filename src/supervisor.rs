@@ -15,7 +15,14 @@ mod starts;
 mod worker;
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
+/// As much of it as fuzzing takes.
+#[cfg(all(fuzzing, not(test)))]
+pub(crate) mod sim {
+    #[allow(dead_code)]
+    mod checker;
+    pub(crate) mod fuzz;
+}
 #[cfg(test)]
 mod transcripts;
 

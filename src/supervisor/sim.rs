@@ -9,6 +9,7 @@
 mod actor;
 mod checker;
 mod explore;
+pub(crate) mod fuzz;
 mod world;
 
 use super::planted::{Bug, with_bug};

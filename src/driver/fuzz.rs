@@ -1,0 +1,91 @@
+//! A worker's bytes, as the pool's reader thread makes reports of them.
+
+use super::budget::Budget;
+use super::line::lines;
+use super::process::{Process, Reaped};
+use super::reader::{self, Reading};
+use super::report::Report;
+use crate::fuzz::{Written, decoded};
+use crate::supervisor::{Seat, Signal};
+use crossbeam_channel::bounded;
+use os_pipe::PipeReader;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+/// A process that outlives its worker's output.
+struct Alive(PipeReader);
+
+impl Process for Alive {
+    fn pid(&self) -> u32 {
+        1
+    }
+    fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+    fn signal(&self, _: Signal) {}
+    fn reap(&self) -> Option<Reaped> {
+        None
+    }
+}
+
+/// All that the reader reports is what was written, in order: noise, messages, at most one complaint, one end.
+pub(crate) fn reader(data: &[u8]) {
+    let Some(written) = Written::new(data) else { return };
+    let (output, mut write) = os_pipe::pipe().expect("a pipe");
+    let (exit, _alive) = os_pipe::pipe().expect("a pipe");
+    let seat = Seat { slot: 0, worker: 1 };
+    let (reports, _commands, ears) = lines::<Report, ()>();
+    let (give, readings) = bounded(1);
+    let thread = reader::start(readings, reports).expect("a thread");
+    let reading = Reading {
+        seat,
+        output: output.into(),
+        process: Arc::new(Alive(exit)),
+        budget: Budget::new(usize::MAX, None),
+        max_frame: written.max_frame,
+        job_type: "job",
+    };
+    assert!(give.send(reading).is_ok(), "there is no reader");
+    for piece in written.pieces() {
+        write.write_all(piece).expect("a reader reads to the end");
+    }
+    drop(write);
+    thread.join().expect("a reader does not panic");
+
+    let (mut noise, mut frames) = (Vec::new(), Vec::new());
+    let (mut garbled, mut ended) = (false, false);
+    for report in ears.first.try_iter() {
+        assert!(!ended, "a report after the end");
+        match report {
+            Report::Noise(of, bytes) => {
+                assert!(of == seat && frames.is_empty() && !garbled);
+                noise.extend(bytes);
+            }
+            Report::Said(of, frame, _) => {
+                assert!(of == seat && !garbled);
+                frames.push((frame.message, frame.payload.as_slice().to_vec()));
+            }
+            Report::Garbled(of, why) => {
+                assert!(of == seat && !garbled && !why.is_empty());
+                garbled = true;
+            }
+            Report::OutputEnded(of) => {
+                assert!(of == seat);
+                ended = true;
+            }
+            _ => panic!("a reader does not report this"),
+        }
+    }
+    assert!(ended, "no end");
+    assert!(written.bytes.starts_with(&noise));
+    // A hello behind too much noise is found or not, by how the bytes arrive. One that does not fit is a complaint.
+    if let Some(expected) = decoded(&written.bytes, written.max_frame) {
+        assert!(
+            frames == expected || (garbled && frames.is_empty()),
+            "{} messages that are not the {} written",
+            frames.len(),
+            expected.len()
+        );
+    }
+}

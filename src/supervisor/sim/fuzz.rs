@@ -1,0 +1,435 @@
+//! Bytes as inputs of the state machine. Unlike in the simulator's worlds, nobody follows a plan: each byte says
+//! what happens next, workers say anything at any time, and the checker watches.
+//!
+//! Only what no process can do is left out: to exit twice, or to speak after the end of its output.
+
+use super::checker::Checker;
+use crate::supervisor::{
+    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, Outcome, SHORT, Said, Seat, Supervisor, WorkerState,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Plays the bytes; where a rule is broken it plays them again, and prints each input and effect.
+pub(crate) fn supervisor(data: &[u8]) {
+    if play(data, false).is_err()
+        && let Err(found) = play(data, true)
+    {
+        panic!("{found}");
+    }
+}
+
+fn play(data: &[u8], trace: bool) -> Result<(), String> {
+    let mut tape = Tape(data);
+    let mut stage = Stage::new(&mut tape, trace);
+    stage.input(Input::Tick)?;
+    while !tape.0.is_empty() {
+        stage.act(&mut tape)?;
+    }
+    stage.end()
+}
+
+/// The bytes that are left; zeroes behind them.
+struct Tape<'b>(&'b [u8]);
+
+impl Tape<'_> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((&byte, rest)) => {
+                self.0 = rest;
+                byte
+            }
+            None => 0,
+        }
+    }
+
+    fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+        let at = usize::from(self.byte());
+        (!of.is_empty()).then(|| of[at % of.len()])
+    }
+}
+
+/// A limit that is never over; so long that the checker can still add to it.
+const LONG: Duration = Duration::from_secs(u64::MAX / 4);
+
+/// What has become of a process that was asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Process {
+    there: bool,
+    output_ended: bool,
+    errors_ended: bool,
+    exited: bool,
+    retired: bool,
+}
+
+struct Stage {
+    now: Duration,
+    machine: Supervisor<u64>,
+    checker: Checker,
+    processes: BTreeMap<Seat, Process>,
+    /// All jobs that there ever were, by number, with the keys that they had.
+    jobs: Vec<(u64, JobKey)>,
+    /// Which worker has which job, as the effects say.
+    holders: BTreeMap<JobKey, Seat>,
+    /// Which worker, on its way out, had a job that is to be retried.
+    before: BTreeMap<JobKey, Seat>,
+    /// Jobs that workers were asked to skip.
+    asked: BTreeSet<(Seat, u64)>,
+    limits: Vec<Duration>,
+    next_job: u64,
+    exited: bool,
+    trace: bool,
+}
+
+type Played = Result<(), String>;
+
+impl Stage {
+    fn new(tape: &mut Tape<'_>, trace: bool) -> Self {
+        let milli = Duration::from_millis(1);
+        let limits = [Some(3 * milli), Some(20 * milli), Some(Duration::ZERO), Some(LONG), None];
+        let mut limit = || limits[usize::from(tape.byte()) % limits.len()];
+        let (timeout_initializing, timeout_working, timeout_recovering) = (limit(), limit(), limit());
+        let mut of = |choices: &[u32]| choices[usize::from(tape.byte()) % choices.len()];
+        let max_processes = of(&[1, 2, 3, 4]) as usize;
+        let config = Config {
+            max_processes,
+            min_processes: (of(&[0, 1, 2, 4]) as usize).min(max_processes),
+            max_jobs_per_process: u64::from(of(&[1, 2, 3, 64])),
+            retries: of(&[0, 1, 2, 1000]),
+            timeout_initializing,
+            timeout_working,
+            timeout_recovering,
+            kill_grace: of(&[0, 5, 30]) * milli,
+            start_failures: of(&[1, 2, 3, u32::MAX]),
+            hand_ahead: of(&[0, 1, 4, 16, u32::MAX]),
+        };
+        if trace {
+            println!("{config:#?}");
+        }
+        Stage {
+            now: Duration::ZERO,
+            checker: Checker::new(max_processes, config.retries, timeout_working),
+            limits: [timeout_initializing, timeout_working, timeout_recovering, Some(config.kill_grace)]
+                .into_iter()
+                .flatten()
+                .filter(|&limit| limit < LONG)
+                .chain([SHORT, DEATH_WAIT])
+                .collect(),
+            machine: Supervisor::new(config),
+            processes: BTreeMap::new(),
+            jobs: Vec::new(),
+            holders: BTreeMap::new(),
+            before: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            next_job: 1,
+            exited: false,
+            trace,
+        }
+    }
+
+    /// What the next bytes say.
+    fn act(&mut self, tape: &mut Tape<'_>) -> Played {
+        match tape.byte() % 16 {
+            0 | 1 => self.enqueue(tape),
+            2 => match tape.pick(&self.jobs) {
+                Some((id, key)) => self.input(Input::Abort { key, id }),
+                None => Ok(()),
+            },
+            3 => match tape.byte() {
+                0..=127 => self.input(Input::SpawnWorkers),
+                128..=199 => self.input(Input::Tick),
+                200..=249 => self.input(Input::Close),
+                250..=255 => self.exit(),
+            },
+            4 | 5 => self.wait(tape),
+            6 | 7 => self.process(tape),
+            _ => self.speak(tape),
+        }
+    }
+
+    /// The pool exits, all processes end, and time passes until nothing is to come: then all must be over.
+    fn end(&mut self) -> Played {
+        self.exit()?;
+        for seat in self.processes.keys().copied().collect::<Vec<_>>() {
+            let process = self.processes[&seat];
+            if !process.there {
+                self.there(seat, true)?;
+            }
+            if !process.exited {
+                self.processes.entry(seat).and_modify(|process| process.exited = true);
+                self.input(Input::Exited(seat))?;
+            }
+        }
+        while let Some(deadline) = self.machine.next_deadline() {
+            self.now = self.now.max(deadline);
+            self.input(Input::Tick)?;
+            if self.now > Duration::from_secs(24 * 3600) {
+                return Err("it never ends".into());
+            }
+        }
+        self.checker.at_the_end(&self.machine).map_err(|found| format!("at the end: {found}"))
+    }
+
+    fn exit(&mut self) -> Played {
+        self.exited = true;
+        self.input(Input::Exit)
+    }
+
+    fn enqueue(&mut self, tape: &mut Tape<'_>) -> Played {
+        let choice = tape.byte();
+        let id = self.next_job;
+        self.next_job += 1;
+        let mut settings = JobSettings::default();
+        let priority = [0, 0, 1, -1][usize::from(choice & 3)];
+        if priority != 0 {
+            settings.set_priority(priority);
+        }
+        let retries = (choice & 0x0c == 0x0c).then_some(u32::from(choice >> 6));
+        if let Some(retries) = retries {
+            settings.set_retries(retries);
+        }
+        let limit = (choice & 0x30 == 0x30).then_some((choice & 0x40 == 0).then_some(7 * SHORT));
+        if let Some(limit) = limit {
+            settings.set_timeout(limit);
+        }
+        self.checker.new_job(id, priority, retries, limit);
+        self.input(Input::Enqueue { id, job: id, settings })
+    }
+
+    /// Time passes: some microseconds, or to about one of the limits. What is due meanwhile is done in time.
+    fn wait(&mut self, tape: &mut Tape<'_>) -> Played {
+        let byte = tape.byte();
+        let micros = |n| Duration::from_micros(n);
+        let after = match byte >> 6 {
+            0 => micros([0, 1, 5, 50, 300, 999, 1000, 1001][usize::from(byte & 7)]),
+            1 => Duration::from_millis(u64::from(byte & 63) * 10),
+            _ => {
+                let limit = self.limits[usize::from(byte & 15) % self.limits.len()];
+                [limit.saturating_sub(micros(1)), limit, limit + micros(1), limit][usize::from(byte >> 4 & 3)]
+            }
+        };
+        let until = self.now + after;
+        // What is due exactly then may come before or after what happens then.
+        let in_time = |at: Duration| if byte & 0x30 == 0x30 { at < until } else { at <= until };
+        let mut ticks = 0;
+        while let Some(deadline) = self.machine.next_deadline().filter(|&at| in_time(at)) {
+            self.now = self.now.max(deadline);
+            self.input(Input::Tick)?;
+            ticks += 1;
+            if ticks > 10_000 {
+                return Err(format!("it ticks for ever, until {until:?}"));
+            }
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// Something happens to a process.
+    fn process(&mut self, tape: &mut Tape<'_>) -> Played {
+        let what = tape.byte();
+        let Some(seat) = self.someone(tape) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
+        if !process.there {
+            return self.there(seat, what & 7 != 7);
+        }
+        match what % 5 {
+            0 if !process.exited => {
+                process.exited = true;
+                self.input(Input::Exited(seat))
+            }
+            1 if !process.output_ended => {
+                process.output_ended = true;
+                self.input(Input::OutputEnded(seat))
+            }
+            2 if !process.errors_ended => {
+                process.errors_ended = true;
+                self.input(Input::ErrorsEnded(seat))
+            }
+            3 => self.input(Input::InputBroken(seat)),
+            4 if !process.output_ended => self.input(Input::Garbled(seat)),
+            _ => Ok(()),
+        }
+    }
+
+    fn there(&mut self, seat: Seat, there: bool) -> Played {
+        if there {
+            self.processes.insert(seat, Process { there, ..Process::default() });
+            self.input(Input::Spawned(seat))
+        } else {
+            self.processes.remove(&seat);
+            self.input(Input::SpawnFailed(seat))
+        }
+    }
+
+    /// A worker, one of the last: it may be gone, and what it wrote may still come.
+    fn someone(&self, tape: &mut Tape<'_>) -> Option<Seat> {
+        let mut last: Vec<Seat> = self.processes.keys().copied().collect();
+        last.sort_by_key(|seat| std::cmp::Reverse(seat.worker));
+        last.truncate(8);
+        tape.pick(&last)
+    }
+
+    /// A worker says something.
+    fn speak(&mut self, tape: &mut Tape<'_>) -> Played {
+        let Some(seat) = self.someone(tape) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
+        if !process.there || process.output_ended {
+            return Ok(());
+        }
+        let what = tape.byte();
+        let ready = what & 0x80 != 0;
+        let said = match what % 12 {
+            0 | 1 => Said::Ready,
+            2 => Said::Start { job: self.one_job(seat, tape) },
+            3 => Said::Progress { job: self.one_job(seat, tape) },
+            4..=6 => Said::Answer { job: self.one_job(seat, tape), outcome: Outcome::Success, ready },
+            7 => {
+                let outcome = [Outcome::Failed, Outcome::Undecodable, Outcome::Unencodable, Outcome::Failed];
+                let outcome = outcome[usize::from(what >> 5 & 3)];
+                Said::Answer { job: self.one_job(seat, tape), outcome, ready }
+            }
+            8 => Said::Terminal { job: ready.then(|| self.one_job(seat, tape)) },
+            9 | 10 => Said::Skipped { job: self.one_job(seat, tape) },
+            _ => Said::Retire,
+        };
+        self.input(Input::Said(seat, said))
+    }
+
+    /// The number of some job: mostly one that the worker has to do with.
+    fn one_job(&self, seat: Seat, tape: &mut Tape<'_>) -> u64 {
+        let byte = tape.byte();
+        let asked: Vec<u64> = self.asked.iter().filter(|(of, _)| *of == seat).map(|(_, job)| *job).collect();
+        let held = self.machine.worker(seat).and_then(|worker| worker.job());
+        let others = self.machine.workers().find_map(|(of, worker)| worker.job().filter(|_| of != seat));
+        let any = u64::from(byte) % self.next_job.max(1);
+        match byte % 8 {
+            0..=2 => held.unwrap_or(any),
+            3 => asked.first().copied().unwrap_or(any),
+            4 => asked.last().copied().unwrap_or(any),
+            5 => others.unwrap_or(any),
+            6 => held.map_or(any, |held| held + 1),
+            _ => [any, u64::MAX, 0, self.next_job][usize::from(byte >> 6)],
+        }
+    }
+
+    fn input(&mut self, input: Input<u64>) -> Played {
+        if self.trace {
+            println!("{:>12?} {input:?}", self.now);
+        }
+        self.checker.input(self.now, &input, self.is_unheard(&input));
+        if let Input::Said(seat, Said::Retire) = input
+            && let Some(process) = self.processes.get_mut(&seat)
+        {
+            process.retired = true;
+        }
+        let mut effects = Vec::new();
+        self.machine.handle(self.now, input.clone(), &mut effects);
+        for effect in effects {
+            if self.trace {
+                println!("{:>14} {effect:?}", "");
+            }
+            let seen = self.checker.effect(self.now, &effect, &input).and_then(|()| self.belongs(&effect, &input));
+            seen.map_err(|found| format!("at {:?}: {found} ({effect:?} at {input:?})", self.now))?;
+            self.follow(effect, &input);
+        }
+        let holds = self.checker.settled_down(&self.machine);
+        let holds = holds.and_then(|()| self.checker.overdue(self.now, &self.machine));
+        holds.map_err(|found| format!("at {:?}: {found} (after {input:?})", self.now))
+    }
+
+    /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
+    fn is_unheard(&self, input: &Input<u64>) -> bool {
+        let Input::Said(seat, said) = input else { return false };
+        let state = self.machine.worker(*seat).map(|worker| worker.state());
+        let too_late = state.is_none_or(|state| state == WorkerState::Exiting);
+        let retired = self.processes.get(seat).is_some_and(|process| process.retired);
+        too_late
+            || match said {
+                Said::Skipped { job } => retired || !self.asked.contains(&(*seat, *job)),
+                _ => false,
+            }
+    }
+
+    /// What is said by or of a worker ends no job but its own, and a job is at one worker at a time.
+    fn belongs(&self, effect: &Effect<u64>, input: &Input<u64>) -> Played {
+        let (key, of) = match effect {
+            Effect::SendJob { key, .. } => {
+                let before = self.before.get(key).filter(|&&seat| self.machine.worker(seat).is_some());
+                return before.map_or(Ok(()), |seat| Err(format!("{seat:?}, which had it, is not gone")));
+            }
+            Effect::Started { key, seat, .. } | Effect::Progressed { key, seat, .. } => (key, seat),
+            Effect::Retried { key, seat, .. } => (key, seat),
+            Effect::Settled { outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker, .. } => return Ok(()),
+            Effect::Settled { key, seat: Some(seat), .. } => (key, seat),
+            Effect::Settled { seat: None, .. } => return Err("it settles by nobody's doing".into()),
+            _ => return Ok(()),
+        };
+        if self.holders.get(key) != Some(of) {
+            return Err(format!("{of:?} does not hold {key:?}"));
+        }
+        match input {
+            Input::Said(by, _) | Input::Garbled(by) | Input::Exited(by) if by != of => Err(format!("{by:?} did it")),
+            _ => Ok(()),
+        }
+    }
+
+    fn follow(&mut self, effect: Effect<u64>, input: &Input<u64>) {
+        match effect {
+            Effect::Spawn(seat) => drop(self.processes.insert(seat, Process::default())),
+            Effect::Enqueued(key) => {
+                if let Input::Enqueue { id, .. } = input {
+                    self.jobs.push((*id, key));
+                }
+            }
+            Effect::SendSkip { seat, id } => drop(self.asked.insert((seat, id))),
+            Effect::Task { seat, key, .. } => {
+                self.holders.insert(key, seat);
+                self.before.remove(&key);
+                if let Some((_, id)) = self.machine.job(key) {
+                    self.asked.remove(&(seat, id));
+                }
+            }
+            Effect::Retried { key, outcome, seat, .. } => {
+                self.holders.remove(&key);
+                if !matches!(outcome, Outcome::Failed | Outcome::Undecodable) {
+                    self.before.insert(key, seat);
+                }
+            }
+            Effect::Settled { key, .. } => {
+                self.holders.remove(&key);
+                self.before.remove(&key);
+                self.machine.take(key);
+            }
+            _ => {}
+        }
+        if let Input::Said(seat, Said::Skipped { job }) = input {
+            self.asked.remove(&(*seat, *job));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::play;
+    use crate::supervisor::planted::{Bug, with_bug};
+    use std::fs;
+    use std::panic::{catch_unwind, set_hook, take_hook};
+    use std::path::Path;
+
+    /// The corpus is only as good as what it finds. What nobody does in time, it cannot: nobody waits here.
+    #[test]
+    fn the_corpus_finds_most_planted_bugs() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/supervisor");
+        // It is not in the published package.
+        let Ok(files) = fs::read_dir(corpus) else { return };
+        let tapes: Vec<Vec<u8>> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+        let breaks = |tape: &[u8]| !matches!(catch_unwind(|| play(tape, false)), Ok(Ok(())));
+        let hook = take_hook();
+        set_hook(Box::new(|_| {}));
+        let found = |bug: &Bug| tapes.iter().any(|tape| with_bug(*bug, || breaks(tape)));
+        let (found, not_found): (Vec<Bug>, Vec<Bug>) = Bug::ALL.iter().partition(|bug| found(bug));
+        set_hook(hook);
+        println!("not found: {not_found:?}");
+        assert!(found.len() >= 18, "found: {found:?}");
+    }
+}
