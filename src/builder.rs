@@ -5,8 +5,10 @@ use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::handle::PoolEnd;
 use crate::hooks::Hooks;
+use crate::limits::Limits;
 use crate::pool::{Parts, Pool, Stats, Stderr};
-use crate::supervisor::Config;
+use crate::supervisor::{Config, MaxMemory};
+use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, CodecFault, Payload, WORKER_MARK};
@@ -55,6 +57,7 @@ pub struct PoolBuilder<J: Job> {
     config: Config,
     max_backlog: Option<usize>,
     max_frame: usize,
+    limits: Limits,
     stderr: Stderr,
     hooks: Arc<Hooks>,
     jobs: PhantomData<fn() -> J>,
@@ -78,8 +81,10 @@ impl<J: Job> PoolBuilder<J> {
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
                 hand_ahead: 0,
+                max_memory: MaxMemory::default(),
             },
             max_backlog: None,
+            limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
             hooks: Hooks::new(),
@@ -286,6 +291,48 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
+    /// What the system allows each worker process: address space, processor time, files. None unless set.
+    ///
+    /// A worker that dies of one says so: see [`Crash::limit`](crate::Crash::limit). Linux only: elsewhere `build` refuses
+    /// it, as it does limits under which no worker could start.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), BuildError> {
+    /// let limits = Limits::new().address_space(1 << 30).cpu_time(Duration::from_secs(60));
+    /// let pool = builder.limits(limits).build()?;
+    /// # drop(pool); Ok(()) }
+    /// ```
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many bytes of memory a worker may hold (its resident memory, what it shares with others included); `None`,
+    /// the default of both, is no limit. A limit of 0, and a soft one over the hard one, are refused by `build`.
+    ///
+    /// A worker over the soft limit finishes its job and is replaced: a cure for leaks. Its memory is looked at when it
+    /// is ready again. One over the hard limit is killed, and its job fails with
+    /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried; it is looked at every 100 ms while it has
+    /// something to do, so what grows faster may be over it for a moment. For a limit that nothing can pass, see
+    /// [`Limits::address_space`]. What the worker has started is not counted. Linux only: elsewhere `build` refuses it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), BuildError> {
+    /// let pool = builder.max_memory(256 << 20, 1 << 30).build()?;
+    /// # drop(pool); Ok(()) }
+    /// ```
+    pub fn max_memory(mut self, soft: impl Into<Option<u64>>, hard: impl Into<Option<u64>>) -> Self {
+        self.config.max_memory = MaxMemory { soft: soft.into(), hard: hard.into() };
+        self
+    }
+
     /// How many jobs may wait, at least 1. When so many do, `enqueue` blocks and `try_enqueue` refuses.
     /// Default: no limit.
     ///
@@ -445,6 +492,7 @@ impl<J: Job> PoolBuilder<J> {
             config,
             max_backlog: self.max_backlog,
             max_frame: self.max_frame,
+            limits: self.limits,
             stderr: self.stderr,
             launch: self.launch.into_inner(),
             hooks: Arc::clone(&hooks),
@@ -506,6 +554,21 @@ impl<J: Job> PoolBuilder<J> {
         }
         if config.start_failures == 0 {
             return refuse("start_failures is 0: at least one failure must be allowed".into());
+        }
+        if let Some(why) = self.limits.refused() {
+            return refuse(why);
+        }
+        let MaxMemory { soft, hard } = config.max_memory;
+        if soft == Some(0) || hard == Some(0) {
+            return refuse("max_memory is 0: no worker could hold so little; use None for no limit".into());
+        }
+        if let (Some(soft), Some(hard)) = (soft, hard)
+            && soft > hard
+        {
+            return refuse(format!("max_memory: the soft limit, {soft} bytes, is over the hard one, {hard}"));
+        }
+        if !sys::LIMITS && (self.limits != Limits::new() || config.max_memory.is_limited()) {
+            return refuse("limits and max_memory are not supported on this system: leave them out".into());
         }
         if self.max_backlog == Some(0) {
             return refuse("max_backlog is 0: no job could ever wait; leave it out for no limit".into());

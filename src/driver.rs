@@ -29,9 +29,11 @@ pub(crate) use spawner::{Launch, Launcher, SELF};
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
 use crate::hooks::{Call, Hooks};
+use crate::limits::Limits;
 use crate::pool::{Stats, Stderr};
 use crate::record::Ticket;
 use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
+use crate::sys;
 use child::Child;
 use command::Blocked;
 use crossbeam_channel::Sender;
@@ -56,6 +58,7 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) max_backlog: Option<usize>,
     pub(crate) max_frame: usize,
+    pub(crate) limits: Limits,
     pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
     pub(crate) hooks: Arc<Hooks>,
@@ -87,6 +90,8 @@ pub(crate) struct Driver {
     /// Slots with something to write.
     dirty: Vec<usize>,
     effects: Vec<Effect<Ticket>>,
+    /// Workers whose memory is to be looked at.
+    to_measure: Vec<Seat>,
     /// The message that is being handled: its payload goes where the effects say.
     incoming: Option<Incoming>,
     blocked: VecDeque<Blocked>,
@@ -108,6 +113,8 @@ struct Standing {
     stderr: Stderr,
     hooks: Arc<Hooks>,
     last_stats: Arc<Mutex<Stats>>,
+    /// Whether the memory of workers is looked at.
+    measures: bool,
 }
 
 /// A message whose payload has not been given away.
@@ -131,7 +138,7 @@ impl Driver {
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
         let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame };
-        let spawner = Spawner::start(plan.launch, terms, reports)?;
+        let spawner = Spawner::start(plan.launch, plan.limits, terms, reports)?;
 
         let mut greeting = Vec::new();
         frame_into(&Hello::new(0), &[], &mut greeting);
@@ -144,6 +151,7 @@ impl Driver {
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut greeting);
 
         let slots = plan.config.max_processes;
+        let measures = plan.config.max_memory.is_limited();
         let driver = Driver {
             machine: Supervisor::new(plan.config),
             started: clock(),
@@ -157,6 +165,7 @@ impl Driver {
             children: (0..slots).map(|_| None).collect(),
             dirty: Vec::new(),
             effects: Vec::new(),
+            to_measure: Vec::new(),
             incoming: None,
             blocked: VecDeque::new(),
             idle_waiters: Vec::new(),
@@ -172,6 +181,7 @@ impl Driver {
                 stderr: plan.stderr,
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
+                measures,
             },
         };
         let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
@@ -237,6 +247,17 @@ impl Driver {
             self.carry_out(effect);
         }
         self.effects = effects;
+        while let Some(seat) = self.to_measure.pop() {
+            self.measure(seat, false);
+        }
+    }
+
+    /// Looks at how much memory a worker holds.
+    fn measure(&mut self, seat: Seat, at_rest: bool) {
+        let bytes = self.child(seat).and_then(|child| sys::resident(child.pid));
+        if let Some(bytes) = bytes {
+            self.input(Input::Resident { seat, bytes, at_rest });
+        }
     }
 
     // ------------------------------------------------------------ reports
@@ -277,6 +298,7 @@ impl Driver {
             Report::Exited(seat, reaped) => {
                 if let Some(child) = self.child(seat) {
                     child.reaped = Some(reaped);
+                    child.budget.lift();
                     self.input(Input::Exited(seat));
                 }
             }
@@ -299,6 +321,9 @@ impl Driver {
             FromWorker::Skipped { job } => Said::Skipped { job },
             FromWorker::Retire => Said::Retire,
         };
+        if self.plan.measures && matches!(said, Said::Ready | Said::Answer { ready: true, .. }) {
+            self.measure(seat, true);
+        }
         self.incoming = Some(Incoming { message: frame.message, payload: frame.payload, charge: Some(charge) });
         self.input(Input::Said(seat, said));
         self.incoming = None;

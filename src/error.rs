@@ -57,6 +57,8 @@ pub enum JobError<E> {
     Crashed(Crash),
     /// The worker was over its limit and was killed.
     TimedOut(Timeout),
+    /// The worker held more memory than the hard limit of [`max_memory`](crate::PoolBuilder::max_memory) and was killed.
+    OutOfMemory(OutOfMemory),
     /// The caller aborted the job.
     Aborted,
     /// The pool was closed before the job was done.
@@ -78,6 +80,7 @@ impl<E: fmt::Display> fmt::Display for JobError<E> {
             JobError::Panicked(panic) => panic.fmt(f),
             JobError::Crashed(crash) => crash.fmt(f),
             JobError::TimedOut(timeout) => timeout.fmt(f),
+            JobError::OutOfMemory(memory) => memory.fmt(f),
             JobError::Aborted => f.write_str("the job was aborted"),
             JobError::Closed => f.write_str("the pool was closed before the job was done"),
             JobError::NoWorker(failure) => failure.fmt(f),
@@ -96,6 +99,7 @@ pub(crate) enum Failure {
     Panicked(WorkerPanic),
     Crashed(Crash),
     TimedOut(Timeout),
+    OutOfMemory(OutOfMemory),
     Aborted,
     Closed,
     NoWorker(StartFailure),
@@ -132,6 +136,7 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
         Failure::Panicked(panic) => JobError::Panicked(panic.clone()),
         Failure::Crashed(crash) => JobError::Crashed(crash.clone()),
         Failure::TimedOut(timeout) => JobError::TimedOut(timeout.clone()),
+        Failure::OutOfMemory(memory) => JobError::OutOfMemory(memory.clone()),
         Failure::Aborted => JobError::Aborted,
         Failure::Closed => JobError::Closed,
         Failure::NoWorker(failure) => JobError::NoWorker(failure.clone()),
@@ -321,11 +326,120 @@ pub struct Crash {
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.cause {
-            CrashCause::Exited => ended(self.status),
+            CrashCause::Exited => ended(self.status) + memory_hint(self.status, &self.stderr),
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
         last_words(f, &self.stderr)
+    }
+}
+
+impl Crash {
+    /// The limit that the worker died of: [`Limits`](crate::Limits) of the pool's, or one that it had otherwise.
+    ///
+    /// Processor time and file size are told by the signal. Memory is a guess, from an abort and what was written to
+    /// standard error before it. None where it died of something else, as far as can be seen.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// match pool.enqueue(Square(7)).wait() {
+    ///     Err(JobError::Crashed(crash)) if crash.limit() == Some(Limit::CpuTime) => println!("too much work"),
+    ///     other => println!("{other:?}"),
+    /// }
+    /// # }
+    /// ```
+    pub fn limit(&self) -> Option<Limit> {
+        use rustix::process::Signal;
+        let signal = self.status?.signal()?;
+        if signal == Signal::XCPU.as_raw() {
+            return Some(Limit::CpuTime);
+        }
+        if signal == Signal::XFSZ.as_raw() {
+            return Some(Limit::FileSize);
+        }
+        (!memory_hint(self.status, &self.stderr).is_empty()).then_some(Limit::AddressSpace)
+    }
+}
+
+/// A limit of a process that a worker died of.
+///
+/// ```
+/// # use hirelings::*;
+/// fn advice(crash: &Crash) -> &'static str {
+///     match crash.limit() {
+///         Some(Limit::AddressSpace) => "give it more memory, or less to do",
+///         Some(Limit::CpuTime | Limit::FileSize) => "it does too much",
+///         _ => "look at its last words",
+///     }
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Probably: memory could not be had.
+    AddressSpace,
+    /// SIGXCPU.
+    CpuTime,
+    /// SIGXFSZ.
+    FileSize,
+}
+
+/// What is said of a death that looks like want of memory, or nothing.
+pub(crate) fn memory_hint(status: Option<ExitStatus>, words: &str) -> &'static str {
+    // What the runtimes of Rust, C++, Go and the C library say before they abort.
+    const WORDS: [&str; 5] =
+        ["memory allocation of ", "bad_alloc", "out of memory", "Out of memory", "Cannot allocate memory"];
+    let aborted = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::ABORT.as_raw());
+    let wants = aborted && WORDS.iter().any(|known| words.contains(known));
+    if wants { " (probably for want of memory)" } else { "" }
+}
+
+/// The memory of a worker that was over the pool's hard limit.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(JobError::OutOfMemory(memory)) = pool.enqueue(Square(7)).wait() {
+///     println!("{} of {} bytes: {}", memory.resident, memory.limit, memory.stderr);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutOfMemory {
+    /// How many bytes it held when it was looked at.
+    pub resident: u64,
+    /// The hard limit, in bytes.
+    pub limit: u64,
+    /// The worker's process id.
+    pub pid: u32,
+    /// The last that the worker wrote to standard error, at most 8 KiB.
+    pub stderr: String,
+    pub(crate) who: Box<Who>,
+}
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} held {} of memory", self.who, Mebibytes(self.resident))?;
+        if let Some(work) = &self.who.work {
+            write!(f, " on {work}")?;
+        }
+        write!(f, ", its limit is {}, and was killed", Mebibytes(self.limit))?;
+        last_words(f, &self.stderr)
+    }
+}
+
+/// An amount of memory, for people.
+pub(crate) struct Mebibytes(pub(crate) u64);
+
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MiB", self.0 as f64 / (1024.0 * 1024.0))
     }
 }
 

@@ -613,6 +613,7 @@ impl Failure {
             Failure::Panicked(panic) => panic.to_string(),
             Failure::Crashed(crash) => crash.to_string(),
             Failure::TimedOut(timeout) => timeout.to_string(),
+            Failure::OutOfMemory(memory) => memory.to_string(),
             Failure::Aborted => "aborted".into(),
             Failure::Closed => "the pool was closed".into(),
             Failure::NoWorker(failure) => failure.to_string(),

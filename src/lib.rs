@@ -381,9 +381,10 @@
 //! - **Both sides must be built from the same types.** Fields go by position, so a worker of last week's build may
 //!   decode nonsense. [`Job::name`] is checked at the start: put a version in it (`"render/2"`) where the two
 //!   programs can differ.
-//! - **Recursive types**, such as a tree of boxes: a hostile answer that nests deep enough overflows the stack of
-//!   whoever decodes it, which is your program. Send them flat where a worker may be taken over.
-//! - **`Vec<()>`** and other elements of no bytes: a hostile length keeps the decoder busy for ever.
+//! - **Recursive types**, such as a tree of boxes: a hostile answer that nests deep enough, for which 64 KiB will do,
+//!   overflows the stack of whoever decodes it, which is your program. Send them flat where a worker may be taken over.
+//! - **`Vec<()>`** and other elements of no bytes: a hostile length, which is eight bytes, keeps the decoder busy for
+//!   ever, or whoever goes through the elements.
 //!
 //! Where the last two are in no output, error or progress, a worker can send what it likes: lengths are checked before
 //! memory is taken, frames over [`max_frame`](PoolBuilder::max_frame) are refused, and the pool's own threads decode
@@ -404,6 +405,7 @@ mod events;
 pub mod fuzz;
 mod handle;
 mod hooks;
+mod limits;
 mod map;
 mod pool;
 mod record;
@@ -414,7 +416,7 @@ mod sys;
 pub use builder::PoolBuilder;
 pub use error::{
     BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError, JobResult,
-    ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
+    Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
 };
 pub use event::{Event, EventFields, EventKind, JobId, Slot, WorkerId};
 pub use events::{EncodedProgress, Events, ProgressStream};
@@ -422,6 +424,7 @@ pub use handle::{AbortHandle, JobHandle, JobStatus};
 pub use hirelings_worker_kit as worker;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
 pub use hooks::HookId;
+pub use limits::Limits;
 pub use map::{Map, MapUnordered};
 pub use pool::{Drained, Pool, Stats, Stderr, WorkerInfo, self_exec};
 pub use request::JobRequest;

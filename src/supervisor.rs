@@ -26,7 +26,7 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
-pub(crate) use config::{Config, JobSettings};
+pub(crate) use config::{Config, JobSettings, MaxMemory};
 pub use effect::CrashCause;
 pub(crate) use effect::{Effect, Outcome, Signal, Violation};
 pub(crate) use input::{Input, Said};
@@ -41,8 +41,12 @@ use starts::Starts;
 use std::time::Duration;
 use worker::{Current, End, Worker};
 
-/// A death is handled when the exit is known and both pipes are read to their end, or this long after the first sign.
+/// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
+/// the first sign.
 pub(crate) const DEATH_WAIT: Duration = Duration::from_millis(100);
+
+/// How often the memory of a worker that has something to do is looked at, where it has a hard limit.
+pub(crate) const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
 /// What counts as a short job: only behind such is another sent ahead.
 pub(crate) const SHORT: Duration = Duration::from_millis(1);
@@ -214,6 +218,9 @@ impl<T> Supervisor<T> {
             Input::Spawned(seat) => turn.if_known(seat, |turn| turn.spawned(seat)),
             Input::SpawnFailed(seat) => turn.if_known(seat, |turn| turn.spawn_failed(seat)),
             Input::Said(seat, said) => turn.if_known(seat, |turn| turn.said(seat, said)),
+            Input::Resident { seat, bytes, at_rest } => {
+                turn.if_known(seat, |turn| turn.resident(seat, bytes, at_rest));
+            }
             Input::Garbled(seat) => turn.if_known(seat, |turn| turn.violated(seat, Violation::Garbled)),
             Input::OutputEnded(seat) => turn.if_known(seat, |turn| turn.output_ended(seat)),
             Input::InputBroken(seat) => turn.if_known(seat, |turn| turn.input_broken(seat)),
@@ -281,6 +288,10 @@ impl<T> Turn<'_, T> {
             }
             if self.worker(seat).limit_at.is_some_and(|at| at <= self.now) {
                 self.over_limit(seat);
+            }
+            if self.worker(seat).measure_at.is_some_and(|at| at <= self.now) {
+                self.measure_later(seat);
+                self.say(Effect::Measure(seat));
             }
             if self.worker(seat).death_at.is_some_and(|at| at <= self.now) {
                 self.death_due(seat);
@@ -488,7 +499,7 @@ impl<T> Turn<'_, T> {
         let Some(worker) = &self.machine.slots[seat.slot] else { return };
         let room = (config.max_jobs_per_process - worker.taken).min(worker.depth(config.hand_ahead) as u64);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
-        if worker.retiring || worker.death_at.is_some() {
+        if worker.retiring || worker.outgrown || worker.is_ending() {
             return;
         }
         while self.worker(seat).ahead.len() < room {
@@ -589,6 +600,7 @@ impl<T> Turn<'_, T> {
             return self.signal(seat);
         }
         (worker.limit, worker.limit_at) = (limit, limit_at);
+        self.measure_later(seat);
         self.say(Effect::SendInit(seat));
         self.tell_state(seat, WorkerState::Initializing);
     }
@@ -658,7 +670,7 @@ impl<T> Turn<'_, T> {
         let limit = self.machine.config.timeout_working;
         let doubtful_until = self.after(limit);
         let worker = self.worker(seat);
-        if worker.death_at.is_some() {
+        if worker.is_ending() {
             return;
         }
         if let Some(front) = worker.ahead.front() {
@@ -673,7 +685,7 @@ impl<T> Turn<'_, T> {
                 _ if planted!(DoubtHasNoLimit) => {}
                 _ => (worker.limit, worker.limit_at) = (limit, doubtful_until),
             }
-        } else if worker.retiring || worker.taken >= most + u64::from(planted!(OneJobTooMany)) {
+        } else if worker.retiring || worker.outgrown || worker.taken >= most + u64::from(planted!(OneJobTooMany)) {
             self.leave(seat);
         } else {
             (worker.limit, worker.limit_at) = (None, None);
@@ -808,6 +820,37 @@ impl<T> Turn<'_, T> {
         }
     }
 
+    /// The memory of the worker is looked at again after a while, if it has a hard limit.
+    fn measure_later(&mut self, seat: Seat) {
+        let limited = self.machine.config.max_memory.hard.is_some();
+        let measure_at = self.after(limited.then_some(MEASURE_EVERY));
+        self.worker(seat).measure_at = measure_at;
+    }
+
+    fn resident(&mut self, seat: Seat, bytes: u64, at_rest: bool) {
+        let MaxMemory { soft, hard } = self.machine.config.max_memory;
+        let worker = self.worker(seat);
+        if worker.state == WorkerState::Exiting {
+            return;
+        }
+        let over = |limit: Option<u64>| limit.filter(|&limit| bytes > limit && !planted!(MemoryIsFree));
+        if let Some(limit) = over(hard)
+            && !at_rest
+        {
+            worker.end(End::OverMemory);
+            self.say(Effect::OverMemory { seat, bytes, limit });
+            self.attempt_over(seat, Outcome::OutOfMemory { bytes, limit }, true);
+            return self.kill(seat, End::OverMemory);
+        }
+        // One that is large from its start on does a job all the same.
+        let has_job = matches!(worker.state, WorkerState::Working | WorkerState::Recovering);
+        if over(soft.or(hard)).is_some() && has_job && !worker.outgrown {
+            worker.outgrown = true;
+            self.say(Effect::Outgrown { seat, bytes });
+            self.call_back(seat);
+        }
+    }
+
     /// The worker is let go: it has done its jobs.
     fn leave(&mut self, seat: Seat) {
         self.worker(seat).end(End::Left);
@@ -867,9 +910,15 @@ impl<T> Turn<'_, T> {
         let is_busy = |state| matches!(state, WorkerState::Working | WorkerState::Recovering);
         self.machine.busy -= usize::from(is_busy(before));
         self.machine.busy += usize::from(is_busy(state));
-        if state == WorkerState::Exiting {
-            self.worker(seat).call_back_at = None;
-            self.no_longer_free(seat);
+        match state {
+            WorkerState::Exiting => {
+                let worker = self.worker(seat);
+                (worker.call_back_at, worker.measure_at) = (None, None);
+                self.no_longer_free(seat);
+            }
+            WorkerState::Ready => self.worker(seat).measure_at = None,
+            WorkerState::Working => self.measure_later(seat),
+            WorkerState::Initializing | WorkerState::Recovering => {}
         }
         self.tell_state(seat, state);
     }
@@ -933,9 +982,13 @@ impl<T> Turn<'_, T> {
         let worker = self.worker(seat);
         worker.death_at = None;
         if worker.exited {
-            return self.handle_death(seat);
+            // A grandchild may hold the pipes for as long as it likes. Standard error is waited for no longer. The end of
+            // the output is sure to come, since its reader gives up as well; what it still says was written before the
+            // death and counts.
+            worker.errors_ended = true;
+            return self.handle_death_if_complete(seat);
         }
-        // A grandchild may hold the pipes for as long as it likes; a new wait starts with the exit.
+        // A new wait starts with the exit.
         if worker.state != WorkerState::Exiting && !planted!(ClosedPipeIsNothing) {
             worker.end(End::PipeClosed);
             self.say(Effect::OutputClosed(seat));

@@ -1,6 +1,8 @@
-//! What differs between systems: how a thread that polls learns that a process has ended, and how large a pipe may be.
+//! What differs between systems: how a thread that polls learns that a process has ended, how large a pipe may be, and
+//! what can be known and set of another process.
 
 pub(crate) use exit::exit_fd;
+pub(crate) use of_another::{LIMITS, limit, resident};
 pub(crate) use pipe_size::Enlarged;
 
 /// Linux: a pidfd is readable once the process has ended.
@@ -89,5 +91,71 @@ mod pipe_size {
         pub(crate) fn new(_: impl AsFd) -> Option<Self> {
             None
         }
+    }
+}
+
+/// Linux: prlimit(2) and `/proc` are for any process of the same user.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod of_another {
+    use crate::limits::Limits;
+    use rustix::io::Errno;
+    use rustix::param::page_size;
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    use std::io;
+    use std::time::Duration;
+
+    /// Whether this system has what is here.
+    pub(crate) const LIMITS: bool = true;
+
+    /// Limits a child of this process that has not been reaped. A limit that is lower already stays.
+    pub(crate) fn limit(pid: Pid, limits: &Limits) -> io::Result<()> {
+        let seconds = |time: Duration| time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+        let set = [
+            (Resource::As, limits.address_space, 0),
+            // SIGXCPU at the first, SIGKILL at the second.
+            (Resource::Cpu, limits.cpu_time.map(seconds), 1),
+            (Resource::Nofile, limits.open_files, 0),
+            (Resource::Core, limits.core_size, 0),
+            (Resource::Fsize, limits.file_size, 0),
+        ];
+        for (resource, wish, more) in set {
+            let Some(wish) = wish else { continue };
+            // A child has what its parent has; `None` is no limit.
+            let before = getrlimit(resource);
+            let lower = |wish: u64, before: Option<u64>| Some(before.map_or(wish, |before| before.min(wish)));
+            let maximum = lower(wish.saturating_add(more), before.maximum);
+            let current = lower(wish, before.current);
+            match prlimit(Some(pid), resource, Rlimit { current, maximum }) {
+                // It has ended already, which its exit will tell.
+                Ok(_) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes of memory a process holds, of its own and shared: the second number of `/proc/PID/statm`.
+    pub(crate) fn resident(pid: u32) -> Option<u64> {
+        let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * page_size() as u64)
+    }
+}
+
+/// Elsewhere: `build` refuses what would need it.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod of_another {
+    use crate::limits::Limits;
+    use rustix::process::Pid;
+    use std::io;
+
+    pub(crate) const LIMITS: bool = false;
+
+    pub(crate) fn limit(_: Pid, _: &Limits) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn resident(_: u32) -> Option<u64> {
+        None
     }
 }

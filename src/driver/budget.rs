@@ -3,12 +3,13 @@
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The room for what one worker wrote.
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    lifted: AtomicBool,
     closed: Mutex<bool>,
     room: Condvar,
     /// Called when there is room again, for a reader that does not block.
@@ -17,7 +18,8 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: usize, on_room: Option<Box<dyn Fn() + Send + Sync>>) -> Arc<Self> {
-        Arc::new(Budget { used: AtomicUsize::new(0), limit, closed: Mutex::new(false), room: Condvar::new(), on_room })
+        let (used, lifted, closed) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(false));
+        Arc::new(Budget { used, limit, lifted, closed, room: Condvar::new(), on_room })
     }
 
     /// Takes room for `bytes`, whether or not there is any: what has been read cannot be put back.
@@ -27,7 +29,7 @@ impl Budget {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.used.load(Ordering::SeqCst) < self.limit
+        self.used.load(Ordering::SeqCst) < self.limit || self.lifted.load(Ordering::SeqCst)
     }
 
     /// Blocks until there is room; `false` once the worker is to be read no more.
@@ -40,6 +42,13 @@ impl Budget {
             self.room.wait(&mut closed);
         }
         !*closed
+    }
+
+    /// The worker is dead: what it has left in its pipe is little, and is read whether or not there is room.
+    pub(crate) fn lift(&self) {
+        self.lifted.store(true, Ordering::SeqCst);
+        let _closed = self.closed.lock();
+        self.room.notify_all();
     }
 
     /// Lets a reader that waits for room go.
@@ -96,6 +105,19 @@ mod tests {
         assert!(reader.join().unwrap());
         drop(second);
         assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn what_the_dead_have_left_is_read_without_room() {
+        let budget = Budget::new(1, None);
+        let _held = budget.charge(5);
+        let reader = thread::spawn({
+            let budget = Arc::clone(&budget);
+            move || budget.wait_for_room()
+        });
+        budget.lift();
+        assert!(reader.join().unwrap());
+        budget.close();
     }
 
     #[test]

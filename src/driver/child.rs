@@ -33,7 +33,7 @@ pub(super) struct Child {
     /// Whether it is killed because it can say nothing more.
     pub(super) closed_pipe: bool,
     pub(super) since: Duration,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     reader: JoinHandle<()>,
 }
 

@@ -3,7 +3,10 @@
 use super::budget::Charge;
 use super::child::Child;
 use super::{Driver, Incoming};
-use crate::error::{Crash, Failure, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic, ended};
+use crate::error::{
+    Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
+    ended, memory_hint,
+};
 use crate::event::{Event, EventFields, EventKind, JobId, More, Slot, WorkerId};
 use crate::events::EncodedProgress;
 use crate::hooks::Call;
@@ -67,6 +70,7 @@ impl Driver {
                 }
             }
             Effect::SendJob { seat, key, attempt } => self.send_job(seat, key, attempt),
+            Effect::Measure(seat) => self.to_measure.push(seat),
             Effect::SendSkip { seat, id } => self.send(seat, &ToWorker::Skip { job: id }),
             Effect::SendLeave(seat) => {
                 self.send(seat, &ToWorker::Leave);
@@ -115,6 +119,19 @@ impl Driver {
 
             Effect::State { seat, state, job } => self.state(seat, state, job),
             Effect::OverLimit { seat, state, limit, job } => self.over_limit(seat, state, limit, job),
+            Effect::Outgrown { seat, bytes } => {
+                let (pid, held) = (self.pid(seat), Mebibytes(bytes));
+                self.log(log::Level::Info, || format!("worker {pid} holds {held}, and is replaced after its job"));
+            }
+            Effect::OverMemory { seat, bytes, limit } => {
+                if let Some(child) = self.child(seat) {
+                    let (pid, held, limit) = (child.pid, Mebibytes(bytes), Mebibytes(limit));
+                    child.reason = Some(format!("held {held} of memory, its limit is {limit}, and was killed"));
+                    self.log(log::Level::Warn, || {
+                        format!("worker {pid} holds {held}, more than {limit}, and is killed")
+                    });
+                }
+            }
             Effect::OutputClosed(seat) => {
                 if let Some(child) = self.child(seat) {
                     child.closed_pipe = true;
@@ -287,6 +304,9 @@ impl Driver {
             Outcome::TimedOut { state, limit } => {
                 Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), who: who() })
             }
+            Outcome::OutOfMemory { bytes, limit } => {
+                Failure::OutOfMemory(OutOfMemory { resident: bytes, limit, pid, stderr: words(), who: who() })
+            }
             Outcome::Protocol(violation) => {
                 let reason = child.and_then(|child| child.reason.clone()).unwrap_or_else(|| violation.to_string());
                 Failure::Protocol(ProtocolError { pid, reason: format!("it {reason}"), who: who() })
@@ -358,7 +378,10 @@ impl Driver {
             None if child.closed_pipe => {
                 format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
             }
-            None => format!("{} before it was ready", ended(status)),
+            None => {
+                let hint = memory_hint(status, &child.last_words());
+                format!("{}{hint} before it was ready", ended(status))
+            }
         };
         // Kept in case this death is a start failure, of which the machine speaks next.
         self.last_death =

@@ -71,54 +71,48 @@ impl Reader {
         if matches!(self.stage, Stage::Noise) && !self.buffer.pending().is_empty() {
             self.noise(self.buffer.pending().len());
         }
-        // The supervisor may have gone; then there is nobody to tell.
-        let _ = self.reports.send(Report::OutputEnded(self.reading.seat));
     }
 
     /// Reads to the end of the output; or, once the process has ended, for as long as a death waits: a grandchild may
-    /// hold the pipe for ever.
+    /// hold the pipe for ever, and write to it.
     fn read_all(&mut self) {
         let mut until = None;
         while self.reading.budget.wait_for_room() {
-            match self.wait(until) {
-                Waited::Output => match self.buffer.fill(&self.reading.output) {
+            let Ok(found) = self.wait(until) else { return };
+            if found.output {
+                match self.buffer.fill(&self.reading.output) {
                     Ok(0) | Err(_) => return,
-                    Ok(_) => {
-                        self.take_in();
-                        if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
-                            self.enlarged = Enlarged::new(&self.reading.output);
-                        }
-                    }
-                },
-                Waited::Exit => until = Some(now() + DEATH_WAIT),
-                Waited::Over => return,
+                    Ok(_) => self.take_in(),
+                }
+                if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
+                    self.enlarged = Enlarged::new(&self.reading.output);
+                }
             }
-            if until.is_some_and(|until| now() >= until) {
+            if found.exit {
+                until = Some(now() + DEATH_WAIT);
+            } else if until.is_some_and(|until| now() >= until) {
                 return;
             }
         }
     }
 
-    fn wait(&self, until: Option<Instant>) -> Waited {
+    /// Blocks until there is output, or the exit, or, where the exit has been found, `until`.
+    fn wait(&self, until: Option<Instant>) -> Result<Found, Errno> {
         let output = PollFd::new(&self.reading.output, PollFlags::IN);
-        let exit = self.reading.process.exit_fd();
-        let ready = match until {
-            None => {
-                let mut fds = [output, PollFd::from_borrowed_fd(exit, PollFlags::IN)];
-                poll(&mut fds, None).map(|_| (!fds[0].revents().is_empty(), !fds[1].revents().is_empty()))
-            }
-            Some(until) => {
-                let left = timespec(until.saturating_duration_since(now()));
-                let mut fds = [output];
-                poll(&mut fds, Some(&left)).map(|_| (!fds[0].revents().is_empty(), false))
-            }
+        let exit = PollFd::from_borrowed_fd(self.reading.process.exit_fd(), PollFlags::IN);
+        let mut fds = [output, exit];
+        let (fds, left) = match until {
+            None => (&mut fds[..], None),
+            Some(until) => (&mut fds[..1], Some(timespec(until.saturating_duration_since(now())))),
         };
-        match ready {
-            Ok((true, _)) => Waited::Output,
-            Ok((false, true)) => Waited::Exit,
-            Err(Errno::INTR) if until.is_none() => self.wait(until),
-            Ok((false, false)) | Err(_) => Waited::Over,
+        loop {
+            match poll(fds, left.as_ref()) {
+                Err(Errno::INTR) => {}
+                other => break other.map(drop)?,
+            }
         }
+        let found = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        Ok(Found { output: found(0), exit: found(1) })
     }
 
     /// Makes of what has arrived what it is.
@@ -199,10 +193,17 @@ impl Reader {
     }
 }
 
-enum Waited {
-    Output,
-    Exit,
-    Over,
+/// The end of the output is told however the reader ends: a death waits for it.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // The supervisor may have gone; then there is nobody to tell.
+        let _ = self.reports.send(Report::OutputEnded(self.reading.seat));
+    }
+}
+
+struct Found {
+    output: bool,
+    exit: bool,
 }
 
 #[allow(clippy::disallowed_methods)]

@@ -9,8 +9,11 @@ use super::report::Report;
 use crate::error::StartFailure;
 use crate::event::Slot;
 use crate::hooks::text_of;
+use crate::limits::Limits;
 use crate::supervisor::Seat;
+use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -83,10 +86,15 @@ pub(crate) struct Spawner {
 }
 
 impl Spawner {
-    pub(crate) fn start(launch: Box<dyn Launch>, terms: Terms, reports: Line<Report>) -> io::Result<Self> {
+    pub(crate) fn start(
+        launch: Box<dyn Launch>,
+        limits: Limits,
+        terms: Terms,
+        reports: Line<Report>,
+    ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
-        let spawning = Spawning { launch, terms, reports, asked, phase: Arc::clone(&phase) };
+        let spawning = Spawning { launch, limits, terms, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
         Ok(Spawner { requests, phase, thread, stuck: false })
     }
@@ -115,6 +123,7 @@ impl Spawner {
 
 struct Spawning {
     launch: Box<dyn Launch>,
+    limits: Limits,
     terms: Terms,
     reports: Line<Report>,
     asked: Receiver<Seat>,
@@ -159,6 +168,12 @@ impl Spawning {
         let reader = reader::start(readings, self.reports.clone())
             .map_err(|error| failure("a thread to read its output", format!("could not be started: {error}")))?;
         let launched = self.launch.launch(Slot(seat.slot))?;
+        // It has not been greeted: none of its jobs is without them.
+        if let Some(pid) = Pid::from_raw(launched.process.pid().cast_signed()) {
+            sys::limit(pid, &self.limits).map_err(|error| {
+                failure(&launched.program, format!("was started, but its limits could not be set: {error}"))
+            })?;
+        }
         let outbox = Outbox::new(launched.input).map_err(|error| {
             failure(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
         })?;

@@ -16,6 +16,22 @@ pub(crate) struct Config {
     pub(crate) start_failures: u32,
     /// How many jobs may lie ahead at a worker; 0 is off.
     pub(crate) hand_ahead: u32,
+    pub(crate) max_memory: MaxMemory,
+}
+
+/// How many bytes of memory a worker may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct MaxMemory {
+    /// Over it, the worker is replaced after its job.
+    pub(crate) soft: Option<u64>,
+    /// Over it, the worker is killed.
+    pub(crate) hard: Option<u64>,
+}
+
+impl MaxMemory {
+    pub(crate) fn is_limited(self) -> bool {
+        self.soft.is_some() || self.hard.is_some()
+    }
 }
 
 /// What one job was told: `None` in all of it is the pool's own, and costs eight bytes.

@@ -24,6 +24,8 @@ pub(crate) enum Effect<T> {
     SendLeave(Seat),
     /// To the worker's process group.
     Signal(Seat, Signal),
+    /// Look at how much memory it holds: [`Input::Resident`](super::Input::Resident) is to follow, if that is known.
+    Measure(Seat),
 
     // ---- to tell, of jobs
     /// The pool is closed: the job was never in it.
@@ -77,6 +79,17 @@ pub(crate) enum Effect<T> {
         limit: Duration,
         job: Option<(JobKey, u32)>,
     },
+    /// It holds too much memory, and is replaced after its job.
+    Outgrown {
+        seat: Seat,
+        bytes: u64,
+    },
+    /// It holds far too much memory, and is killed.
+    OverMemory {
+        seat: Seat,
+        bytes: u64,
+        limit: u64,
+    },
     /// It has closed its pipe and lives.
     OutputClosed(Seat),
     Violated(Seat, Violation),
@@ -117,6 +130,10 @@ pub(crate) enum Outcome {
         state: WorkerState,
         limit: Duration,
     },
+    OutOfMemory {
+        bytes: u64,
+        limit: u64,
+    },
     Protocol(Violation),
     Aborted,
     Closed,
@@ -128,7 +145,7 @@ impl Outcome {
     pub(crate) fn may_be_retried(self) -> bool {
         match self {
             Outcome::Failed | Outcome::Undecodable | Outcome::Panicked | Outcome::Crashed(_) => true,
-            Outcome::TimedOut { .. } | Outcome::Protocol(_) => true,
+            Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Protocol(_) => true,
             Outcome::Success | Outcome::Unencodable | Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
         }
     }

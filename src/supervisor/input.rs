@@ -24,9 +24,11 @@ pub(crate) enum Input<T> {
     SpawnFailed(Seat),
     /// A message came.
     Said(Seat, Said),
+    /// The worker holds so many bytes of memory. `at_rest`: it has just done a job, which counts whatever it holds.
+    Resident { seat: Seat, bytes: u64, at_rest: bool },
     /// Bytes came that are no message.
     Garbled(Seat),
-    /// Its standard output is read to the end.
+    /// Its standard output is read to the end, or, once it has exited, no longer. After an exit this is sure to come.
     OutputEnded(Seat),
     /// Its standard input was closed by it: a write failed.
     InputBroken(Seat),

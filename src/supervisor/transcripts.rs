@@ -20,6 +20,7 @@ fn config() -> Config {
         kill_grace: 500 * MILLI,
         start_failures: 3,
         hand_ahead: 0,
+        max_memory: MaxMemory::default(),
     }
 }
 
@@ -136,6 +137,9 @@ impl Script {
             Effect::State { seat, state, .. } => format!("{} is {state}", at(seat)),
             Effect::OverLimit { seat, state, .. } => format!("{} was {state} for too long", at(seat)),
             Effect::Violated(seat, violation) => format!("{}: {violation}", at(seat)),
+            Effect::Measure(seat) => format!("measure {}", at(seat)),
+            Effect::Outgrown { seat, bytes } => format!("{} has outgrown: {bytes}", at(seat)),
+            Effect::OverMemory { seat, bytes, limit } => format!("{} holds {bytes} of {limit}", at(seat)),
             Effect::OutputClosed(seat) => format!("{} closed its pipe", at(seat)),
             Effect::LastWords(seat) => format!("last words of {}", at(seat)),
             Effect::Died(seat) => format!("died {}", at(seat)),
@@ -377,9 +381,22 @@ fn a_death_waits_for_what_was_written_before_it() {
 fn a_death_waits_a_hundred_milliseconds_for_pipes_that_are_held() {
     let mut script = Script::working(config());
     script.input(Input::Exited(FIRST));
+    script.input(Input::OutputEnded(FIRST));
     let lines = script.wait(DEATH_WAIT);
     assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "idle"]);
-    assert_eq!(script.input(Input::OutputEnded(FIRST)), [""; 0]);
+    assert_eq!(script.input(Input::ErrorsEnded(FIRST)), [""; 0]);
+}
+
+#[test]
+fn a_death_waits_for_a_reader_that_is_late_and_gives_nothing_more_to_the_dead() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    script.input(Input::Exited(FIRST));
+    assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
+    let lines = script.said(FIRST, success(1));
+    assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("send")), "{lines:?}");
+    assert_eq!(script.input(Input::OutputEnded(FIRST)), ["0#1 is exiting", "died 0#1", "spawn 0#2"]);
 }
 
 #[test]
@@ -644,4 +661,81 @@ fn a_job_of_higher_priority_calls_back_those_sent_ahead() {
     script.said(FIRST, Said::Skipped { job: 3 });
     script.said(FIRST, Said::Skipped { job: 4 });
     assert_eq!(script.said(FIRST, success(2))[4], "send 7/1 to 0#1");
+}
+
+// ---------------------------------------------------------------- memory
+
+fn with_memory(soft: Option<u64>, hard: Option<u64>) -> Config {
+    Config { max_memory: MaxMemory { soft, hard }, ..config() }
+}
+
+fn holds(bytes: u64, at_rest: bool) -> Input<u64> {
+    Input::Resident { seat: FIRST, bytes, at_rest }
+}
+
+#[test]
+fn a_worker_over_the_soft_limit_finishes_its_job_and_is_replaced() {
+    let mut script = Script::working(with_memory(Some(100), None));
+    script.enqueue();
+    assert_eq!(script.machine.next_deadline(), Some(script.now + 10 * SECOND), "it is looked at when it is at rest");
+    assert_eq!(script.input(holds(100, true)), [""; 0], "at the limit is not over it");
+    assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101"]);
+    assert_eq!(script.input(holds(102, true)), [""; 0], "it is told once");
+    let lines = script.said(FIRST, success(1));
+    assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
+    assert_eq!(lines[lines.len() - 2..], ["leave 0#1", "0#1 is exiting"], "the next job is not for it");
+}
+
+#[test]
+fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
+    let mut script = Script::working(with_memory(None, Some(200)));
+    assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
+    assert_eq!(script.input(holds(200, false)), [""; 0]);
+    assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
+    let lines = script.input(holds(201, false));
+    assert_eq!(
+        lines,
+        [
+            "0#1 holds 201 of 200",
+            "settled 1/1: OutOfMemory { bytes: 201, limit: 200 }",
+            "0#1 is exiting",
+            "Terminate 0#1",
+            "idle"
+        ]
+    );
+    assert_eq!(script.input(holds(300, false)), [""; 0], "it is killed once");
+    assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
+}
+
+#[test]
+fn an_answer_counts_whatever_memory_its_worker_holds() {
+    let mut script = Script::working(with_memory(None, Some(200)));
+    assert_eq!(script.input(holds(300, true)), ["0#1 has outgrown: 300"]);
+    let lines = script.said(FIRST, success(1));
+    assert!(lines.contains(&"settled 1/1: Success".into()) && lines.contains(&"leave 0#1".into()), "{lines:?}");
+}
+
+#[test]
+fn a_worker_that_is_large_from_its_start_on_does_a_job_all_the_same() {
+    let mut script = Script::new(with_memory(Some(100), Some(200)));
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    assert_eq!(script.input(holds(150, true)), [""; 0]);
+    script.said(FIRST, Said::Ready);
+    assert_eq!(script.machine.next_deadline(), None, "one that has nothing to do is not looked at");
+    script.enqueue();
+    script.input(holds(150, true));
+    let lines = script.said(FIRST, success(1));
+    assert!(lines.contains(&"leave 0#1".into()), "{lines:?}");
+}
+
+#[test]
+fn a_worker_over_the_hard_limit_before_it_is_ready_is_a_start_failure() {
+    let mut script = Script::new(with_memory(None, Some(200)));
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
+    assert_eq!(script.input(holds(201, false))[0], "0#1 holds 201 of 200");
+    let lines = script.dies(FIRST);
+    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
 }

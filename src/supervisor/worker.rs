@@ -59,6 +59,7 @@ pub(super) enum End {
     /// It said its last words.
     Terminal,
     TimedOut,
+    OverMemory,
     Violation,
     PipeClosed,
     /// Its job was aborted.
@@ -94,6 +95,8 @@ pub(crate) struct Worker {
     pub(super) been_ready: bool,
     /// Whether it wants to be replaced.
     pub(super) retiring: bool,
+    /// Whether it holds too much memory to go on.
+    pub(super) outgrown: bool,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
     /// Jobs it has answered.
@@ -110,6 +113,8 @@ pub(crate) struct Worker {
     pub(super) limit_at: Option<Duration>,
     /// When jobs sent ahead are asked back.
     pub(super) call_back_at: Option<Duration>,
+    /// When its memory is looked at.
+    pub(super) measure_at: Option<Duration>,
     /// When the wait for the other signs of its death is over.
     pub(super) death_at: Option<Duration>,
 
@@ -133,6 +138,7 @@ impl Worker {
             spawned: false,
             been_ready: false,
             retiring: false,
+            outgrown: false,
             taken: 0,
             done: 0,
             had_job: false,
@@ -142,6 +148,7 @@ impl Worker {
             limit: None,
             limit_at: None,
             call_back_at: None,
+            measure_at: None,
             death_at: None,
             end: None,
             asked: false,
@@ -171,8 +178,13 @@ impl Worker {
         self.current.map(|current| (current.key, current.attempt))
     }
 
+    /// Whether a sign of its end has been seen: it is given nothing more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.exited || self.death_at.is_some()
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        [self.limit_at, self.call_back_at, self.death_at].into_iter().flatten().min()
+        [self.limit_at, self.call_back_at, self.measure_at, self.death_at].into_iter().flatten().min()
     }
 
     /// Notes why it ends; the first reason counts.

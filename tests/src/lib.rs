@@ -84,6 +84,8 @@ pub enum Do {
     Exhaust,
     /// Gives what standard input holds.
     ReadInput,
+    /// Takes so many bytes of memory for good, and uses them.
+    Leak(usize),
 }
 
 /// What the general worker tells while it works.

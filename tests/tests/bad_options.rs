@@ -1,6 +1,6 @@
 //! Options that make no sense are refused by name; the largest ones do no harm.
 
-use hirelings::{BuildErrorKind, Pool, PoolBuilder};
+use hirelings::{BuildErrorKind, Limits, Pool, PoolBuilder};
 use hirelings_tests::brittle::Brittle;
 use hirelings_tests::{Do, WATCHDOG, pool, settled};
 use std::collections::HashMap;
@@ -34,6 +34,12 @@ fn options_that_make_no_sense_are_refused_by_name() {
         ("max_frame", pool().max_frame(100)),
         ("max_frame", pool().max_frame(1 << 32)),
         ("max_frame", pool().max_frame(usize::MAX)),
+        ("limits", pool().limits(Limits::new().address_space(0))),
+        ("limits", pool().limits(Limits::new().cpu_time(zero))),
+        ("limits", pool().limits(Limits::new().open_files(7))),
+        ("max_memory", pool().max_memory(0, None)),
+        ("max_memory", pool().max_memory(None, 0)),
+        ("max_memory", pool().max_memory(2, 1)),
     ] {
         let why = refused(builder);
         assert!(why.contains(name), "{name}: {why}");
@@ -71,6 +77,8 @@ fn the_longest_times_mean_no_limit() {
     let pool = pool.timeout_initializing(Duration::MAX).timeout_working(Duration::MAX);
     let pool = pool.timeout_recovering(Duration::MAX).kill_grace(Duration::MAX);
     let pool = pool.max_jobs_per_process(u64::MAX).max_backlog(usize::MAX).hand_ahead(u32::MAX);
+    let limits = Limits::new().address_space(u64::MAX).cpu_time(Duration::MAX).open_files(u64::MAX);
+    let pool = pool.limits(limits.core_size(u64::MAX).file_size(u64::MAX)).max_memory(u64::MAX, u64::MAX);
     let pool = pool.build().unwrap();
     pool.wait_ready(Duration::MAX).unwrap();
     for _ in 0..10 {

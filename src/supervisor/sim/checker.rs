@@ -1,6 +1,8 @@
 //! Watches everything that goes into the machine and comes out of it, and knows the rules.
 
-use crate::supervisor::{DEATH_WAIT, Effect, Input, JobKey, Outcome, Said, Seat, Supervisor, WorkerState};
+use crate::supervisor::{
+    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, Said, Seat, Supervisor, WorkerState,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,6 +44,8 @@ struct Process {
     died: bool,
     /// Whether it was ever handed a job.
     tasked: bool,
+    /// Whether it held so much memory that it must do no more jobs.
+    outgrown: bool,
     /// Whether its end was called a start failure.
     start_failed: bool,
     signals: u32,
@@ -56,6 +60,7 @@ pub(super) struct Checker {
     max_processes: usize,
     retries: u32,
     timeout_working: Option<Duration>,
+    max_memory: MaxMemory,
     next_seq: u64,
     exited: bool,
     idle: bool,
@@ -73,14 +78,15 @@ pub(super) struct Checker {
 type Found = Result<(), String>;
 
 impl Checker {
-    pub(super) fn new(max_processes: usize, retries: u32, timeout_working: Option<Duration>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Checker {
             jobs: BTreeMap::new(),
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
-            max_processes,
-            retries,
-            timeout_working,
+            max_processes: config.max_processes,
+            retries: config.retries,
+            timeout_working: config.timeout_working,
+            max_memory: config.max_memory,
             next_seq: 0,
             exited: false,
             idle: true,
@@ -138,10 +144,25 @@ impl Checker {
             {
                 self.doomed.push(*seat);
             }
+            Input::Resident { seat, bytes, at_rest } if !exiting => self.resident(*seat, *bytes, *at_rest),
             Input::SpawnFailed(seat) => drop(self.processes.remove(seat)),
             Input::Said(_, Said::Skipped { job }) if !exiting => self.back(*job),
             Input::Said(seat, Said::Retire) if !exiting => self.all_back(*seat),
             _ => {}
+        }
+    }
+
+    fn resident(&mut self, seat: Seat, bytes: u64, at_rest: bool) {
+        let MaxMemory { soft, hard } = self.max_memory;
+        if !at_rest && hard.is_some_and(|hard| bytes > hard) {
+            self.doomed.push(seat);
+        }
+        let works = self.jobs.values().any(|job| job.stage == Stage::Tasked(seat) || job.stage == Stage::Started(seat));
+        if works
+            && soft.or(hard).is_some_and(|limit| bytes > limit)
+            && let Some(process) = self.processes.get_mut(&seat)
+        {
+            process.outgrown = true;
         }
     }
 
@@ -254,6 +275,7 @@ impl Checker {
                 Ok(())
             }
             Effect::OverLimit { .. } | Effect::State { .. } | Effect::Violated(..) | Effect::LastWords(_) => Ok(()),
+            Effect::Measure(_) | Effect::Outgrown { .. } | Effect::OverMemory { .. } => Ok(()),
             Effect::Idle => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
@@ -288,7 +310,7 @@ impl Checker {
             self.jobs.values().any(|job| matches!(job.stage, Stage::Tasked(of) | Stage::Started(of) if of == seat));
         let job = self.job(key)?;
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
-        let ending = self.processes.get(&seat).is_none_or(|process| process.ending);
+        let ending = self.processes.get(&seat).is_none_or(|process| process.ending || process.outgrown);
         ensure(!ending, || format!("a job is sent to {seat:?}, which is known to end"))?;
         let job = self.job(key)?;
         ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;
@@ -330,6 +352,9 @@ impl Checker {
             }
             (Outcome::Crashed(_), Input::Tick) => true,
             (Outcome::TimedOut { limit, .. }, Input::Tick) => job.limit == Some(limit) && now >= job.since + limit,
+            (Outcome::OutOfMemory { bytes, limit }, Input::Resident { seat: of, bytes: held, at_rest: false }) => {
+                Some(*of) == seat && bytes == *held && bytes > limit && self.max_memory.hard == Some(limit)
+            }
             (Outcome::Protocol(_), Input::Said(of, _) | Input::Garbled(of)) => Some(*of) == seat,
             (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
             (Outcome::Closed, Input::Exit) => true,

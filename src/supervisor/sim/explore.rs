@@ -6,7 +6,7 @@
 
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
-use crate::supervisor::{Config, Effect, Input, JobSettings, Outcome, Said, Seat, Signal, Supervisor};
+use crate::supervisor::{Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -115,10 +115,11 @@ impl State {
             kill_grace: milli(5),
             start_failures: 3,
             hand_ahead: shape.hand_ahead,
+            max_memory: MaxMemory::default(),
         };
         let mut state = State {
             now: Duration::ZERO,
-            checker: Checker::new(config.max_processes, config.retries, config.timeout_working),
+            checker: Checker::new(&config),
             machine: Supervisor::new(config),
             actors: BTreeMap::new(),
             spawning: BTreeSet::new(),

@@ -5,7 +5,8 @@
 
 use super::checker::Checker;
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, Outcome, SHORT, Said, Seat, Supervisor, WorkerState,
+    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor,
+    WorkerState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -102,13 +103,14 @@ impl Stage {
             kill_grace: of(&[0, 5, 30]) * milli,
             start_failures: of(&[1, 2, 3, u32::MAX]),
             hand_ahead: of(&[0, 1, 4, 16, u32::MAX]),
+            max_memory: MaxMemory::default(),
         };
         if trace {
             println!("{config:#?}");
         }
         Stage {
             now: Duration::ZERO,
-            checker: Checker::new(max_processes, config.retries, timeout_working),
+            checker: Checker::new(&config),
             limits: [timeout_initializing, timeout_working, timeout_recovering, Some(config.kill_grace)]
                 .into_iter()
                 .flatten()
@@ -158,6 +160,10 @@ impl Stage {
             if !process.exited {
                 self.processes.entry(seat).and_modify(|process| process.exited = true);
                 self.input(Input::Exited(seat))?;
+            }
+            if !process.output_ended {
+                self.processes.entry(seat).and_modify(|process| process.output_ended = true);
+                self.input(Input::OutputEnded(seat))?;
             }
         }
         while let Some(deadline) = self.machine.next_deadline() {

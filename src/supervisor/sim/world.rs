@@ -3,7 +3,9 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Rates, Start, ToActor, delay};
 use super::checker::Checker;
 use super::{Rng, Tally};
-use crate::supervisor::{Config, Effect, Input, JobSettings, Outcome, SHORT, Said, Seat, Signal, Supervisor};
+use crate::supervisor::{
+    Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
+};
 use std::collections::BTreeMap;
 use std::mem;
 use std::time::Duration;
@@ -24,6 +26,8 @@ enum Due {
     Signalled(Seat, Signal),
     Dies(Seat),
     Reap(Seat),
+    /// The pool's reader waits no longer for the end of a pipe that somebody else holds.
+    GivesUp(Seat),
     ErrorsEnd(Seat),
     InputBreaks(Seat),
 }
@@ -47,9 +51,16 @@ pub(super) struct World {
     /// Whether every hang ends by a limit.
     all_limited: bool,
     exiting: bool,
+    /// Whether the memory of workers is looked at, and whose is to be.
+    measures: bool,
+    measured: Vec<Seat>,
     found: Option<String>,
     trace: bool,
 }
+
+/// Limits of memory, in a world where a worker may hold anything.
+const SOFT: u64 = 100;
+const HARD: u64 = 200;
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -70,18 +81,26 @@ impl World {
             kill_grace: rng.pick(&[Duration::ZERO, 5 * MILLI, 30 * MILLI]),
             start_failures: rng.pick(&[1, 2, 3, 5]),
             hand_ahead: rng.pick(&[0, 1, 2, 4, 16]),
+            max_memory: MaxMemory {
+                soft: rng.pick(&[None, None, Some(SOFT)]),
+                hard: rng.pick(&[None, None, Some(HARD)]),
+            },
         };
         let of = [config.timeout_initializing, config.timeout_working, config.timeout_recovering];
         let all_limited = of.iter().all(Option::is_some);
         let mut limits: Vec<Duration> = of.into_iter().flatten().collect();
         limits.extend([config.kill_grace, SHORT, crate::supervisor::DEATH_WAIT]);
+        if config.max_memory.hard.is_some() {
+            limits.push(crate::supervisor::MEASURE_EVERY);
+        }
         if trace {
             println!("{config:#?}\n{rates:?}");
         }
         let (calls, burst) = (1 + rng.below(60), rng.pick(&[1, 4, 4, 40]));
         World {
-            checker: Checker::new(max_processes, config.retries, config.timeout_working),
+            checker: Checker::new(&config),
             max_jobs: config.max_jobs_per_process,
+            measures: config.max_memory.is_limited(),
             machine: Supervisor::new(config),
             rng,
             rates,
@@ -95,6 +114,7 @@ impl World {
             limits,
             all_limited,
             exiting: false,
+            measured: Vec::new(),
             found: None,
             trace,
         }
@@ -212,9 +232,14 @@ impl World {
             Due::Reap(seat) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
                     actor.reaped = true;
+                    if actor.holds_pipes {
+                        let late = delay(&mut self.rng, &self.limits);
+                        self.plan(crate::supervisor::DEATH_WAIT + late, Due::GivesUp(seat));
+                    }
                 }
                 self.input(Input::Exited(seat));
             }
+            Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
             Due::ErrorsEnd(seat) => self.input(Input::ErrorsEnded(seat)),
             Due::InputBreaks(seat) => self.input(Input::InputBroken(seat)),
         }
@@ -275,7 +300,7 @@ impl World {
             println!("{:>12?} {input:?}", self.now);
         }
         let exiting = match &input {
-            Input::Said(seat, _) => {
+            Input::Said(seat, _) | Input::Resident { seat, .. } => {
                 let state = self.machine.worker(*seat).map(|worker| worker.state());
                 state.is_none_or(|state| state == crate::supervisor::WorkerState::Exiting)
             }
@@ -293,6 +318,15 @@ impl World {
             }
             self.carry_out(effect);
         }
+        while let Some(seat) = self.measured.pop() {
+            self.measure(seat, false);
+        }
+    }
+
+    /// A worker holds any amount of memory, whatever it held before.
+    fn measure(&mut self, seat: Seat, at_rest: bool) {
+        let bytes = self.rng.pick(&[1, 1, 1, SOFT, SOFT + 1, HARD, HARD + 1]);
+        self.input(Input::Resident { seat, bytes, at_rest });
     }
 
     fn carry_out(&mut self, effect: Effect<u64>) {
@@ -305,6 +339,7 @@ impl World {
                 }
             }
             Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
+            Effect::Measure(seat) => self.measured.push(seat),
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
             Effect::Signal(seat, signal) => self.plan(Duration::ZERO, Due::Signalled(seat, signal)),
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
@@ -359,6 +394,11 @@ impl World {
 
     fn deliver(&mut self, seat: Seat) {
         let Some(word) = self.actors.get_mut(&seat).and_then(|actor| actor.going.pop_front()) else { return };
+        if self.measures
+            && let FromActor::Said(Said::Ready | Said::Answer { ready: true, .. }) = word
+        {
+            self.measure(seat, true);
+        }
         self.input(match word {
             FromActor::Said(said) => Input::Said(seat, said),
             FromActor::Garbled => Input::Garbled(seat),

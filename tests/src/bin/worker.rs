@@ -73,6 +73,7 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
         },
         Do::Recurse => return Ok(deeper(1).to_string()),
         Do::Exhaust => return exhaust(),
+        Do::Leak(bytes) => drop(std::hint::black_box(vec![1u8; bytes].leak())),
         Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
     Ok(id().to_string())
