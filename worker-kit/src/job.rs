@@ -27,6 +27,10 @@ use std::{error::Error, fmt};
 ///
 /// Everything is encoded with serde and bincode, which knows no self-describing types: `#[serde(flatten)]`,
 /// `#[serde(untagged)]`, `#[serde(skip_serializing_if)]` and `serde_json::Value` cannot be decoded.
+///
+/// Whoever receives a value decodes it, on the thread that asks for it. Nothing guards against two kinds of types: a
+/// recursive one can be nested until the stack overflows, which aborts the program, and a `Vec` of elements without
+/// bytes, such as `()`, can be given a length that never ends. Send neither back from a worker that may be taken over.
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// What a job that succeeded gives.
     type Output: Serialize + DeserializeOwned + Send + 'static;
