@@ -80,7 +80,7 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: 0,
+                hand_ahead: ADAPTIVE,
                 max_memory: MaxMemory::default(),
             },
             max_backlog: None,
@@ -376,16 +376,16 @@ impl<J: Job> PoolBuilder<J> {
     /// only where its recent jobs took about a millisecond or less. Such a job is still queued, and is called back where
     /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
     ///
-    /// With several workers the jobs are still sent in their order, but the [`Task`](EventKind::Task) of one that lies
-    /// ahead may come after that of a later job at another worker. Default: off.
+    /// Jobs are sent in their order all the same. With several workers the [`Task`](EventKind::Task) of one that lies ahead
+    /// may come after that of a later job at a quicker worker: where that matters, turn it off. Default: `None`.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // Jobs of some microseconds: a worker that has answered has the next one already.
-    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(None).build()?;
+    /// // No job leaves the pool before a worker is free for it.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(0).build()?;
     /// # Ok(()) }
     /// ```
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {

@@ -17,4 +17,5 @@ compiled! {
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",
     Testing: "docs/testing.md",
+    Peers: "benches/peers/README.md",
 }

@@ -305,8 +305,8 @@ fn files() -> Vec<String> {
             let name = entry.file_name();
             let path = entry.path();
             match entry.file_type().unwrap() {
-                // What is built, and what git keeps.
-                kind if kind.is_dir() && (name == "target" || name == ".git") => {}
+                // What is built or installed, and what git keeps.
+                kind if kind.is_dir() && ["target", ".git", "node_modules"].iter().any(|&of| name == of) => {}
                 kind if kind.is_dir() => walk(&path, found),
                 kind if kind.is_file() => found.push(path),
                 _ => {}
@@ -436,6 +436,7 @@ fn the_defaults_are_those_of_the_code() {
         ("start_failures", "5", "5"),
         ("max_backlog", "no limit", ""),
         ("max_frame", "1 GiB", ""),
+        ("hand_ahead", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();

@@ -72,7 +72,7 @@ fn processor_time_is_of_the_workers_life_and_named() {
 fn a_file_that_grows_too_large_is_named() {
     let file = Scratch::new();
     let pool = pool().max_processes(1).limits(Limits::new().file_size(MIB)).build().unwrap();
-    let job = Do::Append(file.path().into(), "x".repeat(2 << 20));
+    let job = Do::Append(file.path(), "x".repeat(2 << 20));
     let crash = crash(settled(pool.enqueue(job)).unwrap_err());
     assert_eq!(crash.limit(), Some(Limit::FileSize), "{crash}");
     assert!(crash.to_string().contains("SIGXFSZ (over its limit of file size)"), "{crash}");
