@@ -29,8 +29,9 @@ impl Nothing {
     fn check(self) {
         let children = processes::children_of(std::process::id());
         assert!(children.is_empty(), "children are left: {children:?}");
-        let threads: Vec<_> = processes::threads().into_iter().filter(|name| name.starts_with("hirelings")).collect();
-        assert!(threads.is_empty(), "threads are left: {threads:?}");
+        // A thread that was joined is on the system's list for a moment more.
+        let ours = || processes::threads().into_iter().filter(|name| name.starts_with("hirelings")).count();
+        eventually("no thread is left", || ours() == 0);
         assert_eq!(processes::descriptors(), self.descriptors, "descriptors are left");
     }
 }

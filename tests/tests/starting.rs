@@ -420,7 +420,7 @@ fn spawn_workers_starts_them_all_and_tells_when_they_are_ready() {
     assert_eq!(record.count(EventKind::WorkerReady), 3);
     let slots: std::collections::BTreeSet<_> = pool.workers().iter().map(|worker| worker.slot.index()).collect();
     assert_eq!(slots.into_iter().collect::<Vec<_>>(), [0, 1, 2]);
-    pool.wait_ready(Duration::from_millis(1)).unwrap();
+    pool.wait_ready(WATCHDOG).unwrap();
 }
 
 #[test]
