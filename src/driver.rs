@@ -22,7 +22,7 @@ mod spawner;
 mod tests;
 
 pub(crate) use budget::Charge;
-pub(crate) use command::{Admission, Command, Mode};
+pub(crate) use command::{Admission, Blocked, Command, Mode};
 pub(crate) use line::Line;
 pub(crate) use spawner::{Launch, Launcher, SELF};
 
@@ -35,7 +35,6 @@ use crate::record::Ticket;
 use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
 use crate::sys;
 use child::Child;
-use command::Blocked;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into};
 use line::{Ears, lines};

@@ -1,7 +1,7 @@
 //! The pool, as callers have it.
 
 use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Command, Mode, SELF};
+use crate::driver::{Admission, Blocked, Command, Mode, SELF};
 use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
 use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
 use crate::events::Events;
@@ -439,7 +439,8 @@ impl<J: Job> Pool<J> {
             return Ok(JobHandle::new(record, Arc::clone(&self.end)));
         }
         let (reply, admission) = bounded(1);
-        let sent = self.end.commands.send(Command::Submit(ticket, settings.clone(), mode, reply));
+        let job = Box::new(Blocked { ticket, settings: settings.clone(), reply });
+        let sent = self.end.commands.send(Command::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
             Some(Admission::Full) => {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// ended.
 pub(crate) enum Command {
     Enqueue(Ticket, JobSettings),
-    /// The same where the backlog is limited.
-    Submit(Ticket, JobSettings, Mode, Sender<Admission>),
+    /// The same where the backlog is limited. Boxed: a burst of jobs waits as commands, whose size is that of the largest.
+    Submit(Box<Blocked>, Mode),
     Abort(Arc<JobRecord>),
     SpawnWorkers,
     WaitReady(Sender<Result<(), ReadyError>>),
@@ -47,10 +47,10 @@ pub(crate) enum Admission {
 }
 
 /// A job whose caller waits for the backlog to shrink.
-pub(super) struct Blocked {
-    ticket: Ticket,
-    settings: JobSettings,
-    reply: Sender<Admission>,
+pub(crate) struct Blocked {
+    pub(crate) ticket: Ticket,
+    pub(crate) settings: JobSettings,
+    pub(crate) reply: Sender<Admission>,
 }
 
 impl Driver {
@@ -58,7 +58,7 @@ impl Driver {
         // Whoever asked may have gone: then the reply goes nowhere.
         match command {
             Command::Enqueue(ticket, settings) => self.enqueue(ticket, settings),
-            Command::Submit(ticket, settings, mode, reply) => self.submit(Blocked { ticket, settings, reply }, mode),
+            Command::Submit(job, mode) => self.submit(*job, mode),
             Command::Abort(record) => {
                 // One without a key has been refused, and is settled.
                 if let Some(key) = record.key() {

@@ -155,7 +155,9 @@ fn the_programs_own_children_are_left_to_it() {
     assert!(own.try_wait().unwrap().is_none());
     drop(own.stdin.take());
     assert_eq!(own.wait().unwrap().code(), Some(7));
-    assert_eq!(pool.stats().crashed, 10);
+    // Where an exit becomes known late, the pool has sent a signal by then and does not count it as a crash.
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.succeeded), (10, 10));
 }
 
 // ---------------------------------------------------------------- in which way

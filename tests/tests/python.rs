@@ -170,7 +170,7 @@ fn one_that_retires_starts_no_other_job() {
         assert_eq!(handle.wait().unwrap(), expected, "job {n}");
     }
     let stats = pool.stats();
-    assert_eq!((stats.spawned, stats.crashed), (2, 0));
+    assert_eq!((stats.spawned, stats.crashed), (2, 0), "{stats:?}");
 }
 
 #[test]
