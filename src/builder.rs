@@ -80,7 +80,7 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: ADAPTIVE,
+                hand_ahead: 0,
                 max_memory: MaxMemory::default(),
             },
             max_backlog: None,
@@ -377,15 +377,15 @@ impl<J: Job> PoolBuilder<J> {
     /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
     ///
     /// Jobs are sent in their order all the same. With several workers the [`Task`](EventKind::Task) of one that lies ahead
-    /// may come after that of a later job at a quicker worker: where that matters, turn it off. Default: `None`.
+    /// may come after that of a later job at a quicker worker: so it is off where it is not called. Default: 0.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // No job leaves the pool before a worker is free for it.
-    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(0).build()?;
+    /// // Jobs of some microseconds: a worker that has answered has the next one already.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(None).build()?;
     /// # Ok(()) }
     /// ```
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {

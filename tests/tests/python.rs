@@ -251,6 +251,7 @@ fn behind_its_retire_it_says_nothing_of_the_jobs_sent_ahead() {
     }
     let mut worker = Alone::start();
     worker.write(&[job(1, &Task::Last), job(2, &count("a")), job(3, &count("b"))].concat());
+    assert_eq!(worker.next(), Some((FromWorker::Start { job: 1 }, vec![])));
     assert_eq!(worker.next(), Some((FromWorker::Retire, vec![])));
     assert_eq!(worker.next(), Some((FromWorker::Success { job: 1, ready: true }, vec![0; 8])));
     // This one was on its way when the pool read that it retires.

@@ -193,9 +193,10 @@ class Link:
                     return None
                 self.lock.wait()
 
-    def retire(self):
+    def retire(self, job):
         with self.lock:
             self.retired = True
+            self.write(u32(START), u64(job))
             self.write(u32(RETIRE))
 
 
@@ -242,14 +243,14 @@ def decode(payload):
     return task
 
 
-def run(link, task, progress):
+def run(link, job, task, progress):
     if task[0] == "hold":
         progress(subprocess.Popen(["sleep", "120"]).pid)
         threading.Event().wait()
     if task[0] == "boom":
         raise RuntimeError("boom")
     if task[0] == "last":
-        link.retire()
+        link.retire(job)
         return {}
     _, words, fail = task
     print("this must not reach the protocol", flush=True)
@@ -276,7 +277,7 @@ def main():
         job, _attempt, payload = arrived
         try:
             task = decode(payload)
-            output = encode(run(link, task, lambda n: link.write(u32(PROGRESS), u64(job), u32(n))))
+            output = encode(run(link, job, task, lambda n: link.write(u32(PROGRESS), u64(job), u32(n))))
             if 13 + len(output) > link.max_frame:
                 link.write(u32(UNUSABLE), u64(job), ready, u32(ENCODE_OUTPUT), text("dict"), text("it is too long"))
             else:

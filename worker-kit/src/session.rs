@@ -415,6 +415,8 @@ impl<J: Job> Session<J> {
             return Ok(());
         }
         self.retired = true;
+        // A pool that has called back the job that runs takes it for one that never will, unless it is told before.
+        self.link.start()?;
         self.link.send(&FromWorker::Retire)
     }
 

@@ -534,6 +534,9 @@ impl World {
     }
 
     fn retire(&mut self, seat: Seat) {
+        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs) {
+            self.says(seat, Said::Start { job });
+        }
         self.says(seat, Said::Retire);
         if let Some(actor) = self.actors.get_mut(&seat) {
             actor.retired = true;
