@@ -963,8 +963,8 @@ impl<T> Turn<'_, T> {
         }
         let worker = self.worker(seat);
         if worker.exited {
-            // A limit cannot be passed any more, and nothing is left to be signalled.
-            (worker.limit, worker.limit_at) = (None, None);
+            // A limit cannot be passed any more, and nothing is left to be signalled or measured.
+            (worker.limit, worker.limit_at, worker.measure_at) = (None, None, None);
         }
         worker.call_back_at = None;
         worker.death_at.get_or_insert(due);

@@ -78,6 +78,8 @@ mod chosen {
         CrashIsNoStart,
         /// A worker that skips a job after it has said that it retires has broken the protocol.
         RetireCrossesSkip,
+        /// A worker that says that it retires has not said which job it runs.
+        RetireHidesItsJob,
         /// No worker is ever over its memory.
         MemoryIsFree,
         /// The end of a worker's pipe is nothing.

@@ -1,6 +1,7 @@
 //! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
 
 pub mod brittle;
+pub mod counting;
 #[cfg(doctest)]
 mod documents;
 pub mod gate;

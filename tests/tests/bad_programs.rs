@@ -279,3 +279,17 @@ fn an_answer_counts_though_the_worker_dies_behind_it() {
     }
     assert_eq!(pool.stats().failed, 0);
 }
+
+#[test]
+fn a_grandchild_that_left_and_writes_without_end_keeps_nobody_from_ending() {
+    let pool = Pool::<Do>::builder(sh("setsid yes & exit 3")).stderr(Stderr::Null).max_processes(1).start_failures(1);
+    let pool = pool.build().unwrap();
+    assert!(matches!(settled(pool.enqueue(Do::Pid)), Err(JobError::NoWorker(_))));
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        pool.exit();
+        drop(pool);
+        let _ = done.send(());
+    });
+    assert_eq!(ended.recv_timeout(WATCHDOG), Ok(()));
+}

@@ -2,41 +2,19 @@
 //! this process has allocated.
 
 use hirelings::Bytes;
+use hirelings_tests::counting::{Counting, IN_USE};
 use hirelings_tests::shapes::{self, Blob};
 use hirelings_tests::{Do, Gate, begun, eventually, pool, settled};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 const MIB: usize = 1 << 20;
-
-/// How many bytes are allocated.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: all is left to the system's allocator; counting allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.dealloc(memory, layout) }
-    }
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        HELD.fetch_add(size, Ordering::Relaxed);
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// What more than `before` is allocated, in whole MiB.
 fn grown(before: usize) -> usize {
-    HELD.load(Ordering::Relaxed).saturating_sub(before) / MIB
+    IN_USE.load(Ordering::Relaxed).saturating_sub(before) / MIB
 }
 
 #[test]
@@ -44,7 +22,7 @@ fn a_job_that_is_over_holds_nothing() {
     // Jobs: each has its bytes from enqueue on, whoever waits for them, and lets them go when it settles.
     let workers = pool().max_processes(1).build().unwrap();
     settled(workers.enqueue(Do::Pid)).unwrap();
-    let before = HELD.load(Ordering::Relaxed);
+    let before = IN_USE.load(Ordering::Relaxed);
     let mut gate = Gate::new();
     let holding = begun(workers.request(Do::Wait(gate.path())).timeout(None));
     // A large job with a small answer; what follows the text makes the buffer that it is encoded to grow once more.
@@ -61,7 +39,7 @@ fn a_job_that_is_over_holds_nothing() {
 
     // Answers: each is there until its last reader has gone.
     let blobs = shapes::pool::<Blob>().max_processes(1).build().unwrap();
-    let before = HELD.load(Ordering::Relaxed);
+    let before = IN_USE.load(Ordering::Relaxed);
     let jobs: Vec<_> = (0..4).map(|_| blobs.enqueue(Blob(Bytes(vec![7; 8 * MIB])))).collect();
     eventually("all are over", || jobs.iter().all(hirelings::JobHandle::is_finished));
     assert!(grown(before) >= 30, "{} MiB", grown(before));

@@ -342,6 +342,36 @@ fn the_session_on_the_page_is_what_the_worker_in_python_says() {
     assert_eq!(next(&mut arrived, &from_worker), None, "it says nothing more");
 }
 
+/// A pool that has asked a job back, which was begun all the same, learns so before it takes the worker for one that
+/// begins nothing more.
+#[test]
+fn the_kit_says_which_job_runs_before_it_says_that_it_retires() {
+    let (input, to_worker) = pipe();
+    let (from_worker, output) = pipe();
+    let mut written = Vec::new();
+    frame_into(&Hello::new(0), &[], &mut written);
+    for (message, payload) in to_worker_frames() {
+        frame_into(&message, &payload, &mut written);
+    }
+    File::from(to_worker.try_clone().unwrap()).write_all(&written).unwrap();
+    serve_over::<Task>(input, output, |_, ctx| {
+        ctx.retire();
+        Ok(BTreeMap::new())
+    })
+    .unwrap();
+
+    let mut arrived = FrameBuffer::new(1 << 20);
+    next(&mut arrived, &from_worker).expect("a hello");
+    let said =
+        [(); 4].map(|()| FromWorker::decode(&next(&mut arrived, &from_worker).expect("a frame")[4..]).unwrap().0);
+    let success = FromWorker::Success { job: 7, ready: true };
+    assert_eq!(said, [FromWorker::Ready, FromWorker::Start { job: 7 }, FromWorker::Retire, success]);
+}
+
+fn to_worker_frames() -> impl Iterator<Item = (ToWorker, Vec<u8>)> {
+    to_worker().into_iter().filter(|(message, _)| !matches!(message, ToWorker::Skip { .. }))
+}
+
 /// Plays the session on the page to a worker. Gives back the way to it, which is its parent's life, and what it said.
 fn play(to_worker: OwnedFd, from_worker: &OwnedFd) -> (File, FrameBuffer) {
     let mut to_worker = File::from(to_worker);

@@ -123,8 +123,22 @@ impl Checker {
         self.jobs.insert(id, job);
     }
 
-    /// What goes in.
-    pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, exiting: bool) {
+    /// Whether it is said of a worker that is on its way out, so that it does not count.
+    pub(super) fn too_late(machine: &Supervisor<u64>, input: &Input<u64>) -> bool {
+        let (Input::Said(seat, _) | Input::Resident { seat, .. }) = input else { return false };
+        machine.worker(*seat).is_none_or(|worker| worker.state() == WorkerState::Exiting)
+    }
+
+    /// An answer of a worker that the pool has sent no signal counts, whatever else it said before.
+    pub(super) fn answer_is_lost(&self, machine: &Supervisor<u64>, input: &Input<u64>) -> Found {
+        let Input::Said(seat, Said::Answer { job, .. }) = input else { return Ok(()) };
+        let open = self.jobs.get(job).is_some_and(|job| job.stage != Stage::Settled);
+        let asked = self.processes.get(seat).is_none_or(|process| process.signals > 0);
+        ensure(!open || asked || !Checker::too_late(machine, input), || format!("the answer to job {job} is lost"))
+    }
+
+    /// What goes in; `unheard` where it is not to count.
+    pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
         if let Input::Exited(seat) | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
             && let Some(process) = self.processes.get_mut(seat)
         {
@@ -144,10 +158,10 @@ impl Checker {
             {
                 self.doomed.push(*seat);
             }
-            Input::Resident { seat, bytes, at_rest } if !exiting => self.resident(*seat, *bytes, *at_rest),
+            Input::Resident { seat, bytes, at_rest } if !unheard => self.resident(*seat, *bytes, *at_rest),
             Input::SpawnFailed(seat) => drop(self.processes.remove(seat)),
-            Input::Said(_, Said::Skipped { job }) if !exiting => self.back(*job),
-            Input::Said(seat, Said::Retire) if !exiting => self.all_back(*seat),
+            Input::Said(_, Said::Skipped { job }) if !unheard => self.back(*job),
+            Input::Said(seat, Said::Retire) if !unheard => self.all_back(*seat),
             _ => {}
         }
     }

@@ -282,14 +282,12 @@ impl State {
     }
 
     fn input(&mut self, shape: Shape, input: Input<u64>) -> Result<(), String> {
-        let exiting = match &input {
-            Input::Said(seat, _) => {
-                let state = self.machine.worker(*seat).map(|worker| worker.state());
-                state.is_none_or(|state| state == crate::supervisor::WorkerState::Exiting)
-            }
-            _ => false,
-        };
-        self.checker.input(self.now, &input, exiting);
+        if let Input::Said(seat, _) = input
+            && self.actors.get(&seat).is_some_and(|actor| !actor.lied)
+        {
+            self.checker.answer_is_lost(&self.machine, &input)?;
+        }
+        self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
         for effect in effects {

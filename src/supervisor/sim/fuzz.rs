@@ -346,8 +346,7 @@ impl Stage {
     /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
     fn is_unheard(&self, input: &Input<u64>) -> bool {
         let Input::Said(seat, said) = input else { return false };
-        let state = self.machine.worker(*seat).map(|worker| worker.state());
-        let too_late = state.is_none_or(|state| state == WorkerState::Exiting);
+        let too_late = Checker::too_late(&self.machine, input);
         let retired = self.processes.get(seat).is_some_and(|process| process.retired);
         too_late
             || match said {

@@ -3,6 +3,7 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Rates, Start, ToActor, delay};
 use super::checker::Checker;
 use super::{Rng, Tally};
+use crate::supervisor::planted::planted;
 use crate::supervisor::{
     Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
 };
@@ -299,14 +300,13 @@ impl World {
         if self.trace {
             println!("{:>12?} {input:?}", self.now);
         }
-        let exiting = match &input {
-            Input::Said(seat, _) | Input::Resident { seat, .. } => {
-                let state = self.machine.worker(*seat).map(|worker| worker.state());
-                state.is_none_or(|state| state == crate::supervisor::WorkerState::Exiting)
-            }
-            _ => false,
-        };
-        self.checker.input(self.now, &input, exiting);
+        if let Input::Said(seat, _) = input
+            && self.actors.get(&seat).is_some_and(|actor| !actor.lied)
+            && let Err(found) = self.checker.answer_is_lost(&self.machine, &input)
+        {
+            self.found.get_or_insert(found);
+        }
+        self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
         for effect in effects {
@@ -534,7 +534,9 @@ impl World {
     }
 
     fn retire(&mut self, seat: Seat) {
-        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs) {
+        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs)
+            && !planted!(RetireHidesItsJob)
+        {
             self.says(seat, Said::Start { job });
         }
         self.says(seat, Said::Retire);

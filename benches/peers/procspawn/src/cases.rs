@@ -191,10 +191,6 @@ fn spawn(measure: Measure) -> Lines {
 
 fn many(measure: Measure) -> Lines {
     let (workers, count, repeats) = measure.of((256, 200_000, 1), (64, 10_000, 1));
-    let [ready] = rounds(repeats, || [ready_pool(workers)]);
-
-    // Until what the pools before left has ended.
-    thread::sleep(Duration::from_secs(1));
     let without = threads_and_descriptors();
     let few = pool(2);
     let with_few = threads_and_descriptors();
@@ -206,6 +202,9 @@ fn many(measure: Measure) -> Lines {
     });
 
     let [with_two, with_many] = rounds(repeats, || [&few, &many].map(|pool| count as f64 / drive(pool, count)));
+    // Last: what a pool leaves behind for a while would be counted above.
+    drop((few, many));
+    let [ready] = rounds(repeats, || [ready_pool(workers)]);
     let note = format!("{workers} workers");
     lines([
         Figure::new("many", with_many, "jobs/s").against(with_two).note(format!("{note}; {}", batches(count))),
@@ -265,8 +264,15 @@ fn idle(measure: Measure) -> Lines {
     let pids = children();
     assert_eq!(pids.len(), 8);
     let count = || switches(process::id()) + pids.iter().map(|&pid| switches(pid)).sum::<u64>();
-    thread::sleep(Duration::from_secs(1));
-    let before = count();
+    // Until what the last job woke sleeps again; a pool that never does is measured as it is.
+    let mut before = count();
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(50));
+        let now = count();
+        if mem::replace(&mut before, now) == now {
+            break;
+        }
+    }
     thread::sleep(length);
     let note = format!("8 workers, {} s", length.as_secs());
     lines([Figure::new("idle", (count() - before) as f64, "switches").note(note)])

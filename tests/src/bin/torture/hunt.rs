@@ -5,7 +5,7 @@ use crate::deed::Order;
 use crate::dice::Dice;
 use crate::raw;
 use hirelings::Pool;
-use hirelings_tests::{processes, within};
+use hirelings_tests::{counting, processes, within};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::fs;
@@ -156,7 +156,7 @@ impl Memory {
     pub fn now() -> Self {
         let kept = resident();
         raw::give_back();
-        Memory { in_use: raw::IN_USE.load(Ordering::SeqCst) as u64, kept, resident: resident() }
+        Memory { in_use: counting::IN_USE.load(Ordering::SeqCst) as u64, kept, resident: resident() }
     }
 }
 

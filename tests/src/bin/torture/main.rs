@@ -17,6 +17,7 @@ mod worker;
 
 use books::Fault;
 use dice::Dice;
+use hirelings_tests::counting::Counting;
 use hunt::{Holdings, Memory};
 use ledger::Ledger;
 use std::collections::BTreeSet;
@@ -37,7 +38,7 @@ const GROWTH: u64 = 16 << 20;
 const LEAK: u64 = 1 << 20;
 
 #[global_allocator]
-static ALLOCATOR: raw::Counting = raw::Counting;
+static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
