@@ -85,6 +85,8 @@ pub enum Do {
     Exhaust,
     /// Gives what standard input holds.
     ReadInput,
+    /// From here on the process blocks for ever when it exits.
+    HangAtExit,
     /// Takes so many bytes of memory for good, and uses them.
     Leak(usize),
 }

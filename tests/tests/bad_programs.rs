@@ -282,7 +282,9 @@ fn an_answer_counts_though_the_worker_dies_behind_it() {
 
 #[test]
 fn a_grandchild_that_left_and_writes_without_end_keeps_nobody_from_ending() {
-    let pool = Pool::<Do>::builder(sh("setsid yes & exit 3")).stderr(Stderr::Null).max_processes(1).start_failures(1);
+    // It exits once the other has left its group: the inner shell's own output ends then.
+    let line = "exec 3>&1; left=$(setsid sh -c 'exec >&3; exec yes' &); exit 3";
+    let pool = Pool::<Do>::builder(sh(line)).stderr(Stderr::Null).max_processes(1).start_failures(1);
     let pool = pool.build().unwrap();
     assert!(matches!(settled(pool.enqueue(Do::Pid)), Err(JobError::NoWorker(_))));
     let (done, ended) = std::sync::mpsc::channel();

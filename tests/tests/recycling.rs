@@ -1,8 +1,10 @@
 //! A worker does exactly `max_jobs_per_process` jobs, then makes room for the next.
 
-use hirelings::{EventKind, JobError, Pool};
-use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled};
+use hirelings::{EventKind, JobError, Pool, Stderr};
+use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled, stubborn_worker, worker};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 fn pids(pool: &Pool<Do>, jobs: usize) -> Vec<String> {
@@ -211,4 +213,16 @@ fn drain_recycles_until_all_is_done() {
     let mut pids: Vec<_> = rest.into_iter().map(|handle| settled(handle).unwrap()).collect();
     pids.push(settled(first).unwrap());
     assert_eq!(shares(&pids).len(), 5);
+}
+
+#[test]
+fn a_worker_that_hangs_while_it_exits_is_told_and_killed_though_it_has_left_its_group() {
+    for (command, signal) in [(worker(), Signal::TERM), (stubborn_worker(), Signal::KILL)] {
+        let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).kill_grace(Duration::from_millis(50));
+        let (builder, mut record) = Record::of(pool.max_processes(1).max_jobs_per_process(1));
+        let pool = builder.build().unwrap();
+        settled(pool.enqueue(Do::HangAtExit)).unwrap();
+        let exit = record.until_kind(EventKind::Exit);
+        assert_eq!(exit.status().and_then(|status| status.signal()), Some(signal.as_raw()), "{exit}");
+    }
 }

@@ -73,6 +73,7 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
         },
         Do::Recurse => return Ok(deeper(1).to_string()),
         Do::Exhaust => return exhaust(),
+        Do::HangAtExit => HANG.with(|_| ()),
         Do::Leak(bytes) => drop(std::hint::black_box(vec![1u8; bytes].leak())),
         Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
@@ -101,4 +102,19 @@ fn exhaust() -> Result<String, String> {
     setrlimit(Resource::As, limit).map_err(text)?;
     let wish = std::hint::black_box(vec![1u8; 1 << 30]);
     Ok(wish.len().to_string())
+}
+
+/// Blocks for ever where the thread's values are dropped, which exit does for the thread that calls it.
+struct Hang;
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+thread_local! {
+    static HANG: Hang = const { Hang };
 }
