@@ -6,7 +6,6 @@
 use super::checker::Checker;
 use crate::supervisor::{
     Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor,
-    WorkerState,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
