@@ -31,7 +31,7 @@ use crate::event::EventKind;
 use crate::hooks::{Call, Hooks};
 use crate::limits::Limits;
 use crate::pool::{Stats, Stderr};
-use crate::record::Ticket;
+use crate::record::{Ticket, Waiters};
 use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
 use crate::sys;
 use child::Child;
@@ -67,8 +67,10 @@ pub(crate) struct Plan {
     pub(crate) last_stats: Arc<Mutex<Stats>>,
 }
 
-/// The most that is taken from one channel before what came of it is written: so that neither starves the other.
-const TURN: usize = 128;
+/// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
+/// commands, because what waits in their channel is in no backlog yet, and cannot be sent ahead.
+const COMMANDS_A_TURN: usize = 1024;
+const REPORTS_A_TURN: usize = 128;
 
 /// The supervisor's thread.
 pub(crate) struct Driver {
@@ -89,6 +91,8 @@ pub(crate) struct Driver {
     /// Slots with something to write.
     dirty: Vec<usize>,
     effects: Vec<Effect<Ticket>>,
+    /// Who waited for the jobs that this turn has settled: woken at its end, so that none takes the core before that.
+    released: Vec<Waiters>,
     /// Workers whose memory is to be looked at.
     to_measure: Vec<Seat>,
     /// The message that is being handled: its payload goes where the effects say.
@@ -164,6 +168,7 @@ impl Driver {
             children: (0..slots).map(|_| None).collect(),
             dirty: Vec::new(),
             effects: Vec::new(),
+            released: Vec::new(),
             to_measure: Vec::new(),
             incoming: None,
             blocked: VecDeque::new(),
@@ -192,7 +197,7 @@ impl Driver {
         let hooks = Arc::clone(&self.plan.hooks);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
             let why = crate::hooks::text_of(&*panic).to_owned();
-            hooks.queue(Call::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+            hooks.call(Call::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
         }
         self.tear_down();
         hooks.end();
@@ -201,6 +206,7 @@ impl Driver {
     fn run(&mut self) {
         self.input(Input::Tick);
         self.write_all();
+        self.end_turn();
         while !self.machine.is_finished() {
             self.wait();
             self.now = clock().duration_since(self.started);
@@ -212,7 +218,14 @@ impl Driver {
             self.admit();
             self.release_waiters();
             self.write_all();
+            self.end_turn();
         }
+    }
+
+    /// Wakes those who listen to what this turn has brought, and those who wait for it.
+    fn end_turn(&mut self) {
+        self.plan.hooks.ring();
+        self.released.clear();
     }
 
     /// Blocks until something happens.
@@ -224,13 +237,13 @@ impl Driver {
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
     fn take_in(&mut self) {
-        for _ in 0..TURN {
+        for _ in 0..COMMANDS_A_TURN {
             match self.ears.first.try_recv() {
                 Ok(command) => self.command(command),
                 Err(_) => break,
             }
         }
-        for _ in 0..TURN {
+        for _ in 0..REPORTS_A_TURN {
             match self.ears.second.try_recv() {
                 Ok(report) => self.report(report),
                 Err(_) => break,

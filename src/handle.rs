@@ -367,7 +367,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.pool.hooks.queue(Call::AddHook(Arc::clone(&self.record), hook));
+        self.pool.hooks.call(Call::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }

@@ -4,14 +4,13 @@ use crate::driver::Charge;
 use crate::event::{Event, EventKind};
 use crate::events::Subscriber;
 use crate::record::{JobHappening, JobHook, JobRecord};
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::{any::Any, io};
+use std::{any::Any, io, mem};
 
 /// Names a pool's hook, to remove it.
 ///
@@ -44,32 +43,50 @@ pub(crate) enum Call {
 
 #[derive(Default)]
 struct Registry {
-    next: u64,
     /// None is every kind.
     hooks: Vec<(HookId, Option<EventKind>, PoolHook)>,
     subscribers: Vec<Subscriber>,
 }
 
+/// What the hook thread has not taken yet.
+#[derive(Default)]
+struct Waiting {
+    calls: Vec<Call>,
+    /// Whether the thread waits to be rung.
+    asleep: bool,
+}
+
+/// A buffer of more calls than this is not kept.
+const SPARE: usize = 4096;
+
 /// The hooks of one pool.
 pub(crate) struct Hooks {
     /// The kinds that anybody listens to, so that others cost nothing.
     wanted: AtomicU32,
+    /// Those that a hook listens to.
+    hooked: AtomicU32,
+    /// Whether there are subscribers.
+    subscribed: AtomicBool,
     registry: Mutex<Registry>,
-    queue: Sender<Call>,
-    calls: Receiver<Call>,
-    /// The thread has ended: whoever queues a call does it.
+    /// The number of the next hook.
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+    bell: Condvar,
+    /// The thread has ended: whoever rings does what was queued.
     ended: AtomicBool,
     thread: OnceLock<ThreadId>,
 }
 
 impl Hooks {
     pub(crate) fn new() -> Arc<Self> {
-        let (queue, calls) = unbounded();
         Arc::new(Hooks {
             wanted: AtomicU32::new(0),
+            hooked: AtomicU32::new(0),
+            subscribed: AtomicBool::new(false),
             registry: Mutex::default(),
-            queue,
-            calls,
+            next: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            bell: Condvar::new(),
             ended: AtomicBool::new(false),
             thread: OnceLock::new(),
         })
@@ -95,35 +112,52 @@ impl Hooks {
         self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
     }
 
-    /// Tells everybody who listens.
+    /// Tells everybody who listens: subscribers at once, hooks from the next [`Hooks::ring`] on.
     pub(crate) fn emit(&self, event: Event, charge: Option<Arc<Charge>>) {
-        let next = {
+        let bit = event.kind().bit();
+        if self.subscribed.load(Ordering::Relaxed) {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
             registry.subscribers.retain(|subscriber| subscriber.offer(&event));
             if registry.subscribers.len() < before {
                 self.recount(&registry);
             }
-            if !registry.hooks.iter().any(|(_, kind, _)| kind.is_none_or(|kind| kind == event.kind())) {
-                return;
-            }
-            registry.next
-        };
-        self.queue(Call::Event(event, charge, next));
+        }
+        if self.hooked.load(Ordering::Relaxed) & bit != 0 {
+            self.queue(Call::Event(event, charge, self.next.load(Ordering::SeqCst)));
+        }
     }
 
-    /// Hands over a call. Nothing that is queued is lost: where the thread has ended, it is done here.
+    /// Hands over a call, which is due once the thread is rung for.
     pub(crate) fn queue(&self, call: Call) {
-        // The receiver is held by `self`, so the channel is never disconnected.
-        let _ = self.queue.send(call);
+        self.waiting.lock().calls.push(call);
+    }
+
+    /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
+    /// ended, it is done here.
+    pub(crate) fn ring(&self) {
+        let mut waiting = self.waiting.lock();
+        if waiting.calls.is_empty() {
+            return;
+        }
+        if mem::take(&mut waiting.asleep) {
+            self.bell.notify_one();
+        }
+        drop(waiting);
         if self.ended.load(Ordering::SeqCst) {
             self.finish();
         }
     }
 
+    /// Hands over a call that is due now.
+    pub(crate) fn call(&self, call: Call) {
+        self.queue(call);
+        self.ring();
+    }
+
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
-        self.queue(Call::End);
+        self.call(Call::End);
     }
 
     // ------------------------------------------------------------ the callers' side
@@ -131,14 +165,13 @@ impl Hooks {
     /// A job was settled without ever being in the pool: its hooks are told all the same.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
         if record.is_hooked() {
-            self.queue(Call::Job(Arc::clone(record), JobHappening::Done));
+            self.call(Call::Job(Arc::clone(record), JobHappening::Done));
         }
     }
 
     pub(crate) fn add(&self, kind: Option<EventKind>, hook: impl FnMut(&Event) + Send + 'static) -> HookId {
         let mut registry = self.registry.lock();
-        let id = HookId(registry.next);
-        registry.next += 1;
+        let id = HookId(self.next.fetch_add(1, Ordering::SeqCst));
         if !self.ended.load(Ordering::SeqCst) {
             registry.hooks.push((id, kind, Arc::new(Mutex::new(hook))));
             self.recount(&registry);
@@ -165,45 +198,69 @@ impl Hooks {
 
     fn recount(&self, registry: &Registry) {
         let of_hooks = registry.hooks.iter().map(|(_, kind, _)| kind.map_or(u32::MAX, EventKind::bit));
-        let of_subscribers = registry.subscribers.iter().map(|_| u32::MAX);
-        let wanted = of_hooks.chain(of_subscribers).fold(0, |all, bits| all | bits);
-        self.wanted.store(wanted, Ordering::Relaxed);
+        let hooked = of_hooks.fold(0, |all, bits| all | bits);
+        let subscribed = !registry.subscribers.is_empty();
+        self.hooked.store(hooked, Ordering::Relaxed);
+        self.subscribed.store(subscribed, Ordering::Relaxed);
+        self.wanted.store(if subscribed { u32::MAX } else { hooked }, Ordering::Relaxed);
     }
 
     // ------------------------------------------------------------ the thread
 
     fn run(&self) {
-        while let Ok(call) = self.calls.recv() {
-            match call {
-                Call::End => break,
-                call => self.perform(call),
+        let (mut calls, mut hooks) = (Vec::new(), Vec::new());
+        while !self.ended.load(Ordering::SeqCst) {
+            self.take(&mut calls);
+            for call in calls.drain(..) {
+                if matches!(call, Call::End) {
+                    self.ended.store(true, Ordering::SeqCst);
+                }
+                self.perform(call, &mut hooks);
             }
         }
-        self.ended.store(true, Ordering::SeqCst);
         self.finish();
         // A hook may hold its pool: dropping them here, outside the lock, may drop that.
-        let mut registry = Some(std::mem::take(&mut *self.registry.lock()));
+        let mut registry = Some(mem::take(&mut *self.registry.lock()));
         self.recount(&Registry::default());
         guarded(&mut || drop(registry.take()));
     }
 
+    /// Blocks until there is something to do, and takes all of it.
+    fn take(&self, calls: &mut Vec<Call>) {
+        let mut waiting = self.waiting.lock();
+        while waiting.calls.is_empty() {
+            waiting.asleep = true;
+            self.bell.wait(&mut waiting);
+        }
+        if calls.capacity() > SPARE {
+            *calls = Vec::new();
+        }
+        mem::swap(&mut waiting.calls, calls);
+    }
+
     /// Does what was queued around the thread's end.
     fn finish(&self) {
-        while let Ok(call) = self.calls.try_recv() {
-            self.perform(call);
+        let mut hooks = Vec::new();
+        loop {
+            let calls = mem::take(&mut self.waiting.lock().calls);
+            if calls.is_empty() {
+                return;
+            }
+            calls.into_iter().for_each(|call| self.perform(call, &mut hooks));
         }
     }
 
-    fn perform(&self, call: Call) {
+    /// `hooks` is a buffer.
+    fn perform(&self, call: Call, hooks: &mut Vec<PoolHook>) {
         match call {
             Call::Event(event, _charge, next) => {
                 let kind = event.kind();
                 let registry = self.registry.lock();
                 let listening =
                     registry.hooks.iter().filter(|(id, of, _)| id.0 < next && of.is_none_or(|of| of == kind));
-                let hooks: Vec<PoolHook> = listening.map(|(_, _, hook)| Arc::clone(hook)).collect();
+                hooks.extend(listening.map(|(_, _, hook)| Arc::clone(hook)));
                 drop(registry);
-                for hook in hooks {
+                for hook in hooks.drain(..) {
                     guarded(&mut || {
                         // A hook that was interrupted by its own event (it cannot be) would be left out.
                         if let Some(mut hook) = hook.try_lock() {

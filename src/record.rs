@@ -76,7 +76,7 @@ impl JobRecord {
     /// A job that never came into the pool.
     pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Extras>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, extras);
-        record.settle(Err(Arc::new(failure)));
+        drop(record.settle(Err(Arc::new(failure))));
         record
     }
 
@@ -143,24 +143,20 @@ impl JobRecord {
         state.is_hooked()
     }
 
-    /// It is over. The first outcome stands; `None` where there was one.
-    pub(crate) fn settle(&self, settled: Settled) -> Option<bool> {
+    /// It is over. The first outcome stands. Gives those who wait for it, to be woken when that is dropped.
+    #[must_use]
+    pub(crate) fn settle(self: &Arc<Self>, settled: Settled) -> Option<Waiters> {
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(_)) {
             return None;
         }
         state.stage = Stage::Settled(settled);
-        let mut hooked = false;
+        let mut finished = None;
         if let Some(extras) = &mut state.extras {
-            hooked = extras.hooked;
             extras.streams = Vec::new();
-            if let Some((finished, number)) = extras.finished.take() {
-                // Whoever waited for it may have gone.
-                let _ = finished.send(number);
-            }
+            finished = extras.finished.take();
         }
-        self.settled.notify_all();
-        Some(hooked)
+        Some(Waiters { record: Arc::clone(self), finished })
     }
 
     // ------------------------------------------------------------ the callers
@@ -319,6 +315,22 @@ impl Extras {
     }
 }
 
+/// Those who wait for a job that is settled: woken when this is dropped.
+pub(crate) struct Waiters {
+    record: Arc<JobRecord>,
+    finished: Option<(Sender<usize>, usize)>,
+}
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        if let Some((finished, number)) = self.finished.take() {
+            // Whoever waited for it may have gone.
+            let _ = finished.send(number);
+        }
+        self.record.settled.notify_all();
+    }
+}
+
 /// The supervisor's hold on a job: wherever it is lost, the job settles as closed, so no caller waits for ever.
 pub(crate) struct Ticket(Arc<JobRecord>);
 
@@ -334,7 +346,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let _ = self.0.settle(Err(Arc::new(Failure::Closed)));
+        drop(self.0.settle(Err(Arc::new(Failure::Closed))));
     }
 }
 

@@ -240,7 +240,8 @@ impl Driver {
             (_, None) => self.tell(EventKind::JobSuccess, about, || More::Nothing),
         }
         self.tell(EventKind::Done, about, || More::Nothing);
-        if record.settle(settled) == Some(true) {
+        self.released.extend(record.settle(settled));
+        if record.is_hooked() {
             self.plan.hooks.queue(Call::Job(record, JobHappening::Done));
         }
     }
