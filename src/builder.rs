@@ -80,7 +80,8 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: 0,
+                hand_ahead: ADAPTIVE,
+                cores,
                 max_memory: MaxMemory::default(),
             },
             max_backlog: None,
@@ -374,18 +375,18 @@ impl<J: Job> PoolBuilder<J> {
 
     /// How many jobs may be sent to a worker before it has answered the one that it has: only while no worker is free, and
     /// only where its recent jobs took about a millisecond or less. Such a job is still queued, and is called back where
-    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
+    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off. Default: `None`.
     ///
     /// Jobs are sent in their order all the same. With several workers the [`Task`](EventKind::Task) of one that lies ahead
-    /// may come after that of a later job at a quicker worker: so it is off where it is not called. Default: 0.
+    /// may come after that of a later job at a quicker worker.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // Jobs of some microseconds: a worker that has answered has the next one already.
-    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(None).build()?;
+    /// // No job leaves the backlog before the worker that will do it is free.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(0).build()?;
     /// # Ok(()) }
     /// ```
     pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {

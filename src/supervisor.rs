@@ -502,6 +502,8 @@ impl<T> Turn<'_, T> {
         if worker.retiring || worker.outgrown || worker.is_ending() {
             return;
         }
+        // Several at once: each write may wake the worker.
+        let room = if worker.ahead.len() > room / 2 { 0 } else { room };
         while self.worker(seat).ahead.len() < room {
             let current = self.worker(seat).held();
             let Supervisor { backlog, jobs, .. } = &mut *self.machine;
@@ -519,11 +521,18 @@ impl<T> Turn<'_, T> {
             self.say(Effect::SendJob { seat, key, attempt });
             self.worker(seat).sent_ahead(id, key);
         }
+        let patience = SHORT * self.crowding();
         let worker = self.worker(seat);
         worker.call_back_at = match &worker.current {
-            Some(current) if worker.has_uncalled() => current.since.checked_add(SHORT),
+            Some(current) if worker.has_uncalled() => current.since.checked_add(patience),
             _ => None,
         };
+    }
+
+    /// How many workers share a core: as many times longer than its work takes each waits for an answer.
+    fn crowding(&self) -> u32 {
+        let workers = self.machine.occupied.div_ceil(self.machine.config.cores);
+        u32::try_from(workers).unwrap_or(u32::MAX).max(1)
     }
 
     /// The running job is long, or the worker is needed no more: the jobs sent ahead are asked back.
@@ -582,7 +591,8 @@ impl<T> Turn<'_, T> {
         for slot in due {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
-            self.machine.slots[slot] = Some(Worker::new(worker));
+            let probe = self.machine.is_broken();
+            self.machine.slots[slot] = Some(Worker::new(worker, probe));
             self.machine.occupied += 1;
             self.say(Effect::Spawn(Seat { slot, worker }));
         }
@@ -625,9 +635,9 @@ impl<T> Turn<'_, T> {
         }
         match said {
             Said::Ready => self.said_ready(seat),
-            Said::Start { job } => drop(self.running(seat, job)),
+            Said::Start { job } => drop(self.running_on(seat, job)),
             Said::Progress { job } => {
-                if let Some(Current { key, attempt, .. }) = self.running(seat, job) {
+                if let Some(Current { key, attempt, .. }) = self.running_on(seat, job) {
                     self.say(Effect::Progressed { seat, key, attempt });
                 }
             }
@@ -707,6 +717,15 @@ impl<T> Turn<'_, T> {
         Some(current)
     }
 
+    /// The same, of a word that is not the answer: where the job is no short one, none waits behind it.
+    fn running_on(&mut self, seat: Seat, id: u64) -> Option<Current> {
+        let current = self.running(seat, id)?;
+        if self.now.saturating_sub(current.since) >= SHORT && self.worker(seat).has_uncalled() {
+            self.call_back(seat);
+        }
+        Some(current)
+    }
+
     /// Whether it holds job `id`, of which it speaks. A job that lay ahead and was asked back too late is begun here;
     /// anything else that it does not hold is a violation.
     fn holds(&mut self, seat: Seat, id: u64) -> bool {
@@ -742,8 +761,13 @@ impl<T> Turn<'_, T> {
     }
 
     fn answered(&mut self, seat: Seat, id: u64, outcome: Outcome, ready: bool) {
+        let silent = self.worker(seat).current.is_none_or(|current| !current.started);
         let Some(current) = self.running(seat, id) else { return };
-        let took = self.now.saturating_sub(current.since);
+        let mut took = self.now.saturating_sub(current.since);
+        if silent {
+            // A handler that runs for long is announced. The rest was the wait for a core.
+            took /= self.crowding();
+        }
         let limit = self.machine.config.timeout_recovering;
         let limit_at = self.after(limit);
         let worker = self.worker(seat);
@@ -1031,7 +1055,12 @@ impl<T> Turn<'_, T> {
         let others_ready = self.machine.slots.iter().flatten().any(|other| other.been_ready);
         let verdict = self.machine.starts.one_has_failed(seat.slot, self.now, others_ready);
         self.say(Effect::StartFailed { seat, wait: verdict.wait, in_a_row: verdict.in_a_row });
-        if verdict.broken && !planted!(NoWorkerIsNotTold) {
+        if verdict.breaks {
+            // Those that were asked for before say nothing of the jobs that come from now on.
+            self.machine.slots.iter_mut().flatten().for_each(|other| other.probe = false);
+        }
+        let told = verdict.breaks || (self.machine.is_broken() && (worker.probe || planted!(OldStartsCount)));
+        if told && !planted!(NoWorkerIsNotTold) {
             self.settle_all(Outcome::NoWorker, |place| place == Place::Queued);
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Config {
     pub(crate) start_failures: u32,
     /// How many jobs may lie ahead at a worker; 0 is off.
     pub(crate) hand_ahead: u32,
+    /// How many workers can run at the same time.
+    pub(crate) cores: usize,
     pub(crate) max_memory: MaxMemory,
 }
 

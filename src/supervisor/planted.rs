@@ -68,6 +68,8 @@ mod chosen {
         DyingDoNotCount,
         /// Nobody is told that no worker would start.
         NoWorkerIsNotTold,
+        /// A job learns that no worker starts from one that was asked for before.
+        OldStartsCount,
         /// An aborted job that was started all the same is begun.
         AbortedIsBegun,
         /// A worker that holds a job is forgotten in the figures.

@@ -22,8 +22,8 @@ struct Slot {
 pub(super) struct Verdict {
     pub(super) wait: Duration,
     pub(super) in_a_row: u32,
-    /// Whether the jobs that are queued have nobody to wait for.
-    pub(super) broken: bool,
+    /// Whether no worker starts, as is known from now on.
+    pub(super) breaks: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +103,7 @@ impl Starts {
         };
         place.not_before = now + wait;
         let in_a_row = place.failures;
+        let before = self.broken;
         self.broken |= in_a_row >= self.limit && !others_ready;
         if self.broken {
             // Nobody asks for workers any more but jobs.
@@ -111,7 +112,7 @@ impl Starts {
                 slot.wanted = false;
             }
         }
-        Verdict { wait, in_a_row, broken: self.broken }
+        Verdict { wait, in_a_row, breaks: self.broken && !before }
     }
 
     /// The empty slots that are to be filled now, for `queued` jobs and a `minimum` of workers.

@@ -20,6 +20,7 @@ fn config() -> Config {
         kill_grace: 500 * MILLI,
         start_failures: 3,
         hand_ahead: 0,
+        cores: 1,
         max_memory: MaxMemory::default(),
     }
 }
@@ -493,6 +494,20 @@ fn waits_grow_and_no_job_goes_round_them() {
         }
     }
     assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+#[test]
+fn a_job_that_comes_when_the_pool_is_broken_learns_nothing_from_a_start_before_it() {
+    let mut script = Script::new(Config { start_failures: 2, max_processes: 2, ..config() });
+    script.enqueue();
+    assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 1#2"));
+    script.input(Input::SpawnFailed(seat(0, 1)));
+    script.input(Input::SpawnFailed(seat(0, 3)));
+    assert!(script.machine.is_broken());
+    script.enqueue();
+    let lines = script.input(Input::SpawnFailed(seat(1, 2)));
+    assert_eq!(lines[1..], ["spawn 1#4"], "job 3 gets a probe of its own");
+    assert_eq!(script.input(Input::SpawnFailed(seat(1, 4)))[1..], ["settled 3/0: NoWorker", "idle"]);
 }
 
 #[test]

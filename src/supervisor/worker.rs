@@ -90,6 +90,8 @@ pub(super) struct Ahead {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Worker {
     pub(super) id: u64,
+    /// Whether it is to find out if workers start again, for the jobs that wait.
+    pub(super) probe: bool,
     pub(super) state: WorkerState,
     pub(super) spawned: bool,
     pub(super) been_ready: bool,
@@ -131,9 +133,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(id: u64) -> Self {
+    pub(super) fn new(id: u64, probe: bool) -> Self {
         Worker {
             id,
+            probe,
             state: WorkerState::Initializing,
             spawned: false,
             been_ready: false,
@@ -198,6 +201,8 @@ impl Worker {
     pub(super) fn finished_one(&mut self, took: Duration) {
         self.done += 1;
         self.had_job = true;
+        // However long it was, a few short ones behind it are enough.
+        let took = took.min(8 * SHORT);
         self.pace = Some(self.pace.map_or(took, |pace| (pace * 3 + took) / 4));
     }
 

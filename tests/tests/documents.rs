@@ -436,7 +436,7 @@ fn the_defaults_are_those_of_the_code() {
         ("start_failures", "5", "5"),
         ("max_backlog", "no limit", ""),
         ("max_frame", "1 GiB", ""),
-        ("hand_ahead", "0", "0"),
+        ("hand_ahead", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();

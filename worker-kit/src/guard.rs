@@ -14,16 +14,13 @@ use std::{io, thread};
 
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
-/// After so many ticks without a job the guard goes to sleep.
-const IDLE_TICKS: u32 = 8;
-
 /// Starts the guard of `link`, which is woken through `wake`.
 ///
 /// `tells_start`: whether the guard announces handlers that run on.
 pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
     wake_when_the_parent_ends();
     let watch = move || {
-        let (mut seen, mut idle) = (0, 0);
+        let mut seen = 0;
         loop {
             let mode = link.guard.load(SeqCst);
             let limit = (mode == TICKING).then_some(&TICK);
@@ -38,11 +35,10 @@ pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Re
             let turn = link.turn.load(SeqCst);
             let (running, same) = (turn % 2 == 1, turn == seen);
             seen = turn;
-            idle = if running || !same { 0 } else { idle + 1 };
             let next = match (running, same) {
+                (_, false) => continue,
+                (false, true) => ASLEEP,
                 (true, true) => WATCHING,
-                (false, true) if idle >= IDLE_TICKS => ASLEEP,
-                _ => continue,
             };
             if next == WATCHING && tells_start {
                 link.start_if_free();

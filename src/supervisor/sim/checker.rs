@@ -48,6 +48,8 @@ struct Process {
     outgrown: bool,
     /// Whether its end was called a start failure.
     start_failed: bool,
+    /// Whether it was asked for after it was known that no worker starts.
+    probe: bool,
     signals: u32,
 }
 
@@ -67,6 +69,10 @@ pub(super) struct Checker {
     counts: [u64; 4],
     /// Workers whose job was taken from them: they must be on their way out.
     doomed: Vec<Seat>,
+    /// Whether no worker started, before this input.
+    broken: bool,
+    /// Whether the start that failed last was a probe.
+    probed: bool,
     /// Jobs that were aborted while they lay ahead.
     disowned: BTreeMap<u64, Seat>,
     pub(super) retried: u64,
@@ -92,6 +98,8 @@ impl Checker {
             idle: true,
             counts: [0; 4],
             doomed: Vec::new(),
+            broken: false,
+            probed: false,
             disowned: BTreeMap::new(),
             retried: 0,
             ahead: 0,
@@ -159,7 +167,10 @@ impl Checker {
                 self.doomed.push(*seat);
             }
             Input::Resident { seat, bytes, at_rest } if !unheard => self.resident(*seat, *bytes, *at_rest),
-            Input::SpawnFailed(seat) => drop(self.processes.remove(seat)),
+            Input::SpawnFailed(seat) => {
+                let process = self.processes.remove(seat);
+                self.probed = process.is_some_and(|process| process.probe);
+            }
             Input::Said(_, Said::Skipped { job }) if !unheard => self.back(*job),
             Input::Said(seat, Said::Retire) if !unheard => self.all_back(*seat),
             _ => {}
@@ -203,7 +214,7 @@ impl Checker {
         match *effect {
             Effect::Spawn(seat) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
-                self.processes.insert(seat, Process { alive: true, ..Process::default() });
+                self.processes.insert(seat, Process { alive: true, probe: self.broken, ..Process::default() });
                 let alive = self.processes.values().filter(|process| process.alive).count();
                 ensure(alive <= self.max_processes, || format!("{alive} children are alive"))
             }
@@ -298,6 +309,7 @@ impl Checker {
             Effect::StartFailed { seat, .. } => {
                 let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
                 process.start_failed = true;
+                self.probed = process.probe;
                 ensure(!process.tasked, || format!("{seat:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
@@ -372,7 +384,7 @@ impl Checker {
             (Outcome::Protocol(_), Input::Said(of, _) | Input::Garbled(of)) => Some(*of) == seat,
             (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
             (Outcome::Closed, Input::Exit) => true,
-            (Outcome::NoWorker, _) => matches!(job.stage, Stage::Backlogged),
+            (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.broken || self.probed),
             _ => false,
         };
         ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))
@@ -388,6 +400,9 @@ impl Checker {
         }
         let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.tasked && !of.start_failed);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
+        if !std::mem::replace(&mut self.broken, machine.is_broken()) && self.broken {
+            self.processes.values_mut().for_each(|process| process.probe = false);
+        }
         let counters = machine.counters();
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;

@@ -115,6 +115,7 @@ impl State {
             kill_grace: milli(5),
             start_failures: 3,
             hand_ahead: shape.hand_ahead,
+            cores: 1,
             max_memory: MaxMemory::default(),
         };
         let mut state = State {

@@ -102,6 +102,7 @@ impl Stage {
             kill_grace: of(&[0, 5, 30]) * milli,
             start_failures: of(&[1, 2, 3, u32::MAX]),
             hand_ahead: of(&[0, 1, 4, 16, u32::MAX]),
+            cores: 2,
             max_memory: MaxMemory::default(),
         };
         if trace {

@@ -82,6 +82,7 @@ impl World {
             kill_grace: rng.pick(&[Duration::ZERO, 5 * MILLI, 30 * MILLI]),
             start_failures: rng.pick(&[1, 2, 3, 5]),
             hand_ahead: rng.pick(&[0, 1, 2, 4, 16]),
+            cores: rng.pick(&[1, 2, 4]),
             max_memory: MaxMemory {
                 soft: rng.pick(&[None, None, Some(SOFT)]),
                 hard: rng.pick(&[None, None, Some(HARD)]),
