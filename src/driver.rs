@@ -306,7 +306,12 @@ impl Driver {
             }
             Report::OutputEnded(seat) => self.input(Input::OutputEnded(seat)),
             Report::InputBroken(seat) => self.input(Input::InputBroken(seat)),
-            Report::ErrorsEnded(seat) => self.input(Input::ErrorsEnded(seat)),
+            Report::ErrorsEnded(seat) => {
+                if let Some(child) = self.child(seat) {
+                    child.errors_ended = true;
+                    self.input(Input::ErrorsEnded(seat));
+                }
+            }
             Report::Exited(seat, reaped) => {
                 if let Some(child) = self.child(seat) {
                     child.reaped = Some(reaped);

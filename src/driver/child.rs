@@ -28,6 +28,7 @@ pub(super) struct Child {
     /// What it wrote before its hello.
     pub(super) noise: Vec<u8>,
     pub(super) reaped: Option<Reaped>,
+    pub(super) errors_ended: bool,
     /// What it did wrong, or said last, in words.
     pub(super) reason: Option<String>,
     /// Whether it is killed because it can say nothing more.
@@ -63,6 +64,7 @@ impl Driver {
             words: Arc::default(),
             noise: Vec::new(),
             reaped: None,
+            errors_ended: false,
             reason: None,
             closed_pipe: false,
             since: self.now,
@@ -83,7 +85,9 @@ impl Driver {
 
     /// Lets go of a worker that is no more: its descriptors close as the last of the threads lets go of them.
     pub(super) fn bury(&mut self, child: Child) {
-        self.poller.forget(child.seat);
+        if child.reaped.is_none() || !child.errors_ended {
+            self.poller.forget(child.seat);
+        }
         child.budget.close();
         self.readers.retain(|reader| !reader.is_finished());
         self.readers.push(child.reader);

@@ -58,7 +58,7 @@ enum Request {
     Watch(Box<Watched>),
     /// The worker's pipe is full.
     WaitForRoom(Seat),
-    /// The worker's death is handled: whoever still holds its pipes may keep them.
+    /// The worker's death is handled, though its standard error is open: whoever still holds that may keep it.
     Forget(Seat),
 }
 
@@ -153,12 +153,15 @@ impl Polling {
     fn run(mut self) {
         while self.take_requests() {
             for (seat, what) in self.wait() {
-                if let Some(polled) = self.workers.get_mut(&seat) {
-                    match what {
-                        What::Errors => polled.read_errors(&self.reports, (self.told)()),
-                        What::Exit => polled.reap(&self.reports),
-                        What::Room => polled.write(&self.reports),
-                    }
+                let Some(polled) = self.workers.get_mut(&seat) else { continue };
+                match what {
+                    What::Errors => polled.read_errors(&self.reports, (self.told)()),
+                    What::Exit => polled.reap(&self.reports),
+                    What::Room => polled.write(&self.reports),
+                }
+                if polled.exited && !polled.errors_open {
+                    // Nothing more comes of it.
+                    self.workers.remove(&seat);
                 }
             }
         }

@@ -32,7 +32,7 @@ pub(crate) struct Reading {
     pub(crate) job_type: &'static str,
 }
 
-/// Starts a reader before there is a process, so that a thread that cannot be started costs none.
+/// Starts a reader, which is told afterwards what to read.
 pub(crate) fn start(readings: Receiver<Reading>, reports: Line<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
