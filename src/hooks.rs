@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::{any::Any, io, mem};
+use std::{any::Any, io, mem, slice};
 
 /// Names a pool's hook, to remove it.
 ///
@@ -43,8 +43,8 @@ pub(crate) enum Call {
 
 #[derive(Default)]
 struct Registry {
-    /// None is every kind.
-    hooks: Vec<(HookId, Option<EventKind>, PoolHook)>,
+    /// By kind of event, in the order in which they were added.
+    hooks: [Vec<(HookId, PoolHook)>; EventKind::ALL.len()],
     subscribers: Vec<Subscriber>,
 }
 
@@ -173,7 +173,10 @@ impl Hooks {
         let mut registry = self.registry.lock();
         let id = HookId(self.next.fetch_add(1, Ordering::SeqCst));
         if !self.ended.load(Ordering::SeqCst) {
-            registry.hooks.push((id, kind, Arc::new(Mutex::new(hook))));
+            let hook: PoolHook = Arc::new(Mutex::new(hook));
+            for &of in kind.as_ref().map_or(EventKind::ALL, slice::from_ref) {
+                registry.hooks[of as usize].push((id, Arc::clone(&hook)));
+            }
             self.recount(&registry);
         }
         id
@@ -181,7 +184,8 @@ impl Hooks {
 
     pub(crate) fn remove(&self, id: HookId) -> bool {
         let mut registry = self.registry.lock();
-        let removed: Vec<_> = registry.hooks.extract_if(.., |(of, ..)| *of == id).collect();
+        let lists = registry.hooks.iter_mut();
+        let removed: Vec<_> = lists.flat_map(|list| list.extract_if(.., |(of, _)| *of == id)).collect();
         self.recount(&registry);
         // What a hook holds is the user's, and may ask for the registry when it is dropped.
         drop(registry);
@@ -197,8 +201,8 @@ impl Hooks {
     }
 
     fn recount(&self, registry: &Registry) {
-        let of_hooks = registry.hooks.iter().map(|(_, kind, _)| kind.map_or(u32::MAX, EventKind::bit));
-        let hooked = of_hooks.fold(0, |all, bits| all | bits);
+        let of_hooks = EventKind::ALL.iter().filter(|&&kind| !registry.hooks[kind as usize].is_empty());
+        let hooked = of_hooks.fold(0, |all, kind| all | kind.bit());
         let subscribed = !registry.subscribers.is_empty();
         self.hooked.store(hooked, Ordering::Relaxed);
         self.subscribed.store(subscribed, Ordering::Relaxed);
@@ -254,11 +258,9 @@ impl Hooks {
     fn perform(&self, call: Call, hooks: &mut Vec<PoolHook>) {
         match call {
             Call::Event(event, _charge, next) => {
-                let kind = event.kind();
                 let registry = self.registry.lock();
-                let listening =
-                    registry.hooks.iter().filter(|(id, of, _)| id.0 < next && of.is_none_or(|of| of == kind));
-                hooks.extend(listening.map(|(_, _, hook)| Arc::clone(hook)));
+                let listening = registry.hooks[event.kind() as usize].iter().filter(|(id, _)| id.0 < next);
+                hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));
                 drop(registry);
                 for hook in hooks.drain(..) {
                     guarded(&mut || {

@@ -5,8 +5,9 @@
 //! thread, one job in flight a child. What counts is the ratio.
 //!
 //! ```text
-//! cargo bench --bench pipe                        all cases
+//! cargo bench --bench pipe                        all cases but growth
 //! cargo bench --bench pipe -- latency throughput  those two
+//! cargo bench --bench pipe -- growth --json       for benches/plots.py
 //! cargo bench --bench pipe -- --short             less of everything, for CI
 //! cargo bench --bench pipe -- --json              a line of JSON a figure
 //! cargo bench --bench pipe -- --check             exit code 1 where a ratio is twice worse than its bar
@@ -18,6 +19,7 @@
 
 mod fair;
 mod figure;
+mod growth;
 mod measure;
 mod raw;
 mod speed;
@@ -53,12 +55,16 @@ struct Case {
     run: fn(Measure) -> Figures,
 }
 
-const CASES: [Case; 12] = [
+/// The case that is run only where it is named: it is for the plots.
+const GROWTH: &str = "growth";
+
+const CASES: [Case; 14] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
     Case { name: "payload", run: speed::payload },
     Case { name: "isolate", run: starts::isolate },
     Case { name: "spawn", run: starts::spawn },
+    Case { name: "large_parent", run: starts::large_parent },
     Case { name: "backlog", run: standing::backlog },
     Case { name: "map", run: standing::map },
     Case { name: "idle", run: standing::idle },
@@ -66,6 +72,7 @@ const CASES: [Case; 12] = [
     Case { name: "many", run: starts::many },
     Case { name: "cpu", run: speed::cpu },
     Case { name: "fair", run: fair::fair },
+    Case { name: GROWTH, run: growth::growth },
 ];
 
 /// The argument of a process that measures one case's memory alone; the case's name follows.
@@ -128,7 +135,11 @@ fn run(asked: &Asked) -> ExitCode {
 
     let measure = Measure { short: asked.short };
     let (mut failed, mut lost) = (false, false);
-    for case in CASES.iter().filter(|case| asked.cases.is_empty() || asked.cases.iter().any(|name| name == case.name)) {
+    let is_asked = |case: &&Case| match &asked.cases[..] {
+        [] => case.name != GROWTH,
+        names => names.iter().any(|name| name == case.name),
+    };
+    for case in CASES.iter().filter(is_asked) {
         match (case.run)(measure) {
             Ok(figures) => {
                 for figure in figures {

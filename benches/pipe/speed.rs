@@ -69,40 +69,51 @@ pub(crate) fn payload(measure: Measure) -> Figures {
     let rounds = measure.of(7, 3);
     let mut child = RawChild::start();
     let pool = pool(1);
-    let mut of_size = |case: &str, size: usize, count: usize, bar: Option<Bar>| {
-        let bytes: Vec<u8> = (0..size).map(|at| ((at / 64) ^ at) as u8).collect();
-        let rate = |took: Vec<f64>| [2.0 * size as f64 / 1e6 / percentile(took, 50)];
-        let raw = || {
-            let once = |_| {
-                let started = Instant::now();
-                child.send(&bytes);
-                let echoed = child.receive();
-                let took = started.elapsed().as_secs_f64();
-                assert!(echoed == bytes, "a raw echo is what was sent");
-                took
-            };
-            rate((0..count).map(once).collect())
-        };
-        let ours = || {
-            let once = |_| {
-                let job = Work::Echo(Bytes(bytes.clone()));
-                let started = Instant::now();
-                let echoed = pool.enqueue(job).wait();
-                let took = started.elapsed().as_secs_f64();
-                assert!(echoed.expect("an echo").0 == bytes, "an echo is what was sent");
-                took
-            };
-            rate((0..count).map(once).collect())
-        };
-        let ([raw], [ours]) = in_turn(rounds, raw, ours);
-        let figure = Figure::new(case, ours, "MB/s").raw(raw);
-        bar.map_or(figure.clone(), |bar| figure.bar(bar))
+    let mut of_size = |case: &str, size, count| {
+        let [raw, ours] = echo_rates(&mut child, &pool, size, count, rounds);
+        Figure::new(case, ours, "MB/s").raw(raw)
     };
     Ok(vec![
-        of_size("payload", 16 << 20, measure.of(6, 3), Some(Bar::AtLeast(0.9))),
-        of_size("payload_1m", 1 << 20, measure.of(60, 30), None),
-        of_size("payload_64k", 64 << 10, measure.of(600, 300), None),
+        of_size("payload", 16 << 20, measure.of(6, 3)).bar(Bar::AtLeast(0.9)),
+        of_size("payload_1m", 1 << 20, measure.of(60, 30)),
+        of_size("payload_64k", 64 << 10, measure.of(600, 300)),
     ])
+}
+
+/// The megabytes a second of `count` echoes of `size` bytes, through a raw child and through a pool.
+pub(crate) fn echo_rates(
+    child: &mut RawChild,
+    pool: &Pool<Work>,
+    size: usize,
+    count: usize,
+    rounds: usize,
+) -> [f64; 2] {
+    let bytes: Vec<u8> = (0..size).map(|at| ((at / 64) ^ at) as u8).collect();
+    let rate = |took: Vec<f64>| [2.0 * size as f64 / 1e6 / percentile(took, 50)];
+    let raw = || {
+        let once = |_| {
+            let started = Instant::now();
+            child.send(&bytes);
+            let echoed = child.receive();
+            let took = started.elapsed().as_secs_f64();
+            assert!(echoed == bytes, "a raw echo is what was sent");
+            took
+        };
+        rate((0..count).map(once).collect())
+    };
+    let ours = || {
+        let once = |_| {
+            let job = Work::Echo(Bytes(bytes.clone()));
+            let started = Instant::now();
+            let echoed = pool.enqueue(job).wait();
+            let took = started.elapsed().as_secs_f64();
+            assert!(echoed.expect("an echo").0 == bytes, "an echo is what was sent");
+            took
+        };
+        rate((0..count).map(once).collect())
+    };
+    let ([raw], [ours]) = in_turn(rounds, raw, ours);
+    [raw, ours]
 }
 
 /// The throughput with a hook for everything, and one for each kind of event, against the same without any.

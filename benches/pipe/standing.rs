@@ -2,6 +2,7 @@
 
 use crate::figure::{Bar, Figure};
 use crate::measure::{median, resident, switches};
+use crate::starts::large_parent_alone;
 use crate::work::{Work, builder, pool, ready, small, small_job};
 use crate::{ALONE, Figures, Measure, SHORT, this_program};
 use hirelings::{JobHandle, JobStatus, Pool};
@@ -16,7 +17,7 @@ use std::{env, io, thread};
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// Measures a case in a fresh process, whose memory nothing else has touched.
-fn alone_in_a_process<const N: usize>(case: &str, measure: Measure) -> Result<[f64; N], Box<dyn Error>> {
+pub(crate) fn alone_in_a_process<const N: usize>(case: &str, measure: Measure) -> Result<[f64; N], Box<dyn Error>> {
     let mut program = this_program();
     program.args([ALONE, case]).args(measure.short.then_some(SHORT));
     let output = program.output()?;
@@ -32,13 +33,15 @@ fn alone_in_a_process<const N: usize>(case: &str, measure: Measure) -> Result<[f
 /// The main of such a process: one line of figures.
 pub(crate) fn alone(case: &str, measure: Measure) -> ExitCode {
     let figures = match case {
-        "backlog" => backlog_alone(measure),
-        "map" => map_alone(measure),
+        "backlog" => backlog_alone(measure).map(Vec::from),
+        "map" => map_alone(measure).map(Vec::from),
+        "large_parent" => Ok(large_parent_alone(measure).into()),
         _ => Err(io::Error::other("no such case")),
     };
     match figures {
         Ok(figures) => {
-            println!("{}", figures.map(|figure| figure.to_string()).join(" "));
+            let figures: Vec<_> = figures.iter().map(f64::to_string).collect();
+            println!("{}", figures.join(" "));
             ExitCode::SUCCESS
         }
         Err(why) => {

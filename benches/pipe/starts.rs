@@ -1,8 +1,9 @@
 //! Processes: how fast they start, one a job, and hundreds of them.
 
 use crate::figure::{Bar, Figure};
-use crate::measure::{in_turn, threads_and_descriptors};
+use crate::measure::{in_turn, median, threads_and_descriptors};
 use crate::raw::RawChild;
+use crate::standing::alone_in_a_process;
 use crate::work::{builder, drive, pool, ready, small};
 use crate::{Figures, Measure};
 use std::collections::VecDeque;
@@ -62,6 +63,30 @@ fn ready_raw(count: usize) -> f64 {
     let mut children: Vec<_> = (0..count).map(|_| RawChild::start_greeting()).collect();
     children.iter_mut().for_each(RawChild::greeted);
     started.elapsed().as_secs_f64() / MILLISECOND
+}
+
+/// The same from a parent that has much memory, against one that has little.
+pub(crate) fn large_parent(measure: Measure) -> Figures {
+    let [small, large] = alone_in_a_process("large_parent", measure)?;
+    let note = format!("two workers ready, {} GiB touched", large_parent_gibibytes(measure));
+    Ok(vec![Figure::new("large_parent", large, "ms").against("small", small).bar(Bar::AtMost(3.0)).note(note)])
+}
+
+fn large_parent_gibibytes(measure: Measure) -> usize {
+    measure.of(4, 1)
+}
+
+/// Starts pools before and after the memory is touched.
+pub(crate) fn large_parent_alone(measure: Measure) -> [f64; 2] {
+    let rounds = measure.of(20, 10);
+    let ready = || median((0..rounds).map(|_| ready_pool(2)).collect());
+    ready_pool(2);
+    let small = ready();
+    // Not zero, which would be pages that nobody has touched.
+    let touched = vec![1u8; large_parent_gibibytes(measure) << 30];
+    let large = ready();
+    assert_eq!(touched.last(), Some(&1));
+    [small, large]
 }
 
 /// Many workers: until they are ready, what each costs this process, and whether jobs are slower for it.

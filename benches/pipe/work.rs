@@ -83,7 +83,7 @@ impl Nap {
 
 /// A builder of pools of this executable whose workers are not replaced.
 pub(crate) fn builder(workers: usize) -> PoolBuilder<Work> {
-    Pool::builder(self_exec::<Work>()).hand_ahead(None).max_processes(workers).max_jobs_per_process(u64::MAX)
+    Pool::builder(self_exec::<Work>()).max_processes(workers).max_jobs_per_process(u64::MAX)
 }
 
 /// Such a pool, with all its workers ready.

@@ -152,6 +152,21 @@ impl Outcome {
 }
 
 /// How a worker was lost with its job.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) {
+/// if let Err(JobError::Crashed(crash)) = pool.enqueue(Square(7)).wait() {
+///     match crash.cause {
+///         CrashCause::Exited => println!("it ended: {:?}", crash.status),
+///         CrashCause::PipeClosed => println!("it closed its standard output: does the worker do so, or a library?"),
+///         _ => println!("{crash}"),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CrashCause {
