@@ -98,10 +98,12 @@ fn a_pool_that_gave_up_probes_for_each_new_job_and_not_without() {
     let (builder, mut record) = Record::of(Pool::<Do>::builder(until_exists(&file)));
     let pool = builder.stderr(Stderr::Null).max_processes(1).start_failures(2).min_processes(1).build().unwrap();
     no_worker(pool.enqueue(Do::Pid));
-    assert_eq!(pool.stats().spawned, 2);
+    // Where the pool gave up before the job came, that one has had a probe too.
+    let spawned = pool.stats().spawned;
+    assert!((2..=3).contains(&spawned), "{spawned}");
     for probes in 1..=2 {
         no_worker(pool.enqueue(Do::Pid));
-        assert_eq!(pool.stats().spawned, 2 + probes, "one probe, for one job; none for the minimum's sake");
+        assert_eq!(pool.stats().spawned, spawned + probes, "one probe, for one job; none for the minimum's sake");
     }
     File::create(file.path()).unwrap();
     assert_eq!(settled(pool.enqueue(Do::Echo("whole".into()))).unwrap(), "whole");
@@ -110,7 +112,7 @@ fn a_pool_that_gave_up_probes_for_each_new_job_and_not_without() {
     record.until_kind(EventKind::WorkerReady);
     record.until_kind(EventKind::WorkerInitializing);
     record.until_kind(EventKind::WorkerReady);
-    assert_eq!(pool.stats().spawned, 2 + 2 + 2);
+    assert_eq!(pool.stats().spawned, spawned + 2 + 2);
 }
 
 #[test]

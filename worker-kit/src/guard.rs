@@ -3,7 +3,7 @@
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
 //! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
 //! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
-//! worker without work is back asleep after a few ticks and costs nothing.
+//! worker without work is back asleep after a tick or two and costs nothing.
 
 use crate::link::{ASLEEP, Link, TICKING, WATCHING};
 use rustix::event::Timespec;
