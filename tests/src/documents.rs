@@ -16,6 +16,7 @@ compiled! {
     FromNodeHirelings: "docs/from-node-hirelings.md",
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",
+    Performance: "docs/performance.md",
     Testing: "docs/testing.md",
     Peers: "benches/peers/README.md",
 }
