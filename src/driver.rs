@@ -72,6 +72,9 @@ pub(crate) struct Plan {
 const COMMANDS_A_TURN: usize = 1024;
 const REPORTS_A_TURN: usize = 128;
 
+/// A list of callers to be woken that was longer than this gives its memory back.
+const KEPT: usize = 1024;
+
 /// The supervisor's thread.
 pub(crate) struct Driver {
     plan: Standing,
@@ -226,6 +229,7 @@ impl Driver {
     fn end_turn(&mut self) {
         self.plan.hooks.ring();
         self.released.clear();
+        self.released.shrink_to(KEPT);
     }
 
     /// Blocks until something happens.
@@ -237,13 +241,16 @@ impl Driver {
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
     fn take_in(&mut self) {
+        // Before a limit is found to be over, all is heard that was there in time.
+        let is_due = self.machine.next_deadline().is_some_and(|at| at <= self.now);
+        let reports = if is_due { self.ears.second.len().max(REPORTS_A_TURN) } else { REPORTS_A_TURN };
         for _ in 0..COMMANDS_A_TURN {
             match self.ears.first.try_recv() {
                 Ok(command) => self.command(command),
                 Err(_) => break,
             }
         }
-        for _ in 0..REPORTS_A_TURN {
+        for _ in 0..reports {
             match self.ears.second.try_recv() {
                 Ok(report) => self.report(report),
                 Err(_) => break,
@@ -350,6 +357,7 @@ impl Driver {
 
     /// Ends the other threads, and whatever of the workers a supervisor that failed has left.
     fn tear_down(mut self) {
+        self.released.clear();
         if !self.machine.is_finished() {
             self.spawner.close();
         }

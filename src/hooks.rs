@@ -231,13 +231,11 @@ impl Hooks {
 
     /// Blocks until there is something to do, and takes all of it.
     fn take(&self, calls: &mut Vec<Call>) {
+        calls.shrink_to(SPARE);
         let mut waiting = self.waiting.lock();
         while waiting.calls.is_empty() {
             waiting.asleep = true;
             self.bell.wait(&mut waiting);
-        }
-        if calls.capacity() > SPARE {
-            *calls = Vec::new();
         }
         mem::swap(&mut waiting.calls, calls);
     }

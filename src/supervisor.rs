@@ -277,6 +277,7 @@ impl<T> Turn<'_, T> {
     /// What is done at the end of every turn: free workers get work, missing ones are spawned, idleness is told.
     fn settle_down(&mut self) {
         self.hand_out();
+        self.call_back_for_the_free();
         self.spawn_missing();
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {

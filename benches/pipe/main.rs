@@ -7,7 +7,7 @@
 //! ```text
 //! cargo bench --bench pipe                        all cases but growth
 //! cargo bench --bench pipe -- latency throughput  those two
-//! cargo bench --bench pipe -- growth --json       for benches/plots.py
+//! cargo bench --bench pipe -- growth --json       for benches/plots
 //! cargo bench --bench pipe -- --short             less of everything, for CI
 //! cargo bench --bench pipe -- --json              a line of JSON a figure
 //! cargo bench --bench pipe -- --check             exit code 1 where a ratio is twice worse than its bar

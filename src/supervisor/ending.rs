@@ -4,8 +4,17 @@ use super::jobs::Place;
 use super::planted::planted;
 use super::worker::End;
 use super::{CrashCause, DEATH_WAIT, Effect, MEASURE_EVERY, MaxMemory, Outcome, Seat, Signal, Turn, WorkerState};
+use std::time::Duration;
 
 impl<T> Turn<'_, T> {
+    /// From now on the state has this limit. What a dead worker has left to say is not timed any more.
+    pub(super) fn start_limit(&mut self, seat: Seat, limit: Option<Duration>) {
+        let limit_at = self.after(limit);
+        let worker = self.worker(seat);
+        let times = !worker.exited || planted!(DeadAreTimed);
+        (worker.limit, worker.limit_at) = (limit, limit_at.filter(|_| times));
+    }
+
     /// The state's limit is over, or that of an exit that does not come.
     pub(super) fn over_limit(&mut self, seat: Seat) {
         let worker = self.worker(seat);
@@ -25,7 +34,7 @@ impl<T> Turn<'_, T> {
 
     /// The memory of the worker is looked at again after a while, if it has a hard limit.
     pub(super) fn measure_later(&mut self, seat: Seat) {
-        let limited = self.machine.config.max_memory.hard.is_some();
+        let limited = self.machine.config.max_memory.hard.is_some() && !self.worker(seat).exited;
         let measure_at = self.after(limited.then_some(MEASURE_EVERY));
         self.worker(seat).measure_at = measure_at;
     }

@@ -31,7 +31,6 @@ impl<T> Turn<'_, T> {
         let entry = self.machine.jobs.begin(key, seat.slot as u32);
         let (id, attempt, limit) = (entry.id, entry.attempt, entry.settings.timeout(limit));
         let limit = if planted!(OwnLimitForgotten) { self.machine.config.timeout_working } else { limit };
-        let limit_at = self.after(limit);
         let since = self.now;
         self.machine.held += 1;
         if send {
@@ -39,7 +38,7 @@ impl<T> Turn<'_, T> {
         }
         let worker = self.worker(seat);
         worker.current = Some(Current { key, id, attempt, started: false, since });
-        (worker.limit, worker.limit_at) = (limit, limit_at);
+        self.start_limit(seat, limit);
         self.say(Effect::Task { seat, key, attempt });
         self.enter(seat, WorkerState::Working);
     }
@@ -89,6 +88,33 @@ impl<T> Turn<'_, T> {
     pub(super) fn crowding(&self) -> u32 {
         let workers = self.machine.occupied.div_ceil(self.machine.config.cores);
         u32::try_from(workers).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// The jobs ahead at this worker are asked back as soon as the one that it runs is no short one, however crowded the cores
+    /// are.
+    pub(super) fn call_back_behind(&mut self, seat: Seat) {
+        let worker = self.worker(seat);
+        let Some(at) = worker.current.and_then(|current| current.since.checked_add(SHORT)) else { return };
+        if worker.has_uncalled() {
+            worker.call_back_at = Some(worker.call_back_at.map_or(at, |before| before.min(at)));
+            if at <= self.now {
+                self.call_back(seat);
+            }
+        }
+    }
+
+    /// No job waits behind a long one while another worker is free.
+    pub(super) fn call_back_for_the_free(&mut self) {
+        if self.machine.free.is_empty() || self.crowding() == 1 || planted!(NobodyCalledBack) {
+            // Where nobody waits for a core, jobs are asked back in time anyway.
+            return;
+        }
+        for slot in 0..self.machine.slots.len() {
+            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.has_uncalled()) else {
+                continue;
+            };
+            self.call_back_behind(Seat { slot, worker: worker.id });
+        }
     }
 
     /// The running job is long, or the worker is needed no more: the jobs sent ahead are asked back.

@@ -68,6 +68,10 @@ mod chosen {
         DyingDoNotCount,
         /// Nobody is told that no worker would start.
         NoWorkerIsNotTold,
+        /// What a dead worker has left to say must come within its limit.
+        DeadAreTimed,
+        /// In a crowd, jobs wait behind a long one though another worker is free.
+        NobodyCalledBack,
         /// A job learns that no worker starts from one that was asked for before.
         OldStartsCount,
         /// An aborted job that was started all the same is begun.

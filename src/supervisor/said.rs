@@ -2,7 +2,7 @@
 
 use super::planted::planted;
 use super::worker::{Current, End};
-use super::{Effect, Outcome, SHORT, Said, Seat, Turn, Violation, WorkerState};
+use super::{Effect, Outcome, Said, Seat, Turn, Violation, WorkerState};
 
 impl<T> Turn<'_, T> {
     pub(super) fn said(&mut self, seat: Seat, said: Said) {
@@ -55,7 +55,6 @@ impl<T> Turn<'_, T> {
     fn next_for(&mut self, seat: Seat) {
         let most = self.machine.config.max_jobs_per_process;
         let limit = self.machine.config.timeout_working;
-        let doubtful_until = self.after(limit);
         let worker = self.worker(seat);
         if worker.is_ending() {
             return;
@@ -70,7 +69,7 @@ impl<T> Turn<'_, T> {
                 // It was asked back, or aborted, and the worker may have started it before it read so: its next word
                 // will tell. It is limited as if it had.
                 _ if planted!(DoubtHasNoLimit) => {}
-                _ => (worker.limit, worker.limit_at) = (limit, doubtful_until),
+                _ => self.start_limit(seat, limit),
             }
         } else if worker.retiring || worker.outgrown || worker.taken >= most + u64::from(planted!(OneJobTooMany)) {
             self.leave(seat);
@@ -97,9 +96,7 @@ impl<T> Turn<'_, T> {
     /// The same, of a word that is not the answer: where the job is no short one, none waits behind it.
     fn running_on(&mut self, seat: Seat, id: u64) -> Option<Current> {
         let current = self.running(seat, id)?;
-        if self.now.saturating_sub(current.since) >= SHORT && self.worker(seat).has_uncalled() {
-            self.call_back(seat);
-        }
+        self.call_back_behind(seat);
         Some(current)
     }
 
@@ -146,10 +143,8 @@ impl<T> Turn<'_, T> {
             took /= self.crowding();
         }
         let limit = self.machine.config.timeout_recovering;
-        let limit_at = self.after(limit);
-        let worker = self.worker(seat);
-        worker.finished_one(took);
-        (worker.limit, worker.limit_at) = (limit, limit_at);
+        self.worker(seat).finished_one(took);
+        self.start_limit(seat, limit);
         self.machine.starts.one_has_worked(seat.slot);
         self.attempt_over(seat, outcome, false);
         self.enter(seat, WorkerState::Recovering);

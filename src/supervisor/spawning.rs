@@ -29,7 +29,6 @@ impl<T> Turn<'_, T> {
     pub(super) fn spawned(&mut self, seat: Seat) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
-        let limit_at = self.after(limit);
         self.say(Effect::Spawned(seat));
         let worker = self.worker(seat);
         worker.spawned = true;
@@ -37,7 +36,7 @@ impl<T> Turn<'_, T> {
             // The pool has ended while it was being spawned.
             return self.signal(seat);
         }
-        (worker.limit, worker.limit_at) = (limit, limit_at);
+        self.start_limit(seat, limit);
         self.measure_later(seat);
         self.say(Effect::SendInit(seat));
         self.tell_state(seat, WorkerState::Initializing);

@@ -1,7 +1,7 @@
 //! Watches everything that goes into the machine and comes out of it, and knows the rules.
 
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, Said, Seat, Supervisor, WorkerState,
+    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -426,6 +426,17 @@ impl Checker {
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        let long = self.jobs.iter().find(|(_, job)| match job.stage {
+            Stage::Tasked(seat) | Stage::Started(seat) => {
+                now > job.since + SHORT
+                    && self.processes.get(&seat).is_some_and(|process| !process.ending)
+                    && machine.worker(seat).is_some_and(|worker| worker.has_uncalled())
+            }
+            _ => false,
+        });
+        ensure(long.is_none() || !machine.has_free_worker(), || {
+            format!("a worker is free at {now:?}, and others wait behind {long:?}")
+        })?;
         let late = self.jobs.iter().find(|(_, job)| {
             matches!(job.stage, Stage::Tasked(_) | Stage::Started(_))
                 && job.limit.is_some_and(|limit| now > job.since + limit)
