@@ -105,7 +105,8 @@ impl<T> Turn<'_, T> {
 
     /// No job waits behind a long one while another worker is free.
     pub(super) fn call_back_for_the_free(&mut self) {
-        if self.machine.free.is_empty() || self.crowding() == 1 || planted!(NobodyCalledBack) {
+        let never_crowded = self.machine.slots.len() <= self.machine.config.cores;
+        if self.machine.free.is_empty() || never_crowded || planted!(NobodyCalledBack) {
             // Where nobody waits for a core, jobs are asked back in time anyway.
             return;
         }
