@@ -181,6 +181,9 @@ fn grandchildren_that_left_and_hold_all_pipes_hold_nothing_of_the_pools() {
 fn a_leaving_worker_whose_grandchild_holds_its_pipes_does_not_hold_the_next() {
     leaves_nothing(|| {
         let pool = pool().max_processes(1).max_jobs_per_process(1).build().unwrap();
+        settled(pool.enqueue(Do::Pid)).unwrap();
+        eventually("the worker has left", || pool.stats().workers == 0);
+        let without = processes::descriptors();
         let mut left = Vec::new();
         for _ in 0..5 {
             let (job, child) = spawned(pool.request(Do::Spawn("exec setsid sleep 1000".into())));
@@ -188,6 +191,8 @@ fn a_leaving_worker_whose_grandchild_holds_its_pipes_does_not_hold_the_next() {
             left.push(child);
         }
         assert_eq!(settled(pool.enqueue(Do::Echo("well".into()))).unwrap(), "well");
+        eventually("the last has left", || pool.stats().workers == 0);
+        eventually("nothing is held for those that are gone", || processes::descriptors() <= without);
         drop(pool);
         left.into_iter().for_each(processes::kill);
     });
