@@ -186,7 +186,11 @@ fn a_leaving_worker_whose_grandchild_holds_its_pipes_does_not_hold_the_next() {
         let without = processes::descriptors();
         let mut left = Vec::new();
         for _ in 0..5 {
-            let (job, child) = spawned(pool.request(Do::Spawn("exec setsid sleep 1000".into())));
+            let mut gate = Gate::new();
+            let spawn = Do::Spawn("exec setsid sleep 1000".into());
+            let (job, child) = spawned(pool.request(Do::Then(vec![spawn, Do::Wait(gate.path())])));
+            eventually("it has left the group", || processes::group_of(child) == Some(child));
+            gate.open();
             settled(job).unwrap();
             left.push(child);
         }
