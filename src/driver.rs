@@ -107,8 +107,6 @@ pub(crate) struct Driver {
     last_failure: Option<StartFailure>,
     /// The death that was handled last.
     last_death: Option<StartFailure>,
-    /// Hello and init, as each worker gets them.
-    greeting: Vec<u8>,
 }
 
 /// What stays of the plan.
@@ -144,8 +142,6 @@ impl Driver {
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
         let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame };
-        let spawner = Spawner::start(plan.launch, plan.limits, terms, reports)?;
-
         let mut greeting = Vec::new();
         frame_into(&Hello::new(0), &[], &mut greeting);
         let init = ToWorker::Init {
@@ -155,6 +151,7 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut greeting);
+        let spawner = Spawner::start(plan.launch, plan.limits, terms, greeting, reports)?;
 
         let slots = plan.config.max_processes;
         let measures = plan.config.max_memory.is_limited();
@@ -180,7 +177,6 @@ impl Driver {
             first: Some(plan.first),
             last_failure: None,
             last_death: None,
-            greeting,
             plan: Standing {
                 pool: plan.pool,
                 job_type: plan.job_type,

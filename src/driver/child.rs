@@ -81,6 +81,8 @@ impl Driver {
             pipe,
         });
         self.children[seat.slot] = Some(child);
+        // What the pipe did not take of its greeting.
+        self.mark_dirty(seat);
     }
 
     /// Lets go of a worker that is no more: its descriptors close as the last of the threads lets go of them.

@@ -54,12 +54,6 @@ impl Driver {
                 self.spawning.insert(seat);
                 self.spawner.spawn(seat);
             }
-            Effect::SendInit(seat) => {
-                if let Some(child) = self.children[seat.slot].as_ref() {
-                    child.outbox.lock().push_bytes(&self.greeting);
-                    self.mark_dirty(seat);
-                }
-            }
             Effect::Spawned(seat) => {
                 self.tell(EventKind::Spawn, About::worker(seat), || More::Nothing);
                 if let Some(child) = self.child(seat) {

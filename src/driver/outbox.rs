@@ -157,7 +157,7 @@ impl Outbox {
                 other => return other,
             }
         }
-        Flush::Done
+        if self.broken { Flush::Broken } else { Flush::Done }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -90,11 +90,12 @@ impl Spawner {
         launch: Box<dyn Launch>,
         limits: Limits,
         terms: Terms,
+        greeting: Vec<u8>,
         reports: Line<Report>,
     ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
-        let spawning = Spawning { launch, limits, terms, reports, asked, phase: Arc::clone(&phase) };
+        let spawning = Spawning { launch, limits, terms, greeting, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
         Ok(Spawner { requests, phase, thread, stuck: false })
     }
@@ -125,6 +126,8 @@ struct Spawning {
     launch: Box<dyn Launch>,
     limits: Limits,
     terms: Terms,
+    /// Hello and init, as each worker gets them.
+    greeting: Vec<u8>,
     reports: Line<Report>,
     asked: Receiver<Seat>,
     phase: Arc<AtomicU8>,
@@ -162,7 +165,7 @@ impl Spawning {
         let _ = self.reports.send(Report::SpawnFailed(seat, why));
     }
 
-    /// Starts a reader, a process, and lets the one read the other. What fails on the way takes the rest with it.
+    /// Starts a reader, a process, greets it, and lets the one read the other. What fails on the way takes the rest with it.
     fn start(&mut self, seat: Seat) -> Result<(), StartFailure> {
         let (reading, readings) = bounded(1);
         let reader = reader::start(readings, self.reports.clone())
@@ -174,9 +177,12 @@ impl Spawning {
                 failure(&launched.program, format!("was started, but its limits could not be set: {error}"))
             })?;
         }
-        let outbox = Outbox::new(launched.input).map_err(|error| {
+        let mut outbox = Outbox::new(launched.input).map_err(|error| {
             failure(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
         })?;
+        // Not left to the supervisor, so that it finds them when it comes up. What does not fit, the supervisor writes.
+        outbox.push_bytes(&self.greeting);
+        outbox.flush();
         let budget = Budget::new(UNREAD, None);
         let process = Arc::clone(&launched.process);
         let started = Started {

@@ -8,10 +8,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect<T> {
     // ---- to do
-    /// Start a process; [`Input::Spawned`](super::Input::Spawned) or `SpawnFailed` must follow.
+    /// Start a process and greet it with hello and init; [`Input::Spawned`](super::Input::Spawned) or `SpawnFailed` must
+    /// follow.
     Spawn(Seat),
-    /// Send hello and init.
-    SendInit(Seat),
     SendJob {
         seat: Seat,
         key: JobKey,

@@ -149,3 +149,21 @@ impl<T> Jobs<T> {
         picked.into_iter().map(|(_, key)| key).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_great_backlog_gives_its_memory_back() {
+        for (jobs, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
+            let mut table = Jobs::new();
+            let keys: Vec<_> = (0..jobs).map(|id| table.insert(id as u64, id, JobSettings::default())).collect();
+            for (id, key) in keys.into_iter().enumerate() {
+                table.settle(key);
+                assert_eq!(table.take(key), id);
+            }
+            assert_eq!([table.entries.len(), table.vacant.len()], [kept; 2], "{jobs} jobs");
+        }
+    }
+}

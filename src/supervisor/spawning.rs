@@ -38,7 +38,6 @@ impl<T> Turn<'_, T> {
         }
         self.start_limit(seat, limit);
         self.measure_later(seat);
-        self.say(Effect::SendInit(seat));
         self.tell_state(seat, WorkerState::Initializing);
     }
 

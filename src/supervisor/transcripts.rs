@@ -118,7 +118,6 @@ impl Script {
         match effect {
             Effect::Spawn(seat) => format!("spawn {}", at(seat)),
             Effect::Spawned(seat) => format!("spawned {}", at(seat)),
-            Effect::SendInit(seat) => format!("init {}", at(seat)),
             Effect::SendJob { seat, key, attempt } => format!("send {}/{attempt} to {}", job(key), at(seat)),
             Effect::SendSkip { seat, id } => format!("skip {id} at {}", at(seat)),
             Effect::SendLeave(seat) => format!("leave {}", at(seat)),
@@ -167,7 +166,7 @@ fn short(outcome: &Outcome) -> String {
 fn spawned() {
     let mut script = Script::new(config());
     assert_eq!(script.tick(), ["spawn 0#1"]);
-    assert_eq!(script.input(Input::Spawned(FIRST)), ["spawned 0#1", "init 0#1", "0#1 is initializing"]);
+    assert_eq!(script.input(Input::Spawned(FIRST)), ["spawned 0#1", "0#1 is initializing"]);
 }
 
 #[test]
@@ -467,6 +466,15 @@ fn a_worker_that_does_not_leave_is_told_twice() {
 }
 
 #[test]
+fn a_leaving_worker_that_closes_its_pipe_has_its_grace_all_the_same() {
+    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    script.said(FIRST, success(1));
+    assert_eq!(script.input(Input::OutputEnded(FIRST)), [""; 0]);
+    assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
+    assert_eq!(script.wait(500 * MILLI - DEATH_WAIT), ["Terminate 0#1"]);
+}
+
+#[test]
 fn a_worker_that_retires_is_replaced_after_its_job() {
     let mut script = Script::working(config());
     script.enqueue();
@@ -494,6 +502,60 @@ fn waits_grow_and_no_job_goes_round_them() {
         }
     }
     assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+/// A pool of one slot, two of whose workers have failed to start in a row, and the third is ready.
+fn after_two_failures() -> (Script, Seat) {
+    let mut script = Script::new(Config { start_failures: 100, ..config() });
+    script.enqueue();
+    for worker in 1..=2 {
+        script.input(Input::Spawned(seat(0, worker)));
+        script.dies(seat(0, worker));
+    }
+    script.wait(100 * MILLI);
+    let third = seat(0, 3);
+    script.input(Input::Spawned(third));
+    script.said(third, Said::Ready);
+    (script, third)
+}
+
+#[test]
+fn a_job_that_is_answered_ends_the_row_of_start_failures() {
+    let (mut script, third) = after_two_failures();
+    script.said(third, success(1));
+    assert_eq!(script.dies(third), ["0#3 is exiting", "died 0#3"], "nobody needs another");
+    script.enqueue();
+    script.input(Input::Spawned(seat(0, 4)));
+    let lines = script.dies(seat(0, 4));
+    assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
+}
+
+#[test]
+fn a_crash_in_the_first_job_ends_the_row_of_start_failures() {
+    let (mut script, third) = after_two_failures();
+    script.enqueue();
+    let lines = script.dies(third);
+    assert_eq!(lines[lines.len() - 2..], ["died 0#3", "spawn 0#4"]);
+    script.input(Input::Spawned(seat(0, 4)));
+    let lines = script.dies(seat(0, 4));
+    assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
+}
+
+#[test]
+fn the_minimum_counts_the_workers_that_are_there() {
+    let mut script = Script::new(Config { max_processes: 4, min_processes: 2, ..config() });
+    assert_eq!(script.tick(), ["spawn 0#1", "spawn 1#2"]);
+    for worker in [FIRST, seat(1, 2)] {
+        script.input(Input::Spawned(worker));
+        script.said(worker, Said::Ready);
+        script.enqueue();
+    }
+    assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3", "spawn 2#3"]);
+    assert_eq!(
+        script.input(Input::Spawned(seat(2, 3))),
+        ["spawned 2#3", "2#3 is initializing"],
+        "it is all that is needed"
+    );
 }
 
 #[test]
@@ -577,6 +639,69 @@ fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
     script.now += SECOND;
     let lines = script.said(FIRST, success(2));
     assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn what_lies_ahead_is_filled_up_once_half_of_it_is_done() {
+    let mut script = Script::working(Config { hand_ahead: 4, ..config() });
+    for _ in 0..15 {
+        script.enqueue();
+    }
+    script.now += MILLI / 10;
+    let mut sent = |job| script.said(FIRST, success(job)).iter().filter(|line| line.starts_with("send")).count();
+    assert_eq!([1, 2, 3, 4, 5].map(&mut sent), [5, 0, 2, 0, 2]);
+}
+
+#[test]
+fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
+    // Two workers on one core: each waits about as long as it works.
+    let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(seat(1, 2)));
+    script.said(seat(1, 2), Said::Ready);
+    for _ in 0..8 {
+        script.enqueue();
+    }
+    script.now += SHORT * 3 / 2;
+    let lines = script.said(seat(1, 2), success(1));
+    assert_eq!(lines[4..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working", "send 4/1 to 1#2"]);
+    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 1#2"], "nobody is free who could have done it before");
+}
+
+#[test]
+fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
+    let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(seat(1, 2)));
+    script.said(seat(1, 2), Said::Ready);
+    for _ in 0..8 {
+        script.enqueue();
+    }
+    script.now += SHORT * 3 / 2;
+    script.said(seat(1, 2), Said::Start { job: 1 });
+    let lines = script.said(seat(1, 2), success(1));
+    assert_eq!(lines[3..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working"]);
+}
+
+#[test]
+fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
+    let max_memory = MaxMemory { soft: Some(100), hard: None };
+    let mut script = Script::working(Config { hand_ahead: 2, max_memory, ..config() });
+    for _ in 0..5 {
+        script.enqueue();
+    }
+    script.now += MILLI / 10;
+    script.said(FIRST, success(1));
+    assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    script.said(FIRST, Said::Skipped { job: 3 });
+    script.said(FIRST, Said::Skipped { job: 4 });
+    assert_eq!(script.said(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
+}
+
+#[test]
+fn with_nothing_ahead_there_is_nothing_to_call_back() {
+    let script = Script::working(Config { hand_ahead: 2, timeout_working: None, ..config() });
+    assert_eq!(script.machine.next_deadline(), None);
 }
 
 #[test]
@@ -678,7 +803,34 @@ fn a_job_of_higher_priority_calls_back_those_sent_ahead() {
     assert_eq!(script.said(FIRST, success(2))[4], "send 7/1 to 0#1");
 }
 
+#[test]
+fn a_job_calls_back_none_of_its_own_priority() {
+    let mut script = Script::working(Config { hand_ahead: 2, ..config() });
+    let mut high = JobSettings::default();
+    high.set_priority(1);
+    for _ in 0..3 {
+        script.enqueue_with(high.clone());
+    }
+    script.enqueue();
+    script.now += MILLI / 10;
+    let lines = script.said(FIRST, success(1));
+    assert_eq!(
+        lines[4..],
+        ["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working", "send 3/1 to 0#1", "send 4/1 to 0#1"]
+    );
+    assert_eq!(script.enqueue_with(high), ["enqueued 6", "backlog 6"]);
+}
+
 // ---------------------------------------------------------------- memory
+
+#[test]
+fn memory_is_limited_by_either_limit() {
+    for (soft, hard, limited) in
+        [(None, None, false), (Some(1), None, true), (None, Some(1), true), (Some(1), Some(2), true)]
+    {
+        assert_eq!(MaxMemory { soft, hard }.is_limited(), limited);
+    }
+}
 
 fn with_memory(soft: Option<u64>, hard: Option<u64>) -> Config {
     Config { max_memory: MaxMemory { soft, hard }, ..config() }

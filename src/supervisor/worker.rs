@@ -260,3 +260,33 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many jobs may lie ahead of a worker that has done one job after the other, each as many tenths of
+    /// [`SHORT`] long.
+    fn depth_after(tenths: &[u32]) -> u32 {
+        let mut worker = Worker::new(1, false);
+        tenths.iter().for_each(|&tenths| worker.finished_one(SHORT * tenths / 10));
+        worker.depth(32)
+    }
+
+    #[test]
+    fn as_much_lies_ahead_as_is_done_in_a_short_while() {
+        assert_eq!(depth_after(&[]), 0, "nothing is known yet");
+        assert_eq!(depth_after(&[1]), 10);
+        assert_eq!(depth_after(&[0]), 32, "at most what is allowed");
+        assert_eq!(depth_after(&[10]), 1);
+        assert_eq!(depth_after(&[11]), 0);
+    }
+
+    #[test]
+    fn a_job_counts_for_a_quarter_of_those_before_it() {
+        assert_eq!(depth_after(&[1, 5]), 5);
+        assert_eq!(depth_after(&[5, 1]), 2);
+        assert_eq!(depth_after(&[1, 1000]), 0);
+        assert_eq!(depth_after(&[1, 1000, 0, 0, 0, 0, 0, 0]), 2, "a long one is forgotten after a few");
+    }
+}

@@ -42,8 +42,11 @@ struct Process {
     /// When it was seen that it can be spoken to no more.
     mute_since: Option<Duration>,
     died: bool,
-    /// Whether it was ever handed a job.
-    tasked: bool,
+    /// How many jobs it was handed, and how many it has answered.
+    tasked: u64,
+    answered: u64,
+    /// Whether it wants to be replaced.
+    retires: bool,
     /// Whether it held so much memory that it must do no more jobs.
     outgrown: bool,
     /// Whether its end was called a start failure.
@@ -60,6 +63,7 @@ pub(super) struct Checker {
     keys: BTreeMap<JobKey, u64>,
     processes: BTreeMap<Seat, Process>,
     max_processes: usize,
+    max_jobs: u64,
     retries: u32,
     timeout_working: Option<Duration>,
     max_memory: MaxMemory,
@@ -90,6 +94,7 @@ impl Checker {
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
             max_processes: config.max_processes,
+            max_jobs: config.max_jobs_per_process,
             retries: config.retries,
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
@@ -172,7 +177,12 @@ impl Checker {
                 self.probed = process.is_some_and(|process| process.probe);
             }
             Input::Said(_, Said::Skipped { job }) if !unheard => self.back(*job),
-            Input::Said(seat, Said::Retire) if !unheard => self.all_back(*seat),
+            Input::Said(seat, Said::Retire) if !unheard => {
+                if let Some(process) = self.processes.get_mut(seat) {
+                    process.retires = true;
+                }
+                self.all_back(*seat);
+            }
             _ => {}
         }
     }
@@ -256,7 +266,7 @@ impl Checker {
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
                 ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
                 job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")?;
-                self.processes.get_mut(&seat).ok_or("a job for nobody")?.tasked = true;
+                self.processes.get_mut(&seat).ok_or("a job for nobody")?.tasked += 1;
                 Ok(())
             }
             Effect::Started { seat, key, .. } => {
@@ -300,7 +310,13 @@ impl Checker {
                 Ok(())
             }
             Effect::OverLimit { .. } | Effect::State { .. } | Effect::Violated(..) | Effect::LastWords(_) => Ok(()),
-            Effect::Measure(_) | Effect::Outgrown { .. } | Effect::OverMemory { .. } => Ok(()),
+            Effect::Outgrown { seat, bytes } => {
+                let process = self.processes.get_mut(&seat).ok_or("nobody has outgrown")?;
+                process.outgrown = true;
+                let MaxMemory { soft, hard } = self.max_memory;
+                ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || format!("{seat:?} holds only {bytes}"))
+            }
+            Effect::Measure(_) | Effect::OverMemory { .. } => Ok(()),
             Effect::Idle => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
@@ -310,18 +326,19 @@ impl Checker {
                 let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
                 process.start_failed = true;
                 self.probed = process.probe;
-                ensure(!process.tasked, || format!("{seat:?} had a job, so it had started"))
+                ensure(process.tasked == 0, || format!("{seat:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
                 self.jobs.remove(&id);
                 Ok(())
             }
-            Effect::Spawned(_)
-            | Effect::OutputClosed(_)
-            | Effect::SendInit(_)
-            | Effect::SendSkip { .. }
-            | Effect::SendLeave(_)
-            | Effect::AllReady => Ok(()),
+            Effect::SendLeave(seat) => {
+                let process = self.processes.get(&seat).ok_or("nobody leaves")?;
+                let (done, most) = (process.tasked, self.max_jobs);
+                let done_with = done == most || process.retires || process.outgrown;
+                ensure(done_with, || format!("{seat:?} leaves after {done} of {most} jobs"))
+            }
+            Effect::Spawned(_) | Effect::OutputClosed(_) | Effect::SendSkip { .. } | Effect::AllReady => Ok(()),
         }
     }
 
@@ -387,6 +404,11 @@ impl Checker {
             (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.broken || self.probed),
             _ => false,
         };
+        let answers =
+            matches!(outcome, Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable);
+        if answers && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
+            process.answered += 1;
+        }
         ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))
     }
 
@@ -398,7 +420,7 @@ impl Checker {
             let exiting = state.is_none_or(|state| state == WorkerState::Exiting);
             ensure(exiting, || format!("{seat:?} lives on without its aborted job: {state:?}"))?;
         }
-        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.tasked && !of.start_failed);
+        let unnoticed = self.processes.iter().find(|(_, of)| of.died && of.tasked == 0 && !of.start_failed);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
         if !std::mem::replace(&mut self.broken, machine.is_broken()) && self.broken {
             self.processes.values_mut().for_each(|process| process.probe = false);
@@ -407,6 +429,15 @@ impl Checker {
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
         ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
+        for (seat, worker) in machine.workers() {
+            let answered = self.processes.get(&seat).map_or(0, |process| process.answered);
+            ensure(worker.jobs_done() == answered, || format!("{seat:?} has answered {answered} jobs: {worker:?}"))?;
+        }
+        let is_busy = |state| matches!(state, WorkerState::Working | WorkerState::Recovering);
+        let busy = machine.workers().filter(|(_, worker)| is_busy(worker.state())).count();
+        ensure(machine.busy() == busy, || format!("{busy} workers are busy, not {}", machine.busy()))?;
+        let may_be_free = machine.workers().any(|(_, worker)| worker.state() == WorkerState::Ready);
+        ensure(may_be_free || !machine.has_free_worker(), || "no worker is ready, and one is free".into())?;
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
         let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
         ensure(counters.enqueued == sum + at_workers as u64, || {

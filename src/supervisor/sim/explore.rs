@@ -205,6 +205,7 @@ impl State {
                 actor.in_one_frame = !shape.recovers;
                 actor.ignores_term = shape.ignores_term;
                 self.actors.insert(seat, actor);
+                self.send(seat, ToActor::Init);
                 self.input(shape, Input::Spawned(seat))
             }
             Step::Arrive(seat) => {
@@ -305,7 +306,6 @@ impl State {
     fn carry_out(&mut self, effect: Effect<u64>) -> Result<(), String> {
         match effect {
             Effect::Spawn(seat) => drop(self.spawning.insert(seat)),
-            Effect::SendInit(seat) => self.send(seat, ToActor::Init),
             Effect::SendJob { seat, key, attempt } => {
                 if let Some((&job, _)) = self.machine.job(key) {
                     self.send(seat, ToActor::Job { job, attempt });

@@ -213,6 +213,7 @@ impl World {
                 } else {
                     let actor = Actor::draw(&mut self.rng, &self.rates);
                     self.actors.insert(seat, actor);
+                    self.send(seat, ToActor::Init);
                     self.input(Input::Spawned(seat));
                 }
             }
@@ -333,7 +334,6 @@ impl World {
     fn carry_out(&mut self, effect: Effect<u64>) {
         match effect {
             Effect::Spawn(seat) => self.soon(Due::Spawned(seat)),
-            Effect::SendInit(seat) => self.send(seat, ToActor::Init),
             Effect::SendJob { seat, key, attempt } => {
                 if let Some((&job, _)) = self.machine.job(key) {
                     self.send(seat, ToActor::Job { job, attempt });
