@@ -135,6 +135,13 @@ impl Driver {
     ///
     /// Where a thread or the poller's pipe cannot be had.
     pub(crate) fn start(plan: Plan) -> io::Result<(Line<Command>, JoinHandle<()>)> {
+        let (driver, commands, _) = Driver::new(plan)?;
+        let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
+        Ok((commands, thread))
+    }
+
+    /// All of it but the supervisor's thread, and what is said to that.
+    fn new(plan: Plan) -> io::Result<(Self, Line<Command>, Line<Report>)> {
         let (commands, reports, ears) = lines();
         let told = {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
@@ -151,7 +158,7 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut greeting);
-        let spawner = Spawner::start(plan.launch, plan.limits, terms, greeting, reports)?;
+        let spawner = Spawner::start(plan.launch, plan.limits, terms, greeting, reports.clone())?;
 
         let slots = plan.config.max_processes;
         let measures = plan.config.max_memory.is_limited();
@@ -187,8 +194,7 @@ impl Driver {
                 measures,
             },
         };
-        let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
-        Ok((commands, thread))
+        Ok((driver, commands, reports))
     }
 
     /// The thread: runs until all is over, and leaves nothing behind even where the supervisor itself fails.
@@ -208,17 +214,22 @@ impl Driver {
         self.end_turn();
         while !self.machine.is_finished() {
             self.wait();
-            self.now = clock().duration_since(self.started);
-            self.take_in();
-            if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
-                // An answer that came in time has been heard by now.
-                self.input(Input::Tick);
-            }
-            self.admit();
-            self.release_waiters();
-            self.write_all();
-            self.end_turn();
+            self.turn(clock().duration_since(self.started));
         }
+    }
+
+    /// One round: what has come goes in, and what that leads to is done.
+    fn turn(&mut self, now: Duration) {
+        self.now = now;
+        self.take_in();
+        if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
+            // An answer that came in time has been heard by now.
+            self.input(Input::Tick);
+        }
+        self.admit();
+        self.release_waiters();
+        self.write_all();
+        self.end_turn();
     }
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.

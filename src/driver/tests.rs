@@ -8,7 +8,10 @@ use crate::error::JobError;
 use crate::event::Slot;
 use crate::handle::JobStatus;
 use crate::pool::Pool;
+use crate::record::JobRecord;
+use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
+use hirelings_worker_kit::wire::encode_payload;
 use hirelings_worker_kit::{Context, Job, serve_over};
 use os_pipe::{PipeReader, PipeWriter};
 use serde::{Deserialize, Serialize};
@@ -157,6 +160,77 @@ fn exit_settles_what_waits_and_ends_every_thread() {
     }
     let stats = pool.stats();
     assert_eq!((stats.failed, stats.workers, stats.backlog), (10, 0, 0));
+}
+
+/// A driver without its thread, for a test to be its clock.
+fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, Sender<()>) {
+    let (release, released) = unbounded();
+    let config = Config {
+        max_processes: 1,
+        min_processes: 0,
+        max_jobs_per_process: 64,
+        retries: 0,
+        timeout_initializing: None,
+        timeout_working: Some(timeout_working),
+        timeout_recovering: None,
+        kill_grace: Duration::ZERO,
+        start_failures: 3,
+        hand_ahead: 0,
+        cores: 1,
+        max_memory: crate::supervisor::MaxMemory::default(),
+    };
+    let (first, _) = unbounded();
+    let plan = Plan {
+        pool: "by hand".into(),
+        job_type: Task::name(),
+        options: None,
+        config,
+        max_backlog: None,
+        max_frame: 1024,
+        limits: Limits::default(),
+        stderr: Stderr::Null,
+        launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
+        hooks: Hooks::new(),
+        first,
+        last_stats: Arc::default(),
+    };
+    let (driver, commands, reports) = Driver::new(plan).expect("threads");
+    (driver, commands, reports, release)
+}
+
+#[test]
+fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
+    const LIMIT: Duration = Duration::from_secs(1);
+    let (mut driver, commands, reports, release) = by_hand(LIMIT);
+    let mut payload = Vec::new();
+    encode_payload(&Task::Wait, &mut payload, usize::MAX).unwrap();
+    let record = JobRecord::new(7, Payload::copied(&payload), None);
+    assert!(commands.send(Command::Enqueue(Ticket::new(Arc::clone(&record)), JobSettings::default())).is_ok());
+    driver.input(Input::Tick);
+    while !matches!(record.status(), JobStatus::Running { .. }) {
+        driver.wait();
+        driver.turn(Duration::ZERO);
+    }
+
+    // More than it takes in at once, and the answer behind it; then it does not come to its turn for two seconds.
+    let child = driver.children[0].as_ref().expect("a worker");
+    let (seat, budget) = (child.seat, Arc::clone(&child.budget));
+    let say = |message| {
+        let frame = Frame { message, payload: Payload::Empty, len: 0 };
+        assert!(reports.send(Report::Said(seat, frame, budget.charge(0))).is_ok());
+    };
+    (0..3 * REPORTS_A_TURN).for_each(|_| say(FromWorker::Progress { job: 7 }));
+    say(FromWorker::Success { job: 7, ready: true });
+    driver.turn(2 * LIMIT);
+    assert!(matches!(record.try_outcome(), Some(Ok(_))), "{:?}", record.status());
+
+    drop(release);
+    assert!(commands.send(Command::Exit(None)).is_ok());
+    while !driver.machine.is_finished() {
+        driver.wait();
+        driver.turn(driver.machine.next_deadline().unwrap_or(2 * LIMIT));
+    }
+    driver.tear_down();
 }
 
 /// Everything public can be sent to another thread, and all but iterators and handles can be shared.

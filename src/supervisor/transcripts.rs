@@ -723,6 +723,20 @@ fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
 }
 
 #[test]
+fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
+    let mut script = Script::working(Config { hand_ahead: 2, max_jobs_per_process: 4, ..config() });
+    for _ in 0..5 {
+        script.enqueue();
+    }
+    script.now += MILLI / 10;
+    script.said(FIRST, success(1));
+    script.abort(3);
+    script.said(FIRST, Said::Skipped { job: 3 });
+    let mut left = |job| script.said(FIRST, success(job)).contains(&"leave 0#1".into());
+    assert_eq!([2, 4, 5].map(&mut left), [false, false, true], "the fourth was its last");
+}
+
+#[test]
 fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used() {
     let mut script = short_jobs();
     let lines = script.dies(FIRST);

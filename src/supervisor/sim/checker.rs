@@ -1,5 +1,6 @@
 //! Watches everything that goes into the machine and comes out of it, and knows the rules.
 
+use crate::supervisor::worker::Worker;
 use crate::supervisor::{
     Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor, WorkerState,
 };
@@ -436,8 +437,10 @@ impl Checker {
         let is_busy = |state| matches!(state, WorkerState::Working | WorkerState::Recovering);
         let busy = machine.workers().filter(|(_, worker)| is_busy(worker.state())).count();
         ensure(machine.busy() == busy, || format!("{busy} workers are busy, not {}", machine.busy()))?;
-        let may_be_free = machine.workers().any(|(_, worker)| worker.state() == WorkerState::Ready);
-        ensure(may_be_free || !machine.has_free_worker(), || "no worker is ready, and one is free".into())?;
+        let is_free =
+            |worker: &Worker| worker.state() == WorkerState::Ready && worker.ahead.is_empty() && !worker.is_ending();
+        let free = machine.workers().filter(|(_, worker)| is_free(worker)).count();
+        ensure(machine.has_free_worker() == (free > 0), || format!("{free} workers are free"))?;
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
         let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
         ensure(counters.enqueued == sum + at_workers as u64, || {
