@@ -221,9 +221,11 @@ impl Driver {
     /// One round: what has come goes in, and what that leads to is done.
     fn turn(&mut self, now: Duration) {
         self.now = now;
-        self.take_in();
-        if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
-            // An answer that came in time has been heard by now.
+        let is_due = self.machine.next_deadline().is_some_and(|at| at <= now);
+        // Before a limit is found to be over, all is heard that was there in time.
+        let reports = if is_due { self.ears.second.len().max(REPORTS_A_TURN) } else { REPORTS_A_TURN };
+        self.take_in(reports);
+        if is_due {
             self.input(Input::Tick);
         }
         self.admit();
@@ -241,16 +243,13 @@ impl Driver {
 
     /// Blocks until something happens.
     fn wait(&self) {
-        let limit = self.machine.next_deadline().map(|at| at.saturating_sub(clock().duration_since(self.started)));
-        self.ears.listen(limit);
+        let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
+        self.ears.listen(|| self.machine.next_deadline().map(left));
     }
 
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
-    fn take_in(&mut self) {
-        // Before a limit is found to be over, all is heard that was there in time.
-        let is_due = self.machine.next_deadline().is_some_and(|at| at <= self.now);
-        let reports = if is_due { self.ears.second.len().max(REPORTS_A_TURN) } else { REPORTS_A_TURN };
+    fn take_in(&mut self, reports: usize) {
         for _ in 0..COMMANDS_A_TURN {
             match self.ears.first.try_recv() {
                 Ok(command) => self.command(command),

@@ -1,7 +1,7 @@
 //! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
 
 use crate::driver::Charge;
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventFields, EventKind};
 use crate::events::Subscriber;
 use crate::record::{JobHappening, JobHook, JobRecord};
 use parking_lot::{Condvar, Mutex};
@@ -32,7 +32,7 @@ type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
 /// What the hook thread is to do.
 pub(crate) enum Call {
     /// With the number of the first hook that was not there yet.
-    Event(Event, Option<Arc<Charge>>, u64),
+    Event(EventFields, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobHappening),
     AddHook(Arc<JobRecord>, JobHook),
     Log(log::Level, String),
@@ -113,9 +113,13 @@ impl Hooks {
     }
 
     /// Tells everybody who listens: subscribers at once, hooks from the next [`Hooks::ring`] on.
-    pub(crate) fn emit(&self, event: Event, charge: Option<Arc<Charge>>) {
-        let bit = event.kind().bit();
+    ///
+    /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
+    /// wait for its allocator.
+    pub(crate) fn emit(&self, fields: EventFields, charge: Option<Arc<Charge>>) {
+        let bit = fields.kind.bit();
         if self.subscribed.load(Ordering::Relaxed) {
+            let event = Event::new(fields.clone());
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
             registry.subscribers.retain(|subscriber| subscriber.offer(&event));
@@ -124,7 +128,7 @@ impl Hooks {
             }
         }
         if self.hooked.load(Ordering::Relaxed) & bit != 0 {
-            self.queue(Call::Event(event, charge, self.next.load(Ordering::SeqCst)));
+            self.queue(Call::Event(fields, charge, self.next.load(Ordering::SeqCst)));
         }
     }
 
@@ -255,7 +259,8 @@ impl Hooks {
     /// `hooks` is a buffer.
     fn perform(&self, call: Call, hooks: &mut Vec<PoolHook>) {
         match call {
-            Call::Event(event, _charge, next) => {
+            Call::Event(fields, _charge, next) => {
+                let event = Event::new(fields);
                 let registry = self.registry.lock();
                 let listening = registry.hooks[event.kind() as usize].iter().filter(|(id, _)| id.0 < next);
                 hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));

@@ -7,7 +7,7 @@ use crate::error::{
     Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
     ended, memory_hint,
 };
-use crate::event::{Event, EventFields, EventKind, JobId, More, Slot, WorkerId};
+use crate::event::{EventFields, EventKind, JobId, More, Slot, WorkerId};
 use crate::events::EncodedProgress;
 use crate::hooks::Call;
 use crate::pool::Stderr;
@@ -433,7 +433,7 @@ impl Driver {
         if !self.plan.hooks.wants(kind) {
             return;
         }
-        let event = Event::new(EventFields {
+        let fields = EventFields {
             kind,
             pool: Arc::clone(&self.plan.pool),
             job: about.job.map(|record| JobId(record.id)),
@@ -443,8 +443,8 @@ impl Driver {
             pid: about.seat.map(|seat| self.pid(seat)).filter(|&pid| pid != 0),
             attempt: about.attempt,
             more: more(),
-        });
-        self.plan.hooks.emit(event, charge.cloned());
+        };
+        self.plan.hooks.emit(fields, charge.cloned());
     }
 
     /// A line for the program's log, written by the hook thread: a logger is the user's code.

@@ -49,13 +49,13 @@ pub(super) fn lines<A, B>() -> (Line<A>, Line<B>, Ears<A, B>) {
 }
 
 impl<A, B> Ears<A, B> {
-    /// Blocks until something was said, for at most `limit`.
-    pub(super) fn listen(&self, limit: Option<Duration>) {
+    /// Blocks until something was said, for at most `limit`, which is asked for only where nothing was.
+    pub(super) fn listen(&self, limit: impl FnOnce() -> Option<Duration>) {
         // What a turn has left is there without a ring.
         if !self.first.is_empty() || !self.second.is_empty() {
             return;
         }
-        match limit {
+        match limit() {
             None => drop(self.bell.recv()),
             Some(limit) => match self.bell.recv_timeout(limit) {
                 Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
@@ -79,7 +79,7 @@ mod tests {
         ];
         let mut heard = 0;
         while heard < 2 * EACH {
-            ears.listen(None);
+            ears.listen(|| None);
             heard += ears.first.try_iter().count() as u32 + ears.second.try_iter().count() as u32;
         }
         for speaker in speakers {
