@@ -610,7 +610,11 @@ fn a_worker_that_dies_before_its_first_job_is_a_start_failure_and_one_that_crash
 
 /// One worker whose jobs are short, holding job 2 of six.
 fn short_jobs() -> Script {
-    let mut script = Script::working(Config { hand_ahead: 2, ..config() });
+    short_jobs_with(config())
+}
+
+fn short_jobs_with(config: Config) -> Script {
+    let mut script = Script::working(Config { hand_ahead: 2, ..config });
     for _ in 0..5 {
         script.enqueue();
     }
@@ -652,9 +656,9 @@ fn what_lies_ahead_is_filled_up_once_half_of_it_is_done() {
     assert_eq!([1, 2, 3, 4, 5].map(&mut sent), [5, 0, 2, 0, 2]);
 }
 
-#[test]
-fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
-    // Two workers on one core: each waits about as long as it works.
+/// Two workers on one core, of which each waits about as long as it works. They have had jobs 1 and 2 for longer than a
+/// short one takes; six more are queued.
+fn two_on_one_core() -> Script {
     let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
     script.input(Input::SpawnWorkers);
     script.input(Input::Spawned(seat(1, 2)));
@@ -663,6 +667,12 @@ fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
         script.enqueue();
     }
     script.now += SHORT * 3 / 2;
+    script
+}
+
+#[test]
+fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
+    let mut script = two_on_one_core();
     let lines = script.said(seat(1, 2), success(1));
     assert_eq!(lines[4..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working", "send 4/1 to 1#2"]);
     assert_eq!(script.wait(2 * SHORT), ["skip 4 at 1#2"], "nobody is free who could have done it before");
@@ -670,14 +680,7 @@ fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
 
 #[test]
 fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
-    let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
-    script.input(Input::SpawnWorkers);
-    script.input(Input::Spawned(seat(1, 2)));
-    script.said(seat(1, 2), Said::Ready);
-    for _ in 0..8 {
-        script.enqueue();
-    }
-    script.now += SHORT * 3 / 2;
+    let mut script = two_on_one_core();
     script.said(seat(1, 2), Said::Start { job: 1 });
     let lines = script.said(seat(1, 2), success(1));
     assert_eq!(lines[3..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working"]);
@@ -686,12 +689,7 @@ fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
 #[test]
 fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
     let max_memory = MaxMemory { soft: Some(100), hard: None };
-    let mut script = Script::working(Config { hand_ahead: 2, max_memory, ..config() });
-    for _ in 0..5 {
-        script.enqueue();
-    }
-    script.now += MILLI / 10;
-    script.said(FIRST, success(1));
+    let mut script = short_jobs_with(Config { max_memory, ..config() });
     assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
     script.said(FIRST, Said::Skipped { job: 3 });
     script.said(FIRST, Said::Skipped { job: 4 });
@@ -724,12 +722,7 @@ fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
 
 #[test]
 fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
-    let mut script = Script::working(Config { hand_ahead: 2, max_jobs_per_process: 4, ..config() });
-    for _ in 0..5 {
-        script.enqueue();
-    }
-    script.now += MILLI / 10;
-    script.said(FIRST, success(1));
+    let mut script = short_jobs_with(Config { max_jobs_per_process: 4, ..config() });
     script.abort(3);
     script.said(FIRST, Said::Skipped { job: 3 });
     let mut left = |job| script.said(FIRST, success(job)).contains(&"leave 0#1".into());

@@ -8,7 +8,12 @@ use crate::measure::{
 use procspawn::Pool;
 use serde_bytes::ByteBuf;
 use std::collections::VecDeque;
+use std::env;
+use std::fs;
+use std::io::Read;
 use std::mem;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -219,10 +224,12 @@ fn many(measure: Measure) -> Lines {
 fn backlog(_: Measure) -> Lines {
     const BATCH: usize = 50;
     let pool = pool(2);
-    let held: Vec<_> = (0..2).map(|_| pool.spawn((), |()| thread::sleep(Duration::from_secs(3600)))).collect();
-    while pool.active_count() < held.len() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    // Two jobs that call, and stay on the line.
+    let socket = env::temp_dir().join(format!("peer-procspawn-{}", process::id()));
+    let callers = UnixListener::bind(&socket).expect("a socket");
+    let held: Vec<_> = (0..2).map(|_| pool.spawn(socket.clone(), stay_on_the_line)).collect();
+    let lines_held: Vec<_> = held.iter().map(|_| callers.accept().expect("a call")).collect();
+    fs::remove_file(&socket).expect("its name is there");
     let count = queueable(6_000) / BATCH * BATCH;
     let (early, measured) = (count / 6 / BATCH * BATCH, count / 6 / BATCH);
 
@@ -247,12 +254,18 @@ fn backlog(_: Measure) -> Lines {
     let note =
         format!("{count} jobs: a queued job holds three descriptors; what the kernel keeps for them is not counted");
     let when = format!("at {count}, against at {early}");
-    // Two jobs are held for an hour, and each dropped handle would be a signal. This process ends soon, and its group too.
-    mem::forget((held, handles, pool));
+    // Each dropped handle would be a signal. This process ends soon, and its group too.
+    mem::forget((lines_held, held, handles, pool));
     lines([
         Figure::new("backlog", bytes, "bytes/job").note(note),
         Figure::new("backlog_time", at_last, "µs/job").against(at_first).note(when),
     ])
+}
+
+/// Ends when the other side hangs up.
+fn stay_on_the_line(socket: PathBuf) {
+    let mut line = UnixStream::connect(socket).expect("somebody listens");
+    let _ = line.read(&mut [0]);
 }
 
 fn idle(measure: Measure) -> Lines {

@@ -6,12 +6,12 @@ mod figure;
 mod measure;
 
 use cases::CASES;
-use rustix::process::{Pid, Signal, kill_process_group, set_parent_process_death_signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal};
 use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PEER: &str = "procspawn 1.0.2";
 
@@ -65,16 +65,10 @@ fn in_a_process(case: &str, measure: Measure) -> Result<(), String> {
     command.args([ALONE, case]).args(measure.short.then_some(SHORT)).process_group(0);
     let mut child = command.spawn().map_err(|error| error.to_string())?;
 
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            break Some(status);
-        }
-        if started.elapsed() > limit {
-            break None;
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
+    let exit = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    let limit_left = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&limit_left)).map_err(|error| error.to_string())?;
+    let status = child.try_wait().map_err(|error| error.to_string())?;
     // There may be nobody left in it.
     let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
     match status {
