@@ -90,6 +90,30 @@ impl Launch for Threads {
     }
 }
 
+/// Starts what reads nothing, says nothing and lives until it is killed.
+#[derive(Default)]
+struct Deaf {
+    outputs: Vec<[PipeWriter; 2]>,
+}
+
+impl Launch for Deaf {
+    fn prepare(&mut self, _: Slot) {}
+
+    fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
+        let pipe = || os_pipe::pipe().expect("a pipe");
+        let ((_, to_worker), (from_worker, output), (errors, stderr), (ended, alive)) =
+            (pipe(), pipe(), pipe(), pipe());
+        self.outputs.push([output, stderr]);
+        Ok(Launched {
+            program: "a wall".into(),
+            process: Arc::new(ThreadProcess { pid: 1, ended, alive: Arc::new(Mutex::new(Some(alive))) }),
+            input: to_worker.into(),
+            output: from_worker.into(),
+            errors: errors.into(),
+        })
+    }
+}
+
 fn run(task: Task, ctx: &mut Context<Task>, release: &Receiver<()>) -> Result<u64, String> {
     match task {
         Task::Add(a, b) => Ok(a + b),
@@ -160,6 +184,15 @@ fn exit_settles_what_waits_and_ends_every_thread() {
     }
     let stats = pool.stats();
     assert_eq!((stats.failed, stats.workers, stats.backlog), (10, 0, 0));
+}
+
+#[test]
+fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
+    let builder = PoolBuilder::<Task>::new(Deaf::default()).max_processes(1).start_failures(1);
+    // No other limit would end it.
+    let pool = builder.timeout_initializing(None).kill_grace(Duration::ZERO).build().unwrap();
+    let error = pool.wait_ready(Duration::from_secs(60)).unwrap_err().to_string();
+    assert!(error.contains("closed its pipe"), "{error}");
 }
 
 /// A driver without its thread, for a test to be its clock.

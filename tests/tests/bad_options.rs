@@ -2,6 +2,7 @@
 
 use hirelings::{BuildErrorKind, Limits, Pool, PoolBuilder};
 use hirelings_tests::brittle::Brittle;
+use hirelings_tests::staged::{self, Stage};
 use hirelings_tests::{Do, WATCHDOG, pool, settled};
 use std::collections::HashMap;
 use std::error::Error;
@@ -135,6 +136,15 @@ fn a_worker_that_needs_options_and_gets_none_says_so() {
     let pool = pool.stderr(hirelings::Stderr::Null).build().unwrap();
     let error = pool.wait_ready(WATCHDOG).unwrap_err().to_string();
     assert!(error.contains("given no options") && error.contains("Stage"), "{error}");
+}
+
+#[test]
+fn options_that_no_pipe_holds_arrive_whole() {
+    // The worker says what it was given, and of what it says the end is kept.
+    let start = Stage::Fail(format!("{}, the end", "x".repeat(1 << 20)));
+    let pool = staged::pool(start).start_failures(1).max_processes(1).build().unwrap();
+    let error = pool.wait_ready(WATCHDOG).unwrap_err().to_string();
+    assert!(error.contains("x, the end"), "{}", &error[error.len().saturating_sub(500)..]);
 }
 
 #[test]

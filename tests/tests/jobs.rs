@@ -1,7 +1,7 @@
 //! A job goes out and comes back.
 
-use hirelings::JobError;
-use hirelings_tests::{Do, Gate, begun, pool, settled};
+use hirelings::{JobError, Pool, Stderr};
+use hirelings_tests::{Do, Gate, begun, pool, settled, worker};
 use std::collections::BTreeSet;
 
 #[test]
@@ -24,7 +24,6 @@ fn each_kind_of_failure_has_its_own_error() {
         JobError::Panicked(panic) => {
             assert_eq!(panic.message, "oh");
             assert!(panic.location.unwrap().contains("worker.rs"));
-            assert!(panic.backtrace.is_some());
         }
         other => panic!("{other:?}"),
     }
@@ -33,6 +32,22 @@ fn each_kind_of_failure_has_its_own_error() {
     assert!(matches!(crash, JobError::Crashed(crash) if crash.stderr == "famous last words"));
     println!("{}", run(Do::Segfault));
     println!("{}", run(Do::Abort));
+}
+
+#[test]
+fn a_panic_brings_its_backtrace_unless_the_workers_environment_forbids_it() {
+    for (set, brings) in [(None, true), (Some("1"), true), (Some("0"), false)] {
+        let mut command = worker();
+        match set {
+            Some(set) => command.env("RUST_BACKTRACE", set),
+            None => command.env_remove("RUST_BACKTRACE"),
+        };
+        let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).build().unwrap();
+        match settled(pool.enqueue(Do::Panic("oh".into()))) {
+            Err(JobError::Panicked(panic)) => assert_eq!(panic.backtrace.is_some(), brings, "{set:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
