@@ -2,7 +2,7 @@
 
 use hirelings::{BuildErrorKind, Limits, Pool, PoolBuilder};
 use hirelings_tests::brittle::Brittle;
-use hirelings_tests::staged::{self, Stage};
+use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{Do, WATCHDOG, pool, settled};
 use std::collections::HashMap;
 use std::error::Error;
@@ -132,7 +132,7 @@ fn a_job_whose_own_limit_is_zero_fails_alone() {
 #[test]
 fn a_worker_that_needs_options_and_gets_none_says_so() {
     let command = Command::new(hirelings_tests::program("staged"));
-    let pool = Pool::<hirelings_tests::staged::Staged>::builder(command).start_failures(1).max_processes(1);
+    let pool = Pool::<Staged>::builder(command).start_failures(1).max_processes(1);
     let pool = pool.stderr(hirelings::Stderr::Null).build().unwrap();
     let error = pool.wait_ready(WATCHDOG).unwrap_err().to_string();
     assert!(error.contains("given no options") && error.contains("Stage"), "{error}");
@@ -150,7 +150,7 @@ fn options_that_no_pipe_holds_arrive_whole() {
 #[test]
 fn options_of_another_type_are_refused_by_the_worker() {
     let command = Command::new(hirelings_tests::program("staged"));
-    let pool = Pool::<hirelings_tests::staged::Staged>::builder(command).start_failures(1).max_processes(1);
+    let pool = Pool::<Staged>::builder(command).start_failures(1).max_processes(1);
     let options: HashMap<String, u64> = HashMap::from([("colour".into(), 7)]);
     let pool = pool.options(&options).stderr(hirelings::Stderr::Null).build().unwrap();
     let error = pool.wait_ready(WATCHDOG).unwrap_err().to_string();
