@@ -20,6 +20,7 @@
 mod fair;
 mod figure;
 mod growth;
+mod hops;
 mod measure;
 mod raw;
 mod speed;
@@ -58,11 +59,12 @@ struct Case {
 /// The case that is run only where it is named: it is for the plots.
 const GROWTH: &str = "growth";
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
     Case { name: "payload", run: speed::payload },
     Case { name: "isolate", run: starts::isolate },
+    Case { name: "hops", run: hops::hops },
     Case { name: "spawn", run: starts::spawn },
     Case { name: "large_parent", run: starts::large_parent },
     Case { name: "backlog", run: standing::backlog },

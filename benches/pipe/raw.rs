@@ -74,11 +74,19 @@ fn write_message(pipe: &mut File, message: &[u8]) -> io::Result<()> {
     pipe.write_all(&whole[..4 + message.len()])
 }
 
-/// The parent's end of a raw child.
+/// The parent's ends of a raw child. The first is dropped first, which lets the child end; the second waits for it.
 pub(crate) struct RawChild {
+    pub(crate) input: RawInput,
+    pub(crate) output: RawOutput,
+}
+
+/// Where a raw child reads from.
+pub(crate) struct RawInput(File);
+
+/// What a raw child writes, and the child itself.
+pub(crate) struct RawOutput {
+    pipe: File,
     child: Child,
-    input: Option<File>,
-    output: File,
 }
 
 impl RawChild {
@@ -97,39 +105,50 @@ impl RawChild {
         let mut child = command.spawn().expect("a raw child starts");
         let input = OwnedFd::from(child.stdin.take().expect("it has an input"));
         let output = OwnedFd::from(child.stdout.take().expect("it has an output"));
-        RawChild { child, input: Some(input.into()), output: output.into() }
+        RawChild { input: RawInput(input.into()), output: RawOutput { pipe: output.into(), child } }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.output.child.id()
     }
 
     /// Waits for its greeting.
     pub(crate) fn greeted(&mut self) {
         let mut greeting = [0];
-        self.output.read_exact(&mut greeting).expect("a raw child greets");
+        self.output.pipe.read_exact(&mut greeting).expect("a raw child greets");
         assert_eq!(&greeting, b"!");
     }
 
     pub(crate) fn send(&mut self, message: &[u8]) {
-        let input = self.input.as_mut().expect("its input is open");
-        write_message(input, message).expect("a raw child reads");
+        self.input.send(message);
     }
 
     pub(crate) fn receive(&mut self) -> Vec<u8> {
-        read_message(&mut self.output).expect("a raw child can be read").expect("a raw child answers")
-    }
-
-    /// Ends its input and waits for its end.
-    fn end(&mut self) {
-        self.input = None;
-        let status = self.child.wait().expect("a raw child can be waited for");
-        assert!(status.success(), "a raw child ended with {status}");
+        self.output.receive()
     }
 }
 
-impl Drop for RawChild {
+impl RawInput {
+    pub(crate) fn send(&mut self, message: &[u8]) {
+        write_message(&mut self.0, message).expect("a raw child reads");
+    }
+}
+
+impl RawOutput {
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        self.receive_if_any().expect("a raw child answers")
+    }
+
+    /// None once it has ended.
+    pub(crate) fn receive_if_any(&mut self) -> Option<Vec<u8>> {
+        read_message(&mut self.pipe).expect("a raw child can be read")
+    }
+}
+
+/// Waits for its end, which comes once its input is dropped.
+impl Drop for RawOutput {
     fn drop(&mut self) {
-        self.end();
+        let status = self.child.wait().expect("a raw child can be waited for");
+        assert!(status.success(), "a raw child ended with {status}");
     }
 }

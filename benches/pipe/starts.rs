@@ -6,7 +6,7 @@ use crate::raw::RawChild;
 use crate::standing::alone_in_a_process;
 use crate::work::{Work, builder, drive, pool, ready, small};
 use crate::{Figures, Measure};
-use hirelings::PoolBuilder;
+use hirelings::{Pool, PoolBuilder};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -15,11 +15,16 @@ const MILLISECOND: f64 = 1e-3;
 /// A fresh process for each job, two at a time.
 pub(crate) fn isolate(measure: Measure) -> Figures {
     let (count, rounds) = measure.of((400, 7), (100, 3));
-    let pool = ready(builder(2).max_jobs_per_process(1));
+    let pool = isolated();
     let per_second = |seconds: f64| [count as f64 / seconds];
     let ([raw], [ours]) = in_turn(rounds, || per_second(isolated_raw(count)), || per_second(drive(&pool, count)));
     assert!(pool.stats().spawned >= (rounds * count) as u64, "each job had a process of its own");
     Ok(vec![Figure::new("isolate", ours, "jobs/s").raw(raw).bar(Bar::AtLeast(0.6))])
+}
+
+/// A pool with a process a job, two at a time.
+pub(crate) fn isolated() -> Pool<Work> {
+    ready(builder(2).max_jobs_per_process(1))
 }
 
 /// Starts a child, gives it a job, and goes on with the one started before.
