@@ -52,6 +52,10 @@ impl Tape<'_> {
 /// A limit that is never over; so long that the checker can still add to it.
 const LONG: Duration = Duration::from_secs(u64::MAX / 4);
 
+/// The limits of memory, in bytes.
+const SOFT: u32 = 100;
+const HARD: u32 = 200;
+
 /// What has become of a process that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
@@ -91,6 +95,8 @@ impl Stage {
         let (timeout_initializing, timeout_working, timeout_recovering) = (limit(), limit(), limit());
         let mut of = |choices: &[u32]| choices[usize::from(tape.byte()) % choices.len()];
         let max_processes = of(&[1, 2, 3, 4]) as usize;
+        let of_memory = |limit: u32| (limit > 0).then_some(u64::from(limit));
+        let (soft, hard) = (of_memory(of(&[0, SOFT])), of_memory(of(&[0, HARD])));
         let config = Config {
             max_processes,
             min_processes: (of(&[0, 1, 2, 4]) as usize).min(max_processes),
@@ -103,7 +109,7 @@ impl Stage {
             start_failures: of(&[1, 2, 3, u32::MAX]),
             hand_ahead: of(&[0, 1, 4, 16, u32::MAX]),
             cores: 2,
-            max_memory: MaxMemory::default(),
+            max_memory: MaxMemory { soft, hard },
         };
         if trace {
             println!("{config:#?}");
@@ -139,7 +145,8 @@ impl Stage {
             },
             3 => match tape.byte() {
                 0..=127 => self.input(Input::SpawnWorkers),
-                128..=199 => self.input(Input::Tick),
+                128..=159 => self.input(Input::Tick),
+                160..=199 => self.resident(tape),
                 200..=249 => self.input(Input::Close),
                 250..=255 => self.exit(),
             },
@@ -273,6 +280,17 @@ impl Stage {
         last.sort_by_key(|seat| std::cmp::Reverse(seat.worker));
         last.truncate(8);
         tape.pick(&last)
+    }
+
+    /// The memory of a worker is looked at.
+    fn resident(&mut self, tape: &mut Tape<'_>) -> Played {
+        let Some(seat) = self.someone(tape) else { return Ok(()) };
+        if self.processes.get(&seat).is_none_or(|process| !process.there || process.exited) {
+            return Ok(());
+        }
+        let byte = tape.byte();
+        let bytes = [SOFT - 1, SOFT, SOFT + 1, HARD, HARD + 1][usize::from(byte >> 1) % 5].into();
+        self.input(Input::Resident { seat, bytes, at_rest: byte & 1 == 1 })
     }
 
     /// A worker says something.
@@ -435,6 +453,6 @@ mod tests {
         let (found, not_found): (Vec<Bug>, Vec<Bug>) = Bug::ALL.iter().partition(|bug| found(bug));
         set_hook(hook);
         println!("not found: {not_found:?}");
-        assert!(found.len() >= 18, "found: {found:?}");
+        assert!(found.len() >= 22, "found: {found:?}");
     }
 }
