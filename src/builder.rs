@@ -11,7 +11,7 @@ use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
@@ -319,7 +319,8 @@ impl<J: Job> PoolBuilder<J> {
     /// is ready again. One over the hard limit is killed, and its job fails with
     /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried; it is looked at every 100 ms while it has
     /// something to do, so what grows faster may be over it for a moment. For a limit that nothing can pass, see
-    /// [`Limits::address_space`]. What the worker has started is not counted. Linux only: elsewhere `build` refuses it.
+    /// [`Limits::address_space`]. What the worker has started is not counted; buffers that it keeps between large payloads
+    /// are, up to 64 MiB. Linux only: elsewhere `build` refuses it.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -485,6 +486,7 @@ impl<J: Job> PoolBuilder<J> {
             hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let last_stats = Arc::new(Mutex::new(Stats::default()));
         let (first, first_spawn) = bounded(1);
+        let spares = Arc::<Spares>::default();
         let look_ahead = config.max_processes.saturating_mul(2);
         let plan = Plan {
             pool: Arc::clone(&name),
@@ -493,6 +495,7 @@ impl<J: Job> PoolBuilder<J> {
             config,
             max_backlog: self.max_backlog,
             max_frame: self.max_frame,
+            spares: Arc::clone(&spares),
             limits: self.limits,
             stderr: self.stderr,
             launch: self.launch.into_inner(),
@@ -512,6 +515,7 @@ impl<J: Job> PoolBuilder<J> {
             name,
             end: PoolEnd { commands, hooks },
             max_frame: self.max_frame,
+            spares,
             limited: self.max_backlog.is_some(),
             look_ahead,
             last_stats,
@@ -598,7 +602,7 @@ impl<J: Job> PoolBuilder<J> {
                 BuildErrorKind::Options,
                 format!("the options are {} bytes, which is over max_frame, {}", bytes.len(), self.max_frame),
             )),
-            Some(Ok(bytes)) => Ok(Some(Payload::tail(bytes.clone(), 0))),
+            Some(Ok(bytes)) => Ok(Some(Payload::copied(bytes))),
             Some(Err((fault, name))) => Err(BuildError::new(
                 BuildErrorKind::Options,
                 format!("the options, a {name}, could not be encoded: {fault}"),

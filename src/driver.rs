@@ -36,7 +36,9 @@ use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supe
 use crate::sys;
 use child::Child;
 use crossbeam_channel::Sender;
-use hirelings_worker_kit::wire::{Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into};
+use hirelings_worker_kit::wire::{
+    Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, Spares, ToWorker, frame_into,
+};
 use line::{Ears, lines};
 use parking_lot::Mutex;
 use poller::Poller;
@@ -57,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) max_backlog: Option<usize>,
     pub(crate) max_frame: usize,
+    /// Buffers for large jobs and answers.
+    pub(crate) spares: Arc<Spares>,
     pub(crate) limits: Limits,
     pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
@@ -117,6 +121,7 @@ struct Standing {
     stderr: Stderr,
     hooks: Arc<Hooks>,
     last_stats: Arc<Mutex<Stats>>,
+    spares: Arc<Spares>,
     /// Whether the memory of workers is looked at.
     measures: bool,
 }
@@ -148,7 +153,7 @@ impl Driver {
             move || !quiet || hooks.wants(EventKind::WorkerStderr)
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
-        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame };
+        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, spares: Arc::clone(&plan.spares) };
         let mut greeting = Vec::new();
         frame_into(&Hello::new(0), &[], &mut greeting);
         let init = ToWorker::Init {
@@ -191,6 +196,7 @@ impl Driver {
                 stderr: plan.stderr,
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
+                spares: plan.spares,
                 measures,
             },
         };
@@ -244,7 +250,8 @@ impl Driver {
     /// Blocks until something happens.
     fn wait(&self) {
         let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
-        self.ears.listen(|| self.machine.next_deadline().map(left));
+        let until_due = || self.machine.next_deadline().map(left);
+        self.ears.listen(|| [until_due(), self.plan.spares.tidy()].into_iter().flatten().min());
     }
 
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that

@@ -13,13 +13,13 @@ use crate::request::JobRequest;
 use crate::supervisor::{JobSettings, WorkerState};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK};
 use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
 use std::process::Command as Program;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{env, fmt};
@@ -208,6 +208,10 @@ pub struct Pool<J: Job> {
     /// Set as soon as the pool is told to take no more jobs.
     closed: AtomicBool,
     max_frame: usize,
+    /// Buffers for large jobs and answers.
+    spares: Arc<Spares>,
+    /// How large the last job was, encoded: the next may be as large.
+    encoded: AtomicUsize,
     /// Whether the backlog is limited, so that each job asks to be let in.
     limited: bool,
     /// How far ahead `map` looks.
@@ -223,6 +227,7 @@ pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
     pub(crate) end: PoolEnd,
     pub(crate) max_frame: usize,
+    pub(crate) spares: Arc<Spares>,
     pub(crate) limited: bool,
     pub(crate) look_ahead: usize,
     pub(crate) last_stats: Arc<Mutex<Stats>>,
@@ -246,6 +251,8 @@ impl<J: Job> Pool<J> {
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             max_frame: parts.max_frame,
+            spares: parts.spares,
+            encoded: AtomicUsize::new(0),
             limited: parts.limited,
             look_ahead: parts.look_ahead,
             last_stats: parts.last_stats,
@@ -452,9 +459,10 @@ impl<J: Job> Pool<J> {
     }
 
     fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
-        let mut bytes = Vec::with_capacity(128);
+        let mut bytes = self.spares.buffer(self.encoded.load(Ordering::Relaxed));
         wire::encode_payload(job, &mut bytes, self.max_frame - JOB_HEADER)?;
-        Ok(Payload::tail(bytes, 0))
+        self.encoded.store(bytes.len(), Ordering::Relaxed);
+        Ok(Payload::tail(bytes, 0, &self.spares))
     }
 
     fn next_id(&self) -> u64 {

@@ -44,6 +44,7 @@ pub(crate) fn reader(data: &[u8]) {
         process: Arc::new(Alive(exit)),
         budget: Budget::new(usize::MAX, None),
         max_frame: written.max_frame,
+        spares: Arc::default(),
         job_type: "job",
     };
     assert!(give.send(reading).is_ok(), "there is no reader");

@@ -7,7 +7,7 @@ use super::report::Report;
 use crate::supervisor::{DEATH_WAIT, Seat};
 use crate::sys::Enlarged;
 use crossbeam_channel::Receiver;
-use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, Spares, split_hello};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -29,6 +29,7 @@ pub(crate) struct Reading {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_frame: usize,
+    pub(crate) spares: Arc<Spares>,
     pub(crate) job_type: &'static str,
 }
 
@@ -62,7 +63,7 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: Line<Report>) -> Self {
-        let buffer = FrameBuffer::new(reading.max_frame);
+        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.spares));
         Reader { reading, reports, buffer, stage: Stage::Noise, enlarged: None }
     }
 

@@ -13,6 +13,7 @@ use crate::limits::Limits;
 use crate::supervisor::Seat;
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use hirelings_worker_kit::wire::Spares;
 use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -58,10 +59,11 @@ pub(crate) struct Started {
 }
 
 /// What every reader is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terms {
     pub(crate) job_type: &'static str,
     pub(crate) max_frame: usize,
+    pub(crate) spares: Arc<Spares>,
 }
 
 /// How much of a worker's output may wait for those who listen to its progress.
@@ -196,8 +198,8 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let Terms { job_type, max_frame } = self.terms;
-        let _ = reading.send(Reading { seat, output: launched.output, process, budget, max_frame, job_type });
+        let Terms { job_type, max_frame, spares } = self.terms.clone();
+        let _ = reading.send(Reading { seat, output: launched.output, process, budget, max_frame, spares, job_type });
         Ok(())
     }
 }

@@ -220,6 +220,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, S
         config,
         max_backlog: None,
         max_frame: 1024,
+        spares: Arc::default(),
         limits: Limits::default(),
         stderr: Stderr::Null,
         launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),

@@ -48,14 +48,16 @@ fn a_job_that_is_over_holds_nothing() {
         eventually("what was read has gone", || grown(before) < 8 * (3 - n) + 2);
     }
 
-    // The worker: neither the job nor its answer is kept for the next one.
+    // The worker: neither the job nor its answer is kept, if the next one is not large too.
+    let pid = settled(workers.enqueue(Do::Pid)).unwrap();
     let resident = || -> usize {
-        let kib = settled(workers.enqueue(Do::Shell("grep VmRSS /proc/$PPID/status | tr -dc 0-9".into()))).unwrap();
-        kib.parse::<usize>().unwrap() / 1024
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        kib.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() / 1024
     };
     let before = resident();
-    assert_eq!(settled(workers.enqueue(Do::Echo("x".repeat(32 * MIB)))).unwrap().len(), 32 * MIB);
-    let after = resident();
-    assert!(after < before + 16, "{before} MiB before, {after} MiB after");
+    // Of 32 MiB and less, the worker's allocator may keep what it is given back.
+    assert_eq!(settled(workers.enqueue(Do::Echo("x".repeat(33 * MIB)))).unwrap().len(), 33 * MIB);
+    eventually("it is given back", || resident() < before + 16);
     assert_eq!(workers.stats().spawned, 1);
 }

@@ -2,8 +2,8 @@
 
 use hirelings::worker::Bytes;
 use hirelings::worker::wire::{
-    FROM_WORKER, Fault, Frame, FrameBuffer, FrameFault, FromWorker, Hello, MAGIC, NOISE_LIMIT, ToWorker, WireMessage,
-    decode_payload, frame_into, split_hello,
+    FROM_WORKER, Fault, Frame, FrameBuffer, FrameFault, FromWorker, Hello, MAGIC, NOISE_LIMIT, Payload, ToWorker,
+    WireMessage, decode_payload, frame_into, split_hello,
 };
 use hirelings_tests::WATCHDOG;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -216,6 +216,33 @@ fn frames_of_all_sizes_go_through_a_pipe() {
         assert_eq!(expected.next(), None);
         assert!(buffer.pending().is_empty());
         writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_large_frame_has_the_buffer_of_the_one_before_and_loses_nothing_of_the_next() {
+    // Each is a little smaller than the first, so that a read into that one's buffer takes the start of the next as well.
+    let sizes = [1_000_000, 990_000, 980_000, 100, 970_000, 3];
+    let run: Vec<u8> = sizes.iter().flat_map(|&size| framed(&FromWorker::Retire, &bytes(size))).collect();
+    with_a_watchdog(move || {
+        let (read, mut write) = pipe();
+        let writer = thread::spawn(move || write.write_all(&run).unwrap());
+        let mut buffer = FrameBuffer::new(MAX);
+        let mut held = Vec::new();
+        for size in sizes {
+            let frame = loop {
+                match buffer.next_frame::<FromWorker>().unwrap() {
+                    Some(frame) => break frame,
+                    None => assert!(buffer.fill(&read).unwrap() > 0),
+                }
+            };
+            assert!(frame.payload.as_slice() == bytes(size), "{size} bytes are garbled");
+            if let Payload::Large(kept, _) = &frame.payload {
+                held.push(kept.capacity());
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(held, [held[0]; 4]);
     });
 }
 

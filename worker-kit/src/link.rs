@@ -3,7 +3,7 @@
 //! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
 //! only ever tries them.
 
-use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
+use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, Spares, ToWorker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use std::{fmt, fs::File, process};
 
 /// Whose process it is: it decides what the end of the parent means.
@@ -93,6 +94,8 @@ pub(crate) const WATCHING: u8 = 2;
 pub(crate) struct Link {
     host: Host,
     pub(crate) input: OwnedFd,
+    /// Buffers for large jobs and large answers.
+    pub(crate) spares: Arc<Spares>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     /// Odd while a handler runs; it grows at each start and end.
@@ -114,11 +117,12 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 impl Link {
     pub(crate) fn new(host: Host, input: OwnedFd, output: OwnedFd, wake: os_pipe::PipeWriter) -> Self {
+        let spares = Arc::<Spares>::default();
         Link {
             host,
             input,
             inbox: Mutex::new(Inbox {
-                buffer: FrameBuffer::new(u32::MAX as usize),
+                buffer: FrameBuffer::with_spares(u32::MAX as usize, Arc::clone(&spares)),
                 jobs: VecDeque::new(),
                 leave: false,
             }),
@@ -128,6 +132,7 @@ impl Link {
             group: Mutex::new(Group::Foreign),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
+            spares,
         }
     }
 
@@ -208,8 +213,16 @@ impl Link {
             if inbox.leave {
                 return Ok(None);
             }
+            self.tidy();
             self.fill(&mut inbox)?;
         }
+    }
+
+    /// Gives spare buffers back where nothing comes for a while; blocks for no longer than that.
+    fn tidy(&self) {
+        while let Some(left) = self.spares.tidy()
+            && !self.readable_within(left)
+        {}
     }
 
     /// Reads for the main thread while its handler runs; never blocks. Faults are left for the main thread to find.
@@ -253,17 +266,22 @@ impl Link {
     }
 
     fn readable(&self) -> bool {
-        self.is_now(PollFlags::IN)
+        self.is_within(Duration::ZERO, PollFlags::IN)
+    }
+
+    fn readable_within(&self, limit: Duration) -> bool {
+        self.is_within(limit, PollFlags::IN)
     }
 
     fn hung_up(&self) -> bool {
-        self.is_now(PollFlags::empty())
+        self.is_within(Duration::ZERO, PollFlags::empty())
     }
 
-    /// Whether the input has, at this moment, what is `asked` for, or an end.
-    fn is_now(&self, asked: PollFlags) -> bool {
+    /// Whether the input has, within `limit`, what is `asked` for, or an end.
+    fn is_within(&self, limit: Duration, asked: PollFlags) -> bool {
         let mut fds = [PollFd::new(&self.input, asked)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1)
+        let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
+        poll(&mut fds, Some(&limit)) == Ok(1)
     }
 
     // ------------------------------------------------------------ writing

@@ -9,7 +9,7 @@ use std::any::type_name;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::{fmt, process};
+use std::{fmt, mem, process};
 
 /// The protocol by hand, one call a message; [`serve`](crate::serve()) does all of this for you.
 ///
@@ -42,10 +42,12 @@ pub struct Session<J: Job> {
     current: Option<(u64, u32)>,
     retired: bool,
     frame: Vec<u8>,
+    /// How long the last answer was.
+    before: usize,
     jobs: PhantomData<fn() -> J>,
 }
 
-/// A buffer that has held a frame larger than this is not kept.
+/// A buffer that has held a frame larger than this becomes a spare one.
 const KEPT: usize = 1024 * 1024;
 
 impl<J: Job> Session<J> {
@@ -127,6 +129,7 @@ impl<J: Job> Session<J> {
             current: None,
             retired: false,
             frame: Vec::new(),
+            before: 0,
             jobs: PhantomData,
         })
     }
@@ -470,6 +473,9 @@ impl<J: Job> Session<J> {
 
     /// Puts a frame together, within the pool's limit.
     fn put<T: Serialize>(&mut self, message: &FromWorker, payload: &T) -> Result<(), wire::CodecFault> {
+        if self.frame.capacity() == 0 {
+            self.frame = self.link.spares.buffer(self.before);
+        }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
         wire::encode_payload(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
@@ -478,8 +484,9 @@ impl<J: Job> Session<J> {
     }
 
     fn trim(&mut self) {
+        self.before = self.frame.len();
         if self.frame.capacity() > KEPT {
-            self.frame = Vec::new();
+            self.link.spares.keep(mem::take(&mut self.frame));
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Frames: a 4-byte little-endian length, a message, and the payload that takes the rest.
 
-use super::{CodecFault, Payload, WireMessage};
+use super::{CodecFault, Payload, Spares, WireMessage};
 use rustix::buffer::spare_capacity;
-use std::{fmt, io, os::fd::AsFd};
+use std::sync::Arc;
+use std::{fmt, io, mem, os::fd::AsFd};
 
 /// How much is asked of the pipe at once: what a Linux pipe holds.
 const READ: usize = 64 * 1024;
@@ -65,7 +66,8 @@ impl fmt::Display for FrameFault {
 }
 impl std::error::Error for FrameFault {}
 
-/// Bytes on their way to become frames. Memory grows as bytes arrive, whatever a length says.
+/// Bytes on their way to become frames. Memory grows as bytes arrive, whatever a length says; only a buffer that is there
+/// anyway, a spare one, is used for it at once.
 #[derive(Debug)]
 pub struct FrameBuffer {
     /// What has arrived and is not yet taken: whole small frames and the start of one more, or one large frame.
@@ -73,12 +75,18 @@ pub struct FrameBuffer {
     /// Where in `bytes` the next frame starts.
     start: usize,
     max: usize,
+    spares: Arc<Spares>,
 }
 
 impl FrameBuffer {
     /// An empty buffer for frames of at most `max` bytes.
     pub fn new(max: usize) -> Self {
-        FrameBuffer { bytes: Vec::new(), start: 0, max }
+        FrameBuffer::with_spares(max, Arc::default())
+    }
+
+    /// The same, with spares that others use too.
+    pub fn with_spares(max: usize, spares: Arc<Spares>) -> Self {
+        FrameBuffer { bytes: Vec::new(), start: 0, max, spares }
     }
 
     /// Changes the limit, once it is known.
@@ -130,8 +138,9 @@ impl FrameBuffer {
             return Ok(None);
         }
         let (message, used) = M::decode(&pending[4..whole]).map_err(FrameFault::Undecodable)?;
-        let payload = if self.start == 0 && whole == self.bytes.len() && len > READ {
-            Payload::tail(std::mem::take(&mut self.bytes), 4 + used)
+        let payload = if self.start == 0 && len > READ {
+            let behind = self.bytes.split_off(whole);
+            Payload::tail(mem::replace(&mut self.bytes, behind), 4 + used, &self.spares)
         } else {
             let payload = Payload::copied(&pending[4 + used..whole]);
             self.skip(whole);
@@ -161,7 +170,7 @@ impl FrameBuffer {
         self.bytes.capacity()
     }
 
-    /// Makes room for a read: the rest of a large frame goes straight to its end, and no further.
+    /// Makes room for a read: the rest of a large frame goes straight to its end, and not much further.
     fn make_room(&mut self) {
         if self.start == self.bytes.len() {
             self.bytes.clear();
@@ -170,7 +179,15 @@ impl FrameBuffer {
         }
         self.start = 0;
         let missing = match self.announced() {
-            Ok(Some(len)) if len > READ && 4 + len > self.bytes.len() => 4 + len - self.bytes.len(),
+            Ok(Some(len)) if len > READ && 4 + len > self.bytes.len() => {
+                if self.bytes.capacity() < 4 + len
+                    && let Some(mut spare) = self.spares.take(4 + len)
+                {
+                    spare.extend_from_slice(&self.bytes);
+                    self.bytes = spare;
+                }
+                4 + len - self.bytes.len()
+            }
             // Also where noise looks like a frame that is whole: a read of nothing would be taken for the end.
             _ => READ,
         };

@@ -1,10 +1,12 @@
 //! Bytes that several listeners share.
 
+use super::Spares;
+use std::mem;
 use std::sync::Arc;
 
 /// A user's payload: opaque, shared, cheap to clone.
 ///
-/// A small one is one allocation; a large one keeps the buffer that it was read into or encoded to.
+/// A small one is one allocation; a larger one keeps the buffer that it was read into or encoded to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Payload {
     /// No bytes at all.
@@ -13,7 +15,35 @@ pub enum Payload {
     /// An exact copy.
     Small(Arc<[u8]>),
     /// A buffer, and where in it the payload starts.
-    Large(Arc<Vec<u8>>, usize),
+    Large(Arc<Buffer>, usize),
+}
+
+/// The buffer of a payload. When that is not needed any more, it goes to the spares that it came from.
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    home: Arc<Spares>,
+}
+
+impl Buffer {
+    /// How much memory is held, for tests of the bound.
+    #[doc(hidden)]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+impl Eq for Buffer {}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.home.keep(mem::take(&mut self.bytes));
+    }
 }
 
 /// Above this a buffer is kept rather than copied.
@@ -25,20 +55,23 @@ impl Payload {
         if bytes.is_empty() { Payload::Empty } else { Payload::Small(bytes.into()) }
     }
 
-    /// The payload that is `buffer` from `start` on; `buffer` is kept where that is cheaper than a copy.
+    /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `home`
+    /// in the end.
     ///
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(mut buffer: Vec<u8>, start: usize) -> Self {
+    pub fn tail(mut buffer: Vec<u8>, start: usize, home: &Arc<Spares>) -> Self {
         if buffer.len() - start <= COPIED_UP_TO {
-            return Payload::copied(&buffer[start..]);
+            let payload = Payload::copied(&buffer[start..]);
+            home.keep(buffer);
+            return payload;
         }
         // It may be held for long; a buffer that grew may have as much room again as it has bytes.
         if buffer.capacity() - buffer.len() > buffer.len() / 4 {
             buffer.shrink_to_fit();
         }
-        Payload::Large(Arc::new(buffer), start)
+        Payload::Large(Arc::new(Buffer { bytes: buffer, home: Arc::clone(home) }), start)
     }
 
     /// The bytes.
@@ -46,7 +79,7 @@ impl Payload {
         match self {
             Payload::Empty => &[],
             Payload::Small(bytes) => bytes,
-            Payload::Large(buffer, start) => &buffer[*start..],
+            Payload::Large(buffer, start) => &buffer.bytes[*start..],
         }
     }
 
