@@ -16,7 +16,8 @@ pub(crate) fn in_turn<const N: usize>(
     (medians(&raws), medians(&all_ours))
 }
 
-fn medians<const N: usize>(rounds: &[[f64; N]]) -> [f64; N] {
+/// The median of each figure.
+pub(crate) fn medians<const N: usize>(rounds: &[[f64; N]]) -> [f64; N] {
     std::array::from_fn(|figure| median(rounds.iter().map(|round| round[figure]).collect()))
 }
 

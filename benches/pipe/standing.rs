@@ -1,7 +1,7 @@
 //! What a pool costs while it does nothing, or has much to do: memory and wakes.
 
 use crate::figure::{Bar, Figure};
-use crate::measure::{median, resident, switches};
+use crate::measure::{median, medians, resident, switches};
 use crate::starts::large_parent_alone;
 use crate::work::{Work, builder, pool, ready, small, small_job};
 use crate::{ALONE, Figures, Measure, SHORT, this_program};
@@ -55,7 +55,9 @@ pub(crate) fn alone(case: &str, measure: Measure) -> ExitCode {
 
 /// Many jobs queued, their handles held, and no worker free: bytes and time of each.
 pub(crate) fn backlog(measure: Measure) -> Figures {
-    let [bytes, early, late, rate] = alone_in_a_process("backlog", measure)?;
+    let once = |_| alone_in_a_process("backlog", measure);
+    let runs: Vec<_> = (0..measure.of(5, 3)).map(once).collect::<Result<_, _>>()?;
+    let [bytes, early, late, rate] = medians(&runs);
     let jobs = backlog_size(measure);
     Ok(vec![
         Figure::new("backlog", bytes, "bytes/job").fixed(300.0).note(format!("{jobs} jobs of 64 B, handles held")),
