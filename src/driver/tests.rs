@@ -56,6 +56,31 @@ impl Process for ThreadProcess {
     }
 }
 
+/// The worker's ends of its pipes.
+struct Ends {
+    input: PipeReader,
+    output: PipeWriter,
+    errors: PipeWriter,
+    /// The process has ended once this is none.
+    alive: Arc<Mutex<Option<PipeWriter>>>,
+}
+
+/// A worker without a process, and what it has of its pipes.
+fn launched(program: &str, pid: u32) -> (Launched, Ends) {
+    let pipe = || os_pipe::pipe().expect("a pipe");
+    let ((input, to_worker), (from_worker, output), (stderr, errors), (ended, alive)) =
+        (pipe(), pipe(), pipe(), pipe());
+    let alive = Arc::new(Mutex::new(Some(alive)));
+    let launched = Launched {
+        program: program.into(),
+        process: Arc::new(ThreadProcess { pid, ended, alive: Arc::clone(&alive) }),
+        input: to_worker.into(),
+        output: from_worker.into(),
+        errors: stderr.into(),
+    };
+    (launched, Ends { input, output, errors, alive })
+}
+
 struct Threads {
     next_pid: AtomicU32,
     release: Receiver<()>,
@@ -65,28 +90,15 @@ impl Launch for Threads {
     fn prepare(&mut self, _: Slot) {}
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
-        let pipe = || os_pipe::pipe().expect("a pipe");
-        let ((input, to_worker), (from_worker, output), (errors, stderr), (ended, alive)) =
-            (pipe(), pipe(), pipe(), pipe());
-        let alive = Arc::new(Mutex::new(Some(alive)));
+        let (launched, ends) = launched("a thread", self.next_pid.fetch_add(1, Ordering::Relaxed));
         let release = self.release.clone();
-        let thread = {
-            let alive = Arc::clone(&alive);
-            move || {
-                let _ = serve_over::<Task>(input.into(), output.into(), |task, ctx| run(task, ctx, &release));
-                drop(stderr);
-                *alive.lock() = None;
-            }
-        };
-        thread::spawn(thread);
-        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
-        Ok(Launched {
-            program: "a thread".into(),
-            process: Arc::new(ThreadProcess { pid, ended, alive }),
-            input: to_worker.into(),
-            output: from_worker.into(),
-            errors: errors.into(),
-        })
+        thread::spawn(move || {
+            let Ends { input, output, errors, alive } = ends;
+            let _ = serve_over::<Task>(input.into(), output.into(), |task, ctx| run(task, ctx, &release));
+            drop(errors);
+            *alive.lock() = None;
+        });
+        Ok(launched)
     }
 }
 
@@ -100,17 +112,9 @@ impl Launch for Deaf {
     fn prepare(&mut self, _: Slot) {}
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
-        let pipe = || os_pipe::pipe().expect("a pipe");
-        let ((_, to_worker), (from_worker, output), (errors, stderr), (ended, alive)) =
-            (pipe(), pipe(), pipe(), pipe());
-        self.outputs.push([output, stderr]);
-        Ok(Launched {
-            program: "a wall".into(),
-            process: Arc::new(ThreadProcess { pid: 1, ended, alive: Arc::new(Mutex::new(Some(alive))) }),
-            input: to_worker.into(),
-            output: from_worker.into(),
-            errors: errors.into(),
-        })
+        let (launched, Ends { output, errors, .. }) = launched("a wall", 1);
+        self.outputs.push([output, errors]);
+        Ok(launched)
     }
 }
 

@@ -21,7 +21,7 @@ const KEPT_FOR: Duration = Duration::from_millis(100);
 /// The spare buffers of a pool, or of a worker.
 #[derive(Debug, Default)]
 pub struct Spares {
-    /// Whether there was a large payload of late: buffers are kept.
+    /// Whether there may be buffers that are kept: a look that needs no lock.
     open: AtomicBool,
     held: Mutex<Held>,
 }
@@ -31,6 +31,13 @@ struct Held {
     /// The oldest first.
     buffers: VecDeque<Vec<u8>>,
     last_used: Option<Instant>,
+}
+
+impl Held {
+    /// How long ago the last large payload was, if there was any.
+    fn unused_for(&self) -> Option<Duration> {
+        self.last_used.map(|used| now().duration_since(used))
+    }
 }
 
 impl Spares {
@@ -60,7 +67,8 @@ impl Spares {
         // Freed after the lock is released, since that takes its time.
         let mut too_many = Vec::new();
         let mut held = self.held();
-        if !self.open.load(Ordering::SeqCst) {
+        if held.unused_for().is_none_or(|unused| unused >= KEPT_FOR) {
+            // Nobody may look after it any more.
             too_many.push(buffer);
             return;
         }
@@ -80,9 +88,10 @@ impl Spares {
             return None;
         }
         let mut held = self.held();
-        let kept_for = held.last_used.map_or(KEPT_FOR, |used| now().duration_since(used));
-        if kept_for < KEPT_FOR {
-            return Some(KEPT_FOR - kept_for);
+        if let Some(unused) = held.unused_for()
+            && unused < KEPT_FOR
+        {
+            return Some(KEPT_FOR - unused);
         }
         self.open.store(false, Ordering::SeqCst);
         let buffers = std::mem::take(&mut held.buffers);
@@ -161,5 +170,9 @@ mod tests {
         assert!(kept(&spares).is_empty());
         spares.keep(Vec::with_capacity(MIB));
         assert!(kept(&spares).is_empty(), "what comes back late is not kept either");
+        assert!(spares.take(MIB).is_none());
+        spares.held().last_used = now().checked_sub(2 * KEPT_FOR);
+        spares.keep(Vec::with_capacity(MIB));
+        assert!(kept(&spares).is_empty(), "nor where nobody has tidied");
     }
 }
