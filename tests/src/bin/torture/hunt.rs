@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{process, thread};
 
 /// How long the last of what is ended may take to be gone.
@@ -89,6 +89,20 @@ pub fn strike_at_random(pool: &Pool<Order>, mut dice: Dice, stop: &AtomicBool) {
     }
 }
 
+/// What is seen once it has stayed the same for this long.
+fn rest<T: PartialEq>(length: Duration, mut look: impl FnMut() -> T) -> T {
+    let (mut seen, mut since) = (look(), Instant::now());
+    within(Duration::from_secs(10), || {
+        thread::sleep(Duration::from_millis(10));
+        let now = look();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        since.elapsed() >= length
+    });
+    seen
+}
+
 /// What this process has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holdings {
@@ -105,15 +119,7 @@ impl Holdings {
 
     /// What this process has once that stays the same for a while.
     pub fn at_rest() -> Self {
-        let (mut before, mut same) = (Holdings::now(), 0);
-        within(Duration::from_secs(10), || {
-            thread::sleep(Duration::from_millis(10));
-            let now = Holdings::now();
-            same = if now == before { same + 1 } else { 0 };
-            before = now;
-            same >= 5
-        });
-        before
+        rest(Duration::from_millis(50), Holdings::now)
     }
 
     /// Notes what is more now than it was then; `held`: while a grandchild that left its group holds all pipes.
@@ -153,10 +159,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub fn now() -> Self {
+    /// What there is once the pool has given back the buffers that it keeps for a tenth of a second.
+    pub fn at_rest() -> Self {
+        let in_use = rest(Duration::from_millis(300), || counting::IN_USE.load(Ordering::SeqCst) as u64);
         let kept = resident();
         raw::give_back();
-        Memory { in_use: counting::IN_USE.load(Ordering::SeqCst) as u64, kept, resident: resident() }
+        Memory { in_use, kept, resident: resident() }
     }
 }
 

@@ -148,7 +148,7 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
         ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
         shortage::run_out_of_processes(tag, &mut dice, if whole { 7 } else { 3 });
         parents::end_all(tag, &mut dice, &mut parents);
-        memory = Memory::now();
+        memory = Memory::at_rest();
         if number == 1 {
             warm = memory;
         }
