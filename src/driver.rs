@@ -37,7 +37,7 @@ use crate::sys;
 use child::Child;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{
-    Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, Spares, ToWorker, frame_into,
+    ANSWERS_RECALLS, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, Spares, ToWorker, frame_into,
 };
 use line::{Ears, lines};
 use parking_lot::Mutex;
@@ -76,6 +76,9 @@ pub(crate) struct Plan {
 const COMMANDS_A_TURN: usize = 1024;
 const REPORTS_A_TURN: usize = 128;
 
+/// How often it is looked whether a worker that was sent SIGSTOP has stopped.
+const STOP_LOOK: Duration = Duration::from_micros(200);
+
 /// A list of callers to be woken that was longer than this gives its memory back.
 const KEPT: usize = 1024;
 
@@ -102,6 +105,9 @@ pub(crate) struct Driver {
     released: Vec<Waiters>,
     /// Workers whose memory is to be looked at.
     to_measure: Vec<Seat>,
+    /// Workers that are to be heard out before the machine decides about them, and how many questions were asked.
+    hearing: Vec<Seat>,
+    questions: u64,
     /// The message that is being handled: its payload goes where the effects say.
     incoming: Option<Incoming>,
     blocked: VecDeque<Blocked>,
@@ -182,6 +188,8 @@ impl Driver {
             effects: Vec::new(),
             released: Vec::new(),
             to_measure: Vec::new(),
+            hearing: Vec::new(),
+            questions: 0,
             incoming: None,
             blocked: VecDeque::new(),
             idle_waiters: Vec::new(),
@@ -234,6 +242,7 @@ impl Driver {
         if is_due {
             self.input(Input::Tick);
         }
+        self.hear_all();
         self.admit();
         self.release_waiters();
         self.write_all();
@@ -251,7 +260,8 @@ impl Driver {
     fn wait(&self) {
         let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
         let until_due = || self.machine.next_deadline().map(left);
-        self.ears.listen(|| [until_due(), self.plan.spares.tidy()].into_iter().flatten().min());
+        let until_stopped = || self.awaits_stop().then_some(STOP_LOOK);
+        self.ears.listen(|| [until_due(), until_stopped(), self.plan.spares.tidy()].into_iter().flatten().min());
     }
 
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
@@ -317,7 +327,11 @@ impl Driver {
                 }
             }
             Report::Noise(seat, noise) => self.noise(seat, &noise),
+            Report::Greeted(seat, flags) => {
+                self.input(Input::Greeted { seat, recalls: flags & ANSWERS_RECALLS != 0 });
+            }
             Report::Said(seat, frame, charge) => self.said(seat, frame, charge),
+            Report::Drained(seat, number) => self.drained(seat, number),
             Report::Garbled(seat, reason) => {
                 if let Some(child) = self.child(seat) {
                     child.reason.get_or_insert(reason);
@@ -336,7 +350,9 @@ impl Driver {
                 if let Some(child) = self.child(seat) {
                     child.reaped = Some(reaped);
                     child.budget.lift();
-                    self.input(Input::Exited(seat));
+                    child.hearing = None;
+                    let undelivered = child.undelivered();
+                    self.input(Input::Exited { seat, undelivered });
                 }
             }
             Report::Stderr(seat, lines, charge) => self.stderr_lines(seat, lines, charge),
@@ -358,6 +374,11 @@ impl Driver {
             FromWorker::Skipped { job } => Said::Skipped { job },
             FromWorker::Retire => Said::Retire,
         };
+        if let Said::Answer { job, .. } | Said::Skipped { job } = said
+            && let Some(child) = self.child(seat)
+        {
+            child.no_longer_sent(job);
+        }
         if self.plan.measures && matches!(said, Said::Ready | Said::Answer { ready: true, .. }) {
             self.measure(seat, true);
         }

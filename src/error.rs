@@ -1,8 +1,8 @@
 //! What can go wrong, each in one sentence that a person can act on.
 
 use crate::event::JobId;
-pub use crate::supervisor::CrashCause;
 use crate::supervisor::WorkerState;
+pub use crate::supervisor::{Begun, CrashCause};
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Fault, Payload};
 use std::any::type_name;
@@ -90,6 +90,41 @@ impl<E: fmt::Display> fmt::Display for JobError<E> {
     }
 }
 
+impl<E> JobError<E> {
+    /// Whether an attempt at the job had begun, so that doing it again may do something twice.
+    ///
+    /// An attempt runs at most once. Where a worker was sent the job and died before it said a word of it, nobody knows
+    /// whether it had begun: [`Begun::Perhaps`]. The same is said of every job that was aborted and every job of a pool that
+    /// was closed, since these two errors carry nothing; [`JobHandle::begun`](crate::JobHandle::begun) knows more.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// if let Err(error) = pool.enqueue(Square(7)).wait()
+    ///     && error.begun() == Begun::No
+    /// {
+    ///     println!("{error}: it can be done again, whatever it does");
+    /// }
+    /// # }
+    /// ```
+    pub fn begun(&self) -> Begun {
+        let of = |who: &Who| who.work.as_ref().map_or(Begun::Perhaps, |work| work.begun);
+        match self {
+            JobError::Failed(_) => Begun::Yes,
+            JobError::Panicked(panic) => of(&panic.who),
+            JobError::Crashed(crash) => of(&crash.who),
+            JobError::TimedOut(timeout) => of(&timeout.who),
+            JobError::OutOfMemory(memory) => of(&memory.who),
+            JobError::Protocol(error) => of(&error.who),
+            JobError::NoWorker(failure) => failure.begun,
+            JobError::Encode(error) | JobError::Decode(error) => error.begun,
+            JobError::Aborted | JobError::Closed => Begun::Perhaps,
+        }
+    }
+}
+
 impl<E: fmt::Debug + fmt::Display> Error for JobError<E> {}
 
 /// A failure whose own error is still encoded: what the pool itself knows of it.
@@ -120,7 +155,7 @@ pub(crate) type Settled = Result<Payload, Arc<Failure>>;
 pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
     match settled {
         Ok(output) => wire::decode_payload(output.as_slice()).map_err(|fault| {
-            JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault))
+            JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault, Begun::Yes))
         }),
         Err(failure) => Err(typed::<J>(failure)),
     }
@@ -131,7 +166,9 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
     match failure {
         Failure::Failed(error) => match wire::decode_payload(error.as_slice()) {
             Ok(error) => JobError::Failed(error),
-            Err(fault) => JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault)),
+            Err(fault) => {
+                JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault, Begun::Yes))
+            }
         },
         Failure::Panicked(panic) => JobError::Panicked(panic.clone()),
         Failure::Crashed(crash) => JobError::Crashed(crash.clone()),
@@ -141,7 +178,7 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
         Failure::Closed => JobError::Closed,
         Failure::NoWorker(failure) => JobError::NoWorker(failure.clone()),
         Failure::NotEncoded(why) => {
-            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone()))
+            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone(), Begun::No))
         }
         Failure::Unusable { fault, message, who } => {
             let (name, what, verb) = match fault {
@@ -151,7 +188,8 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
                 Fault::EncodeProgress => (type_name::<J::Progress>(), "a progress", "encode"),
             };
             let message = format!("{who} could not {verb} {what}, a {name}: {message}");
-            let error = CodecError { type_name: name, message };
+            let begun = who.work.as_ref().map_or(Begun::Perhaps, |work| work.begun);
+            let error = CodecError { type_name: name, message, begun };
             if *fault == Fault::DecodeJob { JobError::Decode(error) } else { JobError::Encode(error) }
         }
         Failure::Protocol(error) => JobError::Protocol(error.clone()),
@@ -173,6 +211,8 @@ pub(crate) struct Work {
     pub(crate) label: Option<Arc<str>>,
     pub(crate) attempt: u32,
     pub(crate) attempts: u32,
+    /// Whether any of them had begun.
+    pub(crate) begun: Begun,
 }
 
 impl fmt::Display for Who {
@@ -503,6 +543,8 @@ pub struct StartFailure {
     pub stderr: String,
     /// What happened: why it was not spawned, or what it said or did before it was ready.
     pub reason: String,
+    /// Whether the job that fails of it had begun in an attempt before.
+    pub(crate) begun: Begun,
 }
 
 impl fmt::Display for StartFailure {
@@ -530,11 +572,12 @@ pub struct CodecError {
     /// The name of the value's type.
     pub type_name: &'static str,
     message: String,
+    begun: Begun,
 }
 
 impl CodecError {
-    fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display) -> Self {
-        CodecError { type_name, message: format!("{what} could not be {verb} as {type_name}: {why}") }
+    fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display, begun: Begun) -> Self {
+        CodecError { type_name, message: format!("{what} could not be {verb} as {type_name}: {why}"), begun }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::event::JobId;
 use crate::events::ProgressStream;
 use crate::hooks::{Call, Hooks};
 use crate::record::{JobHook, JobRecord};
+use crate::supervisor::Begun;
 use hirelings_worker_kit::{Job, wire};
 use std::fmt;
 use std::marker::PhantomData;
@@ -184,6 +185,27 @@ impl<J: Job> JobHandle<J> {
     /// ```
     pub fn status(&self) -> JobStatus {
         self.record.status()
+    }
+
+    /// Whether an attempt at the job has begun; once the job is settled, whether one had.
+    ///
+    /// It is the only way to learn that of a job that was aborted, or that a closed pool has left undone:
+    /// [`JobError::begun`](crate::JobError::begun) says [`Begun::Perhaps`](crate::Begun::Perhaps) of each of those.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// handle.abort();
+    /// if handle.begun() == Begun::No {
+    ///     println!("it was still in the backlog");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn begun(&self) -> Begun {
+        self.record.begun()
     }
 
     /// Whether the job is settled: `wait` returns at once.

@@ -415,8 +415,8 @@ mod sys;
 
 pub use builder::PoolBuilder;
 pub use error::{
-    BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError, JobResult,
-    Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
+    Begun, BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError,
+    JobResult, Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
 };
 pub use event::{Event, EventFields, EventKind, JobId, Slot, WorkerId};
 pub use events::{EncodedProgress, Events, ProgressStream};

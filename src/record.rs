@@ -3,7 +3,7 @@
 use crate::error::{Failure, Settled};
 use crate::events::EncodedProgress;
 use crate::handle::JobStatus;
-use crate::supervisor::JobKey;
+use crate::supervisor::{Begun, JobKey};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
 use parking_lot::{Condvar, Mutex};
@@ -21,8 +21,7 @@ pub(crate) struct JobRecord {
 struct State {
     /// Where it is in the supervisor's table.
     key: JobKey,
-    /// The last attempt that a worker has begun; 0 is none.
-    started: u32,
+    history: History,
     stage: Stage,
     extras: Option<Box<Extras>>,
 }
@@ -69,14 +68,14 @@ pub(crate) enum JobHappening {
 
 impl JobRecord {
     pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Extras>>) -> Arc<Self> {
-        let state = State { key: JobKey::NOWHERE, started: 0, stage: Stage::Queued(payload), extras };
+        let state = State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), extras };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
     /// A job that never came into the pool.
     pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Extras>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, extras);
-        drop(record.settle(Err(Arc::new(failure))));
+        drop(record.settle(Err(Arc::new(failure)), Begun::No));
         record
     }
 
@@ -99,7 +98,7 @@ impl JobRecord {
     pub(crate) fn payload(&self) -> Payload {
         match &self.state.lock().stage {
             Stage::Queued(payload) | Stage::Running { payload, .. } => payload.clone(),
-            Stage::Settled(_) => Payload::Empty,
+            Stage::Settled(..) => Payload::Empty,
         }
     }
 
@@ -114,13 +113,14 @@ impl JobRecord {
     /// A worker has begun it. Says whether hooks are to be told; so do the two below.
     pub(crate) fn set_started(&self, attempt: u32) -> bool {
         let mut state = self.state.lock();
-        state.started = attempt;
+        state.history.set_started(attempt);
         state.is_hooked()
     }
 
     /// It is to be retried.
-    pub(crate) fn set_queued_again(&self) -> bool {
+    pub(crate) fn set_queued_again(&self, begun: Begun) -> bool {
         let mut state = self.state.lock();
+        state.history.set_begun(begun);
         if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut state.stage {
             let payload = mem::take(payload);
             state.stage = Stage::Queued(payload);
@@ -145,11 +145,13 @@ impl JobRecord {
 
     /// It is over. The first outcome stands. Gives those who wait for it, to be woken when that is dropped.
     #[must_use]
-    pub(crate) fn settle(self: &Arc<Self>, settled: Settled) -> Option<Waiters> {
+    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun) -> Option<Waiters> {
         let mut state = self.state.lock();
-        if matches!(state.stage, Stage::Settled(_)) {
+        if matches!(state.stage, Stage::Settled(..)) {
             return None;
         }
+        state.history.set_begun(begun);
+        state.history.set_begun(begun);
         state.stage = Stage::Settled(settled);
         let mut finished = None;
         if let Some(extras) = &mut state.extras {
@@ -161,11 +163,20 @@ impl JobRecord {
 
     // ------------------------------------------------------------ the callers
 
+    pub(crate) fn begun(&self) -> Begun {
+        let state = self.state.lock();
+        match state.stage {
+            Stage::Running { .. } if state.history.started() > 0 => Begun::Yes,
+            Stage::Running { .. } => Begun::Perhaps,
+            Stage::Queued(_) | Stage::Settled(_) => state.history.begun(),
+        }
+    }
+
     pub(crate) fn status(&self) -> JobStatus {
         match self.state.lock().stage {
-            Stage::Queued(_) => JobStatus::Queued,
+            Stage::Queued(..) => JobStatus::Queued,
             Stage::Running { pid, attempt, .. } => JobStatus::Running { pid, attempt },
-            Stage::Settled(_) => JobStatus::Finished,
+            Stage::Settled(..) => JobStatus::Finished,
         }
     }
 
@@ -206,7 +217,7 @@ impl JobRecord {
     /// Adds a stream of what comes from now on; it ends at once where the job is settled.
     pub(crate) fn stream(&self, stream: Sender<EncodedProgress>) {
         let mut state = self.state.lock();
-        if !matches!(state.stage, Stage::Settled(_)) {
+        if !matches!(state.stage, Stage::Settled(..)) {
             state.extras.get_or_insert_default().streams.push(stream);
         }
     }
@@ -236,7 +247,7 @@ impl JobRecord {
                 Stage::Settled(settled) => Some(settled.clone()),
                 _ => None,
             };
-            (state.started, settled)
+            (state.history.started(), settled)
         };
         if let JobHook::Start { called, hook } = &mut hook
             && started > 0
@@ -298,6 +309,36 @@ impl JobRecord {
     }
 }
 
+/// The last attempt that has begun, and what is known of all that are over: in one word, since there is a record for each
+/// queued job.
+#[derive(Clone, Copy, Default)]
+struct History(u32);
+
+const BEGUN: u32 = 30;
+
+impl History {
+    fn started(self) -> u32 {
+        self.0 & !(u32::MAX << BEGUN)
+    }
+
+    fn set_started(&mut self, attempt: u32) {
+        let attempt = attempt.min(!(u32::MAX << BEGUN));
+        self.0 = (self.0 & (u32::MAX << BEGUN)) | attempt;
+    }
+
+    fn begun(self) -> Begun {
+        match self.0 >> BEGUN {
+            0 => Begun::No,
+            1 => Begun::Perhaps,
+            _ => Begun::Yes,
+        }
+    }
+
+    fn set_begun(&mut self, begun: Begun) {
+        self.0 = self.started() | ((begun as u32) << BEGUN);
+    }
+}
+
 impl State {
     fn is_hooked(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| extras.hooked)
@@ -346,7 +387,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        drop(self.0.settle(Err(Arc::new(Failure::Closed))));
+        let begun = self.0.begun();
+        drop(self.0.settle(Err(Arc::new(Failure::Closed)), begun));
     }
 }
 

@@ -3,21 +3,25 @@
 //! There is no clock, thread, process, pipe or channel in here, and no payload: the driver (or the simulator) carries
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
-//! Read [`Input`] and [`Effect`](effect::Effect) first, then [`Supervisor::handle`] from top to bottom. A turn goes on in
-//! the modules beside: `said` (what a worker says), `attempts` (what becomes of its job), `hand_out`, `spawning`, `ending`.
+//! Read [`Input`] and [`Effect`](effect::Effect) first, then [`Supervisor::handle`] from top to bottom. A step goes on in
+//! the modules beside: `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and `prefetch` (which
+//! worker gets which job), `limits`, `kill`, `death`, `spawning`.
 
 mod attempts;
 mod backlog;
 mod config;
+mod death;
+mod dispatch;
 mod effect;
-mod ending;
-mod hand_out;
 mod input;
 mod jobs;
-mod planted;
-mod said;
+mod kill;
+mod limits;
+mod messages;
+mod prefetch;
+mod restart;
 mod spawning;
-mod starts;
+mod timers;
 mod worker;
 
 #[cfg(test)]
@@ -33,7 +37,7 @@ pub(crate) mod sim {
 mod transcripts;
 
 pub(crate) use config::{Config, JobSettings, MaxMemory};
-pub use effect::CrashCause;
+pub use effect::{Begun, CrashCause};
 pub(crate) use effect::{Effect, Outcome, Signal, Violation};
 pub(crate) use input::{Input, Said};
 pub(crate) use jobs::JobKey;
@@ -42,10 +46,10 @@ pub use worker::WorkerState;
 
 use backlog::Backlog;
 use jobs::{Jobs, Place};
-use planted::planted;
-use starts::Starts;
+use restart::Starts;
 use std::time::Duration;
-use worker::{End, Worker};
+use timers::Timer;
+use worker::{Doom, End, Worker};
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
 /// the first sign.
@@ -54,7 +58,7 @@ pub(crate) const DEATH_WAIT: Duration = Duration::from_millis(100);
 /// How often the memory of a worker that has something to do is looked at, where it has a hard limit.
 pub(crate) const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
-/// What counts as a short job: only behind such is another sent ahead.
+/// Only a job this short has others prefetched behind it.
 pub(crate) const SHORT: Duration = Duration::from_millis(1);
 
 /// Which new work the pool takes.
@@ -99,9 +103,9 @@ pub(crate) struct Supervisor<T> {
     /// The lowest priority that any job had.
     lowest_priority: i32,
     counters: Counters,
-    /// Workers that are Working or Recovering.
+    /// Workers whose handler or recovery may run.
     busy: usize,
-    /// Workers that hold a job.
+    /// Jobs that a worker was handed.
     held: usize,
     /// Whether there was work since the last `Idle`.
     worked: bool,
@@ -143,7 +147,7 @@ impl<T> Supervisor<T> {
         self.phase == Phase::Exiting && self.slots.iter().all(Option::is_none)
     }
 
-    /// Whether there is no job and no worker is busy.
+    /// Whether there is no job, and no handler can run any more.
     pub(crate) fn is_idle(&self) -> bool {
         self.jobs.is_empty() && self.busy == 0
     }
@@ -181,7 +185,7 @@ impl<T> Supervisor<T> {
     }
 
     pub(crate) fn worker(&self, seat: Seat) -> Option<&Worker> {
-        self.slots.get(seat.slot)?.as_ref().filter(|worker| worker.id == seat.worker || planted!(NamesakesAreOne))
+        self.slots.get(seat.slot)?.as_ref().filter(|worker| worker.id == seat.worker)
     }
 
     /// The workers that have a process, in the order of their slots.
@@ -203,7 +207,7 @@ impl<T> Supervisor<T> {
 
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let workers = self.slots.iter().flatten().filter_map(Worker::next_deadline);
+        let workers = self.slots.iter().flatten().filter_map(|worker| worker.timers.next());
         workers.chain(self.starts.next_deadline()).min()
     }
 
@@ -213,52 +217,81 @@ impl<T> Supervisor<T> {
     ///
     /// `now` never goes back. What is said of a worker that is no more is ignored.
     pub(crate) fn handle(&mut self, now: Duration, input: Input<T>, effects: &mut Vec<Effect<T>>) {
-        let mut turn = Turn { machine: self, now, effects };
+        let mut step = Step { machine: self, now, effects };
         match input {
-            Input::Enqueue { id, job, settings } => turn.enqueue(id, job, settings),
-            Input::Abort { key, id } => turn.abort(key, id),
-            Input::SpawnWorkers => turn.spawn_workers(),
-            Input::Close => turn.close(),
-            Input::Exit => turn.exit(),
-            Input::Tick => turn.tick(),
-            Input::Spawned(seat) => turn.if_known(seat, |turn| turn.spawned(seat)),
-            Input::SpawnFailed(seat) => turn.if_known(seat, |turn| turn.spawn_failed(seat)),
-            Input::Said(seat, said) => turn.if_known(seat, |turn| turn.said(seat, said)),
+            Input::Enqueue { id, job, settings } => step.enqueue(id, job, settings),
+            Input::Abort { key, id } => step.abort(key, id),
+            Input::SpawnWorkers => step.spawn_workers(),
+            Input::Close => step.close(),
+            Input::Exit => step.exit(),
+            Input::Tick => step.tick(),
+            Input::Spawned(seat) => step.of_worker(seat, |step| step.spawned(seat)),
+            Input::SpawnFailed(seat) => step.of_worker(seat, |step| step.vacate(seat)),
+            Input::Greeted { seat, recalls } => step.of_worker(seat, |step| step.worker(seat).recalls = recalls),
+            Input::Said(seat, said) => step.of_worker(seat, |step| step.said(seat, said)),
+            Input::Heard(seat) => step.of_worker(seat, |step| step.heard(seat)),
+            Input::Stopped(seat) => step.of_worker(seat, |step| step.stopped(seat)),
             Input::Resident { seat, bytes, at_rest } => {
-                turn.if_known(seat, |turn| turn.resident(seat, bytes, at_rest));
+                step.of_worker(seat, |step| step.resident(seat, bytes, at_rest));
             }
-            Input::Garbled(seat) => turn.if_known(seat, |turn| turn.violated(seat, Violation::Garbled)),
-            Input::OutputEnded(seat) => turn.if_known(seat, |turn| turn.output_ended(seat)),
-            Input::InputBroken(seat) => turn.if_known(seat, |turn| turn.input_broken(seat)),
-            Input::ErrorsEnded(seat) => turn.if_known(seat, |turn| turn.errors_ended(seat)),
-            Input::Exited(seat) => turn.if_known(seat, |turn| turn.exited(seat)),
+            Input::Garbled(seat) => step.of_worker(seat, |step| step.violated(seat, Violation::Garbled)),
+            Input::OutputEnded(seat) => step.of_worker(seat, |step| step.output_ended(seat)),
+            Input::InputBroken(seat) => step.of_worker(seat, |step| step.input_broken(seat)),
+            Input::ErrorsEnded(seat) => step.of_worker(seat, |step| step.errors_ended(seat)),
+            Input::Exited { seat, undelivered } => step.of_worker(seat, |step| step.exited(seat, undelivered)),
         }
-        turn.settle_down();
+        step.finish();
+    }
+
+    /// Counts again what is counted by hand.
+    #[cfg(debug_assertions)]
+    fn check_counts(&self) {
+        let workers = || self.slots.iter().flatten();
+        debug_assert_eq!(self.occupied, workers().count(), "occupied");
+        debug_assert_eq!(self.busy, workers().filter(|worker| worker.is_busy()).count(), "busy");
+        debug_assert_eq!(self.held, workers().filter(|worker| worker.held().is_some()).count(), "held");
+        let mut free: Vec<usize> = self.free.clone();
+        free.sort_unstable();
+        let is_free = |slot: &usize| self.slots[*slot].as_ref().is_some_and(Worker::is_free);
+        debug_assert_eq!(free, (0..self.slots.len()).filter(is_free).collect::<Vec<_>>(), "free");
     }
 }
 
 /// One call of [`Supervisor::handle`]: the machine, the time, and where effects go.
-struct Turn<'t, T> {
-    machine: &'t mut Supervisor<T>,
+struct Step<'s, T> {
+    machine: &'s mut Supervisor<T>,
     now: Duration,
-    effects: &'t mut Vec<Effect<T>>,
+    effects: &'s mut Vec<Effect<T>>,
 }
 
-impl<T> Turn<'_, T> {
-    fn say(&mut self, effect: Effect<T>) {
+impl<T> Step<'_, T> {
+    fn emit(&mut self, effect: Effect<T>) {
         self.effects.push(effect);
     }
 
-    fn if_known(&mut self, seat: Seat, then: impl FnOnce(&mut Self)) {
+    /// Does something about a worker, unless it is no more.
+    fn of_worker(&mut self, seat: Seat, then: impl FnOnce(&mut Self)) {
         if self.machine.worker(seat).is_some() {
             then(self);
+            self.recount(seat);
         }
+    }
+
+    /// Counts the worker among the busy, or no longer.
+    fn recount(&mut self, seat: Seat) {
+        let Some(worker) = self.machine.slots[seat.slot].as_mut().filter(|worker| worker.id == seat.worker) else {
+            return;
+        };
+        let busy = worker.is_busy();
+        let before = std::mem::replace(&mut worker.counted_busy, busy);
+        self.machine.busy += usize::from(busy);
+        self.machine.busy -= usize::from(before);
     }
 
     /// The worker in `seat`, which is known to be there.
     fn worker(&mut self, seat: Seat) -> &mut Worker {
         match &mut self.machine.slots[seat.slot] {
-            Some(worker) if worker.id == seat.worker || planted!(NamesakesAreOne) => worker,
+            Some(worker) if worker.id == seat.worker => worker,
             _ => unreachable!("a seat is used only while its worker is in it"),
         }
     }
@@ -274,51 +307,91 @@ impl<T> Turn<'_, T> {
         limit.and_then(|limit| self.now.checked_add(limit))
     }
 
-    /// What is done at the end of every turn: free workers get work, missing ones are spawned, idleness is told.
-    fn settle_down(&mut self) {
-        self.hand_out();
-        self.call_back_for_the_free();
+    /// What is done at the end of every step: free workers get work, missing ones are spawned, idleness is told.
+    fn finish(&mut self) {
+        self.dispatch_all();
+        self.recall_for_the_free();
         self.spawn_missing();
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {
-            machine.worked = planted!(IdleAgain);
-            self.say(Effect::Idle);
+            machine.worked = false;
+            self.emit(Effect::Idle);
         }
+        #[cfg(debug_assertions)]
+        self.machine.check_counts();
     }
 
     fn tick(&mut self) {
         for slot in 0..self.machine.slots.len() {
             let Some(worker) = &self.machine.slots[slot] else { continue };
             let seat = Seat { slot, worker: worker.id };
-            if worker.call_back_at.is_some_and(|at| at <= self.now) {
-                self.call_back(seat);
-            }
-            if self.worker(seat).limit_at.is_some_and(|at| at <= self.now) {
-                self.over_limit(seat);
-            }
-            if self.worker(seat).measure_at.is_some_and(|at| at <= self.now) {
-                self.measure_later(seat);
-                self.say(Effect::Measure(seat));
-            }
-            if self.worker(seat).death_at.is_some_and(|at| at <= self.now) {
-                self.death_due(seat);
+            for timer in Timer::ALL {
+                let now = self.now;
+                // One that was due first may have ended the worker.
+                if self.machine.worker(seat).is_some() && self.worker(seat).timers.take_due(timer, now) {
+                    self.of_worker(seat, |step| step.due(seat, timer));
+                }
             }
         }
+    }
+
+    fn due(&mut self, seat: Seat, timer: Timer) {
+        match timer {
+            Timer::Recall => self.recall(seat),
+            Timer::Unanswered => self.recall_unanswered(seat),
+            Timer::Condemned => self.condemned_is_due(seat),
+            Timer::Limit => self.over_limit(seat),
+            Timer::Measure => {
+                self.measure_later(seat);
+                self.emit(Effect::Measure(seat));
+            }
+            Timer::Death => self.death_due(seat),
+        }
+    }
+
+    /// The only place where a worker's state changes.
+    fn enter(&mut self, seat: Seat, state: WorkerState) {
+        let worker = self.worker(seat);
+        if std::mem::replace(&mut worker.state, state) == state {
+            return;
+        }
+        match state {
+            WorkerState::Exiting => {
+                worker.hearing = false;
+                for timer in [Timer::Recall, Timer::Unanswered, Timer::Condemned, Timer::Measure] {
+                    worker.timers.clear(timer);
+                }
+                self.no_longer_free(seat);
+            }
+            WorkerState::Ready => worker.timers.clear(Timer::Measure),
+            WorkerState::Working => self.measure_later(seat),
+            WorkerState::Initializing | WorkerState::Recovering => {}
+        }
+        self.emit_state(seat, state);
+    }
+
+    fn emit_state(&mut self, seat: Seat, state: WorkerState) {
+        let job = self.worker(seat).held();
+        self.emit(Effect::State { seat, state, job });
+    }
+
+    fn no_longer_free(&mut self, seat: Seat) {
+        self.machine.free.retain(|&slot| slot != seat.slot);
     }
 
     // ------------------------------------------------------------ the callers
 
     fn enqueue(&mut self, id: u64, job: T, settings: JobSettings) {
         if !self.machine.is_open() {
-            return self.say(Effect::Refused(job));
+            return self.emit(Effect::Refused(job));
         }
         self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
         let key = self.machine.jobs.insert(id, job, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
-        self.say(Effect::Enqueued(key));
+        self.emit(Effect::Enqueued(key));
         match self.machine.free.pop() {
-            Some(slot) => self.hand(slot, key),
+            Some(slot) => self.dispatch(slot, key),
             None => self.queue_at_back(key),
         }
     }
@@ -327,10 +400,9 @@ impl<T> Turn<'_, T> {
         let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
         let place = entry.place;
         self.settle(key, Outcome::Aborted);
-        if let Place::Held(slot) = place
-            && !planted!(AbortedWorkerLives)
-        {
-            self.kill(self.seat(slot), End::Aborted);
+        if let Place::Held(slot) = place {
+            let seat = self.seat(slot);
+            self.of_worker(seat, |step| step.condemn(seat, Doom::Aborted));
         }
     }
 
@@ -338,7 +410,7 @@ impl<T> Turn<'_, T> {
         if self.machine.phase == Phase::Open {
             self.machine.awaiting_ready = true;
             self.machine.starts.want_all();
-            self.tell_all_ready();
+            self.announce_all_ready();
         }
     }
 
@@ -353,7 +425,8 @@ impl<T> Turn<'_, T> {
         self.settle_all(Outcome::Closed, |_| true);
         for slot in 0..self.machine.slots.len() {
             if let Some(worker) = &self.machine.slots[slot] {
-                self.kill(Seat { slot, worker: worker.id }, End::PoolExit);
+                let seat = Seat { slot, worker: worker.id };
+                self.of_worker(seat, |step| step.kill(seat, End::PoolExit));
             }
         }
     }

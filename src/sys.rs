@@ -3,7 +3,7 @@
 
 pub(crate) use exit::exit_fd;
 pub(crate) use of_another::{LIMITS, limit, resident};
-pub(crate) use pipe_size::Enlarged;
+pub(crate) use pipe_size::{Enlarged, unread};
 
 /// Linux: a pidfd is readable once the process has ended.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -48,6 +48,11 @@ mod pipe_size {
 
     const SIZE: usize = 1024 * 1024;
 
+    /// How many bytes lie in a pipe unread, seen from either end.
+    pub(crate) fn unread(pipe: impl AsFd) -> Option<u64> {
+        rustix::io::ioctl_fionread(pipe).ok()
+    }
+
     /// The system allows a user 64 MiB of pipes and gives new ones next to nothing beyond that (pipe(7)), so a process
     /// takes a quarter of it at most.
     const MOST: usize = 16;
@@ -82,6 +87,11 @@ mod pipe_size {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod pipe_size {
     use std::os::fd::AsFd;
+
+    /// How many bytes lie in a pipe unread, seen from the end that is read; from the other it is not known.
+    pub(crate) fn unread(pipe: impl AsFd) -> Option<u64> {
+        rustix::io::ioctl_fionread(pipe).ok().filter(|&bytes| bytes > 0)
+    }
 
     /// Never made.
     #[derive(Debug)]

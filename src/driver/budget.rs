@@ -44,11 +44,16 @@ impl Budget {
         !*closed
     }
 
-    /// The worker is dead: what it has left in its pipe is little, and is read whether or not there is room.
+    /// The worker is dead, or stopped: what it has left in its pipe is little, and is read whether or not there is room.
     pub(crate) fn lift(&self) {
         self.lifted.store(true, Ordering::SeqCst);
         let _closed = self.closed.lock();
         self.room.notify_all();
+    }
+
+    /// The limit holds again.
+    pub(crate) fn restore(&self) {
+        self.lifted.store(false, Ordering::SeqCst);
     }
 
     /// Lets a reader that waits for room go.

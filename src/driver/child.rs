@@ -5,9 +5,11 @@ use super::budget::Budget;
 use super::outbox::{Flush, Outbox};
 use super::poller::{LastWords, Watched};
 use super::process::{Process, Reaped};
+use super::reader::Output;
 use super::spawner::Started;
 use crate::supervisor::{Input, Seat};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,6 +26,10 @@ pub(super) struct Child {
     pub(super) program: String,
     pub(super) process: Arc<dyn Process>,
     pub(super) outbox: Arc<Mutex<Outbox>>,
+    /// The jobs that it was sent and has neither answered nor skipped, and where their frames end.
+    pub(super) sent: VecDeque<(u64, u64)>,
+    pub(super) output: Arc<Output>,
+    pub(super) hearing: Option<Hearing>,
     pub(super) words: Arc<Mutex<LastWords>>,
     /// What it wrote before its hello.
     pub(super) noise: Vec<u8>,
@@ -38,7 +44,31 @@ pub(super) struct Child {
     reader: JoinHandle<()>,
 }
 
+/// What the worker has written until now is to be reported before the machine decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Its limit is over. The number is that of the question to its reader.
+    Limit(u64),
+    /// It has been sent SIGSTOP, and may still run.
+    Stopping,
+    /// It is stopped.
+    Stopped(u64),
+}
+
 impl Child {
+    /// The first job that it has not read whole, now that it is dead.
+    pub(super) fn undelivered(&self) -> Option<u64> {
+        let read = self.outbox.lock().read_by_worker();
+        self.sent.iter().find(|(_, end)| *end > read).map(|(job, _)| *job)
+    }
+
+    /// The worker has said its last of this job.
+    pub(super) fn no_longer_sent(&mut self, job: u64) {
+        if let Some(at) = self.sent.iter().position(|(sent, _)| *sent == job) {
+            self.sent.remove(at);
+        }
+    }
+
     /// What it wrote to standard error last, or, where that is nothing, before its hello.
     pub(super) fn last_words(&self) -> String {
         let words = self.words.lock().to_text();
@@ -61,6 +91,9 @@ impl Driver {
             program: started.program,
             process: started.process,
             outbox: Arc::new(Mutex::new(started.outbox)),
+            sent: VecDeque::new(),
+            output: started.output,
+            hearing: None,
             words: Arc::default(),
             noise: Vec::new(),
             reaped: None,
@@ -102,6 +135,89 @@ impl Driver {
         let pid = child.pid;
         let quoted = String::from_utf8_lossy(&noise[..noise.len().min(NOISE_QUOTED)]).into_owned();
         self.log(log::Level::Warn, || format!("worker {pid} wrote {} bytes before its hello: {quoted:?}", noise.len()));
+    }
+
+    // ------------------------------------------------------------ hearing a worker out
+
+    /// Asks for all that the worker has written until now; its limit is over.
+    pub(super) fn hear(&mut self, seat: Seat) {
+        self.questions += 1;
+        let number = self.questions;
+        if let Some(child) = self.child(seat) {
+            child.hearing = Some(Hearing::Limit(number));
+            child.output.ask(number);
+            self.hearing.push(seat);
+        }
+    }
+
+    /// The same once a worker that was sent SIGSTOP has stopped.
+    pub(super) fn hear_when_stopped(&mut self, seat: Seat) {
+        if let Some(child) = self.child(seat) {
+            child.hearing = Some(Hearing::Stopping);
+            self.hearing.push(seat);
+        }
+    }
+
+    pub(super) fn hear_no_more(&mut self, seat: Seat) {
+        if let Some(child) = self.child(seat) {
+            child.hearing = None;
+            child.budget.restore();
+        }
+    }
+
+    /// Looks which of the workers that are to be heard out have been.
+    pub(super) fn hear_all(&mut self) {
+        for seat in std::mem::take(&mut self.hearing) {
+            let number = self.questions + 1;
+            let Some(child) = self.child(seat) else { continue };
+            if child.hearing == Some(Hearing::Stopping) && child.process.is_stopped() {
+                // It is stopped, so what lies in its pipe is little, and is read whether or not there is room.
+                child.budget.lift();
+                child.hearing = Some(Hearing::Stopped(number));
+                child.output.ask(number);
+                self.questions = number;
+            }
+            let Some(child) = self.child(seat) else { continue };
+            let Some(hearing) = child.hearing else { continue };
+            let drained = match hearing {
+                Hearing::Limit(_) => child.output.is_drained(true),
+                Hearing::Stopping => false,
+                Hearing::Stopped(_) => child.output.is_drained(false),
+            };
+            if drained {
+                // All has been reported: take it in before the machine decides.
+                self.take_in(self.ears.second.len());
+                self.heard_out(seat, hearing);
+            } else {
+                self.hearing.push(seat);
+            }
+        }
+    }
+
+    pub(super) fn drained(&mut self, seat: Seat, number: u64) {
+        let Some(child) = self.child(seat) else { return };
+        match child.hearing {
+            Some(hearing @ (Hearing::Limit(asked) | Hearing::Stopped(asked))) if asked == number => {
+                self.heard_out(seat, hearing);
+            }
+            _ => {}
+        }
+    }
+
+    fn heard_out(&mut self, seat: Seat, hearing: Hearing) {
+        let Some(child) = self.child(seat).filter(|child| child.hearing == Some(hearing)) else { return };
+        child.hearing = None;
+        match hearing {
+            Hearing::Limit(_) => self.input(Input::Heard(seat)),
+            Hearing::Stopping => {}
+            Hearing::Stopped(_) => self.input(Input::Stopped(seat)),
+        }
+    }
+
+    /// Whether it is to be looked soon whether a worker has stopped: nothing tells of that.
+    pub(super) fn awaits_stop(&self) -> bool {
+        let child = |seat: &Seat| self.children[seat.slot].as_ref().filter(|child| child.seat == *seat);
+        self.hearing.iter().any(|seat| child(seat).is_some_and(|child| child.hearing == Some(Hearing::Stopping)))
     }
 
     /// Something is to be written to this worker at the end of the turn.

@@ -12,11 +12,19 @@ use crate::events::EncodedProgress;
 use crate::hooks::Call;
 use crate::pool::Stderr;
 use crate::record::{JobHappening, JobRecord, Ticket};
-use crate::supervisor::{Effect, JobKey, Outcome, Seat, WorkerState};
+use crate::supervisor::{Begun, Effect, JobKey, Outcome, Seat, Signal, WorkerState};
 use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How often a job has been tried, and may be; and whether that had begun.
+#[derive(Clone, Copy)]
+struct Tried {
+    attempt: u32,
+    attempts: u32,
+    begun: Begun,
+}
 
 /// What an event is about.
 #[derive(Clone, Copy, Default)]
@@ -66,6 +74,7 @@ impl Driver {
             Effect::SendJob { seat, key, attempt } => self.send_job(seat, key, attempt),
             Effect::Measure(seat) => self.to_measure.push(seat),
             Effect::SendSkip { seat, id } => self.send(seat, &ToWorker::Skip { job: id }),
+            Effect::Hear(seat) => self.hear(seat),
             Effect::SendLeave(seat) => {
                 self.send(seat, &ToWorker::Leave);
                 let pid = self.pid(seat);
@@ -75,6 +84,11 @@ impl Driver {
                 if let Some(child) = self.child(seat) {
                     child.process.signal(signal);
                     let pid = child.pid;
+                    match signal {
+                        Signal::Stop => self.hear_when_stopped(seat),
+                        Signal::Continue => self.hear_no_more(seat),
+                        Signal::Terminate | Signal::Kill => {}
+                    }
                     self.log(log::Level::Debug, || format!("worker {pid} is sent {signal:?}"));
                 }
             }
@@ -103,12 +117,21 @@ impl Driver {
             }
             Effect::Started { seat, key, attempt } => self.started(seat, key, attempt),
             Effect::Progressed { seat, key, attempt } => self.progressed(seat, key, attempt),
-            Effect::Retried { key, attempt, attempts, outcome, seat } => {
-                self.retried(key, (attempt, attempts), outcome, seat);
+            Effect::Retried { key, attempt, attempts, outcome, begun, seat } => {
+                let tried = Tried { attempt, attempts, begun };
+                self.retried(key, tried, outcome, seat);
             }
-            Effect::Settled { key, attempt, attempts, outcome, seat } => {
+            Effect::Returned { key, begun, seat } => {
+                let Some(record) = self.record(key) else { return };
+                record.set_queued_again(begun);
+                self.tell(EventKind::Backlog, About::job(&record), || More::Nothing);
+                let pid = self.pid(seat);
+                self.log(log::Level::Debug, || format!("worker {pid} died before it had read job {}", record.id));
+            }
+            Effect::Settled { key, attempt, attempts, outcome, begun, seat } => {
                 let ticket = self.machine.take(key);
-                self.settled(ticket, (attempt, attempts), outcome, seat);
+                let tried = Tried { attempt, attempts, begun };
+                self.settled(ticket, tried, outcome, seat);
             }
 
             Effect::State { seat, state, job } => self.state(seat, state, job),
@@ -125,6 +148,12 @@ impl Driver {
                         format!("worker {pid} holds {held}, more than {limit}, and is killed")
                     });
                 }
+            }
+            Effect::RecallIgnored(seat) => {
+                let pid = self.pid(seat);
+                self.log(log::Level::Warn, || {
+                    format!("worker {pid} was asked to skip jobs and does not answer; it is sent no more jobs ahead")
+                });
             }
             Effect::OutputClosed(seat) => {
                 if let Some(child) = self.child(seat) {
@@ -168,7 +197,8 @@ impl Driver {
         let Some((ticket, job)) = self.machine.job(key) else { return };
         let payload = ticket.record().payload();
         if let Some(child) = self.child(seat) {
-            child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
+            let end = child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
+            child.sent.push_back((job, end));
             self.mark_dirty(seat);
         }
     }
@@ -206,27 +236,27 @@ impl Driver {
         }
     }
 
-    fn retried(&mut self, key: JobKey, attempt: (u32, u32), outcome: Outcome, seat: Seat) {
+    fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, seat: Seat) {
         let Some(record) = self.record(key) else { return };
-        let Err(failure) = self.outcome(&record, attempt, outcome, Some(seat)) else { return };
-        self.worker_answered(&record, attempt.0, outcome, seat);
-        if record.set_queued_again() {
+        let Err(failure) = self.outcome(&record, tried, outcome, Some(seat)) else { return };
+        self.worker_answered(&record, tried.attempt, outcome, seat);
+        if record.set_queued_again(tried.begun) {
             self.plan.hooks.queue(Call::Job(Arc::clone(&record), JobHappening::Retry(Arc::clone(&failure))));
         }
         let job_type = self.plan.job_type;
-        let about = About::attempt(&record, attempt.0, Some(seat));
+        let about = About::attempt(&record, tried.attempt, Some(seat));
         self.tell(EventKind::JobRetry, about, || More::Failure { failure, job_type });
     }
 
-    fn settled(&mut self, ticket: Ticket, attempt: (u32, u32), outcome: Outcome, seat: Option<Seat>) {
+    fn settled(&mut self, ticket: Ticket, tried: Tried, outcome: Outcome, seat: Option<Seat>) {
         let record = Arc::clone(ticket.record());
-        let settled = self.outcome(&record, attempt, outcome, seat);
+        let settled = self.outcome(&record, tried, outcome, seat);
         let failure = settled.as_ref().err().cloned();
         // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(seat) = seat {
-            self.worker_answered(&record, attempt.0, outcome, seat);
+            self.worker_answered(&record, tried.attempt, outcome, seat);
         }
-        let about = About::attempt(&record, attempt.0, seat);
+        let about = About::attempt(&record, tried.attempt, seat);
         let job_type = self.plan.job_type;
         match (outcome, failure) {
             (Outcome::Aborted, _) => self.tell(EventKind::JobAbort, about, || More::Nothing),
@@ -234,7 +264,7 @@ impl Driver {
             (_, None) => self.tell(EventKind::JobSuccess, about, || More::Nothing),
         }
         self.tell(EventKind::Done, about, || More::Nothing);
-        self.released.extend(record.settle(settled));
+        self.released.extend(record.settle(settled, tried.begun));
         if record.is_hooked() {
             self.plan.hooks.queue(Call::Job(record, JobHappening::Done));
         }
@@ -258,14 +288,14 @@ impl Driver {
     fn outcome(
         &mut self,
         record: &Arc<JobRecord>,
-        (attempt, attempts): (u32, u32),
+        Tried { attempt, attempts, begun }: Tried,
         outcome: Outcome,
         seat: Option<Seat>,
     ) -> Settled {
         let child = seat.and_then(|seat| self.children[seat.slot].as_ref().filter(|child| child.seat == seat));
         let pid = child.map_or(0, |child| child.pid);
         let who = || {
-            let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts });
+            let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
             Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), work })
         };
         let words = || child.map(Child::last_words).unwrap_or_default();
@@ -309,7 +339,7 @@ impl Driver {
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
             Outcome::NoWorker => match &self.last_failure {
-                Some(failure) => Failure::NoWorker(failure.clone()),
+                Some(failure) => Failure::NoWorker(StartFailure { begun, ..failure.clone() }),
                 None => Failure::Closed,
             },
         };
@@ -379,8 +409,13 @@ impl Driver {
             }
         };
         // Kept in case this death is a start failure, of which the machine speaks next.
-        self.last_death =
-            Some(StartFailure { program: child.program.clone(), status, stderr: child.last_words(), reason });
+        self.last_death = Some(StartFailure {
+            program: child.program.clone(),
+            status,
+            stderr: child.last_words(),
+            reason,
+            begun: Begun::No,
+        });
         self.bury(child);
     }
 

@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::line::lines;
 use super::process::{Process, Reaped};
-use super::reader::{self, Reading};
+use super::reader::{self, Output, Reading};
 use super::report::Report;
 use crate::fuzz::{Written, decoded};
 use crate::supervisor::{Seat, Signal};
@@ -24,6 +24,10 @@ impl Process for Alive {
         self.0.as_fd()
     }
     fn signal(&self, _: Signal) {}
+    fn is_stopped(&self) -> bool {
+        false
+    }
+    fn end_group(&self) {}
     fn reap(&self) -> Option<Reaped> {
         None
     }
@@ -40,7 +44,7 @@ pub(crate) fn reader(data: &[u8]) {
     let thread = reader::start(readings, reports).expect("a thread");
     let reading = Reading {
         seat,
-        output: output.into(),
+        output: Output::new(output.into()),
         process: Arc::new(Alive(exit)),
         budget: Budget::new(usize::MAX, None),
         max_frame: written.max_frame,
@@ -67,6 +71,7 @@ pub(crate) fn reader(data: &[u8]) {
                 assert!(of == seat && !garbled);
                 frames.push((frame.message, frame.payload.as_slice().to_vec()));
             }
+            Report::Greeted(of, _) => assert!(of == seat && frames.is_empty() && !garbled),
             Report::Garbled(of, why) => {
                 assert!(of == seat && !garbled && !why.is_empty());
                 garbled = true;

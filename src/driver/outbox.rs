@@ -1,6 +1,6 @@
 //! The way to a worker: frames that wait for room in its pipe. Writing never blocks.
 
-use crate::sys::Enlarged;
+use crate::sys::{self, Enlarged};
 use hirelings_worker_kit::wire::{Payload, ToWorker, begin_frame, end_frame};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -51,6 +51,9 @@ pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     /// How much of the first piece is written.
     written: usize,
+    /// How many bytes there were to write in all, and how many the pipe has taken.
+    pushed: u64,
+    taken: u64,
     /// A buffer to be used again.
     spare: Vec<u8>,
     /// The poller waits for room in the pipe, and is the one who writes.
@@ -69,6 +72,8 @@ impl Outbox {
             pipe: Arc::new(pipe),
             pieces: VecDeque::new(),
             written: 0,
+            pushed: 0,
+            taken: 0,
             spare: Vec::new(),
             waiting: false,
             broken: false,
@@ -83,24 +88,35 @@ impl Outbox {
 
     /// Appends bytes that are a frame, or several.
     pub(crate) fn push_bytes(&mut self, frames: &[u8]) {
+        self.pushed += frames.len() as u64;
         self.owned().extend_from_slice(frames);
     }
 
-    /// Appends a frame.
-    pub(crate) fn push(&mut self, message: &ToWorker, payload: &Payload) {
+    /// Appends a frame. Gives where it ends, counted from the first byte that was ever written.
+    pub(crate) fn push(&mut self, message: &ToWorker, payload: &Payload) -> u64 {
         let copied = payload.len() <= COPIED_UP_TO;
         let piece = self.owned();
         let start = begin_frame(message, piece);
         if copied {
             piece.extend_from_slice(payload.as_slice());
             end_frame(piece, start, 0);
+            let len = piece.len() - start;
+            self.pushed += len as u64;
         } else {
             end_frame(piece, start, payload.len());
+            let len = piece.len() - start + payload.len();
+            self.pushed += len as u64;
             if payload.len() >= LARGE && self.enlarged.is_none() {
                 self.enlarged = Enlarged::new(&*self.pipe);
             }
             self.pieces.push_back(Piece::Shared(payload.clone()));
         }
+        self.pushed
+    }
+
+    /// How many bytes the worker has read, at most; none are read any more once it is dead.
+    pub(crate) fn read_by_worker(&self) -> u64 {
+        self.taken - sys::unread(&*self.pipe).unwrap_or(0).min(self.taken)
     }
 
     fn owned(&mut self) -> &mut Vec<u8> {
@@ -165,6 +181,7 @@ impl Outbox {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.taken += written as u64;
         while let Some(first) = self.pieces.front() {
             let left = first.as_slice().len() - self.written;
             if written < left {

@@ -19,6 +19,12 @@ pub(crate) trait Process: Send + Sync {
     /// Signals the whole group, if it has not been reaped.
     fn signal(&self, signal: Signal);
 
+    /// Whether [`Signal::Stop`] has taken effect: no thread of it runs.
+    fn is_stopped(&self) -> bool;
+
+    /// If the process has ended: ends what is left of its group. It is not reaped by this.
+    fn end_group(&self);
+
     /// If the process has ended: ends what is left of its group, and reaps it. Never blocks.
     fn reap(&self) -> Option<Reaped>;
 }
@@ -91,10 +97,26 @@ impl Process for OsProcess {
         let child = self.child.lock();
         // Where the program ignores SIGCHLD the kernel reaps, and only it knows when: a look is as near as one can get.
         if child.is_some() && self.has_ended().is_ok() {
-            self.send(match signal {
-                Signal::Terminate => process::Signal::TERM,
-                Signal::Kill => process::Signal::KILL,
-            });
+            match signal {
+                Signal::Terminate => self.send(process::Signal::TERM),
+                Signal::Kill => self.send(process::Signal::KILL),
+                // What the handler has started is not what is asked.
+                Signal::Stop => drop(kill_process(self.pid, process::Signal::STOP)),
+                Signal::Continue => drop(kill_process(self.pid, process::Signal::CONT)),
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let child = self.child.lock();
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        child.is_some() && matches!(waitid(WaitId::Pid(self.pid), options), Ok(Some(status)) if status.stopped())
+    }
+
+    fn end_group(&self) {
+        let child = self.child.lock();
+        if child.is_some() && self.has_ended() == Ok(true) {
+            self.send(process::Signal::KILL);
         }
     }
 

@@ -5,7 +5,7 @@ use super::line::Line;
 use super::process::Process;
 use super::report::Report;
 use crate::supervisor::{DEATH_WAIT, Seat};
-use crate::sys::Enlarged;
+use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
 use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, Spares, split_hello};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,58 @@ const LARGE: usize = 128 * 1024;
 /// What a frame costs beside its bytes, while it waits as the event and the call that tell of it.
 const FRAME_COST: usize = 512;
 
+/// A worker's output, as its reader and the supervisor share it: the supervisor can learn whether all that the worker has
+/// written until now has been reported.
+///
+/// The supervisor asks first and looks at the reader's state second; the reader says that it waits first, and looks whether
+/// it is asked second. So one of the two always notices the other: either the supervisor sees that the reader waits at an
+/// empty pipe, which means that it has reported all, or the reader sees that it is asked, and answers with
+/// [`Report::Drained`].
+#[derive(Debug)]
+pub(crate) struct Output {
+    pipe: OwnedFd,
+    state: AtomicU8,
+    /// The number of the last question.
+    asked: AtomicU64,
+}
+
+/// The reader has read bytes that it has not reported, or may have.
+const READING: u8 = 0;
+/// All that was read has been reported; the reader waits for more.
+const WAITING: u8 = 1;
+/// The same, but the reader waits for room, and what lies in the pipe is not read.
+const PAUSED: u8 = 2;
+const ENDED: u8 = 3;
+
+impl Output {
+    pub(crate) fn new(pipe: OwnedFd) -> Arc<Self> {
+        Arc::new(Output { pipe, state: AtomicU8::new(READING), asked: AtomicU64::new(0) })
+    }
+
+    /// Asks for a [`Report::Drained`] with this number. It is not sent where [`is_drained`](Output::is_drained) is found to
+    /// be true before the reader notices.
+    pub(crate) fn ask(&self, number: u64) {
+        self.asked.store(number, SeqCst);
+    }
+
+    /// Whether all that is in the pipe has been reported. The pipe is looked at first: what the reader has taken out of it
+    /// before, it says of only once it has reported that. A reader that waits for room reads nothing until there is some;
+    /// `paused` says whether that is enough.
+    pub(crate) fn is_drained(&self, paused: bool) -> bool {
+        let unread = sys::unread(&self.pipe).unwrap_or(0);
+        match self.state.load(SeqCst) {
+            WAITING => unread == 0,
+            PAUSED => paused,
+            ENDED => true,
+            _ => false,
+        }
+    }
+}
+
 /// What a reader needs, once there is a process.
 pub(crate) struct Reading {
     pub(crate) seat: Seat,
-    pub(crate) output: OwnedFd,
+    pub(crate) output: Arc<Output>,
     pub(crate) process: Arc<dyn Process>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_frame: usize,
@@ -59,12 +108,29 @@ struct Reader {
     buffer: FrameBuffer,
     stage: Stage,
     enlarged: Option<Enlarged>,
+    /// The last question, and the last that was answered.
+    asked: u64,
+    answered: u64,
+    /// How much of what was in the pipe, when the question or the exit was noticed, is still to be read.
+    left: u64,
+    /// Whether the process has ended.
+    ended: bool,
 }
 
 impl Reader {
     fn new(reading: Reading, reports: Line<Report>) -> Self {
         let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.spares));
-        Reader { reading, reports, buffer, stage: Stage::Noise, enlarged: None }
+        Reader {
+            reading,
+            reports,
+            buffer,
+            stage: Stage::Noise,
+            enlarged: None,
+            asked: 0,
+            answered: 0,
+            left: 0,
+            ended: false,
+        }
     }
 
     fn run(mut self) {
@@ -74,32 +140,69 @@ impl Reader {
         }
     }
 
-    /// Reads to the end of the output; or, once the process has ended, for as long as a death waits: a grandchild may
-    /// hold the pipe for ever, and write to it.
+    /// Reads to the end of the output. Once the process has ended, that is at least what was in the pipe then; after it, for as
+    /// long as a death waits, since a grandchild may hold the pipe for ever, and write to it.
     fn read_all(&mut self) {
         let mut until = None;
-        while self.reading.budget.wait_for_room() {
-            let Ok(found) = self.wait(until) else { return };
+        while self.wait_for_room() {
+            self.say_waits(WAITING);
+            let found = self.wait(until);
+            self.reading.output.state.store(READING, SeqCst);
+            let Ok(found) = found else { return };
             if found.output {
-                match self.buffer.fill(&self.reading.output) {
-                    Ok(0) | Err(_) => return,
-                    Ok(_) => self.take_in(),
-                }
+                let filled = self.buffer.fill(&self.reading.output.pipe);
+                let Ok(read @ 1..) = filled else { return };
+                self.take_in();
+                self.left = self.left.saturating_sub(read as u64);
+                self.answer();
                 if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
-                    self.enlarged = Enlarged::new(&self.reading.output);
+                    self.enlarged = Enlarged::new(&self.reading.output.pipe);
                 }
             }
             if found.exit {
+                // What is left of its group can write no more either, or not for long.
+                self.reading.process.end_group();
+                self.ended = true;
+                self.left = sys::unread(&self.reading.output.pipe).unwrap_or(0);
                 until = Some(now() + DEATH_WAIT);
-            } else if until.is_some_and(|until| now() >= until) {
+            } else if self.left == 0 && until.is_some_and(|until| now() >= until) {
                 return;
             }
         }
     }
 
+    fn wait_for_room(&mut self) -> bool {
+        if !self.reading.budget.has_room() {
+            self.say_waits(PAUSED);
+        }
+        let room = self.reading.budget.wait_for_room();
+        self.reading.output.state.store(READING, SeqCst);
+        room
+    }
+
+    /// Says that all has been reported which was read, and then looks whether that is asked for.
+    fn say_waits(&mut self, state: u8) {
+        let Output { pipe, asked, .. } = &*self.reading.output;
+        self.reading.output.state.store(state, SeqCst);
+        let asked = asked.load(SeqCst);
+        if asked != self.answered && !self.ended {
+            self.left = if state == PAUSED { 0 } else { sys::unread(pipe).unwrap_or(0) };
+            self.asked = asked;
+            self.answer();
+        }
+    }
+
+    /// Answers the supervisor's question, once all has been reported that was in the pipe when it was noticed.
+    fn answer(&mut self) {
+        if self.asked != self.answered && self.left == 0 {
+            self.answered = self.asked;
+            let _ = self.reports.send(Report::Drained(self.reading.seat, self.asked));
+        }
+    }
+
     /// Blocks until there is output, or the exit, or, where the exit has been found, `until`.
     fn wait(&self, until: Option<Instant>) -> Result<Found, Errno> {
-        let output = PollFd::new(&self.reading.output, PollFlags::IN);
+        let output = PollFd::new(&self.reading.output.pipe, PollFlags::IN);
         let exit = PollFd::from_borrowed_fd(self.reading.process.exit_fd(), PollFlags::IN);
         let mut fds = [output, exit];
         let (fds, left) = match until {
@@ -171,6 +274,7 @@ impl Reader {
                     self.garbled(format!("does jobs of type {theirs}, this pool has {ours}"));
                 } else {
                     self.stage = Stage::Messages;
+                    let _ = self.reports.send(Report::Greeted(self.reading.seat, hello.flags));
                 }
                 true
             }
@@ -199,6 +303,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         // The supervisor may have gone; then there is nobody to tell.
         let _ = self.reports.send(Report::OutputEnded(self.reading.seat));
+        self.reading.output.state.store(ENDED, SeqCst);
     }
 }
 

@@ -15,10 +15,14 @@ pub(crate) enum Report {
     SpawnFailed(Seat, StartFailure),
     /// From the reader: bytes before the hello.
     Noise(Seat, Vec<u8>),
+    /// From the reader: its hello, with the flags.
+    Greeted(Seat, u32),
     /// From the reader: a message.
     Said(Seat, Frame<FromWorker>, Charge),
     /// From the reader: bytes that are no message, and what is wrong with them.
     Garbled(Seat, String),
+    /// From the reader: what was in the pipe when this was asked for has been reported.
+    Drained(Seat, u64),
     /// From the reader: the end.
     OutputEnded(Seat),
     /// From the poller: whole lines of standard error.

@@ -4,13 +4,13 @@ use super::budget::Budget;
 use super::line::Line;
 use super::outbox::Outbox;
 use super::process::{OsProcess, Process};
-use super::reader::{self, Reading};
+use super::reader::{self, Output, Reading};
 use super::report::Report;
 use crate::error::StartFailure;
 use crate::event::Slot;
 use crate::hooks::text_of;
 use crate::limits::Limits;
-use crate::supervisor::Seat;
+use crate::supervisor::{Begun, Seat};
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use hirelings_worker_kit::wire::Spares;
@@ -53,6 +53,7 @@ pub(crate) struct Started {
     pub(crate) program: String,
     pub(crate) process: Arc<dyn Process>,
     pub(crate) outbox: Outbox,
+    pub(crate) output: Arc<Output>,
     pub(crate) errors: OwnedFd,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reader: JoinHandle<()>,
@@ -186,12 +187,14 @@ impl Spawning {
         outbox.push_bytes(&self.greeting);
         outbox.flush();
         let budget = Budget::new(UNREAD, None);
+        let output = Output::new(launched.output);
         let process = Arc::clone(&launched.process);
         let started = Started {
             seat,
             program: launched.program,
             process: launched.process,
             outbox,
+            output: Arc::clone(&output),
             errors: launched.errors,
             budget: Arc::clone(&budget),
             reader,
@@ -199,13 +202,19 @@ impl Spawning {
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
         let Terms { job_type, max_frame, spares } = self.terms.clone();
-        let _ = reading.send(Reading { seat, output: launched.output, process, budget, max_frame, spares, job_type });
+        let _ = reading.send(Reading { seat, output, process, budget, max_frame, spares, job_type });
         Ok(())
     }
 }
 
 fn failure(program: &str, reason: impl Into<String>) -> StartFailure {
-    StartFailure { program: program.into(), status: None, stderr: String::new(), reason: reason.into() }
+    StartFailure {
+        program: program.into(),
+        status: None,
+        stderr: String::new(),
+        reason: reason.into(),
+        begun: Begun::No,
+    }
 }
 
 /// Where commands come from.

@@ -48,9 +48,16 @@ impl Process for ThreadProcess {
     fn exit_fd(&self) -> BorrowedFd<'_> {
         self.ended.as_fd()
     }
-    fn signal(&self, _: Signal) {
-        *self.alive.lock() = None;
+    fn signal(&self, signal: Signal) {
+        if matches!(signal, Signal::Terminate | Signal::Kill) {
+            *self.alive.lock() = None;
+        }
     }
+    /// A thread cannot be stopped.
+    fn is_stopped(&self) -> bool {
+        false
+    }
+    fn end_group(&self) {}
     fn reap(&self) -> Option<Reaped> {
         self.alive.lock().is_none().then_some(Reaped { status: None })
     }

@@ -1,6 +1,8 @@
 //! A worker, and a parent that writes what it likes.
 
-use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, frame_into};
+use hirelings_worker_kit::wire::{
+    ANSWERS_RECALLS, FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, frame_into,
+};
 use hirelings_worker_kit::{Bytes, Job, serve_over};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
@@ -92,7 +94,10 @@ fn is_sound(said: &[u8], jobs: &[u64]) {
     let mut buffer = FrameBuffer::new(u32::MAX as usize);
     buffer.push(said);
     let hello = buffer.next_frame::<Hello>().expect("a hello").expect("a whole hello");
-    assert_eq!((hello.message, hello.payload.as_slice()), (Hello::new(FROM_WORKER), Errand::name().as_bytes()));
+    assert_eq!(
+        (hello.message, hello.payload.as_slice()),
+        (Hello::new(FROM_WORKER | ANSWERS_RECALLS), Errand::name().as_bytes())
+    );
     let mut open = jobs.to_vec();
     let mut running = None;
     while let Some(frame) = buffer.next_frame::<FromWorker>().expect("messages") {

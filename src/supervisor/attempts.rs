@@ -1,36 +1,128 @@
 //! Where attempts at jobs lead: settled, or back into the backlog.
 
 use super::jobs::Place;
-use super::planted::planted;
-use super::{Effect, JobKey, Outcome, Seat, Supervisor, Turn};
+use super::worker::{Ahead, Current, Doom};
+use super::{Begun, Effect, JobKey, Outcome, Seat, Step, Supervisor, WorkerState};
 
-impl<T> Turn<'_, T> {
+impl<T> Step<'_, T> {
+    // ------------------------------------------------------------ an attempt begins
+
+    /// A job is sent to a free worker, which holds it from here on; its clock runs.
+    pub(super) fn begin(&mut self, seat: Seat, key: JobKey) {
+        let entry = self.machine.jobs.begin(key, seat.slot as u32);
+        let (id, attempt) = (entry.id, entry.attempt);
+        let since = self.now;
+        self.emit(Effect::SendJob { seat, key, attempt });
+        let key = Some(key);
+        let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
+        let worker = self.worker(seat);
+        worker.taken += 1;
+        worker.current = Some(current);
+        self.start_own_limit(seat);
+        self.announce(seat);
+    }
+
+    /// The worker is ready, and the first of what it holds was sent before that: it is presumed begun, limited and blamed
+    /// as if it had. Only the worker's own word that it skips it takes that back.
+    pub(super) fn presume_begun(&mut self, seat: Seat, front: Ahead) {
+        self.hold(seat, front);
+        self.recall_was_answered(seat);
+        if self.worker(seat).is_ending() {
+            return;
+        }
+        if front.key.is_none() {
+            return self.condemn(seat, Doom::Aborted);
+        }
+        self.start_own_limit(seat);
+        if !front.recalled {
+            self.announce(seat);
+            self.refill(seat);
+        }
+    }
+
+    /// From here on `front` is what the worker is presumed to do.
+    fn hold(&mut self, seat: Seat, front: Ahead) {
+        let since = self.now;
+        let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, seat.slot as u32).attempt);
+        let Ahead { id, key, recalled } = front;
+        self.worker(seat).current =
+            Some(Current { id, key, attempt, announced: false, started: false, recalled, since });
+    }
+
+    fn start_own_limit(&mut self, seat: Seat) {
+        let pools = self.machine.config.timeout_working;
+        let Some(key) = self.worker(seat).current.and_then(|current| current.key) else { return };
+        let limit = self.machine.jobs.get(key).and_then(|entry| entry.settings.timeout(pools));
+        self.start_limit(seat, limit);
+    }
+
+    /// Says that the job which is presumed begun is the worker's, unless that was said.
+    pub(super) fn announce(&mut self, seat: Seat) {
+        let Some(current) = &mut self.worker(seat).current else { return };
+        let Some(key) = current.key.filter(|_| !current.announced) else { return };
+        current.announced = true;
+        let attempt = current.attempt;
+        self.machine.held += 1;
+        self.emit(Effect::Task { seat, key, attempt });
+        if self.worker(seat).state == WorkerState::Ready {
+            self.enter(seat, WorkerState::Working);
+        }
+    }
+
+    /// The job that was presumed begun is known not to have begun: it is where it was before it was sent.
+    pub(super) fn not_begun(&mut self, seat: Seat) {
+        let worker = self.worker(seat);
+        let Some(current) = worker.current.take() else { return };
+        worker.taken -= 1;
+        let Some(key) = current.key else { return };
+        self.machine.jobs.unbegin(key);
+        if current.announced {
+            self.machine.held -= 1;
+            let begun = self.machine.jobs.entry(key.0).begun;
+            self.emit(Effect::Returned { key, begun, seat });
+        }
+        self.requeue(key);
+    }
+
+    // ------------------------------------------------------------ and ends
+
     /// Puts a job that is in no place at the back of the backlog.
     pub(super) fn queue_at_back(&mut self, key: JobKey) {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         backlog.push_back(jobs, key);
-        self.say(Effect::Backlogged(key));
-        self.call_back_lower(key);
+        self.emit(Effect::Backlogged(key));
+        self.recall_lower(key);
+    }
+
+    /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used.
+    pub(super) fn requeue(&mut self, key: JobKey) {
+        let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+        backlog.put_back(jobs, key);
     }
 
     /// The job is over: its entry is gone from here on, wherever it was.
     pub(super) fn settle(&mut self, key: JobKey, outcome: Outcome) {
         let Some(entry) = self.machine.jobs.get(key) else { return };
-        let seat = match entry.place {
-            Place::Held(slot) => Some(self.seat(slot)),
-            _ => None,
-        };
+        let mut begun = entry.begun;
+        let mut by = None;
         match entry.place {
             Place::Nowhere | Place::Settled => {}
             Place::Queued => {
                 let Supervisor { backlog, jobs, .. } = &mut *self.machine;
                 backlog.remove(jobs, key);
             }
-            Place::Held(slot) => self.let_go(self.seat(slot)),
-            Place::Ahead(slot) => self.disown(self.seat(slot), key),
+            Place::Held(slot) => {
+                let seat = self.seat(slot);
+                by = self.worker(seat).held().map(|_| seat);
+                begun = begun.max(self.release(seat, outcome));
+            }
+            Place::Ahead(slot) => {
+                begun = begun.max(Begun::Perhaps);
+                self.cancel_prefetched(self.seat(slot), key);
+            }
             Place::Dying(slot) => {
                 let seat = self.seat(slot);
-                self.worker(seat).retry_at_death = None;
+                self.worker(seat).retry_at_death.retain(|&dying| dying != key);
             }
         }
         let pools = self.machine.config.retries;
@@ -42,7 +134,7 @@ impl<T> Turn<'_, T> {
             Outcome::Aborted => counters.aborted += 1,
             _ => counters.failed += 1,
         }
-        self.say(Effect::Settled { key, attempt, attempts, outcome, seat });
+        self.emit(Effect::Settled { key, attempt, attempts, outcome, begun, seat: by });
     }
 
     pub(super) fn settle_all(&mut self, outcome: Outcome, which: impl Fn(Place) -> bool) {
@@ -51,33 +143,60 @@ impl<T> Turn<'_, T> {
         }
     }
 
-    /// The attempt that the worker holds is over, with `outcome`: the job settles, or goes back to be retried; where
-    /// the worker is `dying`, only once it has been reaped.
+    /// The attempt at the worker's first job, which has been announced, is over with `outcome`: the job settles, or goes
+    /// back to be retried; where the worker is `dying`, only once it has been reaped, so that attempts never overlap.
     pub(super) fn attempt_over(&mut self, seat: Seat, outcome: Outcome, dying: bool) {
-        let Some(current) = self.worker(seat).current else { return };
-        let key = current.key;
+        let Some((key, attempt)) = self.worker(seat).held() else { return };
         let retries = self.machine.config.retries;
         let Some(entry) = self.machine.jobs.get(key) else { return };
-        let (attempt, attempts) = (entry.attempt, entry.settings.retries(retries).saturating_add(1));
-        if !outcome.may_be_retried() || attempt >= attempts + u32::from(planted!(OneRetryTooMany)) {
+        let attempts = entry.settings.retries(retries).saturating_add(1);
+        if !outcome.may_be_retried() || attempt >= attempts {
             return self.settle(key, outcome);
         }
-        self.let_go(seat);
+        let begun = self.release(seat, outcome);
+        let entry = self.machine.jobs.entry(key.0);
+        entry.begun = entry.begun.max(begun);
+        let begun = entry.begun;
         self.machine.counters.retried += 1;
-        self.say(Effect::Retried { key, attempt, attempts, outcome, seat });
-        if dying && !planted!(RetryBeforeReap) {
+        self.emit(Effect::Retried { key, attempt, attempts, outcome, begun, seat });
+        if dying {
             self.machine.jobs.place(key, Place::Dying(seat.slot as u32));
-            self.worker(seat).retry_at_death = Some(key);
+            self.worker(seat).retry_at_death.push(key);
         } else {
             self.machine.jobs.place(key, Place::Nowhere);
             self.queue_at_back(key);
         }
     }
 
-    /// The worker holds its job no more.
-    fn let_go(&mut self, seat: Seat) {
-        if self.worker(seat).current.take().is_some() && !planted!(HeldIsMiscounted) {
+    /// Nothing can be proven of what the worker holds: an attempt of each job is over.
+    pub(super) fn all_attempts_over(&mut self, seat: Seat, outcome: Outcome) {
+        self.announce(seat);
+        self.attempt_over(seat, outcome, true);
+        let worker = self.worker(seat);
+        let first = worker.current;
+        for ahead in std::mem::take(&mut worker.ahead) {
+            self.hold(seat, ahead);
+            self.announce(seat);
+            self.attempt_over(seat, outcome, true);
+        }
+        // Its handler may still run, and is the first one's if any is.
+        self.worker(seat).current = first.map(|first| Current { key: None, ..first });
+    }
+
+    /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.
+    fn release(&mut self, seat: Seat, outcome: Outcome) -> Begun {
+        let worker = self.worker(seat);
+        worker.had_job = true;
+        let Some(current) = &mut worker.current else { return Begun::No };
+        let begun = match outcome {
+            // It could not be given to the handler.
+            Outcome::Undecodable => Begun::No,
+            _ if current.started => Begun::Yes,
+            _ => Begun::Perhaps,
+        };
+        if current.key.take().is_some() && current.announced {
             self.machine.held -= 1;
         }
+        begun
     }
 }

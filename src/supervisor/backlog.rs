@@ -3,7 +3,6 @@
 
 use super::JobKey;
 use super::jobs::{Entry, Jobs, NONE, Place};
-use super::planted::planted;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -103,5 +102,5 @@ impl Backlog {
 }
 
 fn priority_of<T>(entry: &Entry<T>) -> Reverse<i32> {
-    Reverse(if planted!(NoPriorities) { 0 } else { entry.settings.priority() })
+    Reverse(entry.settings.priority())
 }

@@ -21,7 +21,9 @@ pub(crate) enum Effect<T> {
         id: u64,
     },
     SendLeave(Seat),
-    /// To the worker's process group.
+    /// What this worker has written until now is to be told, and then [`Input::Heard`](super::Input::Heard).
+    Hear(Seat),
+    /// To the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
     Signal(Seat, Signal),
     /// Look at how much memory it holds: [`Input::Resident`](super::Input::Resident) is to follow, if that is known.
     Measure(Seat),
@@ -51,15 +53,23 @@ pub(crate) enum Effect<T> {
         attempt: u32,
         attempts: u32,
         outcome: Outcome,
+        begun: Begun,
+        seat: Seat,
+    },
+    /// Its worker died before it had read the job, which is back in its place with no attempt used.
+    Returned {
+        key: JobKey,
+        begun: Begun,
         seat: Seat,
     },
     /// The job is over, and is to be taken out with [`Supervisor::take`](super::Supervisor::take). `seat` is the worker
-    /// whose doing it was.
+    /// whose doing it was. `begun` is of all attempts.
     Settled {
         key: JobKey,
         attempt: u32,
         attempts: u32,
         outcome: Outcome,
+        begun: Begun,
         seat: Option<Seat>,
     },
 
@@ -89,6 +99,8 @@ pub(crate) enum Effect<T> {
         bytes: u64,
         limit: u64,
     },
+    /// It has not answered a recall for a while, and is sent nothing ahead any more.
+    RecallIgnored(Seat),
     /// It has closed its pipe and lives.
     OutputClosed(Seat),
     Violated(Seat, Violation),
@@ -111,6 +123,9 @@ pub(crate) enum Effect<T> {
 pub(crate) enum Signal {
     Terminate,
     Kill,
+    /// To be followed by [`Input::Stopped`](super::Input::Stopped), unless the worker dies or is continued before.
+    Stop,
+    Continue,
 }
 
 /// How a job, or an attempt at it, ended.
@@ -175,6 +190,33 @@ pub enum CrashCause {
     PipeClosed,
 }
 
+/// Whether the handler of a job had begun when the job failed: whoever is told of a failure has to know whether doing it
+/// again is safe.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) {
+/// if let Err(error) = pool.enqueue(Square(7)).wait() {
+///     match error.begun() {
+///         Begun::No => println!("{error}: nothing of it was done"),
+///         Begun::Perhaps | Begun::Yes => println!("{error}: look before it is done again"),
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Begun {
+    /// No attempt at the job had begun.
+    #[default]
+    No,
+    /// An attempt may have begun: a worker was sent the job, and never said that it does it or that it skips it.
+    Perhaps,
+    /// An attempt had begun.
+    Yes,
+}
+
 /// How a worker broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Violation {
@@ -184,6 +226,8 @@ pub(crate) enum Violation {
     NotItsJob {
         job: u64,
     },
+    /// It was asked to skip jobs, and has not answered for ten seconds.
+    RecallUnanswered,
 }
 
 impl fmt::Display for Violation {
@@ -192,6 +236,9 @@ impl fmt::Display for Violation {
             Violation::Garbled => f.write_str("it wrote bytes that are no message"),
             Violation::ReadyWhile(state) => write!(f, "it said ready while it was {state}"),
             Violation::NotItsJob { job } => write!(f, "it spoke of job {job}, which it does not hold"),
+            Violation::RecallUnanswered => {
+                f.write_str("it was asked to skip jobs that wait behind its own, and did not answer for ten seconds")
+            }
         }
     }
 }

@@ -22,20 +22,28 @@ pub(crate) enum Input<T> {
     Spawned(Seat),
     /// It will never be there.
     SpawnFailed(Seat),
+    /// Its hello came. `recalls`: it answers a recall while a job runs.
+    Greeted { seat: Seat, recalls: bool },
     /// A message came.
     Said(Seat, Said),
+    /// What it had written when [`Effect::Hear`](super::Effect::Hear) was said has been told.
+    Heard(Seat),
+    /// It has been stopped by [`Signal::Stop`](super::Signal::Stop), and what it had written before has been told.
+    Stopped(Seat),
     /// The worker holds so many bytes of memory. `at_rest`: it has just done a job, which counts whatever it holds.
     Resident { seat: Seat, bytes: u64, at_rest: bool },
     /// Bytes came that are no message.
     Garbled(Seat),
-    /// Its standard output is read to the end, or, once it has exited, no longer. After an exit this is sure to come.
+    /// Its standard output is read to the end, or, once it has exited, all that it wrote. After an exit this is sure to
+    /// come.
     OutputEnded(Seat),
     /// Its standard input was closed by it: a write failed.
     InputBroken(Seat),
     /// Its standard error is read to the end.
     ErrorsEnded(Seat),
-    /// The process has ended and been reaped.
-    Exited(Seat),
+    /// The process has ended and been reaped. `undelivered`: the first job that it had not read whole, where that is
+    /// known; none of those behind it was read either.
+    Exited { seat: Seat, undelivered: Option<u64> },
 }
 
 /// What a worker said, without the payload.

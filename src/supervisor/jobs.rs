@@ -1,6 +1,6 @@
 //! The table of the jobs that are not settled.
 
-use super::JobSettings;
+use super::{Begun, JobSettings};
 
 /// Where a job is in the table. It is used again once the job is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub(super) enum Place {
     Nowhere,
     Queued,
-    /// By the worker in this slot.
+    /// It is the first of those that the worker in this slot holds, and presumed begun.
     Held(u32),
     /// Sent to a worker that has not come to it.
     Ahead(u32),
@@ -39,6 +39,8 @@ pub(super) struct Entry<T> {
     /// How often it was handed out.
     pub(super) attempt: u32,
     pub(super) place: Place,
+    /// Whether an attempt before this one had begun.
+    pub(super) begun: Begun,
     pub(super) settings: JobSettings,
     /// Its place in the order of handing out, within its priority.
     pub(super) seq: u64,
@@ -86,7 +88,17 @@ impl<T> Jobs<T> {
     /// With four thousand million unsettled jobs.
     pub(super) fn insert(&mut self, id: u64, job: T, settings: JobSettings) -> JobKey {
         self.live += 1;
-        let entry = Entry { id, job, attempt: 0, place: Place::Nowhere, settings, seq: 0, prev: NONE, next: NONE };
+        let entry = Entry {
+            id,
+            job,
+            attempt: 0,
+            place: Place::Nowhere,
+            begun: Begun::No,
+            settings,
+            seq: 0,
+            prev: NONE,
+            next: NONE,
+        };
         if let Some(key) = self.vacant.pop() {
             self.entries[key as usize] = Some(entry);
             return JobKey(key);
@@ -124,7 +136,14 @@ impl<T> Jobs<T> {
         self.entry(key.0).place = place;
     }
 
-    /// Another attempt begins.
+    /// An attempt that was presumed begun had not: it does not count.
+    pub(super) fn unbegin(&mut self, key: JobKey) {
+        let entry = self.entry(key.0);
+        entry.attempt -= 1;
+        entry.place = Place::Nowhere;
+    }
+
+    /// Another attempt is presumed begun.
     pub(super) fn begin(&mut self, key: JobKey, slot: u32) -> &Entry<T> {
         let entry = self.entry(key.0);
         entry.attempt += 1;

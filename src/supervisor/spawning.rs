@@ -1,13 +1,12 @@
 //! New workers, from the decision to the greeting.
 
-use super::planted::planted;
 use super::worker::Worker;
-use super::{Effect, Phase, Seat, Supervisor, Turn, WorkerState};
+use super::{Effect, Phase, Seat, Step, Supervisor, WorkerState};
 
-impl<T> Turn<'_, T> {
+impl<T> Step<'_, T> {
     pub(super) fn spawn_missing(&mut self) {
         let Supervisor { config, phase, backlog, slots, occupied, starts, .. } = &mut *self.machine;
-        if *phase == Phase::Exiting && !planted!(SpawnAfterExit) {
+        if *phase == Phase::Exiting {
             return starts.want_none();
         }
         let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
@@ -22,14 +21,14 @@ impl<T> Turn<'_, T> {
             let probe = self.machine.is_broken();
             self.machine.slots[slot] = Some(Worker::new(worker, probe));
             self.machine.occupied += 1;
-            self.say(Effect::Spawn(Seat { slot, worker }));
+            self.emit(Effect::Spawn(Seat { slot, worker }));
         }
     }
 
     pub(super) fn spawned(&mut self, seat: Seat) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
-        self.say(Effect::Spawned(seat));
+        self.emit(Effect::Spawned(seat));
         let worker = self.worker(seat);
         worker.spawned = true;
         if worker.end.is_some() {
@@ -38,17 +37,13 @@ impl<T> Turn<'_, T> {
         }
         self.start_limit(seat, limit);
         self.measure_later(seat);
-        self.tell_state(seat, WorkerState::Initializing);
+        self.emit_state(seat, WorkerState::Initializing);
     }
 
-    pub(super) fn spawn_failed(&mut self, seat: Seat) {
-        self.vacate(seat);
-    }
-
-    pub(super) fn tell_all_ready(&mut self) {
+    pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;
-            self.say(Effect::AllReady);
+            self.emit(Effect::AllReady);
         }
     }
 }

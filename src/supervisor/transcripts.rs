@@ -37,6 +37,10 @@ fn seat(slot: usize, worker: u64) -> Seat {
 
 const FIRST: Seat = Seat { slot: 0, worker: 1 };
 
+fn exited(seat: Seat) -> Input<u64> {
+    Input::Exited { seat, undelivered: None }
+}
+
 fn success(job: u64) -> Said {
     Said::Answer { job, outcome: Outcome::Success, ready: true }
 }
@@ -51,6 +55,7 @@ impl Script {
         let mut script = Script::new(config);
         script.tick();
         script.input(Input::Spawned(FIRST));
+        script.input(Input::Greeted { seat: FIRST, recalls: true });
         script.said(FIRST, Said::Ready);
         script
     }
@@ -65,10 +70,15 @@ impl Script {
     fn input(&mut self, input: Input<u64>) -> Vec<String> {
         let mut effects = Vec::new();
         self.machine.handle(self.now, input, &mut effects);
-        let lines = effects.iter().map(|effect| self.line(effect)).collect();
+        let lines = effects.iter().filter(|effect| !matches!(effect, Effect::Hear(_)));
+        let lines = lines.map(|effect| self.line(effect)).collect();
+        let mut lines: Vec<String> = lines;
         for effect in effects {
-            if let Effect::Settled { key, .. } = effect {
-                self.machine.take(key);
+            match effect {
+                Effect::Settled { key, .. } => drop(self.machine.take(key)),
+                // Nothing is on its way unless the script says so.
+                Effect::Hear(seat) => lines.extend(self.input(Input::Heard(seat))),
+                _ => {}
             }
         }
         lines
@@ -108,7 +118,7 @@ impl Script {
     fn dies(&mut self, seat: Seat) -> Vec<String> {
         let mut lines = self.input(Input::OutputEnded(seat));
         lines.extend(self.input(Input::ErrorsEnded(seat)));
-        lines.extend(self.input(Input::Exited(seat)));
+        lines.extend(self.input(exited(seat)));
         lines
     }
 
@@ -140,6 +150,9 @@ impl Script {
             Effect::Measure(seat) => format!("measure {}", at(seat)),
             Effect::Outgrown { seat, bytes } => format!("{} has outgrown: {bytes}", at(seat)),
             Effect::OverMemory { seat, bytes, limit } => format!("{} holds {bytes} of {limit}", at(seat)),
+            Effect::Hear(seat) => format!("hear {}", at(seat)),
+            Effect::Returned { key, seat, .. } => format!("returned {} from {}", job(key), at(seat)),
+            Effect::RecallIgnored(seat) => format!("{} does not answer recalls", at(seat)),
             Effect::OutputClosed(seat) => format!("{} closed its pipe", at(seat)),
             Effect::LastWords(seat) => format!("last words of {}", at(seat)),
             Effect::Died(seat) => format!("died {}", at(seat)),
@@ -295,7 +308,7 @@ fn over_its_limit_while_working() {
     let mut script = Script::working(config());
     let lines = script.wait(10 * SECOND);
     let settled = ["0#1 was working for too long", "settled 1/1: TimedOut working 10s", "0#1 is exiting"];
-    assert_eq!(lines, [&settled[..], &["Terminate 0#1", "idle"][..]].concat());
+    assert_eq!(lines, [&settled[..], &["Terminate 0#1"][..]].concat());
     assert_eq!(script.machine.counters().timed_out, 1);
 }
 
@@ -321,8 +334,12 @@ fn over_its_limit_while_recovering() {
 fn abort_settles_at_once_and_kills_the_worker() {
     let mut script = Script::working(config());
     let lines = script.abort(1);
-    assert_eq!(lines, ["settled 1/1: Aborted", "0#1 is exiting", "Terminate 0#1", "idle"]);
-    assert_eq!(script.said(FIRST, success(1)), [""; 0]);
+    assert_eq!(lines, ["settled 1/1: Aborted", "0#1 is exiting", "Terminate 0#1"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "idle"], "its handler may have run until then");
+
+    let mut script = Script::working(config());
+    script.abort(1);
+    assert_eq!(script.said(FIRST, success(1)), ["idle"], "it has come to its end, and nobody wants to know");
     assert_eq!(script.dies(FIRST), ["died 0#1"]);
 }
 
@@ -340,9 +357,9 @@ fn exit_settles_everything_and_kills_everybody() {
     script.enqueue();
     let lines = script.input(Input::Exit);
     let settled = ["settled 1/1: Closed", "settled 2/0: Closed"];
-    assert_eq!(lines, [&settled[..], &["0#1 is exiting", "Terminate 0#1", "idle"][..]].concat());
+    assert_eq!(lines, [&settled[..], &["0#1 is exiting", "Terminate 0#1"][..]].concat());
     assert!(!script.machine.is_finished());
-    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "idle"]);
     assert!(script.machine.is_finished());
     assert_eq!(script.enqueue(), ["refused 3"]);
 }
@@ -370,7 +387,7 @@ fn death_while_working() {
 #[test]
 fn a_death_waits_for_what_was_written_before_it() {
     let mut script = Script::working(config());
-    assert_eq!(script.input(Input::Exited(FIRST)), [""; 0]);
+    assert_eq!(script.input(exited(FIRST)), [""; 0]);
     let lines = script.said(FIRST, success(1));
     assert_eq!(lines[1], "settled 1/1: Success");
     script.input(Input::OutputEnded(FIRST));
@@ -380,7 +397,7 @@ fn a_death_waits_for_what_was_written_before_it() {
 #[test]
 fn a_death_waits_a_hundred_milliseconds_for_pipes_that_are_held() {
     let mut script = Script::working(config());
-    script.input(Input::Exited(FIRST));
+    script.input(exited(FIRST));
     script.input(Input::OutputEnded(FIRST));
     let lines = script.wait(DEATH_WAIT);
     assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "idle"]);
@@ -391,7 +408,7 @@ fn a_death_waits_a_hundred_milliseconds_for_pipes_that_are_held() {
 fn a_death_waits_for_a_reader_that_is_late_and_gives_nothing_more_to_the_dead() {
     let mut script = Script::working(config());
     script.enqueue();
-    script.input(Input::Exited(FIRST));
+    script.input(exited(FIRST));
     assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
     let lines = script.said(FIRST, success(1));
     assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
@@ -404,7 +421,7 @@ fn the_end_of_its_pipe_while_it_lives() {
     let mut script = Script::working(config());
     script.input(Input::OutputEnded(FIRST));
     let lines = script.wait(DEATH_WAIT);
-    let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1", "idle"];
+    let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1"];
     assert_eq!(lines, [&["0#1 closed its pipe"][..], &killed[..]].concat());
 }
 
@@ -430,12 +447,10 @@ fn violations_kill_and_settle_nothing_else() {
 }
 
 #[test]
-fn any_frame_while_exiting_is_ignored() {
+fn a_frame_while_exiting_that_answers_nothing_is_ignored() {
     let mut script = Script::working(config());
     script.abort(1);
-    for said in
-        [Said::Ready, Said::Start { job: 1 }, success(1), success(9), Said::Terminal { job: None }, Said::Retire]
-    {
+    for said in [Said::Ready, Said::Start { job: 1 }, success(9), Said::Retire] {
         assert_eq!(script.said(FIRST, said), [""; 0]);
     }
     assert_eq!(script.input(Input::Garbled(FIRST)), [""; 0]);
@@ -662,6 +677,7 @@ fn two_on_one_core() -> Script {
     let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
     script.input(Input::SpawnWorkers);
     script.input(Input::Spawned(seat(1, 2)));
+    script.input(Input::Greeted { seat: seat(1, 2), recalls: true });
     script.said(seat(1, 2), Said::Ready);
     for _ in 0..8 {
         script.enqueue();
@@ -716,8 +732,12 @@ fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
 fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
     let mut script = short_jobs();
     assert_eq!(script.abort(3), ["skip 3 at 0#1", "settled 3/0: Aborted"]);
-    script.said(FIRST, success(2));
-    assert_eq!(script.said(FIRST, Said::Start { job: 3 }), ["0#1 is exiting", "Terminate 0#1"], "started all the same");
+    // Whether it has begun all the same is not known: what lies behind it is recalled before its worker is killed.
+    assert_eq!(script.said(FIRST, success(2))[3..], ["0#1 is ready", "skip 4 at 0#1"]);
+    assert_eq!(script.said(FIRST, Said::Start { job: 3 }), [""; 0]);
+    let lines = script.said(FIRST, Said::Skipped { job: 4 });
+    assert_eq!(lines, ["0#1 is exiting", "Terminate 0#1"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 
 #[test]
@@ -736,6 +756,190 @@ fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used
     assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");
     script.input(Input::Spawned(seat(0, 2)));
     assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+}
+
+// ---------------------------------------------------------------- an attempt runs at most once
+
+/// A worker that runs job 2 of 4, with the other two behind it.
+fn two_behind() -> Script {
+    short_jobs()
+}
+
+#[test]
+fn the_exit_overtakes_the_answer_of_the_job_before() {
+    let mut script = two_behind();
+    script.input(exited(FIRST));
+    let lines = script.said(FIRST, success(2));
+    assert_eq!(lines[1], "settled 2/1: Success");
+    script.input(Input::ErrorsEnded(FIRST));
+    let lines = script.input(Input::OutputEnded(FIRST));
+    assert_eq!(lines[..3], ["task 3/1 at 0#1", "0#1 is working", "settled 3/1: Crashed(Exited)"], "it may have begun");
+    script.input(Input::Spawned(seat(0, 2)));
+    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 4/1 to 0#2", "it had not");
+}
+
+#[test]
+fn a_job_that_the_dead_worker_had_not_read_is_back_with_no_attempt_used() {
+    let mut script = Script::working(config());
+    script.input(Input::OutputEnded(FIRST));
+    script.input(Input::ErrorsEnded(FIRST));
+    let lines = script.input(Input::Exited { seat: FIRST, undelivered: Some(1) });
+    let died = ["returned 1 from 0#1", "0#1 is exiting", "died 0#1"];
+    assert_eq!(lines[..3], died);
+    assert!(lines[3].starts_with("no start of 0#1"), "it had no job: {lines:?}");
+    script.input(Input::Spawned(seat(0, 2)));
+    assert_eq!(script.said(seat(0, 2), Said::Ready)[1..3], ["send 1/1 to 0#2", "task 1/1 at 0#2"]);
+}
+
+#[test]
+fn abort_recalls_what_lies_behind_before_it_kills() {
+    let mut script = two_behind();
+    assert_eq!(script.abort(2), ["settled 2/1: Aborted", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    assert_eq!(script.said(FIRST, Said::Skipped { job: 3 }), [""; 0]);
+    assert_eq!(script.said(FIRST, Said::Skipped { job: 4 }), ["0#1 is exiting", "Terminate 0#1"]);
+}
+
+#[test]
+fn where_the_answer_comes_first_nobody_is_killed() {
+    let mut script = two_behind();
+    script.abort(2);
+    assert_eq!(script.said(FIRST, success(2)), ["0#1 is recovering", "0#1 is ready"], "nobody wants to know of it");
+    let lines = script.said(FIRST, success(3));
+    assert_eq!(lines[..4], ["task 3/1 at 0#1", "0#1 is working", "start 3/1 at 0#1", "settled 3/1: Success"]);
+}
+
+#[test]
+fn a_worker_that_answers_no_recall_is_stopped_and_heard_before_it_is_killed() {
+    let mut script = two_behind();
+    script.abort(2);
+    assert_eq!(script.wait(10 * MILLI), ["Stop 0#1"]);
+    assert_eq!(script.input(Input::Stopped(FIRST)), ["0#1 is exiting", "Kill 0#1"]);
+    script.dies(FIRST);
+    script.input(Input::Spawned(seat(0, 2)));
+    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+
+    let mut script = two_behind();
+    script.abort(2);
+    script.wait(10 * MILLI);
+    let lines = script.said(FIRST, success(2));
+    assert_eq!(lines, ["Continue 0#1", "0#1 is recovering", "0#1 is ready"], "it had answered");
+}
+
+#[test]
+fn a_worker_that_does_not_even_stop_is_killed_after_a_second() {
+    let mut script = two_behind();
+    script.abort(2);
+    script.wait(10 * MILLI);
+    assert_eq!(script.wait(SECOND), ["0#1 is exiting", "Kill 0#1"]);
+}
+
+#[test]
+fn an_answer_that_is_heard_before_the_signal_counts_though_the_limit_is_over() {
+    let mut script = two_behind();
+    script.now += 10 * SECOND;
+    let lines = script.tick();
+    assert_eq!(lines, ["skip 3 at 0#1", "skip 4 at 0#1"]);
+    assert_eq!(script.said(FIRST, success(2))[1], "settled 2/1: Success");
+    assert_eq!(script.machine.counters().timed_out, 0);
+}
+
+#[test]
+fn a_job_in_doubt_has_its_own_limit() {
+    let mut script = short_jobs();
+    script.wait(SHORT);
+    script.said(FIRST, success(2));
+    script.now += 10 * SECOND;
+    assert_eq!(script.tick(), [""; 0], "both are recalled, and may be skipped still");
+    assert_eq!(script.wait(10 * MILLI), ["Stop 0#1"]);
+    let lines = script.input(Input::Stopped(FIRST));
+    let told = ["task 3/1 at 0#1", "0#1 is working", "0#1 was working for too long"];
+    assert_eq!(lines[..4], [&told[..], &["settled 3/1: TimedOut working 10s"][..]].concat());
+}
+
+#[test]
+fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
+    let mut script = short_jobs_with(Config { timeout_working: None, ..config() });
+    script.wait(SHORT);
+    assert_eq!(script.wait(SECOND), [""; 0], "nobody else could do them");
+
+    let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
+    script.wait(2 * SHORT);
+    script.input(Input::Spawned(seat(1, 2)));
+    script.said(seat(1, 2), Said::Ready);
+    for job in [5, 6] {
+        script.said(seat(1, 2), success(job));
+    }
+    assert!(script.machine.has_free_worker());
+    assert_eq!(script.wait(SECOND), ["0#1 does not answer recalls"]);
+    assert_eq!(script.wait(9 * SECOND), ["Stop 0#1"]);
+    let lines = script.input(Input::Stopped(FIRST));
+    assert!(lines[0].ends_with("did not answer for ten seconds"), "{lines:?}");
+    assert_eq!(lines[1..], ["settled 2/1: Protocol", "0#1 is exiting", "Kill 0#1"]);
+    let lines = script.dies(FIRST);
+    assert!(lines.contains(&"send 3/1 to 1#2".into()), "{lines:?}");
+}
+
+#[test]
+fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
+    let mut script = two_behind();
+    script.wait(SHORT);
+    script.said(FIRST, success(2));
+    let lines = script.said(FIRST, Said::Terminal { job: None });
+    assert_eq!(lines[..4], ["last words of 0#1", "task 3/1 at 0#1", "0#1 is working", "settled 3/1: Panicked"]);
+    let lines = script.dies(FIRST);
+    assert_eq!(lines, ["died 0#1", "spawn 0#2"]);
+    script.input(Input::Spawned(seat(0, 2)));
+    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 4/1 to 0#2", "it had not begun");
+
+    let mut script = two_behind();
+    script.said(FIRST, Said::Answer { job: 2, outcome: Outcome::Success, ready: false });
+    let lines = script.said(FIRST, Said::Terminal { job: None });
+    assert_eq!(lines, ["last words of 0#1", "0#1 is exiting"], "none had begun");
+}
+
+#[test]
+fn after_a_word_out_of_order_nothing_can_be_proven() {
+    let mut script = short_jobs_with(Config { retries: 1, ..config() });
+    let lines = script.input(Input::Garbled(FIRST));
+    let attempts =
+        ["retry 2/1: Protocol", "task 3/1 at 0#1", "retry 3/1: Protocol", "task 4/1 at 0#1", "retry 4/1: Protocol"];
+    assert_eq!(lines[1..6], attempts);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "backlog 2", "backlog 3", "backlog 4", "spawn 0#2"]);
+}
+
+#[test]
+fn nothing_is_sent_ahead_to_a_worker_that_answers_no_recall() {
+    let mut script = Script::working(Config { hand_ahead: 4, ..config() });
+    script.input(Input::Greeted { seat: FIRST, recalls: false });
+    (0..5).for_each(|_| drop(script.enqueue()));
+    let lines = script.said(FIRST, success(1));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("send")).count(), 1, "{lines:?}");
+}
+
+#[test]
+fn a_failure_says_whether_its_job_had_begun() {
+    let begun = |script: &mut Script, input: Input<u64>| {
+        let mut effects = Vec::new();
+        script.machine.handle(script.now, input, &mut effects);
+        effects.iter().find_map(|effect| match effect {
+            Effect::Settled { begun, .. } => Some(*begun),
+            _ => None,
+        })
+    };
+    let mut script = Script::working(config());
+    script.enqueue();
+    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(1), id: 2 }), Some(Begun::No));
+    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Perhaps));
+    let mut script = Script::working(config());
+    script.said(FIRST, Said::Start { job: 1 });
+    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
+    let mut script = two_behind();
+    let third = (0..64).map(JobKey).find(|&key| script.machine.job(key).is_some_and(|(_, id)| id == 3)).unwrap();
+    assert_eq!(begun(&mut script, Input::Abort { key: third, id: 3 }), Some(Begun::Perhaps));
+    // What an attempt before this one did counts too.
+    let mut script = Script::working(Config { retries: 1, ..config() });
+    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Failed, ready: false });
+    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
 }
 
 // ---------------------------------------------------------------- order, settings, figures
@@ -874,7 +1078,6 @@ fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
             "settled 1/1: OutOfMemory { bytes: 201, limit: 200 }",
             "0#1 is exiting",
             "Terminate 0#1",
-            "idle"
         ]
     );
     assert_eq!(script.input(holds(300, false)), [""; 0], "it is killed once");

@@ -1,5 +1,6 @@
 //! One worker, as the supervisor sees it.
 
+use super::timers::{Timer, Timers};
 use super::{JobKey, SHORT, Signal};
 use std::collections::VecDeque;
 use std::fmt;
@@ -56,7 +57,7 @@ impl fmt::Display for WorkerState {
 pub(super) enum End {
     /// Its jobs are done.
     Left,
-    /// It said its last words.
+    /// It wrote a terminal failure.
     Terminal,
     TimedOut,
     OverMemory,
@@ -67,24 +68,54 @@ pub(super) enum End {
     PoolExit,
 }
 
-/// The job that a worker holds.
+/// Why a worker is to be killed for the sake of the one job that it runs, or of its recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Doom {
+    /// Its state has lasted longer than this.
+    TimedOut {
+        limit: Duration,
+    },
+    OverMemory {
+        bytes: u64,
+        limit: u64,
+    },
+    Aborted,
+    /// It does not answer recalls.
+    RecallUnanswered,
+}
+
+/// A worker that is to be killed for one job's sake while others lie behind that job: they must not suffer from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Condemned {
+    pub(super) doom: Doom,
+    /// Whether the worker has been sent SIGSTOP, since it did not answer the recall.
+    pub(super) stopped: bool,
+}
+
+/// The first job that a worker holds, once it has said that it is ready for it: from then on the job is presumed begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Current {
-    pub(super) key: JobKey,
     pub(super) id: u64,
+    /// None once the job is settled or retried: what the worker still says of it is dropped.
+    pub(super) key: Option<JobKey>,
     pub(super) attempt: u32,
+    /// Whether [`Task`](super::Effect::Task) has been said. A job that was recalled is in doubt until the worker speaks.
+    pub(super) announced: bool,
+    /// Whether the worker has spoken of it.
     pub(super) started: bool,
+    /// Whether the worker was asked to skip it, before it was presumed begun.
+    pub(super) recalled: bool,
     pub(super) since: Duration,
 }
 
-/// A job that was sent before the one in front of it was answered.
+/// A job that lies behind another, or behind a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ahead {
     pub(super) id: u64,
     /// None once it has been aborted.
     pub(super) key: Option<JobKey>,
     /// Whether the worker was asked to skip it.
-    pub(super) called_back: bool,
+    pub(super) recalled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +126,10 @@ pub(crate) struct Worker {
     pub(super) state: WorkerState,
     pub(super) spawned: bool,
     pub(super) been_ready: bool,
+    /// Whether its last word on the matter is that it is ready: then the first job that it holds is presumed begun.
+    pub(super) is_ready: bool,
+    /// Whether it has said that it answers a recall while a job runs.
+    pub(super) recalls: bool,
     /// Whether it wants to be replaced.
     pub(super) retiring: bool,
     /// Whether it holds too much memory to go on.
@@ -103,33 +138,36 @@ pub(crate) struct Worker {
     pub(super) taken: u64,
     /// Jobs it has answered.
     pub(super) done: u64,
-    /// Whether it held a job when its end began.
+    /// Whether it has used an attempt.
     pub(super) had_job: bool,
+    /// With `ahead` behind it, what the worker holds in the order of sending.
     pub(super) current: Option<Current>,
     pub(super) ahead: VecDeque<Ahead>,
     /// How long its jobs take, the recent ones counting most.
-    pace: Option<Duration>,
-
-    /// The limit of the state, and when it is over.
+    pub(super) pace: Option<Duration>,
+    /// The limit that [`Timer::Limit`] stands for.
     pub(super) limit: Option<Duration>,
-    pub(super) limit_at: Option<Duration>,
-    /// When jobs sent ahead are asked back.
-    pub(super) call_back_at: Option<Duration>,
-    /// When its memory is looked at.
-    pub(super) measure_at: Option<Duration>,
-    /// When the wait for the other signs of its death is over.
-    pub(super) death_at: Option<Duration>,
+    /// Whether the limit is over, and what the worker has written in time is being read.
+    pub(super) hearing: bool,
+    /// When the oldest recall that is not answered was sent.
+    pub(super) recalled_at: Option<Duration>,
+    pub(super) condemned: Option<Condemned>,
+    pub(super) timers: Timers,
 
     pub(super) end: Option<End>,
-    /// Whether the pool has sent it a signal.
+    /// Whether the pool has sent it a signal that ends it.
     pub(super) asked: bool,
     /// What it is sent when the limit of its exit is over.
     pub(super) next_signal: Option<Signal>,
     pub(super) exited: bool,
     pub(super) output_ended: bool,
     pub(super) errors_ended: bool,
-    /// The job that is retried once this worker is reaped.
-    pub(super) retry_at_death: Option<JobKey>,
+    /// The first job that it had not read whole when it died.
+    pub(super) undelivered: Option<u64>,
+    /// The jobs that are retried once this worker is reaped.
+    pub(super) retry_at_death: Vec<JobKey>,
+    /// Whether it is counted among the busy.
+    pub(super) counted_busy: bool,
 }
 
 impl Worker {
@@ -140,6 +178,8 @@ impl Worker {
             state: WorkerState::Initializing,
             spawned: false,
             been_ready: false,
+            is_ready: false,
+            recalls: false,
             retiring: false,
             outgrown: false,
             taken: 0,
@@ -149,17 +189,19 @@ impl Worker {
             ahead: VecDeque::new(),
             pace: None,
             limit: None,
-            limit_at: None,
-            call_back_at: None,
-            measure_at: None,
-            death_at: None,
+            hearing: false,
+            recalled_at: None,
+            condemned: None,
+            timers: Timers::default(),
             end: None,
             asked: false,
             next_signal: None,
             exited: false,
             output_ended: false,
             errors_ended: false,
-            retry_at_death: None,
+            undelivered: None,
+            retry_at_death: Vec::new(),
+            counted_busy: false,
         }
     }
 
@@ -171,31 +213,46 @@ impl Worker {
         self.done
     }
 
-    /// The number of the job that it holds.
+    /// The number of the job that it was handed and has not answered.
     pub(crate) fn job(&self) -> Option<u64> {
-        self.current.map(|current| current.id)
+        self.announced().map(|current| current.id)
     }
 
     /// Its key, and the attempt.
     pub(crate) fn held(&self) -> Option<(JobKey, u32)> {
-        self.current.map(|current| (current.key, current.attempt))
+        let current = self.announced()?;
+        Some((current.key?, current.attempt))
+    }
+
+    fn announced(&self) -> Option<&Current> {
+        self.current.as_ref().filter(|current| current.announced && current.key.is_some())
+    }
+
+    /// Whether its handler or its recovery may run.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.state, WorkerState::Working | WorkerState::Recovering)
+            || ((self.current.is_some() || !self.ahead.is_empty()) && !self.exited)
+    }
+
+    /// Whether a job can be sent to it at once.
+    pub(super) fn is_free(&self) -> bool {
+        self.state == WorkerState::Ready && self.current.is_none() && !self.is_ending()
     }
 
     /// Whether a sign of its end has been seen: it is given nothing more.
     pub(super) fn is_ending(&self) -> bool {
-        self.exited || self.death_at.is_some()
+        self.exited || self.timers.get(Timer::Death).is_some() || self.state == WorkerState::Exiting
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
-        [self.limit_at, self.call_back_at, self.measure_at, self.death_at].into_iter().flatten().min()
+    /// Whether it is on its way out, or to be killed for the sake of one job.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_doomed(&self) -> bool {
+        self.is_ending() || self.condemned.is_some()
     }
 
     /// Notes why it ends; the first reason counts.
     pub(super) fn end(&mut self, end: End) {
-        if self.end.is_none() {
-            self.end = Some(end);
-            self.had_job |= self.current.is_some();
-        }
+        self.end.get_or_insert(end);
     }
 
     pub(super) fn finished_one(&mut self, took: Duration) {
@@ -219,32 +276,47 @@ impl Worker {
 
     pub(super) fn sent_ahead(&mut self, id: u64, key: JobKey) {
         self.taken += 1;
-        self.ahead.push_back(Ahead { id, key: Some(key), called_back: false });
+        self.ahead.push_back(Ahead { id, key: Some(key), recalled: false });
     }
 
-    /// The jobs that lie ahead and were not asked back.
+    /// The jobs that lie ahead and were not recalled.
     pub(super) fn ahead_keys(&self) -> impl Iterator<Item = JobKey> {
-        self.ahead.iter().filter(|ahead| !ahead.called_back).filter_map(|ahead| ahead.key)
+        self.ahead.iter().filter(|ahead| !ahead.recalled).filter_map(|ahead| ahead.key)
     }
 
-    pub(super) fn has_uncalled(&self) -> bool {
-        self.ahead.iter().any(|ahead| !ahead.called_back)
+    pub(super) fn has_unrecalled(&self) -> bool {
+        self.ahead.iter().any(|ahead| !ahead.recalled)
     }
 
-    /// Marks all that lie ahead as asked back; gives those that were not yet.
-    pub(super) fn call_back(&mut self) -> impl Iterator<Item = u64> {
-        let uncalled = self.ahead.iter_mut().filter(|ahead| !ahead.called_back);
-        uncalled.map(|ahead| {
-            ahead.called_back = true;
+    /// Whether a recall is not answered, of a job that cannot have begun. (A recall that comes too late is ignored.)
+    pub(super) fn owes_an_answer(&self) -> bool {
+        self.ahead.iter().any(|ahead| ahead.recalled)
+    }
+
+    /// Whether the worker has been asked to skip its first job, and has neither done so nor spoken of it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.current.is_some_and(|current| current.recalled && !current.started)
+    }
+
+    /// Whether its end would touch no job but the one that is presumed to run.
+    pub(super) fn can_be_killed_alone(&self) -> bool {
+        self.ahead.is_empty() && !self.is_in_doubt()
+    }
+
+    /// Marks all that lie ahead as recalled; gives those that were not yet.
+    pub(super) fn recall(&mut self) -> impl Iterator<Item = u64> {
+        let unrecalled = self.ahead.iter_mut().filter(|ahead| !ahead.recalled);
+        unrecalled.map(|ahead| {
+            ahead.recalled = true;
             ahead.id
         })
     }
 
     /// The job that lies ahead as `key` is settled. Gives its number where the worker is still to be told.
-    pub(super) fn disown(&mut self, key: JobKey) -> Option<u64> {
+    pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
         let ahead = self.ahead.iter_mut().find(|ahead| ahead.key == Some(key))?;
         ahead.key = None;
-        (!std::mem::replace(&mut ahead.called_back, true)).then_some(ahead.id)
+        (!std::mem::replace(&mut ahead.recalled, true)).then_some(ahead.id)
     }
 
     /// Whether the pool asked it to end.
@@ -256,7 +328,7 @@ impl Worker {
     pub(super) fn failed_to_start(&self) -> bool {
         match self.end {
             Some(End::PoolExit | End::Aborted) => false,
-            _ => !self.been_ready || !(self.had_job || self.current.is_some()),
+            _ => !self.been_ready || !self.had_job,
         }
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Arrived {
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
     jobs: VecDeque<Arrived>,
+    /// Whether the worker wants to be replaced: it skips whatever it has not begun.
+    retired: bool,
     leave: bool,
 }
 
@@ -98,7 +100,7 @@ pub(crate) struct Link {
     pub(crate) spares: Arc<Spares>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
-    /// Odd while a handler runs; it grows at each start and end.
+    /// Odd while a handler or a recovery runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
     group: Mutex<Group>,
@@ -124,6 +126,7 @@ impl Link {
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_spares(u32::MAX as usize, Arc::clone(&spares)),
                 jobs: VecDeque::new(),
+                retired: false,
                 leave: false,
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
@@ -198,16 +201,14 @@ impl Link {
     }
 
     /// Blocks until there is a job to start; `None` means leave. All that has arrived is read first.
-    pub(crate) fn next_job(&self, retired: bool) -> Result<Option<Arrived>, Ended> {
+    pub(crate) fn next_job(&self) -> Result<Option<Arrived>, Ended> {
         let mut inbox = lock(&self.inbox);
         loop {
             if !inbox.jobs.is_empty() && self.readable() {
                 self.fill(&mut inbox)?;
             }
             self.sort(&mut inbox)?;
-            if retired {
-                inbox.jobs.clear();
-            } else if let Some(arrived) = inbox.jobs.pop_front() {
+            if let Some(arrived) = inbox.jobs.pop_front() {
                 return Ok(Some(arrived));
             }
             if inbox.leave {
@@ -233,10 +234,24 @@ impl Link {
         }
     }
 
+    /// Says that the worker wants to be replaced, and skips what it has not begun.
+    pub(crate) fn retire(&self) -> Result<(), Ended> {
+        // A pool that has recalled the job that runs is to know first that it does.
+        self.start()?;
+        let mut inbox = lock(&self.inbox);
+        inbox.retired = true;
+        self.send(&FromWorker::Retire)?;
+        for Arrived { job, .. } in std::mem::take(&mut inbox.jobs) {
+            self.send(&FromWorker::Skipped { job })?;
+        }
+        Ok(())
+    }
+
     /// Moves whole frames from the buffer to where they belong.
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Confused)? {
             match frame.message {
+                ToWorker::Job { job, .. } if inbox.retired => self.send(&FromWorker::Skipped { job })?,
                 ToWorker::Job { job, attempt } => {
                     inbox.jobs.push_back(Arrived { job, attempt, payload: frame.payload });
                 }
@@ -372,8 +387,8 @@ impl Link {
 
     // ------------------------------------------------------------ the guard
 
-    /// A handler starts or ends; the guard is called back to its ticking.
-    fn next_turn(&self) {
+    /// A handler or a recovery starts or ends; the guard is called back to its ticking.
+    pub(crate) fn next_turn(&self) {
         self.turn.fetch_add(1, SeqCst);
         if self.guard.swap(TICKING, SeqCst) != TICKING {
             let _ = (&self.wake).write(&[1]);

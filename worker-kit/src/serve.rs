@@ -197,13 +197,17 @@ fn work<J: Job, H: Handler<J>>(
     });
 
     let mut handler = own_code(&session, || make(&session))?;
-    session.link.send(&crate::wire::FromWorker::Ready)?;
+    session.say_ready()?;
     while let Some(arrived) = session.arrived()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, arrived)));
         done.unwrap_or_else(|payload| Err(told(&session, panic::take_note(&*payload))))?;
         if H::RECOVERS {
-            own_code(&session, || handler.recover())?;
-            session.link.send(&crate::wire::FromWorker::Ready)?;
+            // The guard answers recalls meanwhile: jobs may lie behind a recovery too.
+            session.link.next_turn();
+            let recovered = own_code(&session, || handler.recover());
+            session.link.next_turn();
+            recovered?;
+            session.say_ready()?;
         }
     }
     Ok(())

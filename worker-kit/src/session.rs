@@ -1,7 +1,7 @@
 //! The protocol by hand, one call a message.
 
 use crate::link::{Arrived, Ended, Host, Link, cut};
-use crate::wire::{self, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
 use crate::{BoxError, Job, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +40,8 @@ pub struct Session<J: Job> {
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
+    /// Whether the pool has been told that a job can come: none may be begun before.
+    is_ready: bool,
     retired: bool,
     frame: Vec<u8>,
     /// How long the last answer was.
@@ -82,7 +84,7 @@ impl<J: Job> Session<J> {
         let (wake_read, wake) = os_pipe::pipe()?;
         let link = Arc::new(Link::new(host, input, output, wake));
         let mut hello = Vec::new();
-        wire::frame_into(&Hello::new(FROM_WORKER), J::name().as_bytes(), &mut hello);
+        wire::frame_into(&Hello::new(FROM_WORKER | ANSWERS_RECALLS), J::name().as_bytes(), &mut hello);
         link.send_frame(&hello)?;
 
         let theirs = match link.read_frame::<Hello>() {
@@ -127,6 +129,7 @@ impl<J: Job> Session<J> {
             options: has_options.then_some(init.payload),
             max_frame,
             current: None,
+            is_ready: false,
             retired: false,
             frame: Vec::new(),
             before: 0,
@@ -183,7 +186,12 @@ impl<J: Job> Session<J> {
         if self.current.is_some() {
             return Err("a job was taken and not answered: call success or failure before ready".into());
         }
-        Ok(self.link.send(&FromWorker::Ready)?)
+        Ok(self.say_ready()?)
+    }
+
+    pub(crate) fn say_ready(&mut self) -> Result<(), Ended> {
+        self.is_ready = true;
+        self.link.send(&FromWorker::Ready)
     }
 
     /// Blocks until there is a job. `None`: leave, the process should end; so it is after [`retire`](Session::retire).
@@ -192,7 +200,7 @@ impl<J: Job> Session<J> {
     ///
     /// # Errors
     ///
-    /// Where the job before was not answered, or the pool cannot be reached.
+    /// Where the job before was not answered, [`ready`](Session::ready) was not called since, or the pool cannot be reached.
     ///
     /// ```no_run
     /// # use hirelings_worker_kit::{BoxError, Job, Session};
@@ -210,6 +218,9 @@ impl<J: Job> Session<J> {
         if self.current.is_some() {
             return Err("a job was taken and not answered: call success or failure before next_job".into());
         }
+        if !self.is_ready {
+            return Err("the pool was not told that a job can come: call ready before next_job".into());
+        }
         while let Some(arrived) = self.arrived()? {
             match self.decode(&arrived) {
                 Ok(job) => return Ok(Some(job)),
@@ -221,7 +232,8 @@ impl<J: Job> Session<J> {
 
     /// The next job, still encoded; it is the current one from here on.
     pub(crate) fn arrived(&mut self) -> Result<Option<Arrived>, Ended> {
-        let Some(arrived) = self.link.next_job(self.retired)? else { return Ok(None) };
+        let Some(arrived) = self.link.next_job()? else { return Ok(None) };
+        self.is_ready = false;
         self.current = Some((arrived.job, arrived.attempt));
         self.link.begin(arrived.job);
         Ok(Some(arrived))
@@ -418,9 +430,7 @@ impl<J: Job> Session<J> {
             return Ok(());
         }
         self.retired = true;
-        // A pool that has called back the job that runs takes it for one that never will, unless it is told before.
-        self.link.start()?;
-        self.link.send(&FromWorker::Retire)
+        self.link.retire()
     }
 
     fn answer(&mut self, outcome: Result<&J::Output, &J::Error>) -> Result<(), BoxError> {
@@ -445,7 +455,7 @@ impl<J: Job> Session<J> {
                 self.unusable(what, name, &fault, ready)?;
             }
         }
-        self.current = None;
+        (self.current, self.is_ready) = (None, ready);
         self.trim();
         Ok(())
     }
@@ -459,6 +469,7 @@ impl<J: Job> Session<J> {
         ready: bool,
     ) -> Result<(), Ended> {
         let Some((job, _)) = self.current.take() else { return Ok(()) };
+        self.is_ready = ready;
         let message = FromWorker::Unusable {
             job,
             ready,

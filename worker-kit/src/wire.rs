@@ -26,7 +26,8 @@ mod spares;
 pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use message::{
-    FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage, split_hello,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
+    split_hello,
 };
 pub use payload::{Buffer, Payload};
 pub use spares::Spares;

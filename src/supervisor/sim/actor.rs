@@ -17,9 +17,15 @@ pub(super) enum ToActor {
 /// What comes out of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FromActor {
+    Greeted {
+        recalls: bool,
+    },
     Said(Said),
     Garbled,
     OutputEnd,
+    /// No message: what was said before is what the pool asked for when a limit was over, or when it stopped the worker.
+    Heard,
+    Stopped,
 }
 
 /// What a worker will do with one job. Drawn when the handler begins.
@@ -28,6 +34,8 @@ pub(super) enum Fate {
     Answer(Outcome),
     /// Says its last words, and ends.
     Panic,
+    /// The same, without the number of its job.
+    PanicUnnamed,
     Crash,
     /// Answers, and dies at once.
     AnswerAndCrash,
@@ -80,6 +88,12 @@ pub(super) struct Rates {
     pub(super) holds_pipes: u64,
     pub(super) leaves_late: u64,
     pub(super) spawn: u64,
+    /// Workers that die at any moment, whatever they do.
+    pub(super) dies: u64,
+    /// Workers that do not say that they answer recalls.
+    pub(super) plain: u64,
+    /// Workers that do not answer recalls while they hang: they are stopped, as it were.
+    pub(super) unguarded: u64,
     /// Jobs that take longer than what is short.
     pub(super) long: u64,
 }
@@ -95,6 +109,9 @@ impl Rates {
             holds_pipes: rate(&[0, 0, 20]),
             leaves_late: rate(&[0, 0, 30, 100]),
             spawn: rate(&[0, 0, 0, 20]),
+            dies: rate(&[0, 0, 30, 100]),
+            plain: rate(&[0, 0, 20]),
+            unguarded: rate(&[0, 20, 100]),
             long: rate(&[0, 5, 30]),
         }
     }
@@ -112,6 +129,23 @@ pub(super) struct Actor {
     pub(super) lied: bool,
     pub(super) ignores_term: bool,
     pub(super) holds_pipes: bool,
+    pub(super) recalls: bool,
+    /// Whether its guard answers while a handler hangs.
+    pub(super) guarded: bool,
+    /// Whether it was sent SIGSTOP, and whether that has taken effect.
+    pub(super) to_stop: bool,
+    pub(super) stopped: bool,
+    /// Whether it would have done something while it was stopped, and whether it was told to end.
+    pub(super) deferred: bool,
+    pub(super) to_die: bool,
+    /// Whether it has written a terminal failure: its handler runs no more.
+    pub(super) terminal: bool,
+    /// The job whose handler has begun, and whose answer is not written.
+    pub(super) unanswered: Option<u64>,
+    /// Whether it has written that it is ready, and no answer since.
+    pub(super) is_ready: bool,
+    /// The first job that it had not read when it died.
+    pub(super) undelivered: Option<u64>,
     /// Whether it says ready with its answer.
     pub(super) in_one_frame: bool,
     /// Sent by the pool and on its way.
@@ -138,6 +172,8 @@ impl Actor {
             lied: start == Start::SpeaksTooSoon,
             ignores_term: rng.chance(rates.ignores_term),
             holds_pipes: rng.chance(rates.holds_pipes),
+            recalls: !rng.chance(rates.plain),
+            guarded: !rng.chance(rates.unguarded),
             in_one_frame: rng.chance(60),
             ..Actor::new(start)
         }
@@ -155,6 +191,16 @@ impl Actor {
             lied: false,
             ignores_term: false,
             holds_pipes: false,
+            recalls: true,
+            guarded: true,
+            to_stop: false,
+            stopped: false,
+            deferred: false,
+            to_die: false,
+            terminal: false,
+            unanswered: None,
+            is_ready: false,
+            undelivered: None,
             in_one_frame: true,
             coming: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -164,12 +210,43 @@ impl Actor {
         }
     }
 
-    /// The job whose handler runs, in a process that lives.
+    /// The job whose handler has begun and not ended, in a process that lives.
     pub(super) fn runs(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Running { job, .. } if self.alive => Some(job),
+        self.unanswered.filter(|_| self.alive && !self.terminal)
+    }
+
+    /// The jobs that it was sent and has not begun, in the order of sending.
+    pub(super) fn not_begun(&self) -> impl Iterator<Item = u64> {
+        self.inbox.iter().chain(&self.coming).filter_map(|message| match message {
+            ToActor::Job { job, .. } => Some(*job),
             _ => None,
+        })
+    }
+
+    /// The jobs that it has read and not begun.
+    pub(super) fn inbox_jobs(&self) -> Vec<u64> {
+        let jobs = self.inbox.iter().filter_map(|message| match message {
+            ToActor::Job { job, .. } => Some(*job),
+            _ => None,
+        });
+        jobs.collect()
+    }
+
+    /// It has died: nothing more is read.
+    pub(super) fn die(&mut self) {
+        self.alive = false;
+        self.undelivered = self.coming.iter().find_map(|message| match message {
+            ToActor::Job { job, .. } => Some(*job),
+            _ => None,
+        });
+    }
+
+    /// Sends it a message, which a dead one does not read.
+    pub(super) fn send(&mut self, message: ToActor) {
+        if let (false, ToActor::Job { job, .. }) = (self.alive, message) {
+            self.undelivered.get_or_insert(job);
         }
+        self.coming.push_back(message);
     }
 
     pub(super) fn draw_fate(rng: &mut Rng, rates: &Rates) -> Fate {
@@ -183,6 +260,7 @@ impl Actor {
             Answer(Outcome::Undecodable),
             Answer(Outcome::Unencodable),
             Panic,
+            PanicUnnamed,
             Crash,
             Crash,
             AnswerAndCrash,

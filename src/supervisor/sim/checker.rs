@@ -2,9 +2,10 @@
 
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor, WorkerState,
+    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Violation,
+    WorkerState,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Where a job is in the order of its events.
@@ -40,21 +41,36 @@ struct Process {
     reaped: bool,
     /// A sign of its death has been seen.
     ending: bool,
+    /// Whether it has said that it answers recalls while a job runs.
+    recalls: bool,
+    /// The jobs that it was sent and has neither answered nor skipped, in order.
+    holds: VecDeque<u64>,
+    /// Whether it has said that it is ready, and nothing answered since: the first that it holds is presumed begun.
+    is_ready: bool,
+    /// How many jobs it was sent that did not come back.
+    taken: u64,
+    /// Whether it has used an attempt.
+    used: bool,
+    /// Whether it broke the protocol: nothing can be said of what it holds.
+    violated: bool,
     /// When it was seen that it can be spoken to no more.
     mute_since: Option<Duration>,
     died: bool,
-    /// How many jobs it was handed, and how many it has answered.
-    tasked: u64,
+    /// How many jobs it has answered.
     answered: u64,
     /// Whether it wants to be replaced.
     retires: bool,
     /// Whether it held so much memory that it must do no more jobs.
     outgrown: bool,
+    /// Whether it was ever ready.
+    ever_ready: bool,
     /// Whether its end was called a start failure.
     start_failed: bool,
     /// Whether it was asked for after it was known that no worker starts.
     probe: bool,
     signals: u32,
+    /// Whether it was sent SIGSTOP, and not SIGCONT since.
+    stopped: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +85,7 @@ pub(super) struct Checker {
     timeout_working: Option<Duration>,
     max_memory: MaxMemory,
     next_seq: u64,
+    now: Duration,
     exited: bool,
     idle: bool,
     counts: [u64; 4],
@@ -86,6 +103,9 @@ pub(super) struct Checker {
     pub(super) killed: u64,
 }
 
+/// How long after its limit a job may be held: its worker is heard out, recalled from, stopped, and heard out again.
+const SLACK: Duration = Duration::from_secs(2);
+
 type Found = Result<(), String>;
 
 impl Checker {
@@ -100,6 +120,7 @@ impl Checker {
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
             next_seq: 0,
+            now: Duration::ZERO,
             exited: false,
             idle: true,
             counts: [0; 4],
@@ -139,21 +160,51 @@ impl Checker {
 
     /// Whether it is said of a worker that is on its way out, so that it does not count.
     pub(super) fn too_late(machine: &Supervisor<u64>, input: &Input<u64>) -> bool {
-        let (Input::Said(seat, _) | Input::Resident { seat, .. }) = input else { return false };
-        machine.worker(*seat).is_none_or(|worker| worker.state() == WorkerState::Exiting)
+        match input {
+            Input::Said(seat, _) => machine.worker(*seat).is_none(),
+            Input::Resident { seat, .. } => {
+                machine.worker(*seat).is_none_or(|worker| worker.state() == WorkerState::Exiting)
+            }
+            _ => false,
+        }
     }
 
-    /// An answer of a worker that the pool has sent no signal counts, whatever else it said before.
-    pub(super) fn answer_is_lost(&self, machine: &Supervisor<u64>, input: &Input<u64>) -> Found {
-        let Input::Said(seat, Said::Answer { job, .. }) = input else { return Ok(()) };
-        let open = self.jobs.get(job).is_some_and(|job| job.stage != Stage::Settled);
-        let asked = self.processes.get(seat).is_none_or(|process| process.signals > 0);
-        ensure(!open || asked || !Checker::too_late(machine, input), || format!("the answer to job {job} is lost"))
+    /// Whether the job is still that worker's: no attempt of it is over.
+    pub(super) fn is_at(&self, job: u64, seat: Seat) -> bool {
+        self.jobs.get(&job).is_some_and(|job| match job.stage {
+            Stage::Ahead(of) | Stage::Sent(of) | Stage::Tasked(of) | Stage::Started(of) => of == seat,
+            _ => false,
+        })
+    }
+
+    pub(super) fn none_is_ahead(&self) -> Found {
+        let ahead = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Ahead(_)));
+        ensure(ahead.is_none(), || format!("nobody has called back {ahead:?}"))
+    }
+
+    /// Whether `input` is the answer to the attempt that its worker holds: it must count.
+    pub(super) fn is_awaited(&self, input: &Input<u64>) -> bool {
+        let Input::Said(seat, Said::Answer { job, .. }) = input else { return false };
+        self.is_at(*job, *seat)
+    }
+
+    /// An answer that was awaited has been heard.
+    pub(super) fn answer_counts(&self, input: &Input<u64>) -> Found {
+        let Input::Said(_, Said::Answer { job, .. }) = input else { return Ok(()) };
+        let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
+        ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
+    }
+
+    /// Whether another attempt at the job has been begun by the same step.
+    fn is_retried(&self, job: u64) -> bool {
+        self.jobs.get(&job).is_some_and(|job| matches!(job.stage, Stage::Sent(_) | Stage::Tasked(_) | Stage::Ahead(_)))
     }
 
     /// What goes in; `unheard` where it is not to count.
     pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
-        if let Input::Exited(seat) | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
+        self.now = now;
+        self.follow_queue(now, input);
+        if let Input::Exited { seat, .. } | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
             && let Some(process) = self.processes.get_mut(seat)
         {
             process.ending = true;
@@ -161,15 +212,13 @@ impl Checker {
         }
         match input {
             Input::Exit => self.exited = true,
-            Input::Exited(seat) => {
+            Input::Exited { seat, .. } => {
                 if let Some(process) = self.processes.get_mut(seat) {
                     process.alive = false;
                     process.reaped = true;
                 }
             }
-            Input::Said(seat, Said::Start { job } | Said::Progress { job } | Said::Answer { job, .. })
-                if self.disowned.get(job) == Some(seat) =>
-            {
+            Input::Said(seat, Said::Start { job } | Said::Progress { job }) if self.disowned.get(job) == Some(seat) => {
                 self.doomed.push(*seat);
             }
             Input::Resident { seat, bytes, at_rest } if !unheard => self.resident(*seat, *bytes, *at_rest),
@@ -182,7 +231,6 @@ impl Checker {
                 if let Some(process) = self.processes.get_mut(seat) {
                     process.retires = true;
                 }
-                self.all_back(*seat);
             }
             _ => {}
         }
@@ -193,12 +241,48 @@ impl Checker {
         if !at_rest && hard.is_some_and(|hard| bytes > hard) {
             self.doomed.push(seat);
         }
-        let works = self.jobs.values().any(|job| job.stage == Stage::Tasked(seat) || job.stage == Stage::Started(seat));
-        if works
-            && soft.or(hard).is_some_and(|limit| bytes > limit)
-            && let Some(process) = self.processes.get_mut(&seat)
+        if let Some(process) = self.processes.get_mut(&seat) {
+            // One that is large from its start on does a job all the same.
+            let works = if process.is_ready { !process.holds.is_empty() } else { process.ever_ready };
+            process.outgrown |= works && soft.or(hard).is_some_and(|limit| bytes > limit);
+            process.outgrown |= !at_rest && hard.is_some_and(|hard| bytes > hard);
+        }
+    }
+
+    /// What a worker holds is one queue, and answers come in its order.
+    fn follow_queue(&mut self, now: Duration, input: &Input<u64>) {
+        let (seat, said) = match input {
+            Input::Greeted { seat, recalls } => {
+                if let Some(process) = self.processes.get_mut(seat) {
+                    process.recalls = *recalls;
+                }
+                return;
+            }
+            Input::Said(seat, said) => (seat, said),
+            _ => return,
+        };
+        let Some(process) = self.processes.get_mut(seat) else { return };
+        let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
+        match said {
+            Said::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Said::Answer { job, ready, .. } => {
+                process.used |= before == Some(*job);
+                process.holds.retain(|of| of != job);
+                process.is_ready = *ready;
+            }
+            Said::Skipped { job } => {
+                let held = process.holds.len();
+                process.holds.retain(|of| of != job);
+                process.taken -= (held - process.holds.len()) as u64;
+            }
+            Said::Terminal { .. } => process.is_ready = false,
+            Said::Start { .. } | Said::Progress { .. } | Said::Retire => {}
+        }
+        let front = process.is_ready.then(|| process.holds.front().copied()).flatten();
+        if front != before
+            && let Some(job) = front.and_then(|id| self.jobs.get_mut(&id))
         {
-            process.outgrown = true;
+            job.since = now;
         }
     }
 
@@ -228,6 +312,12 @@ impl Checker {
                 self.processes.insert(seat, Process { alive: true, probe: self.broken, ..Process::default() });
                 let alive = self.processes.values().filter(|process| process.alive).count();
                 ensure(alive <= self.max_processes, || format!("{alive} children are alive"))
+            }
+            Effect::Signal(seat, signal @ (Signal::Stop | Signal::Continue)) => {
+                let process = self.processes.get_mut(&seat).ok_or("a signal to nobody")?;
+                ensure(!process.reaped, || format!("a signal to {seat:?}, which is reaped"))?;
+                let before = std::mem::replace(&mut process.stopped, signal == Signal::Stop);
+                ensure(before != process.stopped, || format!("{signal:?} twice to {seat:?}"))
             }
             Effect::Signal(seat, _) => {
                 self.killed += 1;
@@ -263,11 +353,20 @@ impl Checker {
             Effect::Task { seat, key, attempt } => {
                 let job = self.job(key)?;
                 job.attempt += 1;
-                job.since = now;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
                 ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
                 job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")?;
-                self.processes.get_mut(&seat).ok_or("a job for nobody")?.tasked += 1;
+                self.processes.get_mut(&seat).ok_or("a job for nobody")?.used = true;
+                Ok(())
+            }
+            Effect::Returned { key, seat, .. } => {
+                let job = self.job(key)?;
+                job.attempt -= 1;
+                self.came_back += 1;
+                let job = self.job(key)?;
+                job.follows(&[Stage::Tasked(seat)], Stage::Backlogged, "Returned")?;
+                let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
+                process.used = process.answered > 0;
                 Ok(())
             }
             Effect::Started { seat, key, .. } => {
@@ -282,7 +381,7 @@ impl Checker {
                 let job = self.job(key)?;
                 ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
                 ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
-                job.follows(&[Stage::Tasked(seat), Stage::Started(seat)], Stage::Retried, "JobRetry")
+                self.job(key)?.follows(&[Stage::Tasked(seat), Stage::Started(seat)], Stage::Retried, "JobRetry")
             }
             Effect::Settled { key, outcome, seat, .. } => {
                 self.agrees(key, outcome, seat, input, now)?;
@@ -306,18 +405,26 @@ impl Checker {
                     && let Some(&id) = self.keys.get(&key)
                 {
                     self.disowned.insert(id, seat);
+                    let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
+                    process.used |= process.is_ready && process.holds.front() == Some(&id);
                 }
                 self.keys.remove(&key);
                 Ok(())
             }
-            Effect::OverLimit { .. } | Effect::State { .. } | Effect::Violated(..) | Effect::LastWords(_) => Ok(()),
+            Effect::Violated(seat, _) => {
+                let process = self.processes.get_mut(&seat).ok_or("nobody broke the protocol")?;
+                process.violated = true;
+                process.holds.clear();
+                Ok(())
+            }
+            Effect::OverLimit { .. } | Effect::State { .. } | Effect::LastWords(_) => Ok(()),
             Effect::Outgrown { seat, bytes } => {
                 let process = self.processes.get_mut(&seat).ok_or("nobody has outgrown")?;
                 process.outgrown = true;
                 let MaxMemory { soft, hard } = self.max_memory;
                 ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || format!("{seat:?} holds only {bytes}"))
             }
-            Effect::Measure(_) | Effect::OverMemory { .. } => Ok(()),
+            Effect::Measure(_) | Effect::OverMemory { .. } | Effect::Hear(_) | Effect::RecallIgnored(_) => Ok(()),
             Effect::Idle => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
@@ -327,7 +434,7 @@ impl Checker {
                 let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
                 process.start_failed = true;
                 self.probed = process.probe;
-                ensure(process.tasked == 0, || format!("{seat:?} had a job, so it had started"))
+                ensure(!process.used || !process.ever_ready, || format!("{seat:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
                 self.jobs.remove(&id);
@@ -335,9 +442,10 @@ impl Checker {
             }
             Effect::SendLeave(seat) => {
                 let process = self.processes.get(&seat).ok_or("nobody leaves")?;
-                let (done, most) = (process.tasked, self.max_jobs);
-                let done_with = done == most || process.retires || process.outgrown;
-                ensure(done_with, || format!("{seat:?} leaves after {done} of {most} jobs"))
+                let (taken, most) = (process.taken, self.max_jobs);
+                let done_with = taken == most || process.retires || process.outgrown;
+                ensure(process.holds.is_empty(), || format!("{seat:?} leaves with {:?}", process.holds))?;
+                ensure(done_with, || format!("{seat:?} leaves after {taken} of {most} jobs"))
             }
             Effect::Spawned(_) | Effect::OutputClosed(_) | Effect::SendSkip { .. } | Effect::AllReady => Ok(()),
         }
@@ -350,9 +458,20 @@ impl Checker {
 
     /// Jobs go out in the order in which they were enqueued, within a priority, higher first.
     fn sent(&mut self, seat: Seat, key: JobKey, attempt: u32) -> Found {
-        let busy =
-            self.jobs.values().any(|job| matches!(job.stage, Stage::Tasked(of) | Stage::Started(of) if of == seat));
+        let process = self.processes.get_mut(&seat).ok_or("a job is sent to nobody")?;
+        let busy = !process.holds.is_empty();
+        ensure(!busy || process.recalls, || format!("a job is sent ahead to {seat:?}, which answers no recall"))?;
+        process.taken += 1;
+        let first = process.is_ready && !busy;
+        let now = self.now;
+        let id = *self.keys.get(&key).ok_or("an unknown job is sent")?;
+        if let Some(process) = self.processes.get_mut(&seat) {
+            process.holds.push_back(id);
+        }
         let job = self.job(key)?;
+        if first {
+            job.since = now;
+        }
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
         let ending = self.processes.get(&seat).is_none_or(|process| process.ending || process.outgrown);
         ensure(!ending, || format!("a job is sent to {seat:?}, which is known to end"))?;
@@ -391,13 +510,21 @@ impl Checker {
             (Outcome::Panicked, Input::Said(of, Said::Terminal { job: of_job })) => {
                 Some(*of) == seat && of_job.is_none_or(|of_job| of_job == id)
             }
-            (Outcome::Crashed(_), Input::Exited(of) | Input::OutputEnded(of) | Input::ErrorsEnded(of)) => {
+            (Outcome::Crashed(_), Input::Exited { seat: of, .. } | Input::OutputEnded(of) | Input::ErrorsEnded(of)) => {
                 Some(*of) == seat
             }
             (Outcome::Crashed(_), Input::Tick) => true,
-            (Outcome::TimedOut { limit, .. }, Input::Tick) => job.limit == Some(limit) && now >= job.since + limit,
-            (Outcome::OutOfMemory { bytes, limit }, Input::Resident { seat: of, bytes: held, at_rest: false }) => {
-                Some(*of) == seat && bytes == *held && bytes > limit && self.max_memory.hard == Some(limit)
+            // A kill for one job's sake waits for what lies behind that job.
+            (
+                Outcome::TimedOut { limit, .. },
+                Input::Tick | Input::Heard(_) | Input::Stopped(_) | Input::Said(_, _),
+            ) => job.limit == Some(limit) && now >= job.since + limit,
+            (
+                Outcome::OutOfMemory { bytes, limit },
+                Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Said(_, _),
+            ) => bytes > limit && self.max_memory.hard == Some(limit),
+            (Outcome::Protocol(Violation::RecallUnanswered), Input::Tick | Input::Stopped(_) | Input::Said(_, _)) => {
+                true
             }
             (Outcome::Protocol(_), Input::Said(of, _) | Input::Garbled(of)) => Some(*of) == seat,
             (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
@@ -417,11 +544,11 @@ impl Checker {
 
     pub(super) fn settled_down(&mut self, machine: &Supervisor<u64>) -> Found {
         for seat in self.doomed.drain(..) {
-            let state = machine.worker(seat).map(|worker| worker.state());
-            let exiting = state.is_none_or(|state| state == WorkerState::Exiting);
-            ensure(exiting, || format!("{seat:?} lives on without its aborted job: {state:?}"))?;
+            let worker = machine.worker(seat);
+            let doomed = worker.is_none_or(Worker::is_doomed);
+            ensure(doomed, || format!("{seat:?} lives on without its aborted job: {worker:?}"))?;
         }
-        let unnoticed = self.processes.iter().find(|(_, of)| of.died && of.tasked == 0 && !of.start_failed);
+        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
         if !std::mem::replace(&mut self.broken, machine.is_broken()) && self.broken {
             self.processes.values_mut().for_each(|process| process.probe = false);
@@ -434,13 +561,14 @@ impl Checker {
             let answered = self.processes.get(&seat).map_or(0, |process| process.answered);
             ensure(worker.jobs_done() == answered, || format!("{seat:?} has answered {answered} jobs: {worker:?}"))?;
         }
-        let is_busy = |state| matches!(state, WorkerState::Working | WorkerState::Recovering);
-        let busy = machine.workers().filter(|(_, worker)| is_busy(worker.state())).count();
-        ensure(machine.busy() == busy, || format!("{busy} workers are busy, not {}", machine.busy()))?;
-        let is_free =
-            |worker: &Worker| worker.state() == WorkerState::Ready && worker.ahead.is_empty() && !worker.is_ending();
-        let free = machine.workers().filter(|(_, worker)| is_free(worker)).count();
-        ensure(machine.has_free_worker() == (free > 0), || format!("{free} workers are free"))?;
+        for (seat, process) in &self.processes {
+            let (Some(worker), true) = (machine.worker(*seat), process.alive && !process.violated) else { continue };
+            // Its handler may run: the pool is not idle.
+            let may_run = process.is_ready && !process.holds.is_empty() && !process.reaped;
+            ensure(!may_run || worker.is_busy(), || format!("{seat:?} may run {:?} and is not busy", process.holds))?;
+            let free = worker.state() == WorkerState::Ready && process.holds.is_empty() && !worker.is_ending();
+            ensure(free == worker.is_free(), || format!("{seat:?} is free: {free}: {worker:?}"))?;
+        }
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
         let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
         ensure(counters.enqueued == sum + at_workers as u64, || {
@@ -464,7 +592,7 @@ impl Checker {
             Stage::Tasked(seat) | Stage::Started(seat) => {
                 now > job.since + SHORT
                     && self.processes.get(&seat).is_some_and(|process| !process.ending)
-                    && machine.worker(seat).is_some_and(|worker| worker.has_uncalled())
+                    && machine.worker(seat).is_some_and(|worker| worker.has_unrecalled())
             }
             _ => false,
         });
@@ -473,7 +601,7 @@ impl Checker {
         })?;
         let late = self.jobs.iter().find(|(_, job)| {
             matches!(job.stage, Stage::Tasked(_) | Stage::Started(_))
-                && job.limit.is_some_and(|limit| now > job.since + limit)
+                && job.limit.is_some_and(|limit| now > job.since + limit + SLACK)
                 // A worker that is dead, or whose end is known, is not timed any more.
                 && !self.dying(job.stage)
         });

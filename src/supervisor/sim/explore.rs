@@ -1,34 +1,49 @@
-//! Small worlds, whole: every state that two workers and three jobs can come to when one thing goes wrong, whatever the
-//! order in which messages, calls and time arrive.
+//! Small worlds, whole: every state that two workers and three jobs can come to when one or two things go wrong, whatever
+//! the order in which messages, calls, signals and time arrive.
 //!
 //! Where the random worlds go deep, this goes everywhere. A state of machine, workers and calls that has been seen is not
 //! gone on from again; it is known by 64 bits of hash. The checker watches every step, and is no part of the state.
 
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
-use crate::supervisor::{Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor};
+use crate::supervisor::{
+    Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor, Violation,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// How many workers and jobs. `HIRELINGS_SMALL_WORLDS=3` asks for the larger size, which is for a release build.
-fn sizes() -> &'static [(usize, u64)] {
-    if super::from_env("HIRELINGS_SMALL_WORLDS") == Some(3) { &[(2, 3)] } else { &[(2, 2), (1, 3)] }
+/// How many workers, jobs and troubles. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs, and 32 for three jobs and two troubles;
+/// both are for a release build.
+fn sizes() -> &'static [(usize, u64, usize)] {
+    match super::from_env("HIRELINGS_SMALL_WORLDS") {
+        Some(3) => &[(2, 3, 1), (2, 2, 2)],
+        Some(32) => &[(2, 3, 2)],
+        _ => &[(2, 2, 1), (1, 3, 1)],
+    }
 }
 
 /// How often time may pass though something else could happen. It passes always when nothing else can.
 const EARLY_TICKS: u32 = 1;
 
-/// What goes wrong, once, at any moment.
+/// The limit of memory, where there is one.
+const HARD: u64 = 200;
+
+/// What goes wrong, at any moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Trouble {
-    Nothing,
     /// A worker dies.
     Crash,
-    /// A worker hangs, and its job's limit ends it.
+    /// A worker hangs in its handler, and its job's limit ends it. Its guard answers recalls.
     Hang,
+    /// The same, and nothing answers: it is stopped, as it were.
+    Freeze,
     /// A worker writes what is no message.
     Garble,
+    /// A worker ends with a terminal failure that names no job.
+    Terminal,
+    /// A worker holds more memory than it may.
+    Grow,
     Abort,
     /// The callers close the pool.
     Drain,
@@ -40,9 +55,12 @@ enum Trouble {
 struct Shape {
     workers: usize,
     jobs: u64,
-    trouble: Trouble,
+    troubles: [Option<Trouble>; 2],
     hand_ahead: u32,
     max_jobs: u64,
+    retries: u32,
+    /// Whether the last job has a limit of its own, and the second a higher priority.
+    differ: bool,
     /// Whether a worker says ready in a frame of its own.
     recovers: bool,
     ignores_term: bool,
@@ -60,9 +78,13 @@ struct State {
     crashed: Option<Seat>,
     unread: BTreeSet<Seat>,
     unreaped: BTreeSet<Seat>,
+    /// Those that are about to end; `true` by the pool's signal.
+    ending: BTreeMap<Seat, bool>,
     /// How many jobs are still to come.
     to_come: u64,
-    trouble: Option<Trouble>,
+    troubles: [Option<Trouble>; 2],
+    /// Which attempts have begun.
+    begun: BTreeSet<(u64, u32)>,
     early_ticks: u32,
     exited: bool,
 }
@@ -82,9 +104,15 @@ enum Step {
     Deliver(Seat),
     ErrorsEnd(Seat),
     Reap(Seat),
+    /// A signal has its effect, or a terminal failure is over.
+    Ends(Seat),
+    Stops(Seat),
     Crash(Seat),
     Hang(Seat),
+    Freeze(Seat),
     Garble(Seat),
+    Terminal(Seat),
+    Grow(Seat),
     Abort(u64),
     Close,
     Exit,
@@ -96,19 +124,21 @@ impl Hash for State {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         (self.now, &self.machine, &self.actors, &self.spawning).hash(hasher);
         (self.crashed, &self.unread, &self.unreaped).hash(hasher);
-        (self.to_come, self.trouble, self.early_ticks, self.exited).hash(hasher);
+        (self.to_come, self.troubles, self.early_ticks, self.exited).hash(hasher);
+        (&self.ending, &self.begun).hash(hasher);
     }
 }
 
 impl State {
     fn new(shape: Shape) -> Result<Self, String> {
         let milli = Duration::from_millis;
-        let hangs = shape.trouble == Trouble::Hang;
+        let of = |trouble| shape.troubles.contains(&Some(trouble));
+        let hangs = of(Trouble::Hang) || of(Trouble::Freeze);
         let config = Config {
             max_processes: shape.workers,
             min_processes: 0,
             max_jobs_per_process: shape.max_jobs,
-            retries: 1,
+            retries: shape.retries,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
             timeout_recovering: None,
@@ -116,7 +146,7 @@ impl State {
             start_failures: 3,
             hand_ahead: shape.hand_ahead,
             cores: 1,
-            max_memory: MaxMemory::default(),
+            max_memory: MaxMemory { soft: None, hard: of(Trouble::Grow).then_some(HARD) },
         };
         let mut state = State {
             now: Duration::ZERO,
@@ -127,8 +157,10 @@ impl State {
             crashed: None,
             unread: BTreeSet::new(),
             unreaped: BTreeSet::new(),
+            ending: BTreeMap::new(),
             to_come: shape.jobs,
-            trouble: (shape.trouble != Trouble::Nothing).then_some(shape.trouble),
+            troubles: shape.troubles,
+            begun: BTreeSet::new(),
             early_ticks: EARLY_TICKS,
             exited: false,
         };
@@ -150,6 +182,12 @@ impl State {
             if !actor.alive {
                 continue;
             }
+            if actor.to_stop {
+                steps.push(Step::Stops(seat));
+            }
+            if actor.stopped {
+                continue;
+            }
             if !actor.coming.is_empty() {
                 steps.push(Step::Arrive(seat));
             }
@@ -158,7 +196,8 @@ impl State {
                 Phase::Booting if actor.inbox.contains(&ToActor::Init) => steps.push(Step::Act(seat)),
                 Phase::Booting | Phase::Idle | Phase::Hung => {}
             }
-            if matches!(actor.phase, Phase::Running { .. })
+            if actor.guarded
+                && matches!(actor.phase, Phase::Running { .. } | Phase::Recovering | Phase::Hung)
                 && actor.inbox.iter().any(|message| matches!(message, ToActor::Skip(_)))
             {
                 steps.push(Step::Guard(seat));
@@ -166,6 +205,7 @@ impl State {
         }
         steps.extend(self.unread.iter().map(|&seat| Step::ErrorsEnd(seat)));
         steps.extend(self.unreaped.iter().map(|&seat| Step::Reap(seat)));
+        steps.extend(self.ending.keys().map(|&seat| Step::Ends(seat)));
         let settles_by_itself = steps.is_empty();
         self.troubles(&mut steps);
         if self.machine.next_deadline().is_some() && (settles_by_itself || self.early_ticks > 0) {
@@ -178,16 +218,28 @@ impl State {
     }
 
     fn troubles(&self, steps: &mut Vec<Step>) {
-        let alive = self.actors.iter().filter(|(_, actor)| actor.alive);
+        let alive = self.actors.iter().filter(|(_, actor)| actor.alive && !actor.stopped);
         let working = alive.clone().filter(|(_, actor)| matches!(actor.phase, Phase::Running { .. }));
-        match self.trouble {
-            Some(Trouble::Crash) => steps.extend(alive.map(|(&seat, _)| Step::Crash(seat))),
-            Some(Trouble::Hang) => steps.extend(working.map(|(&seat, _)| Step::Hang(seat))),
-            Some(Trouble::Garble) => steps.extend(alive.map(|(&seat, _)| Step::Garble(seat))),
-            Some(Trouble::Abort) => steps.extend(self.checker.unsettled().map(|(id, _)| Step::Abort(id))),
-            Some(Trouble::Drain) => steps.push(Step::Close),
-            Some(Trouble::Exit) => steps.push(Step::Exit),
-            Some(Trouble::Nothing) | None => {}
+        for trouble in self.troubles.into_iter().flatten() {
+            let (alive, working) = (alive.clone(), working.clone());
+            match trouble {
+                Trouble::Crash => steps.extend(alive.map(|(&seat, _)| Step::Crash(seat))),
+                Trouble::Hang => steps.extend(working.map(|(&seat, _)| Step::Hang(seat))),
+                Trouble::Freeze => steps.extend(working.map(|(&seat, _)| Step::Freeze(seat))),
+                Trouble::Garble => steps.extend(alive.map(|(&seat, _)| Step::Garble(seat))),
+                Trouble::Terminal => steps.extend(working.map(|(&seat, _)| Step::Terminal(seat))),
+                Trouble::Grow => steps.extend(working.map(|(&seat, _)| Step::Grow(seat))),
+                Trouble::Abort => steps.extend(self.checker.unsettled().map(|(id, _)| Step::Abort(id))),
+                Trouble::Drain => steps.push(Step::Close),
+                Trouble::Exit => steps.push(Step::Exit),
+            }
+        }
+    }
+
+    /// The trouble has come about.
+    fn happened(&mut self, trouble: Trouble) {
+        if let Some(first) = self.troubles.iter_mut().find(|of| **of == Some(trouble)) {
+            *first = None;
         }
     }
 
@@ -196,8 +248,18 @@ impl State {
             Step::Enqueue => {
                 let id = 1 + shape.jobs - self.to_come;
                 self.to_come -= 1;
-                self.checker.new_job(id, 0, None, None);
-                self.input(shape, Input::Enqueue { id, job: id, settings: JobSettings::default() })
+                let mut settings = JobSettings::default();
+                let (mut priority, mut limit) = (0, None);
+                if shape.differ && id == 2 {
+                    priority = 1;
+                    settings.set_priority(priority);
+                }
+                if shape.differ && id == shape.jobs {
+                    limit = Some(Some(Duration::from_millis(7)));
+                    settings.set_timeout(Some(Duration::from_millis(7)));
+                }
+                self.checker.new_job(id, priority, None, limit);
+                self.input(shape, Input::Enqueue { id, job: id, settings })
             }
             Step::Spawned(seat) => {
                 self.spawning.remove(&seat);
@@ -206,7 +268,8 @@ impl State {
                 actor.ignores_term = shape.ignores_term;
                 self.actors.insert(seat, actor);
                 self.send(seat, ToActor::Init);
-                self.input(shape, Input::Spawned(seat))
+                self.input(shape, Input::Spawned(seat))?;
+                self.input(shape, Input::Greeted { seat, recalls: true })
             }
             Step::Arrive(seat) => {
                 let actor = self.actor(seat);
@@ -223,9 +286,12 @@ impl State {
                 self.input(
                     shape,
                     match word {
+                        FromActor::Greeted { recalls } => Input::Greeted { seat, recalls },
                         FromActor::Said(said) => Input::Said(seat, said),
                         FromActor::Garbled => Input::Garbled(seat),
                         FromActor::OutputEnd => Input::OutputEnded(seat),
+                        FromActor::Heard => Input::Heard(seat),
+                        FromActor::Stopped => Input::Stopped(seat),
                     },
                 )
             }
@@ -239,7 +305,18 @@ impl State {
                 if self.crashed != Some(seat) {
                     self.input(shape, Input::ErrorsEnded(seat))?;
                 }
-                self.input(shape, Input::Exited(seat))
+                let undelivered = self.actor(seat).undelivered;
+                self.input(shape, Input::Exited { seat, undelivered })
+            }
+            Step::Ends(seat) => {
+                let killed = self.ending.remove(&seat).unwrap_or_default();
+                self.die(seat, killed)
+            }
+            Step::Stops(seat) => {
+                let actor = self.actor(seat);
+                (actor.to_stop, actor.stopped) = (false, true);
+                actor.going.push_back(FromActor::Stopped);
+                Ok(())
             }
             Step::Tick => {
                 self.early_ticks = self.early_ticks.saturating_sub(1);
@@ -247,36 +324,54 @@ impl State {
                 self.input(shape, Input::Tick)
             }
             Step::Crash(seat) => {
-                self.trouble = None;
+                self.happened(Trouble::Crash);
                 self.crashed = Some(seat);
                 self.unread.insert(seat);
-                self.die(seat);
-                Ok(())
+                self.die(seat, false)
             }
             Step::Hang(seat) => {
-                self.trouble = None;
+                self.happened(Trouble::Hang);
                 self.actor(seat).phase = Phase::Hung;
                 Ok(())
             }
+            Step::Freeze(seat) => {
+                self.happened(Trouble::Freeze);
+                let actor = self.actor(seat);
+                (actor.phase, actor.guarded) = (Phase::Hung, false);
+                Ok(())
+            }
             Step::Garble(seat) => {
-                self.trouble = None;
+                self.happened(Trouble::Garble);
                 let actor = self.actor(seat);
                 actor.lied = true;
                 actor.phase = Phase::Hung;
                 actor.going.push_back(FromActor::Garbled);
                 Ok(())
             }
+            Step::Terminal(seat) => {
+                self.happened(Trouble::Terminal);
+                let actor = self.actor(seat);
+                actor.phase = Phase::Hung;
+                actor.terminal = true;
+                actor.going.push_back(FromActor::Said(Said::Terminal { job: None }));
+                self.ending.insert(seat, false);
+                Ok(())
+            }
+            Step::Grow(seat) => {
+                self.happened(Trouble::Grow);
+                self.input(shape, Input::Resident { seat, bytes: HARD + 1, at_rest: false })
+            }
             Step::Abort(id) => {
-                self.trouble = None;
+                self.happened(Trouble::Abort);
                 let key = self.checker.unsettled().find(|&(of, _)| of == id).map(|(_, key)| key);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Abort { key, id }))
             }
             Step::Close => {
-                self.trouble = None;
+                self.happened(Trouble::Drain);
                 self.input(shape, Input::Close)
             }
             Step::Exit => {
-                self.trouble = None;
+                self.troubles = [None; 2];
                 self.exited = true;
                 self.input(shape, Input::Exit)
             }
@@ -284,11 +379,8 @@ impl State {
     }
 
     fn input(&mut self, shape: Shape, input: Input<u64>) -> Result<(), String> {
-        if let Input::Said(seat, _) = input
-            && self.actors.get(&seat).is_some_and(|actor| !actor.lied)
-        {
-            self.checker.answer_is_lost(&self.machine, &input)?;
-        }
+        let honest = |seat: &Seat| self.actors.get(seat).is_some_and(|actor| !actor.lied);
+        let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
@@ -296,6 +388,9 @@ impl State {
             let found = self.checker.effect(self.now, &effect, &input);
             found.map_err(|found| format!("{found} ({effect:?} at {input:?})"))?;
             self.carry_out(effect)?;
+        }
+        if awaited {
+            self.checker.answer_counts(&input)?;
         }
         self.checker.settled_down(&self.machine)?;
         self.checker.overdue(self.now, &self.machine)?;
@@ -313,13 +408,27 @@ impl State {
             }
             Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
+            Effect::Hear(seat) => self.actor(seat).going.push_back(FromActor::Heard),
+            Effect::Signal(seat, Signal::Stop) => self.actor(seat).to_stop = true,
+            Effect::Signal(seat, Signal::Continue) => {
+                let actor = self.actor(seat);
+                (actor.to_stop, actor.stopped) = (false, false);
+                actor.going.retain(|word| *word != FromActor::Stopped);
+            }
             Effect::Signal(seat, signal) => {
-                let dies = self.actors.get(&seat).is_some_and(|actor| signal == Signal::Kill || !actor.ignores_term);
-                if dies {
-                    self.die(seat);
+                let dies = |actor: &Actor| actor.alive && (signal == Signal::Kill || !actor.ignores_term);
+                if self.actors.get(&seat).is_some_and(dies) {
+                    self.ending.entry(seat).or_insert(true);
+                }
+            }
+            Effect::Idle => {
+                if let Some((seat, _)) = self.actors.iter().find(|(_, of)| of.runs().is_some() && !of.lied) {
+                    return Err(format!("idle, while a handler runs in {seat:?}"));
                 }
             }
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
+            Effect::Violated(seat, Violation::RecallUnanswered)
+                if self.actors.get(&seat).is_some_and(|actor| !actor.guarded || actor.stopped) => {}
             Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
                 return Err(format!("{seat:?} did nothing wrong: {violation}"));
             }
@@ -335,19 +444,28 @@ impl State {
     }
 
     fn send(&mut self, seat: Seat, message: ToActor) {
-        if let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) {
-            actor.coming.push_back(message);
+        if let Some(actor) = self.actors.get_mut(&seat) {
+            actor.send(message);
         }
     }
 
-    fn die(&mut self, seat: Seat) {
+    fn die(&mut self, seat: Seat, killed: bool) -> Result<(), String> {
         let actor = self.actor(seat);
-        if std::mem::replace(&mut actor.alive, false) {
-            actor.coming.clear();
-            actor.inbox.clear();
-            actor.phase = Phase::Hung;
-            actor.going.push_back(FromActor::OutputEnd);
-            self.unreaped.insert(seat);
+        if !actor.alive {
+            return Ok(());
+        }
+        actor.die();
+        let (unanswered, lied) = (actor.unanswered, actor.lied);
+        actor.coming.clear();
+        actor.phase = Phase::Hung;
+        actor.going.push_back(FromActor::OutputEnd);
+        self.ending.remove(&seat);
+        self.unreaped.insert(seat);
+        match unanswered.filter(|_| killed && !lied && !self.exited) {
+            Some(job) if self.checker.is_at(job, seat) => {
+                Err(format!("job {job} is killed with {seat:?} for the sake of another"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -363,6 +481,7 @@ impl State {
             Phase::Running { job, .. } => {
                 let ready = actor.in_one_frame;
                 actor.going.push_back(FromActor::Said(Said::Answer { job, outcome: Outcome::Success, ready }));
+                actor.unanswered = None;
                 actor.phase = if ready { Phase::Idle } else { Phase::Recovering };
             }
             Phase::Booting | Phase::Recovering => {
@@ -383,14 +502,18 @@ impl State {
                 if let Some((other, _)) = self.actors.iter().find(|(_, other)| other.runs() == Some(job)) {
                     return Err(format!("job {job} runs on {other:?} and {seat:?}"));
                 }
+                if !self.begun.insert((job, attempt)) {
+                    return Err(format!("attempt {attempt} at job {job} is begun twice, now by {seat:?}"));
+                }
                 let actor = self.actor(seat);
                 actor.begun += 1;
+                actor.unanswered = Some(job);
                 actor.phase = Phase::Running { job, attempt, fate: Fate::Answer(Outcome::Success) };
                 if actor.begun > shape.max_jobs {
                     return Err(format!("{seat:?} begins its job number {}", actor.begun));
                 }
             }
-            Some(ToActor::Leave) => self.die(seat),
+            Some(ToActor::Leave) => self.die(seat, false)?,
             Some(ToActor::Init | ToActor::Skip(_)) | None => {}
         }
         Ok(())
@@ -399,7 +522,7 @@ impl State {
     /// What must hold when nothing is left to happen but the pool's exit, and after it.
     fn check_quiet(&self, steps: &[Step]) -> Result<(), String> {
         match steps {
-            [Step::Exit] if self.trouble.is_none() && self.machine.unsettled() > 0 => {
+            [Step::Exit] if self.troubles == [None; 2] && self.machine.unsettled() > 0 => {
                 Err(format!("{} jobs wait for nothing", self.machine.unsettled()))
             }
             [] => self.checker.at_the_end(&self.machine),
@@ -427,7 +550,7 @@ fn explore(shape: Shape) -> Result<usize, String> {
         let steps = next.steps();
         if let Err(found) = found.and_then(|()| next.check_quiet(&steps)) {
             let taken = way.iter().filter_map(|(_, _, by)| *by).chain([step]);
-            return Err(format!("{shape:?}: {found}, after {:#?}", taken.collect::<Vec<_>>()));
+            return Err(format!("{shape:?}: {found}, after {:?}", taken.collect::<Vec<_>>()));
         }
         if seen.insert(hasher.hash_one(&next)) {
             way.push((next, steps, Some(step)));
@@ -436,26 +559,45 @@ fn explore(shape: Shape) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-fn shapes() -> impl Iterator<Item = Shape> {
+/// What goes wrong: one thing, or each pair of things.
+fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    let troubles = [Nothing, Crash, Hang, Garble, Abort, Drain, Exit];
+    const ALL: [Trouble; 9] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Abort, Drain, Exit];
+    if count == 1 {
+        return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
+    }
+    let pairs = ALL.iter().enumerate().flat_map(|(at, &first)| ALL[at..].iter().map(move |&second| (first, second)));
+    // Drained or ended twice is drained or ended once.
+    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Hang));
+    pairs.map(|(first, second)| [Some(first), Some(second)]).collect()
+}
+
+fn shapes() -> Vec<Shape> {
     let options = [(0, 64), (0, 1), (2, 64), (2, 2)];
     let ways = [(false, false), (true, true)];
-    sizes().iter().flat_map(move |&(workers, jobs)| {
-        troubles.into_iter().flat_map(move |trouble| {
-            options.into_iter().flat_map(move |(hand_ahead, max_jobs)| {
-                ways.into_iter().map(move |(recovers, ignores_term)| Shape {
-                    workers,
-                    jobs,
-                    trouble,
-                    hand_ahead,
-                    max_jobs,
-                    recovers,
-                    ignores_term,
-                })
-            })
-        })
-    })
+    let mut shapes = Vec::new();
+    for &(workers, jobs, count) in sizes() {
+        for troubles in troubles(count) {
+            for (at, (hand_ahead, max_jobs)) in options.into_iter().enumerate() {
+                for (recovers, ignores_term) in ways {
+                    let (retries, differ) = ([1, 0, 1, 2][at], hand_ahead > 0 && recovers);
+                    let shape = Shape {
+                        workers,
+                        jobs,
+                        troubles,
+                        hand_ahead,
+                        max_jobs,
+                        retries,
+                        differ,
+                        recovers,
+                        ignores_term,
+                    };
+                    shapes.push(shape);
+                }
+            }
+        }
+    }
+    shapes
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::checker::Checker;
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Supervisor,
+    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -79,6 +79,8 @@ struct Stage {
     before: BTreeMap<JobKey, Seat>,
     /// Jobs that workers were asked to skip.
     asked: BTreeSet<(Seat, u64)>,
+    /// Workers that are to be heard out, or are stopped and heard out.
+    to_hear: Vec<Input<u64>>,
     limits: Vec<Duration>,
     next_job: u64,
     exited: bool,
@@ -129,6 +131,7 @@ impl Stage {
             holders: BTreeMap::new(),
             before: BTreeMap::new(),
             asked: BTreeSet::new(),
+            to_hear: Vec::new(),
             next_job: 1,
             exited: false,
             trace,
@@ -166,7 +169,7 @@ impl Stage {
             }
             if !process.exited {
                 self.processes.entry(seat).and_modify(|process| process.exited = true);
-                self.input(Input::Exited(seat))?;
+                self.input(Input::Exited { seat, undelivered: None })?;
             }
             if !process.output_ended {
                 self.processes.entry(seat).and_modify(|process| process.output_ended = true);
@@ -248,7 +251,7 @@ impl Stage {
         match what % 5 {
             0 if !process.exited => {
                 process.exited = true;
-                self.input(Input::Exited(seat))
+                self.input(Input::Exited { seat, undelivered: None })
             }
             1 if !process.output_ended => {
                 process.output_ended = true;
@@ -358,7 +361,12 @@ impl Stage {
         }
         let holds = self.checker.settled_down(&self.machine);
         let holds = holds.and_then(|()| self.checker.overdue(self.now, &self.machine));
-        holds.map_err(|found| format!("at {:?}: {found} (after {input:?})", self.now))
+        holds.map_err(|found| format!("at {:?}: {found} (after {input:?})", self.now))?;
+        // Nothing is on its way here: what is said has been heard.
+        while let Some(input) = self.to_hear.pop() {
+            self.input(input)?;
+        }
+        Ok(())
     }
 
     /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
@@ -391,7 +399,9 @@ impl Stage {
             return Err(format!("{of:?} does not hold {key:?}"));
         }
         match input {
-            Input::Said(by, _) | Input::Garbled(by) | Input::Exited(by) if by != of => Err(format!("{by:?} did it")),
+            Input::Said(by, _) | Input::Garbled(by) | Input::Exited { seat: by, .. } if by != of => {
+                Err(format!("{by:?} did it"))
+            }
             _ => Ok(()),
         }
     }
@@ -404,6 +414,8 @@ impl Stage {
                     self.jobs.push((*id, key));
                 }
             }
+            Effect::Hear(seat) => self.to_hear.push(Input::Heard(seat)),
+            Effect::Signal(seat, Signal::Stop) => self.to_hear.push(Input::Stopped(seat)),
             Effect::SendSkip { seat, id } => drop(self.asked.insert((seat, id))),
             Effect::Task { seat, key, .. } => {
                 self.holders.insert(key, seat);
@@ -428,31 +440,5 @@ impl Stage {
         if let Input::Said(seat, Said::Skipped { job }) = input {
             self.asked.remove(&(*seat, *job));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::play;
-    use crate::supervisor::planted::{Bug, with_bug};
-    use std::fs;
-    use std::panic::{catch_unwind, set_hook, take_hook};
-    use std::path::Path;
-
-    /// The corpus is only as good as what it finds. What nobody does in time, it cannot: nobody waits here.
-    #[test]
-    fn the_corpus_finds_most_planted_bugs() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/supervisor");
-        // It is not in the published package.
-        let Ok(files) = fs::read_dir(corpus) else { return };
-        let tapes: Vec<Vec<u8>> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
-        let breaks = |tape: &[u8]| !matches!(catch_unwind(|| play(tape, false)), Ok(Ok(())));
-        let hook = take_hook();
-        set_hook(Box::new(|_| {}));
-        let found = |bug: &Bug| tapes.iter().any(|tape| with_bug(*bug, || breaks(tape)));
-        let (found, not_found): (Vec<Bug>, Vec<Bug>) = Bug::ALL.iter().partition(|bug| found(bug));
-        set_hook(hook);
-        println!("not found: {not_found:?}");
-        assert!(found.len() >= 22, "found: {found:?}");
     }
 }

@@ -3,9 +3,10 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Rates, Start, ToActor, delay};
 use super::checker::Checker;
 use super::{Rng, Tally};
-use crate::supervisor::planted::planted;
+use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
+    Begun, Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Violation,
+    WorkerState,
 };
 use std::collections::BTreeMap;
 use std::mem;
@@ -25,7 +26,10 @@ enum Due {
     /// The worker's guard reads while a handler runs.
     Guard(Seat),
     Signalled(Seat, Signal),
-    Dies(Seat),
+    /// SIGSTOP takes effect, if it is still to.
+    Stops(Seat),
+    /// The process ends; `true` where the pool has killed it.
+    Dies(Seat, bool),
     Reap(Seat),
     /// The pool's reader waits no longer for the end of a pipe that somebody else holds.
     GivesUp(Seat),
@@ -52,9 +56,16 @@ pub(super) struct World {
     /// Whether every hang ends by a limit.
     all_limited: bool,
     exiting: bool,
+    /// Whether a job may have no limit though the pool has.
+    endless: bool,
+    /// When the callers called last.
+    called: Duration,
+    tells_undelivered: bool,
     /// Whether the memory of workers is looked at, and whose is to be.
     measures: bool,
     measured: Vec<Seat>,
+    /// Which worker began which attempt at which job, and whether the job got as far as the handler.
+    begun: BTreeMap<(u64, u32), (Seat, bool)>,
     found: Option<String>,
     trace: bool,
 }
@@ -64,6 +75,9 @@ const SOFT: u64 = 100;
 const HARD: u64 = 200;
 
 const MILLI: Duration = Duration::from_millis(1);
+
+/// What is not over so long after the last call will not be: a recall may take ten seconds to be given up.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 impl World {
     pub(super) fn new(seed: u64, trace: bool) -> Self {
@@ -98,6 +112,7 @@ impl World {
         if trace {
             println!("{config:#?}\n{rates:?}");
         }
+        let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
         let (calls, burst) = (1 + rng.below(60), rng.pick(&[1, 4, 4, 40]));
         World {
             checker: Checker::new(&config),
@@ -116,7 +131,11 @@ impl World {
             limits,
             all_limited,
             exiting: false,
+            endless,
+            called: Duration::ZERO,
+            tells_undelivered,
             measured: Vec::new(),
+            begun: BTreeMap::new(),
             found: None,
             trace,
         }
@@ -133,7 +152,11 @@ impl World {
             if steps > 200_000 || self.now > Duration::from_secs(3600) {
                 return Err(format!("it never ends: {steps} steps, {:?}", self.now));
             }
-            let quiet = self.calls == 0 && (self.machine.unsettled() == 0 || !self.all_limited);
+            let stuck = !self.all_limited && self.now > self.called + PATIENCE;
+            let quiet = self.calls == 0 && (self.machine.unsettled() == 0 || stuck);
+            if quiet && !self.exiting {
+                self.nothing_is_lost()?;
+            }
             if quiet && !self.exiting && self.rng.chance(20) {
                 self.exit();
             }
@@ -151,6 +174,24 @@ impl World {
         self.checker.at_the_end(&self.machine).map_err(|found| format!("at the end: {found}"))?;
         let Checker { retried, killed, ahead, came_back, .. } = self.checker;
         Ok(Tally { steps, jobs: self.checker.job_count(), retried, killed, ahead, came_back })
+    }
+
+    /// Whoever hangs for ever does so by leave; no slot is lost, and nobody waits behind those where another could do it.
+    fn nothing_is_lost(&mut self) -> Result<(), String> {
+        if self.due.values().any(|due| !matches!(due, Due::Call)) || self.now < self.called + PATIENCE {
+            return Ok(());
+        }
+        let lost = self.actors.iter().find(|(seat, actor)| {
+            let hangs =
+                actor.phase == Phase::Hung && actor.unanswered.is_none_or(|job| self.checker.is_at(job, **seat));
+            let waits = |worker: &Worker| worker.is_free() || worker.state() == WorkerState::Exiting;
+            actor.alive && !hangs && self.machine.worker(**seat).is_some_and(|worker| !waits(worker))
+        });
+        match lost {
+            Some((seat, actor)) => Err(format!("{seat:?} is lost: {actor:?} {:?}", self.machine.worker(*seat))),
+            None if self.machine.has_free_worker() => self.checker.none_is_ahead(),
+            None => Ok(()),
+        }
     }
 
     fn check(&mut self) -> Result<(), String> {
@@ -213,6 +254,10 @@ impl World {
                 } else {
                     let actor = Actor::draw(&mut self.rng, &self.rates);
                     self.actors.insert(seat, actor);
+                    if self.rng.chance(self.rates.dies) {
+                        let after = Duration::from_micros(self.rng.below(15_000));
+                        self.plan(after, Due::Dies(seat, false));
+                    }
                     self.send(seat, ToActor::Init);
                     self.input(Input::Spawned(seat));
                 }
@@ -220,18 +265,33 @@ impl World {
             Due::Arrive(seat) => self.arrive(seat),
             Due::Deliver(seat) => self.deliver(seat),
             Due::Act(seat, epoch) => {
-                if self.actors.get(&seat).is_some_and(|actor| actor.alive && actor.epoch == epoch) {
+                let Some(actor) = self.actors.get_mut(&seat).filter(|of| of.alive && of.epoch == epoch) else { return };
+                if actor.stopped {
+                    actor.deferred = true;
+                } else {
                     self.act(seat);
                 }
             }
             Due::Guard(seat) => self.skip(seat),
             Due::Signalled(seat, signal) => {
-                let Some(actor) = self.actors.get(&seat) else { return };
+                let Some(actor) = self.actors.get_mut(&seat) else { return };
                 if actor.alive && (signal == Signal::Kill || !actor.ignores_term) {
-                    self.soon(Due::Dies(seat));
+                    if actor.stopped && signal == Signal::Terminate {
+                        actor.to_die = true;
+                    } else {
+                        self.soon(Due::Dies(seat, true));
+                    }
                 }
             }
-            Due::Dies(seat) => self.die(seat),
+            Due::Stops(seat) => {
+                let Some(actor) = self.actors.get_mut(&seat) else { return };
+                if actor.to_stop && actor.alive {
+                    (actor.to_stop, actor.stopped) = (false, true);
+                    actor.going.push_back(FromActor::Stopped);
+                    self.soon(Due::Deliver(seat));
+                }
+            }
+            Due::Dies(seat, killed) => self.die(seat, killed),
             Due::Reap(seat) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
                     actor.reaped = true;
@@ -240,7 +300,10 @@ impl World {
                         self.plan(crate::supervisor::DEATH_WAIT + late, Due::GivesUp(seat));
                     }
                 }
-                self.input(Input::Exited(seat));
+                let undelivered = self.actors.get(&seat).and_then(|actor| actor.undelivered);
+                // Not every system tells.
+                let undelivered = undelivered.filter(|_| self.tells_undelivered);
+                self.input(Input::Exited { seat, undelivered });
             }
             Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
             Due::ErrorsEnd(seat) => self.input(Input::ErrorsEnded(seat)),
@@ -254,6 +317,7 @@ impl World {
         if self.calls == 0 {
             return;
         }
+        self.called = self.now;
         self.calls -= 1;
         match self.rng.below(20) {
             0..=12 => {
@@ -288,7 +352,10 @@ impl World {
         if let Some(retries) = retries {
             settings.set_retries(retries);
         }
-        let limit = self.rng.chance(10).then_some(Some(7 * MILLI));
+        let last = if self.endless { None } else { Some(25 * MILLI) };
+        let own = self.rng.pick(&[Some(Duration::ZERO), Some(7 * MILLI), Some(7 * MILLI), Some(25 * MILLI), last]);
+        let limit = self.rng.chance(10).then_some(own);
+        self.all_limited &= limit != Some(None);
         if let Some(limit) = limit {
             settings.set_timeout(limit);
         }
@@ -302,12 +369,8 @@ impl World {
         if self.trace {
             println!("{:>12?} {input:?}", self.now);
         }
-        if let Input::Said(seat, _) = input
-            && self.actors.get(&seat).is_some_and(|actor| !actor.lied)
-            && let Err(found) = self.checker.answer_is_lost(&self.machine, &input)
-        {
-            self.found.get_or_insert(found);
-        }
+        let honest = |seat: &Seat| self.actors.get(seat).is_some_and(|actor| !actor.lied);
+        let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
@@ -318,7 +381,13 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
+            if let Err(found) = self.is_true(&effect) {
+                self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
+            }
             self.carry_out(effect);
+        }
+        if awaited && let Err(found) = self.checker.answer_counts(&input) {
+            self.found.get_or_insert(found);
         }
         while let Some(seat) = self.measured.pop() {
             self.measure(seat, false);
@@ -342,8 +411,26 @@ impl World {
             Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
             Effect::Measure(seat) => self.measured.push(seat),
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
+            Effect::Hear(seat) => {
+                if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.going.push_back(FromActor::Heard);
+                    self.soon(Due::Deliver(seat));
+                }
+            }
+            Effect::Signal(seat, Signal::Stop) => {
+                if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.to_stop = true;
+                    // Now and then it does not stop for long, as one that waits for a disk.
+                    let after = if self.rng.chance(2) { 3 * MILLI * 1000 } else { Duration::ZERO };
+                    let late = delay(&mut self.rng, &self.limits);
+                    self.plan(after + late, Due::Stops(seat));
+                }
+            }
+            Effect::Signal(seat, Signal::Continue) => self.go_on_after_stop(seat),
             Effect::Signal(seat, signal) => self.plan(Duration::ZERO, Due::Signalled(seat, signal)),
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
+            Effect::Violated(seat, Violation::RecallUnanswered)
+                if self.actors.get(&seat).is_some_and(|actor| !actor.guarded) => {}
             Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
                 self.found.get_or_insert(format!("{seat:?} did nothing wrong: {violation}"));
             }
@@ -353,19 +440,22 @@ impl World {
 
     fn send(&mut self, seat: Seat, message: ToActor) {
         if let Some(actor) = self.actors.get_mut(&seat) {
-            actor.coming.push_back(message);
-            self.soon(Due::Arrive(seat));
+            actor.send(message);
+            let due = if actor.alive { Due::Arrive(seat) } else { Due::InputBreaks(seat) };
+            self.soon(due);
         }
     }
 
     // ------------------------------------------------------------ the workers
 
     fn arrive(&mut self, seat: Seat) {
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
-        let Some(message) = actor.coming.pop_front() else { return };
-        if !actor.alive {
+        let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
+        if actor.stopped {
+            // It reads it once it goes on.
+            self.plan(MILLI, Due::Arrive(seat));
             return;
         }
+        let Some(message) = actor.coming.pop_front() else { return };
         actor.inbox.push_back(message);
         match actor.phase {
             Phase::Booting if message == ToActor::Init => {
@@ -374,7 +464,9 @@ impl World {
                 self.soon(Due::Act(seat, epoch));
             }
             Phase::Idle => self.go_on(seat),
-            Phase::Running { .. } if matches!(message, ToActor::Skip(_)) => self.soon(Due::Guard(seat)),
+            Phase::Running { .. } | Phase::Recovering | Phase::Hung if matches!(message, ToActor::Skip(_)) => {
+                self.soon(Due::Guard(seat));
+            }
             _ => {}
         }
     }
@@ -390,6 +482,14 @@ impl World {
     }
 
     fn says(&mut self, seat: Seat, said: Said) {
+        if let Some(actor) = self.actors.get_mut(&seat) {
+            match said {
+                Said::Ready => actor.is_ready = true,
+                Said::Answer { ready, .. } => (actor.unanswered, actor.is_ready) = (None, ready),
+                Said::Terminal { .. } => (actor.is_ready, actor.terminal) = (false, true),
+                _ => {}
+            }
+        }
         self.say(seat, FromActor::Said(said));
     }
 
@@ -401,17 +501,23 @@ impl World {
             self.measure(seat, true);
         }
         self.input(match word {
+            FromActor::Greeted { recalls } => Input::Greeted { seat, recalls },
             FromActor::Said(said) => Input::Said(seat, said),
             FromActor::Garbled => Input::Garbled(seat),
             FromActor::OutputEnd => Input::OutputEnded(seat),
+            FromActor::Heard => Input::Heard(seat),
+            FromActor::Stopped => Input::Stopped(seat),
         });
     }
 
-    fn die(&mut self, seat: Seat) {
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
-        if !mem::replace(&mut actor.alive, false) {
-            return;
+    fn die(&mut self, seat: Seat, killed: bool) {
+        let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
+        actor.die();
+        let bystander = actor.unanswered.filter(|_| killed && !actor.lied && !actor.output_closed);
+        if let Some(job) = bystander.filter(|&job| self.checker.is_at(job, seat)) {
+            self.found.get_or_insert(format!("job {job} is killed with {seat:?} for the sake of another"));
         }
+        let Some(actor) = self.actors.get_mut(&seat) else { return };
         if actor.holds_pipes {
             // A grandchild has them, and holds them for ever.
             self.soon(Due::Reap(seat));
@@ -420,6 +526,51 @@ impl World {
         self.say(seat, FromActor::OutputEnd);
         self.soon(Due::ErrorsEnd(seat));
         self.soon(Due::Reap(seat));
+    }
+
+    /// SIGCONT: what it would have done meanwhile it does now.
+    fn go_on_after_stop(&mut self, seat: Seat) {
+        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        actor.going.retain(|word| *word != FromActor::Stopped);
+        (actor.to_stop, actor.stopped) = (false, false);
+        let epoch = actor.epoch;
+        if mem::take(&mut actor.to_die) {
+            self.soon(Due::Dies(seat, true));
+        } else if mem::take(&mut actor.deferred) {
+            self.soon(Due::Act(seat, epoch));
+        }
+        self.soon(Due::Guard(seat));
+    }
+
+    /// What is said of a job agrees with what its handler did.
+    fn is_true(&self, effect: &Effect<u64>) -> Result<(), String> {
+        let (key, attempt, outcome, begun, seat) = match *effect {
+            Effect::Settled { key, attempt, outcome, begun, seat, .. } => (key, attempt, outcome, begun, seat),
+            Effect::Retried { key, attempt, outcome, begun, seat, .. } => (key, attempt, outcome, begun, Some(seat)),
+            Effect::Idle => {
+                let runs = self.actors.iter().find(|(_, actor)| actor.runs().is_some() && !actor.lied);
+                return runs.map_or(Ok(()), |(seat, _)| Err(format!("idle, while a handler runs in {seat:?}")));
+            }
+            _ => return Ok(()),
+        };
+        let Some((&job, _)) = self.machine.job(key) else { return Ok(()) };
+        let mut known = self.begun.range((job, 0)..=(job, u32::MAX)).map(|(_, (_, handled))| *handled);
+        match begun {
+            Begun::No if known.any(|handled| handled) => return Err(format!("job {job} had begun")),
+            Begun::Yes if known.next().is_none() => return Err(format!("job {job} had not begun")),
+            _ => {}
+        }
+        let Some(actor) = seat.and_then(|seat| self.actors.get(&seat)) else { return Ok(()) };
+        if actor.lied || !matches!(outcome, Outcome::Crashed(_) | Outcome::Panicked) {
+            return Ok(());
+        }
+        // The one that it ran; or, where it ran none, the first that it was about to.
+        let blamed = actor.unanswered.or_else(|| actor.not_begun().next().filter(|_| actor.is_ready));
+        if blamed == Some(job) {
+            Ok(())
+        } else {
+            Err(format!("job {job} (attempt {attempt}) is blamed for {blamed:?}"))
+        }
     }
 
     fn set(&mut self, seat: Seat, phase: Phase) {
@@ -432,7 +583,11 @@ impl World {
     /// The skips that have arrived are read.
     fn skip(&mut self, seat: Seat) {
         let Some(actor) = self.actors.get_mut(&seat) else { return };
-        if actor.alive && actor.phase != Phase::Hung {
+        let answers = match actor.phase {
+            Phase::Hung | Phase::Running { .. } | Phase::Recovering => actor.guarded && actor.recalls,
+            Phase::Booting | Phase::Idle => true,
+        };
+        if actor.alive && !actor.stopped && answers {
             for job in actor.read_skips() {
                 self.says(seat, Said::Skipped { job });
             }
@@ -444,15 +599,20 @@ impl World {
         self.skip(seat);
         let Some(actor) = self.actors.get_mut(&seat) else { return };
         if actor.retired {
+            let held: Vec<u64> = actor.inbox_jobs();
             actor.inbox.retain(|message| *message == ToActor::Leave);
+            for job in held {
+                self.says(seat, Said::Skipped { job });
+            }
         }
+        let Some(actor) = self.actors.get_mut(&seat) else { return };
         match actor.inbox.pop_front() {
             Some(ToActor::Job { job, attempt }) => self.begin(seat, job, attempt),
             Some(ToActor::Leave) => {
                 if self.rng.chance(self.rates.leaves_late) {
                     self.set(seat, Phase::Hung);
                 } else {
-                    self.soon(Due::Dies(seat));
+                    self.soon(Due::Dies(seat, false));
                 }
             }
             Some(ToActor::Init | ToActor::Skip(_)) | None => {}
@@ -461,13 +621,18 @@ impl World {
 
     /// A handler begins: the moment at which a job must be nowhere else.
     fn begin(&mut self, seat: Seat, job: u64, attempt: u32) {
+        let fate = Actor::draw_fate(&mut self.rng, &self.rates);
+        let handled = fate != Fate::Answer(Outcome::Undecodable);
+        if let Some((before, _)) = self.begun.insert((job, attempt), (seat, handled)) {
+            self.found.get_or_insert(format!("attempt {attempt} at job {job} is begun by {before:?} and {seat:?}"));
+        }
         let elsewhere = self.actors.iter().find(|(_, other)| other.runs() == Some(job));
         if let Some((other, _)) = elsewhere {
             self.found.get_or_insert(format!("job {job} runs on {other:?} and {seat:?}"));
         }
-        let fate = Actor::draw_fate(&mut self.rng, &self.rates);
         let Some(actor) = self.actors.get_mut(&seat) else { return };
         actor.begun += 1;
+        actor.unanswered = Some(job);
         if actor.begun > self.max_jobs {
             self.found.get_or_insert(format!("{seat:?} begins its job number {}", actor.begun));
         }
@@ -498,18 +663,20 @@ impl World {
             Phase::Booting => self.start(seat),
             Phase::Running { job, fate, .. } => self.finish(seat, job, fate),
             Phase::Recovering => self.recovered(seat),
-            Phase::Idle if self.actors[&seat].start == Start::DiesIdle => self.die(seat),
+            Phase::Idle if self.actors[&seat].start == Start::DiesIdle => self.die(seat, false),
             Phase::Idle | Phase::Hung => {}
         }
     }
 
     fn start(&mut self, seat: Seat) {
+        let recalls = self.actors[&seat].recalls;
+        self.say(seat, FromActor::Greeted { recalls });
         match self.actors[&seat].start {
-            Start::Dies => self.die(seat),
+            Start::Dies => self.die(seat, false),
             Start::Hangs => self.set(seat, Phase::Hung),
             Start::Refuses => {
                 self.says(seat, Said::Terminal { job: None });
-                self.soon(Due::Dies(seat));
+                self.soon(Due::Dies(seat, false));
             }
             Start::SpeaksTooSoon => {
                 self.says(seat, Said::Progress { job: 1 });
@@ -535,14 +702,16 @@ impl World {
     }
 
     fn retire(&mut self, seat: Seat) {
-        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs)
-            && !planted!(RetireHidesItsJob)
-        {
+        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs) {
             self.says(seat, Said::Start { job });
         }
         self.says(seat, Said::Retire);
-        if let Some(actor) = self.actors.get_mut(&seat) {
-            actor.retired = true;
+        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        actor.retired = true;
+        let held = actor.inbox_jobs();
+        actor.inbox.retain(|message| !matches!(message, ToActor::Job { .. }));
+        for job in held {
+            self.says(seat, Said::Skipped { job });
         }
     }
 
@@ -562,12 +731,17 @@ impl World {
             Fate::Panic => {
                 self.says(seat, Said::Terminal { job: Some(job) });
                 self.set(seat, Phase::Hung);
-                self.soon(Due::Dies(seat));
+                self.soon(Due::Dies(seat, false));
             }
-            Fate::Crash => self.die(seat),
+            Fate::PanicUnnamed => {
+                self.says(seat, Said::Terminal { job: None });
+                self.set(seat, Phase::Hung);
+                self.soon(Due::Dies(seat, false));
+            }
+            Fate::Crash => self.die(seat, false),
             Fate::AnswerAndCrash => {
                 self.answer(seat, job, success);
-                self.die(seat);
+                self.die(seat, false);
             }
             Fate::Hang => self.set(seat, Phase::Hung),
             Fate::SecondAnswer => {
@@ -613,11 +787,11 @@ impl World {
         if self.rng.chance(self.rates.recover) {
             match self.rng.below(3) {
                 0 => self.set(seat, Phase::Hung),
-                1 => self.die(seat),
+                1 => self.die(seat, false),
                 _ => {
                     self.says(seat, Said::Terminal { job: None });
                     self.set(seat, Phase::Hung);
-                    self.soon(Due::Dies(seat));
+                    self.soon(Due::Dies(seat, false));
                 }
             }
         } else {

@@ -14,6 +14,11 @@ pub const MAGIC: [u8; 8] = *b"hireling";
 /// The bit of [`Hello::flags`] that a worker sets, so that a program that echoes what it reads is found out.
 pub const FROM_WORKER: u32 = 1;
 
+/// The bit of [`Hello::flags`] that a worker sets if it answers a [`ToWorker::Skip`] while a job runs, and if its
+/// [`FromWorker::Retire`] is followed by a [`FromWorker::Skipped`] for each job that it holds. Only to such a worker are jobs
+/// sent before the one in front of them is answered.
+pub const ANSWERS_RECALLS: u32 = 2;
+
 /// The first frame of each side, sent without waiting for the other's. Its layout is the same in every version.
 ///
 /// A worker's is followed by the name of its job type, in UTF-8; none means that it takes what it gets.
@@ -25,7 +30,7 @@ pub struct Hello {
     pub lowest: u16,
     /// The highest version that the sender speaks; the lower of both sides' holds.
     pub highest: u16,
-    /// [`FROM_WORKER`]; the other bits are 0 and are ignored.
+    /// [`FROM_WORKER`] and [`ANSWERS_RECALLS`]; the other bits are 0 and are ignored.
     pub flags: u32,
 }
 
@@ -133,7 +138,8 @@ pub enum FromWorker {
         /// The job.
         job: u64,
     },
-    /// The worker wants to be replaced after the running job; it starts none of the jobs sent ahead.
+    /// The worker wants to be replaced after the running job; it starts none of the jobs sent ahead, and says
+    /// [`Skipped`](FromWorker::Skipped) for each of them.
     Retire,
 }
 

@@ -1,0 +1,44 @@
+//! Which worker gets which job: free ones the next in turn.
+
+use super::worker::Worker;
+use super::{JobKey, Seat, Step, Supervisor};
+
+impl<T> Step<'_, T> {
+    /// Gives queued jobs to the workers that are free.
+    pub(super) fn dispatch_all(&mut self) {
+        while !self.machine.free.is_empty() {
+            let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+            let Some(key) = backlog.pop_front(jobs) else { return };
+            let Some(slot) = self.machine.free.pop() else { return };
+            self.dispatch(slot, key);
+        }
+    }
+
+    /// Sends a job to the free worker in `slot`, and what may go ahead behind it.
+    pub(super) fn dispatch(&mut self, slot: usize, key: JobKey) {
+        let Some(worker) = &self.machine.slots[slot] else { return };
+        let seat = Seat { slot, worker: worker.id };
+        self.begin(seat, key);
+        self.refill(seat);
+        self.recount(seat);
+    }
+
+    /// A job of a higher priority than some that lie ahead goes before those: they are recalled.
+    pub(super) fn recall_lower(&mut self, key: JobKey) {
+        let machine = &*self.machine;
+        let priority_of = |key| machine.jobs.get(key).map_or(0, |entry| entry.settings.priority());
+        let priority = priority_of(key);
+        if priority <= machine.lowest_priority {
+            return;
+        }
+        let lower = |worker: &Worker| worker.ahead_keys().any(|ahead| priority_of(ahead) < priority);
+        let slots = machine.slots.iter().enumerate();
+        let seats = slots.filter_map(|(slot, worker)| {
+            let worker = worker.as_ref().filter(|worker| lower(worker))?;
+            Some(Seat { slot, worker: worker.id })
+        });
+        for seat in seats.collect::<Vec<_>>() {
+            self.recall(seat);
+        }
+    }
+}

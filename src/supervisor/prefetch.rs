@@ -1,0 +1,151 @@
+//! Jobs that are sent to a worker before it has answered the one before, and how they come back.
+//!
+//! Such a job is still queued to everybody, and is given to another worker only at the word of the one that holds it.
+
+use super::jobs::Place;
+use super::timers::Timer;
+use super::worker::Doom;
+use super::{Effect, JobKey, SHORT, Seat, Step, Supervisor};
+use std::time::Duration;
+
+/// A worker that has not answered a recall for so long is sent nothing ahead any more, where its jobs could be done
+/// elsewhere.
+const RECALL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// And after so long it has broken the protocol.
+const RECALL_LIMIT: Duration = Duration::from_secs(10);
+
+impl<T> Step<'_, T> {
+    /// Sends jobs ahead to a worker whose jobs are short, while no worker is free.
+    pub(super) fn refill(&mut self, seat: Seat) {
+        let config = &self.machine.config;
+        if config.hand_ahead == 0 || !self.machine.free.is_empty() {
+            return;
+        }
+        let workers = self.machine.slots.len();
+        let share = self.machine.backlog.len().div_ceil(workers);
+        let Some(worker) = &self.machine.slots[seat.slot] else { return };
+        if !worker.recalls || worker.retiring || worker.outgrown || worker.is_ending() || worker.condemned.is_some() {
+            return;
+        }
+        let room = (config.max_jobs_per_process - worker.taken).min(worker.depth(config.hand_ahead) as u64);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
+        // Several at once: each write may wake the worker.
+        let room = if worker.ahead.len() > room / 2 { 0 } else { room };
+        while self.worker(seat).ahead.len() < room {
+            let held = self.worker(seat).held();
+            let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+            // Behind a job of its own priority only: one that is retried must still find its place before lower ones.
+            let priority = held.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
+            let Some(key) =
+                backlog.front().filter(|&key| jobs.get(key).map(|entry| entry.settings.priority()) == priority)
+            else {
+                break;
+            };
+            backlog.remove(jobs, key);
+            jobs.place(key, Place::Ahead(seat.slot as u32));
+            let Some(entry) = self.machine.jobs.get(key) else { break };
+            let (id, attempt) = (entry.id, entry.attempt + 1);
+            self.emit(Effect::SendJob { seat, key, attempt });
+            self.worker(seat).sent_ahead(id, key);
+        }
+        let patience = SHORT * self.oversubscription();
+        let worker = self.worker(seat);
+        let at = worker.current.filter(|_| worker.has_unrecalled()).and_then(|of| of.since.checked_add(patience));
+        worker.timers.set(Timer::Recall, at);
+    }
+
+    /// How many workers share a core: as many times longer than its work takes each waits for an answer.
+    pub(super) fn oversubscription(&self) -> u32 {
+        let workers = self.machine.occupied.div_ceil(self.machine.config.cores);
+        u32::try_from(workers).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// What lies behind the job that has run `since` is recalled as soon as that is no short one, however many workers share
+    /// the cores.
+    pub(super) fn recall_behind(&mut self, seat: Seat, since: Duration) {
+        let worker = self.worker(seat);
+        let Some(at) = since.checked_add(SHORT) else { return };
+        if worker.has_unrecalled() {
+            let before = worker.timers.get(Timer::Recall);
+            worker.timers.set(Timer::Recall, Some(before.map_or(at, |before| before.min(at))));
+            if at <= self.now {
+                self.recall(seat);
+            }
+        }
+    }
+
+    /// No job waits behind a long one while another worker is free.
+    pub(super) fn recall_for_the_free(&mut self) {
+        let never_crowded = self.machine.slots.len() <= self.machine.config.cores;
+        if self.machine.free.is_empty() || never_crowded {
+            // Where nobody waits for a core, jobs are recalled in time anyway.
+            return;
+        }
+        for slot in 0..self.machine.slots.len() {
+            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.has_unrecalled()) else {
+                continue;
+            };
+            if let Some(current) = worker.current {
+                self.recall_behind(Seat { slot, worker: worker.id }, current.since);
+            }
+        }
+    }
+
+    /// The running job is long, or the worker is to do no more: the jobs that lie ahead are recalled.
+    pub(super) fn recall(&mut self, seat: Seat) {
+        let worker = self.worker(seat);
+        worker.timers.clear(Timer::Recall);
+        let asked: Vec<u64> = worker.recall().collect();
+        for id in asked {
+            self.emit(Effect::SendSkip { seat, id });
+        }
+        self.await_recall(seat);
+    }
+
+    /// A job that lies ahead at a worker is settled: it must not be started.
+    pub(super) fn cancel_prefetched(&mut self, seat: Seat, key: JobKey) {
+        if let Some(id) = self.worker(seat).cancel_prefetched(key) {
+            self.emit(Effect::SendSkip { seat, id });
+            self.await_recall(seat);
+        }
+    }
+
+    /// Looks in time whether the recall has been answered.
+    pub(super) fn await_recall(&mut self, seat: Seat) {
+        let now = self.now;
+        let worker = self.worker(seat);
+        let waits = worker.recalled_at.is_some() || worker.condemned.is_some() || worker.is_ending();
+        if worker.owes_an_answer() && !waits {
+            worker.recalled_at = Some(now);
+            worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
+        }
+    }
+
+    /// The worker has answered a recall, or begun a job that lay ahead: the wait for the others starts anew.
+    pub(super) fn recall_was_answered(&mut self, seat: Seat) {
+        let worker = self.worker(seat);
+        if worker.recalled_at.take().is_some() {
+            worker.timers.clear(Timer::Unanswered);
+            self.await_recall(seat);
+        }
+    }
+
+    /// A recall has not been answered. That harms somebody only where its jobs could be done elsewhere.
+    pub(super) fn recall_unanswered(&mut self, seat: Seat) {
+        let elsewhere = !self.machine.free.is_empty() || self.machine.occupied < self.machine.slots.len();
+        let now = self.now;
+        let worker = self.worker(seat);
+        let Some(since) = worker.recalled_at else { return };
+        if !elsewhere {
+            return worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
+        }
+        if now >= since.saturating_add(RECALL_LIMIT) {
+            return self.condemn(seat, Doom::RecallUnanswered);
+        }
+        worker.timers.set(Timer::Unanswered, since.checked_add(RECALL_LIMIT));
+        if std::mem::replace(&mut worker.recalls, false) {
+            self.emit(Effect::RecallIgnored(seat));
+        }
+    }
+}

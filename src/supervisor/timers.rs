@@ -1,0 +1,77 @@
+//! When something about a worker is due.
+
+use std::time::Duration;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Timer {
+    /// The limit of the worker's state, or the next signal to one that is exiting.
+    Limit,
+    /// The running job is not short: what lies behind it is recalled.
+    Recall,
+    /// A recall has not been answered.
+    Unanswered,
+    /// A worker that is to be killed for one job's sake has not answered what lies behind that job.
+    Condemned,
+    /// Its memory is to be measured.
+    Measure,
+    /// The wait for the other signs of its death is over.
+    Death,
+}
+
+impl Timer {
+    pub(super) const ALL: [Timer; 6] =
+        [Timer::Recall, Timer::Unanswered, Timer::Condemned, Timer::Limit, Timer::Measure, Timer::Death];
+}
+
+/// The times at which a worker's timers are due: none where a timer is not set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Timers([Option<Duration>; Timer::ALL.len()]);
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, at: Option<Duration>) {
+        self.0[timer as usize] = at;
+    }
+
+    pub(super) fn clear(&mut self, timer: Timer) {
+        self.set(timer, None);
+    }
+
+    pub(super) fn get(&self, timer: Timer) -> Option<Duration> {
+        self.0[timer as usize]
+    }
+
+    /// Whether the timer is due; it is then no longer set.
+    pub(super) fn take_due(&mut self, timer: Timer, now: Duration) -> bool {
+        let due = self.get(timer).is_some_and(|at| at <= now);
+        if due {
+            self.clear(timer);
+        }
+        due
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.0.iter().flatten().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_timer_is_due_once() {
+        let milli = Duration::from_millis;
+        let mut timers = Timers::default();
+        for (at, &timer) in Timer::ALL.iter().enumerate() {
+            timers.set(timer, Some(milli(10 + at as u64)));
+        }
+        assert_eq!(timers.next(), Some(milli(10)));
+        for (at, &timer) in Timer::ALL.iter().enumerate() {
+            assert!(!timers.take_due(timer, milli(9 + at as u64)), "{timer:?}");
+            assert!(timers.take_due(timer, milli(10 + at as u64)), "{timer:?}");
+            assert!(!timers.take_due(timer, milli(100)), "{timer:?}");
+        }
+        assert_eq!(timers, Timers::default());
+    }
+}
