@@ -39,7 +39,7 @@ mod transcripts;
 pub(crate) use config::{Config, JobSettings, MaxMemory};
 pub use effect::{Begun, CrashCause};
 pub(crate) use effect::{Effect, Outcome, Signal, Violation};
-pub(crate) use input::{Input, Said};
+pub(crate) use input::{Input, Said, Undelivered};
 pub(crate) use jobs::JobKey;
 pub(crate) use worker::Seat;
 pub use worker::WorkerState;

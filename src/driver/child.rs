@@ -7,7 +7,7 @@ use super::poller::{LastWords, Watched};
 use super::process::{Process, Reaped};
 use super::reader::Output;
 use super::spawner::Started;
-use crate::supervisor::{Input, Seat};
+use crate::supervisor::{Input, Seat, Undelivered};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Child {
     pub(super) process: Arc<dyn Process>,
     pub(super) outbox: Arc<Mutex<Outbox>>,
     /// The jobs that it was sent and has neither answered nor skipped, and where their frames end.
-    pub(super) sent: VecDeque<(u64, u64)>,
+    pub(super) sent: VecDeque<Sent>,
     pub(super) output: Arc<Output>,
     pub(super) hearing: Option<Hearing>,
     pub(super) words: Arc<Mutex<LastWords>>,
@@ -44,6 +44,13 @@ pub(super) struct Child {
     reader: JoinHandle<()>,
 }
 
+/// Where a job's frame is in all that was written to a worker.
+pub(super) struct Sent {
+    pub(super) job: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
 /// What the worker has written until now is to be reported before the machine decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hearing {
@@ -57,14 +64,15 @@ pub(super) enum Hearing {
 
 impl Child {
     /// The first job that it has not read whole, now that it is dead.
-    pub(super) fn undelivered(&self) -> Option<u64> {
+    pub(super) fn undelivered(&self) -> Option<Undelivered> {
         let read = self.outbox.lock().read_by_worker();
-        self.sent.iter().find(|(_, end)| *end > read).map(|(job, _)| *job)
+        let sent = self.sent.iter().find(|sent| sent.end > read)?;
+        Some(Undelivered { job: sent.job, in_part: sent.start < read })
     }
 
     /// The worker has said its last of this job.
     pub(super) fn no_longer_sent(&mut self, job: u64) {
-        if let Some(at) = self.sent.iter().position(|(sent, _)| *sent == job) {
+        if let Some(at) = self.sent.iter().position(|sent| sent.job == job) {
             self.sent.remove(at);
         }
     }

@@ -1,7 +1,7 @@
 //! Carries out what the machine says, and tells it to whoever listens.
 
 use super::budget::Charge;
-use super::child::Child;
+use super::child::{Child, Sent};
 use super::{Driver, Incoming};
 use crate::error::{
     Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
@@ -15,6 +15,7 @@ use crate::record::{JobHappening, JobRecord, Ticket};
 use crate::supervisor::{Begun, Effect, JobKey, Outcome, Seat, Signal, WorkerState};
 use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -197,8 +198,8 @@ impl Driver {
         let Some((ticket, job)) = self.machine.job(key) else { return };
         let payload = ticket.record().payload();
         if let Some(child) = self.child(seat) {
-            let end = child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
-            child.sent.push_back((job, end));
+            let Range { start, end } = child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
+            child.sent.push_back(Sent { job, start, end });
             self.mark_dirty(seat);
         }
     }

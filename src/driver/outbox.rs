@@ -6,6 +6,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -92,8 +93,9 @@ impl Outbox {
         self.owned().extend_from_slice(frames);
     }
 
-    /// Appends a frame. Gives where it ends, counted from the first byte that was ever written.
-    pub(crate) fn push(&mut self, message: &ToWorker, payload: &Payload) -> u64 {
+    /// Appends a frame. Gives where it is, counted from the first byte that was ever written.
+    pub(crate) fn push(&mut self, message: &ToWorker, payload: &Payload) -> Range<u64> {
+        let before = self.pushed;
         let copied = payload.len() <= COPIED_UP_TO;
         let piece = self.owned();
         let start = begin_frame(message, piece);
@@ -111,7 +113,7 @@ impl Outbox {
             }
             self.pieces.push_back(Piece::Shared(payload.clone()));
         }
-        self.pushed
+        before..self.pushed
     }
 
     /// How many bytes the worker has read, at most; none are read any more once it is dead.

@@ -187,11 +187,13 @@ impl<T> Step<'_, T> {
     fn release(&mut self, seat: Seat, outcome: Outcome) -> Begun {
         let worker = self.worker(seat);
         worker.had_job = true;
+        let undelivered = worker.undelivered.map(|of| of.job);
         let Some(current) = &mut worker.current else { return Begun::No };
         let begun = match outcome {
             // It could not be given to the handler.
             Outcome::Undecodable => Begun::No,
             _ if current.started => Begun::Yes,
+            _ if undelivered == Some(current.id) => Begun::No,
             _ => Begun::Perhaps,
         };
         if current.key.take().is_some() && current.announced {

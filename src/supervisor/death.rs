@@ -7,10 +7,13 @@
 use super::jobs::Place;
 use super::timers::Timer;
 use super::worker::End;
-use super::{CrashCause, DEATH_WAIT, Effect, Outcome, Seat, Step, WorkerState};
+use super::{CrashCause, DEATH_WAIT, Effect, JobKey, Outcome, Seat, Step, Undelivered, WorkerState};
+
+/// How many workers may die while they read a job, before that costs it an attempt.
+const READERS: u8 = 2;
 
 impl<T> Step<'_, T> {
-    pub(super) fn exited(&mut self, seat: Seat, undelivered: Option<u64>) {
+    pub(super) fn exited(&mut self, seat: Seat, undelivered: Option<Undelivered>) {
         let worker = self.worker(seat);
         worker.exited = true;
         worker.undelivered = undelivered;
@@ -97,13 +100,25 @@ impl<T> Step<'_, T> {
     fn judge(&mut self, seat: Seat) {
         let worker = self.worker(seat);
         let Some(current) = worker.current else { return };
-        if worker.undelivered == Some(current.id) && !current.started {
-            return self.not_begun(seat);
+        if let Some(undelivered) = worker.undelivered.filter(|of| of.job == current.id && !current.started) {
+            worker.had_job |= undelivered.in_part;
+            if !undelivered.in_part || !self.killed_readers(current.key) {
+                return self.not_begun(seat);
+            }
         }
+        let worker = self.worker(seat);
         let cause = if worker.end == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
         self.announce(seat);
         self.attempt_over(seat, Outcome::Crashed(cause), false);
         self.worker(seat).current = None;
+    }
+
+    /// Counts a worker that died while it read this job: after a few it is taken for the reason, and costs an attempt.
+    fn killed_readers(&mut self, key: Option<JobKey>) -> bool {
+        let Some(key) = key else { return false };
+        let entry = self.machine.jobs.entry(key.0);
+        entry.readers = entry.readers.saturating_add(1);
+        entry.readers > READERS
     }
 
     /// The slot is empty again: what was left in it goes back, and whether it was a start failure is decided.

@@ -41,9 +41,16 @@ pub(crate) enum Input<T> {
     InputBroken(Seat),
     /// Its standard error is read to the end.
     ErrorsEnded(Seat),
-    /// The process has ended and been reaped. `undelivered`: the first job that it had not read whole, where that is
-    /// known; none of those behind it was read either.
-    Exited { seat: Seat, undelivered: Option<u64> },
+    /// The process has ended and been reaped.
+    Exited { seat: Seat, undelivered: Option<Undelivered> },
+}
+
+/// The first job that a worker had not read whole when it died, where that is known. None of those behind it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Undelivered {
+    pub(crate) job: u64,
+    /// Whether it had read some of it: that may be what it died of.
+    pub(crate) in_part: bool,
 }
 
 /// What a worker said, without the payload.

@@ -41,6 +41,8 @@ pub(super) struct Entry<T> {
     pub(super) place: Place,
     /// Whether an attempt before this one had begun.
     pub(super) begun: Begun,
+    /// How many workers died while they read it.
+    pub(super) readers: u8,
     pub(super) settings: JobSettings,
     /// Its place in the order of handing out, within its priority.
     pub(super) seq: u64,
@@ -94,6 +96,7 @@ impl<T> Jobs<T> {
             attempt: 0,
             place: Place::Nowhere,
             begun: Begun::No,
+            readers: 0,
             settings,
             seq: 0,
             prev: NONE,

@@ -783,12 +783,33 @@ fn a_job_that_the_dead_worker_had_not_read_is_back_with_no_attempt_used() {
     let mut script = Script::working(config());
     script.input(Input::OutputEnded(FIRST));
     script.input(Input::ErrorsEnded(FIRST));
-    let lines = script.input(Input::Exited { seat: FIRST, undelivered: Some(1) });
+    let lines = script.input(Input::Exited { seat: FIRST, undelivered: Some(Undelivered { job: 1, in_part: false }) });
     let died = ["returned 1 from 0#1", "0#1 is exiting", "died 0#1"];
     assert_eq!(lines[..3], died);
     assert!(lines[3].starts_with("no start of 0#1"), "it had no job: {lines:?}");
     script.input(Input::Spawned(seat(0, 2)));
     assert_eq!(script.said(seat(0, 2), Said::Ready)[1..3], ["send 1/1 to 0#2", "task 1/1 at 0#2"]);
+}
+
+#[test]
+fn a_job_that_workers_die_of_while_they_read_it_costs_an_attempt_at_the_third() {
+    let mut script = Script::working(config());
+    for worker in 1..=3 {
+        let dead = seat(0, worker);
+        script.input(Input::OutputEnded(dead));
+        script.input(Input::ErrorsEnded(dead));
+        let undelivered = Some(Undelivered { job: 1, in_part: true });
+        let lines = script.input(Input::Exited { seat: dead, undelivered });
+        if worker == 3 {
+            assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#3 is exiting", "died 0#3", "idle"]);
+            return;
+        }
+        let next = worker + 1;
+        assert_eq!(lines[0], format!("returned 1 from 0#{worker}"));
+        assert_eq!(lines.last(), Some(&format!("spawn 0#{next}")), "no start failure");
+        script.input(Input::Spawned(seat(0, next)));
+        script.said(seat(0, next), Said::Ready);
+    }
 }
 
 #[test]

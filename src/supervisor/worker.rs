@@ -1,7 +1,7 @@
 //! One worker, as the supervisor sees it.
 
 use super::timers::{Timer, Timers};
-use super::{JobKey, SHORT, Signal};
+use super::{JobKey, SHORT, Signal, Undelivered};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -163,7 +163,7 @@ pub(crate) struct Worker {
     pub(super) output_ended: bool,
     pub(super) errors_ended: bool,
     /// The first job that it had not read whole when it died.
-    pub(super) undelivered: Option<u64>,
+    pub(super) undelivered: Option<Undelivered>,
     /// The jobs that are retried once this worker is reaped.
     pub(super) retry_at_death: Vec<JobKey>,
     /// Whether it is counted among the busy.

@@ -51,6 +51,8 @@ struct Process {
     taken: u64,
     /// Whether it has used an attempt.
     used: bool,
+    /// Whether it died while it read a job.
+    read_in_part: bool,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -212,10 +214,12 @@ impl Checker {
         }
         match input {
             Input::Exit => self.exited = true,
-            Input::Exited { seat, .. } => {
+            Input::Exited { seat, undelivered } => {
+                let in_part = undelivered.is_some_and(|of| of.in_part);
                 if let Some(process) = self.processes.get_mut(seat) {
                     process.alive = false;
                     process.reaped = true;
+                    process.read_in_part = in_part && process.is_ready;
                 }
             }
             Input::Said(seat, Said::Start { job } | Said::Progress { job }) if self.disowned.get(job) == Some(seat) => {
@@ -366,7 +370,8 @@ impl Checker {
                 let job = self.job(key)?;
                 job.follows(&[Stage::Tasked(seat)], Stage::Backlogged, "Returned")?;
                 let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
-                process.used = process.answered > 0;
+                let in_part = matches!(input, Input::Exited { undelivered: Some(of), .. } if of.in_part);
+                process.used = process.answered > 0 || process.read_in_part || in_part;
                 Ok(())
             }
             Effect::Started { seat, key, .. } => {

@@ -7,7 +7,7 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
-    Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor, Violation,
+    Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor, Undelivered, Violation,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -305,7 +305,7 @@ impl State {
                 if self.crashed != Some(seat) {
                     self.input(shape, Input::ErrorsEnded(seat))?;
                 }
-                let undelivered = self.actor(seat).undelivered;
+                let undelivered = self.actor(seat).undelivered.map(|job| Undelivered { job, in_part: false });
                 self.input(shape, Input::Exited { seat, undelivered })
             }
             Step::Ends(seat) => {

@@ -5,8 +5,8 @@ use super::checker::Checker;
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Begun, Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Violation,
-    WorkerState,
+    Begun, Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Undelivered,
+    Violation, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::mem;
@@ -303,6 +303,7 @@ impl World {
                 let undelivered = self.actors.get(&seat).and_then(|actor| actor.undelivered);
                 // Not every system tells.
                 let undelivered = undelivered.filter(|_| self.tells_undelivered);
+                let undelivered = undelivered.map(|job| Undelivered { job, in_part: self.rng.chance(30) });
                 self.input(Input::Exited { seat, undelivered });
             }
             Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
