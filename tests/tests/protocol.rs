@@ -3,8 +3,8 @@
 
 use hirelings_tests::{WATCHDOG, eventually};
 use hirelings_worker_kit::wire::{
-    FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
-    encode_payload, frame_into,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
+    WireMessage, encode_payload, frame_into,
 };
 use hirelings_worker_kit::{Bytes, Context, Job, Outcome, serve_over};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -174,7 +174,7 @@ fn examples() -> Vec<Example> {
         example("Hello pool", Hello { magic: MAGIC, lowest: 1, highest: 1, flags: 0 }, vec![]),
         example(
             "Hello worker",
-            Hello { magic: MAGIC, lowest: 1, highest: 1, flags: FROM_WORKER },
+            Hello { magic: MAGIC, lowest: 1, highest: 1, flags: FROM_WORKER | ANSWERS_RECALLS },
             Task::name().as_bytes().to_vec(),
         ),
     ];

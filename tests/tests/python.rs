@@ -1,7 +1,8 @@
 //! A worker in another language, `workers/worker.py`, written from `docs/protocol.md` alone.
 
 use hirelings::worker::wire::{
-    FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, encode_payload, frame_into,
+    ANSWERS_RECALLS, FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, encode_payload,
+    frame_into,
 };
 use hirelings::{Job, JobError, Pool, PoolBuilder, Stderr};
 use hirelings_tests::processes::is_alive;
@@ -207,7 +208,10 @@ impl Alone {
         let (job_type, codec) = (Task::name().into(), PAYLOAD_CODEC.into());
         frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut greeting);
         alone.write(&greeting);
-        assert_eq!(alone.next::<Hello>(), Some((Hello::new(FROM_WORKER), Task::name().as_bytes().to_vec())));
+        assert_eq!(
+            alone.next::<Hello>(),
+            Some((Hello::new(FROM_WORKER | ANSWERS_RECALLS), Task::name().as_bytes().to_vec()))
+        );
         assert_eq!(alone.next(), Some((FromWorker::Ready, vec![])));
         alone
     }

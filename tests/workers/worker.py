@@ -170,11 +170,14 @@ class Link:
         kind = frame.u32()
         if kind == JOB:
             job, attempt = frame.u64(), frame.u32()
-            self.jobs.append((job, attempt, frame.rest()))
+            if self.retired:
+                self.write(u32(SKIPPED), u64(job))
+            else:
+                self.jobs.append((job, attempt, frame.rest()))
         elif kind == SKIP:
             job = frame.u64()
             for waiting in self.jobs:
-                if waiting[0] == job and not self.retired:
+                if waiting[0] == job:
                     self.jobs.remove(waiting)
                     self.write(u32(SKIPPED), u64(job))
                     break
@@ -187,7 +190,7 @@ class Link:
         """Blocks until there is a job; none means leave."""
         with self.lock:
             while True:
-                if self.jobs and not self.retired:
+                if self.jobs:
                     return self.jobs.popleft()
                 if self.leaving:
                     return None
@@ -198,11 +201,13 @@ class Link:
             self.retired = True
             self.write(u32(START), u64(job))
             self.write(u32(RETIRE))
+            while self.jobs:
+                self.write(u32(SKIPPED), u64(self.jobs.popleft()[0]))
 
 
 def connect():
     link = Link()
-    link.write(MAGIC, struct.pack("<HHI", 1, 1, 1), NAME.encode())
+    link.write(MAGIC, struct.pack("<HHI", 1, 1, 3), NAME.encode())
     hello = link.next_frame()
     magic, (lowest, highest, flags) = hello.take(8), struct.unpack("<HHI", hello.take(8))
     if magic != MAGIC or flags & 1 or not lowest <= 1 <= highest:
