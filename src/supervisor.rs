@@ -323,10 +323,12 @@ impl<T> Step<'_, T> {
 
     fn tick(&mut self) {
         for slot in 0..self.machine.slots.len() {
-            let Some(worker) = &self.machine.slots[slot] else { continue };
+            let now = self.now;
+            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.timers.is_any_due(now)) else {
+                continue;
+            };
             let seat = Seat { slot, worker: worker.id };
             for timer in Timer::ALL {
-                let now = self.now;
                 // One that was due first may have ended the worker.
                 if self.machine.worker(seat).is_some() && self.worker(seat).timers.take_due(timer, now) {
                     self.of_worker(seat, |step| step.due(seat, timer));
