@@ -1,6 +1,6 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launch, Plan};
+use crate::driver::{Driver, Launch, Mask, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::handle::PoolEnd;
@@ -482,6 +482,10 @@ impl<J: Job> PoolBuilder<J> {
             None => J::name().rsplit("::").next().unwrap_or("pool").into(),
         };
         let hooks = self.hooks;
+        // Threads start with the mask of their creator.
+        let mask = Mask::full();
+        let mut launch = self.launch.into_inner();
+        launch.unblock(mask.unblock());
         let hook_thread =
             hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let last_stats = Arc::new(Mutex::new(Stats::default()));
@@ -498,7 +502,7 @@ impl<J: Job> PoolBuilder<J> {
             spares: Arc::clone(&spares),
             limits: self.limits,
             stderr: self.stderr,
-            launch: self.launch.into_inner(),
+            launch,
             hooks: Arc::clone(&hooks),
             first,
             last_stats: Arc::clone(&last_stats),
@@ -511,6 +515,7 @@ impl<J: Job> PoolBuilder<J> {
                 return Err(BuildError::io("the pool's threads could not be started", error));
             }
         };
+        drop(mask);
         let pool = Pool::from_parts(Parts {
             name,
             end: PoolEnd { commands, hooks },

@@ -17,6 +17,7 @@ mod poller;
 mod process;
 mod reader;
 mod report;
+mod signals;
 mod spawner;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ mod tests;
 pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Blocked, Command, Mode};
 pub(crate) use line::Line;
+pub(crate) use signals::Mask;
 pub(crate) use spawner::{Launch, Launcher, SELF};
 
 use crate::error::{ReadyError, StartFailure};
@@ -140,7 +142,8 @@ struct Incoming {
 }
 
 impl Driver {
-    /// Starts the threads of a pool. The supervisor's ends once all is over, and the others before it.
+    /// Starts the threads of a pool, which have the signal mask of the calling one. The supervisor's ends once all is
+    /// over, and the others before it.
     ///
     /// # Errors
     ///

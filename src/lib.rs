@@ -344,6 +344,19 @@
 //! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
 //! themselves within a second.
 //!
+//! # Signals
+//!
+//! The pool's threads block all signals but those that a thread's own fault raises, such as SIGSEGV. No other signal
+//! handler of the program runs on them, and a worker that dies raises no SIGPIPE. What a hook starts, a process or a
+//! thread, blocks the same signals, and so does what the closure of [`builder_with`](Pool::builder_with) starts itself:
+//! let another thread start it.
+//!
+//! Workers start with no signal blocked. For this the one thread that starts them blocks nothing while it does so, and
+//! in that moment a handler may run on it. Where it must not, or where the program blocks a signal to wait for it
+//! with `sigwait` or `signalfd`, block that signal in the thread that calls [`build`](PoolBuilder::build), before the
+//! call. The pool then unblocks it nowhere, and each worker unblocks it for itself before its program runs. To start a
+//! worker takes longer that way, by about 50 ms for each GiB of memory that the program uses.
+//!
 //! # Testing
 //!
 //! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses there. Give the

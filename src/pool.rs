@@ -279,14 +279,14 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn builder(command: Program) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::Command(command))
+        PoolBuilder::new(crate::driver::Launcher::of(command))
     }
 
     /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
     /// process, slot 1 `ssh host worker`.
     ///
-    /// `launch` runs on a thread of the pool's; one that panics is a start failure, and one that never returns keeps
-    /// other workers from being started.
+    /// `launch` runs on a thread of the pool, which blocks all signals, as what `launch` itself starts then does too. One
+    /// that panics is a start failure, and one that never returns keeps other workers from being started.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -307,7 +307,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn builder_with(launch: impl FnMut(Slot) -> Program + Send + 'static) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::Asked(Box::new(launch), None))
+        PoolBuilder::new(crate::driver::Launcher::asking(launch))
     }
 
     // ------------------------------------------------------------ jobs

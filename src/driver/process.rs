@@ -2,6 +2,7 @@
 
 use crate::supervisor::Signal;
 use crate::sys;
+use nix::unistd;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::process::{self, Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
@@ -64,12 +65,18 @@ impl OsProcess {
         }
     }
 
-    /// To the group, and to the process where it may have left its group: the kit does so when it ends.
+    /// To the group, and to the process where it has left its group: the kit does so when it exits.
     fn send(&self, signal: process::Signal) {
-        let sent = kill_process_group(self.pid, signal);
-        if sent.is_err() || signal == process::Signal::KILL {
+        let _ = kill_process_group(self.pid, signal);
+        // Where it leaves just now, SIGKILL still reaches it.
+        if signal == process::Signal::KILL || !self.leads_its_group() {
             let _ = kill_process(self.pid, signal);
         }
+    }
+
+    fn leads_its_group(&self) -> bool {
+        let pid = unistd::Pid::from_raw(self.pid.as_raw_nonzero().get());
+        unistd::getpgid(Some(pid)) == Ok(pid)
     }
 
     /// Whether the process has ended. It is not reaped by this.

@@ -6,6 +6,7 @@ use super::outbox::Outbox;
 use super::process::{OsProcess, Process};
 use super::reader::{self, Output, Reading};
 use super::report::Report;
+use super::signals::Unblock;
 use crate::error::StartFailure;
 use crate::event::Slot;
 use crate::hooks::text_of;
@@ -36,6 +37,9 @@ pub(crate) struct Launched {
 
 /// How workers are started: a process, or in tests a thread.
 pub(crate) trait Launch: Send {
+    /// Says how what is started gets an empty signal mask; once, before the first of the others.
+    fn unblock(&mut self, _: Unblock) {}
+
     /// Finds out what to start; the user's code runs here.
     fn prepare(&mut self, slot: Slot);
 
@@ -217,29 +221,46 @@ fn failure(program: &str, reason: impl Into<String>) -> StartFailure {
     }
 }
 
-/// Where commands come from.
-pub(crate) enum Launcher {
-    Command(Command),
-    /// The user's, asked at each spawn; and what it gave.
-    Asked(Box<dyn FnMut(Slot) -> Command + Send>, Option<Command>),
+/// Starts the processes of a command, or of the commands that a launcher of the user's gives.
+pub(crate) struct Launcher {
+    /// The user's, asked at each spawn.
+    ask: Option<Box<dyn FnMut(Slot) -> Command + Send>>,
+    command: Option<Command>,
+    unblock: Unblock,
+}
+
+impl Launcher {
+    pub(crate) fn of(command: Command) -> Self {
+        Launcher { ask: None, command: Some(command), unblock: Unblock::InParent }
+    }
+
+    pub(crate) fn asking(ask: impl FnMut(Slot) -> Command + Send + 'static) -> Self {
+        Launcher { ask: Some(Box::new(ask)), command: None, unblock: Unblock::InParent }
+    }
 }
 
 impl Launch for Launcher {
-    fn prepare(&mut self, slot: Slot) {
-        if let Launcher::Asked(ask, command) = self {
-            *command = Some(ask(slot));
+    fn unblock(&mut self, unblock: Unblock) {
+        self.unblock = unblock;
+        if let Some(command) = &mut self.command {
+            unblock.prepare(command);
         }
     }
 
-    #[allow(clippy::disallowed_methods)]
+    fn prepare(&mut self, slot: Slot) {
+        if let Some(ask) = &mut self.ask {
+            self.unblock.prepare(self.command.insert(ask(slot)));
+        }
+    }
+
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
-        let (Launcher::Command(command) | Launcher::Asked(_, Some(command))) = self else {
+        let Some(command) = &mut self.command else {
             return Err(failure("the launcher", "gave no command"));
         };
         let program = name_of(command);
         // A pipe that the command kept from the last spawn would never end.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().map_err(|error| failure(&program, in_words(&error)))?;
+        let mut child = self.unblock.spawn(command).map_err(|error| failure(&program, in_words(&error)))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let process = OsProcess::new(child)
             .map_err(|error| failure(&program, format!("was started, but its exit cannot be watched: {error}")))?;

@@ -87,6 +87,12 @@ pub enum Do {
     ReadInput,
     /// From here on the process blocks for ever when it exits.
     HangAtExit,
+    /// When the process exits it sends its process group SIGTERM.
+    SignalGroupAtExit,
+    /// Writes by C's standard output, which keeps it until the process exits.
+    PrintAtExit(String),
+    /// Leaves a thread behind that runs for ever.
+    SpawnThread,
     /// Takes so many bytes of memory for good, and uses them.
     Leak(usize),
 }

@@ -63,7 +63,16 @@ pub fn descriptors() -> usize {
 
 /// The names of this process's threads.
 pub fn threads() -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-    names.map(|name| name.trim().to_owned()).collect()
+    blocked(std::process::id()).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The threads of a process: the name of each, and the signals that it blocks, the lowest bit for signal 1.
+pub fn blocked(pid: u32) -> Vec<(String, u64)> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let statuses = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let thread = |status: String| {
+        let line = |start| status.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
+        Some((line("Name:")?.to_owned(), u64::from_str_radix(line("SigBlk:")?, 16).ok()?))
+    };
+    statuses.filter_map(thread).collect()
 }

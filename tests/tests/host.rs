@@ -1,6 +1,8 @@
 //! Programs in poor circumstances: SIGCHLD ignored, streams closed, nothing left to start a process with.
 
-use hirelings_tests::program;
+use hirelings_tests::{processes, program};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// What the host program printed, run by a shell that does this first.
@@ -117,4 +119,40 @@ fn the_environment_changes_while_workers_are_started() {
 fn the_default_size_obeys_the_processors_that_the_program_may_use() {
     // A quarter more than one processor, rounded up.
     assert_eq!(silent("one processor"), ["2"]);
+}
+
+#[test]
+fn a_worker_that_signals_its_group_when_it_exits_does_not_reach_the_host() {
+    // In a group of their own, so that it is not this one that is signalled if it is the host's.
+    let mut host = Command::new(program("host"));
+    let host = host.arg("exits").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let mut sibling = Command::new("sleep");
+    let mut sibling = sibling.arg("1000").process_group(host.id().cast_signed()).spawn().unwrap();
+    let output = host.wait_with_output().unwrap();
+    let survived = processes::is_alive(sibling.id());
+    sibling.kill().unwrap();
+    sibling.wait().unwrap();
+    assert_eq!(printed(output), ["exit status: 0", "exit status: 101", "exit status: 5"]);
+    assert!(survived, "the host's sibling was killed");
+}
+
+#[test]
+fn the_host_is_the_first_process_of_a_namespace() {
+    // The group of the host is outside, and has no number here.
+    let inside = |program: &Path| {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args(["--pid", "--fork", "--mount-proc"])
+            .arg(program)
+            .arg("exits")
+            .stdin(Stdio::null())
+            .process_group(0);
+        unshare
+    };
+    match inside(Path::new("true")).output() {
+        Ok(output) if output.status.success() => {}
+        other => return println!("SKIPPED: no process namespace can be made here: {other:?}"),
+    }
+    let output = inside(&program("host")).output().unwrap();
+    assert_eq!(printed(output), ["exit status: 0", "exit status: 101", "exit status: 5"]);
 }

@@ -1,10 +1,11 @@
 //! A worker does exactly `max_jobs_per_process` jobs, then makes room for the next.
 
 use hirelings::{EventKind, JobError, Pool, Stderr};
-use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled, stubborn_worker, worker};
+use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled, worker};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::Duration;
 
 fn pids(pool: &Pool<Do>, jobs: usize) -> Vec<String> {
@@ -216,12 +217,32 @@ fn drain_recycles_until_all_is_done() {
 }
 
 #[test]
-fn a_worker_that_hangs_while_it_exits_is_told_and_killed_though_it_has_left_its_group() {
-    for (command, signal) in [(worker(), Signal::TERM), (stubborn_worker(), Signal::KILL)] {
+fn a_worker_that_hangs_while_it_exits_is_told_and_killed() {
+    killed_while_it_exits(worker, Do::HangAtExit);
+}
+
+#[test]
+fn a_worker_that_hangs_after_it_has_left_its_group_is_told_and_killed() {
+    // It leaves its group where it has had a child, and only then does what it was to do before it served.
+    let hangs = || {
+        let mut command = worker();
+        command.arg("hang at exit");
+        command
+    };
+    killed_while_it_exits(hangs, Do::SpawnSleeper);
+}
+
+fn killed_while_it_exits(command: impl Fn() -> Command, job: Do) {
+    let stubborn = || {
+        let mut command = command();
+        command.arg("ignore SIGTERM");
+        command
+    };
+    for (command, signal) in [(command(), Signal::TERM), (stubborn(), Signal::KILL)] {
         let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).kill_grace(Duration::from_millis(50));
         let (builder, mut record) = Record::of(pool.max_processes(1).max_jobs_per_process(1));
         let pool = builder.build().unwrap();
-        settled(pool.enqueue(Do::HangAtExit)).unwrap();
+        settled(pool.enqueue(job.clone())).unwrap();
         let exit = record.until_kind(EventKind::Exit);
         assert_eq!(exit.status().and_then(|status| status.signal()), Some(signal.as_raw()), "{exit}");
     }

@@ -6,6 +6,7 @@
 //! worker without work is back asleep after a tick or two and costs nothing.
 
 use crate::link::{ASLEEP, Link, TICKING, WATCHING};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::event::Timespec;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -51,8 +52,16 @@ pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Re
             }
         }
     };
-    thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(watch)?;
-    Ok(())
+    // A thread starts with the mask of its creator. The guard blocks everything but faults: the user's handlers are to
+    // run on the user's threads.
+    let mut all = SigSet::all();
+    for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS] {
+        all.remove(fault);
+    }
+    let before = all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let started = thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(watch);
+    before.thread_set_mask()?;
+    started.map(drop)
 }
 
 /// A stopped process can guard nothing. Most that lose their parent are woken by the kernel, which hangs up on groups

@@ -28,7 +28,14 @@
 //!
 //! It takes the protocol's descriptors away: standard output becomes standard error, standard input `/dev/null`, and
 //! neither your code nor what it spawns can write a byte into the protocol. It also starts one small thread, the
-//! guard, which ends the worker and its whole process group when the pool's process is gone, however that died.
+//! guard, which ends the worker and its whole process group when the pool's process is gone, however that died. The guard
+//! blocks all signals, so that the handlers of your code run on your threads.
+//!
+//! # What the kit does when the worker exits
+//!
+//! After the `atexit` handlers that your code has registered, it ends what else is in the worker's process group. If
+//! there may be somebody, the worker moves into a new group for this: code that runs still later, such as `atexit`
+//! handlers that were registered before the kit was started, finds itself there alone.
 //!
 //! # Panics in a handler
 //!
@@ -41,6 +48,7 @@ compile_error!(
 );
 
 mod context;
+mod group;
 mod guard;
 mod job;
 mod link;

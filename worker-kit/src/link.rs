@@ -3,12 +3,10 @@
 //! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
 //! only ever tries them.
 
+use crate::group;
 use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, Spares, ToWorker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    Signal, getpgid, getpgrp, getpid, getppid, kill_current_process_group, kill_process, kill_process_group, setpgid,
-};
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -16,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{fmt, fs::File, process};
+use std::{fmt, fs::File};
 
 /// Whose process it is: it decides what the end of the parent means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +23,6 @@ pub(crate) enum Host {
     Process,
     /// A thread of a test: it returns.
     Thread,
-}
-
-/// What the process group is to this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Group {
-    /// No pool has greeted: the group may be the shell's, with a whole pipeline in it.
-    Foreign,
-    /// It is the pool's, as this process is: what the handler spawned ends with it.
-    Ours,
-    /// It has been ended, and this process, about to end too, is in another one.
-    Ended,
 }
 
 /// Why the worker's loop is over.
@@ -103,7 +90,6 @@ pub(crate) struct Link {
     /// Odd while a handler or a recovery runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
-    group: Mutex<Group>,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
 }
@@ -132,52 +118,23 @@ impl Link {
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             turn: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
-            group: Mutex::new(Group::Foreign),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
             spares,
         }
     }
 
-    /// A pool has greeted: from here on this process and its group are the pool's.
+    /// A pool has greeted.
     pub(crate) fn greeted(&self) {
         if self.host == Host::Process {
-            *lock(&self.group) = Group::Ours;
+            group::greeted();
         }
     }
 
     /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group.
     pub(crate) fn orphaned(&self) {
-        let group = lock(&self.group);
-        let _ = match *group {
-            Group::Foreign => return,
-            Group::Ours => kill_current_process_group(Signal::KILL),
-            Group::Ended => kill_process(getpid(), Signal::KILL),
-        };
-        process::exit(1);
-    }
-
-    /// Ends what the handler has left in the process group; this process is about to end as well.
-    ///
-    /// The pool does the same when it learns of the end. But if it is killed before it has, there is nobody else: the
-    /// guard ends with this process. A group can be killed without its leader only once that has left it.
-    pub(crate) fn end_group(&self) {
-        let mut group = lock(&self.group);
-        if *group != Group::Ours || getpgrp() != getpid() {
-            return;
-        }
-        let another = getppid().map(|parent| getpgid(Some(parent)));
-        if let Some(Ok(another)) = another
-            && setpgid(None, Some(another)).is_ok()
-        {
-            *group = Group::Ended;
-            let _ = kill_process_group(getpid(), Signal::KILL);
-            return;
-        }
-        drop(group);
-        // Where there is no other group in this session, the one whose group it would have been is likely gone.
-        if self.hung_up() {
-            self.orphaned();
+        if self.host == Host::Process {
+            group::end();
         }
     }
 
@@ -281,20 +238,12 @@ impl Link {
     }
 
     fn readable(&self) -> bool {
-        self.is_within(Duration::ZERO, PollFlags::IN)
+        self.readable_within(Duration::ZERO)
     }
 
+    /// Whether the input has, within `limit`, something to read, or an end.
     fn readable_within(&self, limit: Duration) -> bool {
-        self.is_within(limit, PollFlags::IN)
-    }
-
-    fn hung_up(&self) -> bool {
-        self.is_within(Duration::ZERO, PollFlags::empty())
-    }
-
-    /// Whether the input has, within `limit`, what is `asked` for, or an end.
-    fn is_within(&self, limit: Duration, asked: PollFlags) -> bool {
-        let mut fds = [PollFd::new(&self.input, asked)];
+        let mut fds = [PollFd::new(&self.input, PollFlags::IN)];
         let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
         poll(&mut fds, Some(&limit)) == Ok(1)
     }

@@ -167,10 +167,7 @@ fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result
         Ok(session) => session,
         Err(error) => exit_with(2, &error),
     };
-    let link = Arc::clone(&session.link);
-    let done = work(session, make);
-    link.end_group();
-    match done {
+    match work(session, make) {
         Ok(()) => process::exit(0),
         // Its words are on standard error already: the panic hook's, or those that `told` wrote.
         Err(Stop::Told(_)) => process::exit(101),

@@ -1,7 +1,7 @@
 //! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
 
-use hirelings::{Pool, Stderr};
-use hirelings_tests::{Do, Gate, WATCHDOG, begun, eventually, processes, program, settled, spawned, worker};
+use hirelings::{EventKind, Pool, Stderr};
+use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, eventually, processes, program, settled, spawned, worker};
 use rustix::process::{Resource, Rlimit, WaitOptions, getpid, getrlimit, set_child_subreaper, setrlimit, wait};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,7 @@ fn main() {
         "failures" => failures(),
         "environment" => changing_environment(),
         "one processor" => one_processor(),
+        "exits" => exits(),
         other => panic!("what is {other:?}?"),
     }
 }
@@ -214,4 +215,20 @@ fn one_processor() {
     let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     println!("{}", pool.stats().workers);
+}
+
+/// Workers that signal their group when they exit, early in it and late, and leave behind what ignores the signal: how
+/// each ended, and that what it has left ended too.
+fn exits() {
+    let mut command = worker();
+    command.args(["ignore SIGTERM", "signal the group at exit"]);
+    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).max_jobs_per_process(1);
+    let (builder, mut record) = Record::of(pool);
+    let pool = builder.build().unwrap();
+    for last in [Do::Pid, Do::Panic("the end".into()), Do::Exit(5)] {
+        let (_, left) = spawned(pool.request(Do::Then(vec![Do::SpawnSleeper, Do::SignalGroupAtExit, last])));
+        let exit = record.until_kind(EventKind::Exit);
+        println!("{}", exit.status().unwrap());
+        eventually("what it left has ended", || !processes::is_alive(left));
+    }
 }

@@ -4,9 +4,19 @@ use hirelings_tests::processes::die_of;
 use hirelings_tests::{Do, Gate, Told, scratch};
 use hirelings_worker_kit::{Context, serve};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use std::ffi::CString;
 use std::process::{Command, Stdio, abort, exit, id};
 
+/// What its arguments ask for is done before it serves, and so comes last when it exits; others are a test's.
 fn main() {
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "ignore SIGTERM" => ignore_sigterm(),
+            "signal the group at exit" => at_exit(signal_group),
+            "hang at exit" => at_exit(hang),
+            _ => {}
+        }
+    }
     serve(run)
 }
 
@@ -74,6 +84,9 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
         Do::Recurse => return Ok(deeper(1).to_string()),
         Do::Exhaust => return exhaust(),
         Do::HangAtExit => HANG.with(|_| ()),
+        Do::SignalGroupAtExit => at_exit(signal_group),
+        Do::PrintAtExit(text) => print_at_exit(text),
+        Do::SpawnThread => drop(std::thread::spawn(|| hang())),
         Do::Leak(bytes) => drop(std::hint::black_box(vec![1u8; bytes].leak())),
         Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
@@ -102,6 +115,32 @@ fn exhaust() -> Result<String, String> {
     setrlimit(Resource::As, limit).map_err(text)?;
     let wish = std::hint::black_box(vec![1u8; 1 << 30]);
     Ok(wish.len().to_string())
+}
+
+fn ignore_sigterm() {
+    // SAFETY: no handler of this program's is installed.
+    unsafe { libc::signal(libc::SIGTERM, libc::SIG_IGN) };
+}
+
+fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: the handlers of this program do not unwind.
+    assert_eq!(unsafe { libc::atexit(handler) }, 0);
+}
+
+extern "C" fn signal_group() {
+    let _ = rustix::process::kill_current_process_group(Signal::TERM);
+}
+
+extern "C" fn hang() {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn print_at_exit(text: String) {
+    let text = CString::new(text).expect("no zero in it");
+    // SAFETY: both are strings that end with a zero, and the first asks for one string.
+    unsafe { libc::printf(c"%s".as_ptr(), text.as_ptr()) };
 }
 
 /// Blocks for ever where the thread's values are dropped, which exit does for the thread that calls it.
