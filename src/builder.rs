@@ -73,7 +73,7 @@ impl<J: Job> PoolBuilder<J> {
             config: Config {
                 max_processes: (cores * 5).div_ceil(4),
                 min_processes: 0,
-                max_jobs_per_process: 64,
+                max_jobs_per_process: None,
                 retries: 0,
                 timeout_initializing: Some(Duration::from_secs(5)),
                 timeout_working: Some(Duration::from_secs(10)),
@@ -179,7 +179,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn max_jobs_per_process(mut self, n: u64) -> Self {
-        self.config.max_jobs_per_process = n;
+        self.config.max_jobs_per_process = Some(n);
         self
     }
 
@@ -559,7 +559,7 @@ impl<J: Job> PoolBuilder<J> {
             let (min, max) = (config.min_processes, config.max_processes);
             return refuse(format!("min_processes is {min}, which is more than max_processes, {max}"));
         }
-        if config.max_jobs_per_process == 0 {
+        if config.max_jobs_per_process == Some(0) {
             return refuse("max_jobs_per_process is 0: a worker must do at least one job".into());
         }
         if config.start_failures == 0 {

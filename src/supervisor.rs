@@ -94,8 +94,10 @@ pub(crate) struct Supervisor<T> {
     backlog: Backlog,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many.
     slots: Vec<Option<Worker>>,
-    /// How many slots have one.
-    occupied: usize,
+    /// The slots that have one, in order.
+    live: Vec<usize>,
+    /// How long the last start took, from the spawn to ready.
+    init_took: Duration,
     starts: Starts,
     /// The slots of the workers that can take a job; the one used last is used next.
     free: Vec<usize>,
@@ -123,7 +125,8 @@ impl<T> Supervisor<T> {
             jobs: Jobs::new(),
             backlog: Backlog::default(),
             slots,
-            occupied: 0,
+            live: Vec::new(),
+            init_took: Duration::ZERO,
             free: Vec::new(),
             next_worker: 1,
             lowest_priority: 0,
@@ -144,7 +147,7 @@ impl<T> Supervisor<T> {
 
     /// Whether everything is over: no job, no worker, and none to come.
     pub(crate) fn is_finished(&self) -> bool {
-        self.phase == Phase::Exiting && self.slots.iter().all(Option::is_none)
+        self.phase == Phase::Exiting && self.live.is_empty()
     }
 
     /// Whether there is no job, and no handler can run any more.
@@ -181,7 +184,7 @@ impl<T> Supervisor<T> {
 
     /// Whether every slot has a worker that has been ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.slots.iter().all(|slot| slot.as_ref().is_some_and(|worker| worker.been_ready))
+        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.been_ready)
     }
 
     pub(crate) fn worker(&self, seat: Seat) -> Option<&Worker> {
@@ -190,8 +193,15 @@ impl<T> Supervisor<T> {
 
     /// The workers that have a process, in the order of their slots.
     pub(crate) fn workers(&self) -> impl Iterator<Item = (Seat, &Worker)> {
-        let occupied = self.slots.iter().enumerate().filter_map(|(slot, worker)| Some((slot, worker.as_ref()?)));
-        occupied.filter(|(_, worker)| worker.spawned).map(|(slot, worker)| (Seat { slot, worker: worker.id }, worker))
+        self.alive().filter(|(_, worker)| worker.spawned)
+    }
+
+    /// The workers, those included that are being spawned, in the order of their slots.
+    fn alive(&self) -> impl Iterator<Item = (Seat, &Worker)> {
+        self.live.iter().filter_map(|&slot| {
+            let worker = self.slots[slot].as_ref()?;
+            Some((Seat { slot, worker: worker.id }, worker))
+        })
     }
 
     /// What the driver calls this job, and its number.
@@ -207,7 +217,7 @@ impl<T> Supervisor<T> {
 
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let workers = self.slots.iter().flatten().filter_map(|worker| worker.timers.next());
+        let workers = self.alive().filter_map(|(_, worker)| worker.timers.next());
         workers.chain(self.starts.next_deadline()).min()
     }
 
@@ -247,7 +257,8 @@ impl<T> Supervisor<T> {
     #[cfg(debug_assertions)]
     fn check_counts(&self) {
         let workers = || self.slots.iter().flatten();
-        debug_assert_eq!(self.occupied, workers().count(), "occupied");
+        debug_assert!(self.live.is_sorted() && self.live.iter().all(|&slot| self.slots[slot].is_some()), "live");
+        debug_assert_eq!(self.live.len(), workers().count(), "live");
         debug_assert_eq!(self.busy, workers().filter(|worker| worker.is_busy()).count(), "busy");
         debug_assert_eq!(self.held, workers().filter(|worker| worker.held().is_some()).count(), "held");
         let mut free: Vec<usize> = self.free.clone();
@@ -322,12 +333,9 @@ impl<T> Step<'_, T> {
     }
 
     fn tick(&mut self) {
-        for slot in 0..self.machine.slots.len() {
-            let now = self.now;
-            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.timers.is_any_due(now)) else {
-                continue;
-            };
-            let seat = Seat { slot, worker: worker.id };
+        let now = self.now;
+        let due = self.machine.alive().filter(|(_, worker)| worker.timers.is_any_due(now));
+        for seat in due.map(|(seat, _)| seat).collect::<Vec<_>>() {
             for timer in Timer::ALL {
                 // One that was due first may have ended the worker.
                 if self.machine.worker(seat).is_some() && self.worker(seat).timers.take_due(timer, now) {
@@ -425,11 +433,9 @@ impl<T> Step<'_, T> {
     fn exit(&mut self) {
         self.machine.phase = Phase::Exiting;
         self.settle_all(Outcome::Closed, |_| true);
-        for slot in 0..self.machine.slots.len() {
-            if let Some(worker) = &self.machine.slots[slot] {
-                let seat = Seat { slot, worker: worker.id };
-                self.of_worker(seat, |step| step.kill(seat, End::PoolExit));
-            }
+        let workers: Vec<_> = self.machine.alive().map(|(seat, worker)| (seat, worker.is_free())).collect();
+        for (seat, free) in workers {
+            self.of_worker(seat, |step| if free { step.leave_at_exit(seat) } else { step.kill(seat, End::PoolExit) });
         }
     }
 }

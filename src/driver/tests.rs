@@ -146,7 +146,7 @@ fn builder() -> (PoolBuilder<Task>, Sender<()>) {
 #[test]
 fn jobs_go_out_and_come_back() {
     let (builder, _release) = builder();
-    let pool = builder.build().unwrap();
+    let pool = builder.max_jobs_per_process(64).build().unwrap();
     let handles: Vec<_> = (0..1_000).map(|n| pool.enqueue(Task::Add(n, 1))).collect();
     for (n, handle) in handles.into_iter().enumerate() {
         assert_eq!(handle.wait().unwrap(), n as u64 + 1);
@@ -212,7 +212,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, S
     let config = Config {
         max_processes: 1,
         min_processes: 0,
-        max_jobs_per_process: 64,
+        max_jobs_per_process: Some(64),
         retries: 0,
         timeout_initializing: None,
         timeout_working: Some(timeout_working),

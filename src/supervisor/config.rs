@@ -7,7 +7,8 @@ use std::time::Duration;
 pub(crate) struct Config {
     pub(crate) max_processes: usize,
     pub(crate) min_processes: usize,
-    pub(crate) max_jobs_per_process: u64,
+    /// A worker does exactly so many jobs; none: it is replaced after [`USUAL_JOBS`] of them, if it is [`USUAL_AGE`] old.
+    pub(crate) max_jobs_per_process: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
@@ -20,6 +21,11 @@ pub(crate) struct Config {
     pub(crate) cores: usize,
     pub(crate) max_memory: MaxMemory,
 }
+
+/// A worker of a pool that says nothing of it is replaced once it has done so many jobs and is so old. Either alone would
+/// cost those who have many short jobs, or few.
+pub(crate) const USUAL_JOBS: u64 = 64;
+pub(crate) const USUAL_AGE: Duration = Duration::from_secs(60);
 
 /// How many bytes of memory a worker may hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

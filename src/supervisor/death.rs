@@ -125,7 +125,7 @@ impl<T> Step<'_, T> {
     pub(super) fn vacate(&mut self, seat: Seat) {
         self.no_longer_free(seat);
         let Some(worker) = self.machine.slots[seat.slot].take() else { return };
-        self.machine.occupied -= 1;
+        self.machine.live.retain(|&slot| slot != seat.slot);
         self.machine.busy -= usize::from(worker.counted_busy);
         for key in worker.ahead.iter().filter_map(|ahead| ahead.key) {
             self.requeue(key);
@@ -137,7 +137,7 @@ impl<T> Step<'_, T> {
         if !worker.failed_to_start() {
             return self.machine.starts.one_has_ended(seat.slot, worker.had_job);
         }
-        let others_ready = self.machine.slots.iter().flatten().any(|other| other.been_ready);
+        let others_ready = self.machine.alive().any(|(_, other)| other.been_ready);
         let verdict = self.machine.starts.one_has_failed(seat.slot, self.now, others_ready);
         self.emit(Effect::StartFailed { seat, wait: verdict.wait, in_a_row: verdict.in_a_row });
         if verdict.breaks {

@@ -1,5 +1,6 @@
 //! Which worker gets which job: free ones the next in turn.
 
+use super::config::{USUAL_AGE, USUAL_JOBS};
 use super::worker::Worker;
 use super::{JobKey, Seat, Step, Supervisor};
 
@@ -23,6 +24,16 @@ impl<T> Step<'_, T> {
         self.recount(seat);
     }
 
+    /// How many jobs the worker in `slot` may still be sent.
+    pub(super) fn jobs_left(&self, slot: usize) -> u64 {
+        let Some(worker) = &self.machine.slots[slot] else { return 0 };
+        match self.machine.config.max_jobs_per_process {
+            Some(most) => most - worker.taken,
+            None if self.now.saturating_sub(worker.since) < USUAL_AGE => u64::MAX,
+            None => USUAL_JOBS.saturating_sub(worker.taken),
+        }
+    }
+
     /// A job of a higher priority than some that lie ahead goes before those: they are recalled.
     pub(super) fn recall_lower(&mut self, key: JobKey) {
         let machine = &*self.machine;
@@ -32,11 +43,7 @@ impl<T> Step<'_, T> {
             return;
         }
         let lower = |worker: &Worker| worker.ahead_keys().any(|ahead| priority_of(ahead) < priority);
-        let slots = machine.slots.iter().enumerate();
-        let seats = slots.filter_map(|(slot, worker)| {
-            let worker = worker.as_ref().filter(|worker| lower(worker))?;
-            Some(Seat { slot, worker: worker.id })
-        });
+        let seats = machine.alive().filter(|(_, worker)| lower(worker)).map(|(seat, _)| seat);
         for seat in seats.collect::<Vec<_>>() {
             self.recall(seat);
         }

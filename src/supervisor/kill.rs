@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long a worker may take to answer a recall before it is stopped.
 const WORD: Duration = Duration::from_millis(10);
 
+/// How long a worker without a job may take to leave when the pool ends.
+const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
+
 /// How long a worker may take to stop: SIGSTOP is not held up for long by anything but the kernel.
 const STOP: Duration = Duration::from_secs(1);
 
@@ -22,6 +25,14 @@ impl<T> Step<'_, T> {
         self.worker(seat).end(End::Left);
         self.emit(Effect::SendLeave(seat));
         self.on_its_way(seat);
+    }
+
+    /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
+    pub(super) fn leave_at_exit(&mut self, seat: Seat) {
+        self.worker(seat).end(End::PoolExit);
+        self.emit(Effect::SendLeave(seat));
+        self.on_its_way(seat);
+        self.start_limit(seat, Some(LEAVE_AT_EXIT));
     }
 
     /// The worker will end by itself; if it does not within the grace time, it is told to.

@@ -42,6 +42,8 @@ impl<T> Step<'_, T> {
         }
         self.clear_limit(seat);
         if state == WorkerState::Initializing {
+            let took = self.now.saturating_sub(self.worker(seat).since);
+            self.machine.init_took = took;
             self.worker(seat).been_ready = true;
             self.machine.starts.one_is_ready(seat.slot);
         }
@@ -54,7 +56,7 @@ impl<T> Step<'_, T> {
 
     /// What a worker that is ready and holds nothing begun does next: the job that lies ahead, leave, or wait.
     pub(super) fn next_for(&mut self, seat: Seat) {
-        let most = self.machine.config.max_jobs_per_process;
+        let left = self.jobs_left(seat.slot);
         let worker = self.worker(seat);
         if let Some(front) = worker.ahead.pop_front() {
             return self.presume_begun(seat, front);
@@ -62,7 +64,7 @@ impl<T> Step<'_, T> {
         if worker.is_ending() {
             return;
         }
-        if worker.retiring || worker.outgrown || worker.taken >= most {
+        if worker.retiring || worker.outgrown || left == 0 {
             return self.leave(seat);
         }
         self.clear_limit(seat);

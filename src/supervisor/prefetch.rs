@@ -28,7 +28,7 @@ impl<T> Step<'_, T> {
         if !worker.recalls || worker.retiring || worker.outgrown || worker.is_ending() || worker.condemned.is_some() {
             return;
         }
-        let room = (config.max_jobs_per_process - worker.taken).min(worker.depth(config.hand_ahead) as u64);
+        let room = self.jobs_left(seat.slot).min(worker.depth(config.hand_ahead) as u64);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
         // Several at once: each write may wake the worker.
         let room = if worker.ahead.len() > room / 2 { 0 } else { room };
@@ -57,7 +57,7 @@ impl<T> Step<'_, T> {
 
     /// How many workers share a core: as many times longer than its work takes each waits for an answer.
     pub(super) fn oversubscription(&self) -> u32 {
-        let workers = self.machine.occupied.div_ceil(self.machine.config.cores);
+        let workers = self.machine.live.len().div_ceil(self.machine.config.cores);
         u32::try_from(workers).unwrap_or(u32::MAX).max(1)
     }
 
@@ -82,7 +82,8 @@ impl<T> Step<'_, T> {
             // Where nobody waits for a core, jobs are recalled in time anyway.
             return;
         }
-        for slot in 0..self.machine.slots.len() {
+        for at in 0..self.machine.live.len() {
+            let slot = self.machine.live[at];
             let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.has_unrecalled()) else {
                 continue;
             };
@@ -133,7 +134,7 @@ impl<T> Step<'_, T> {
 
     /// A recall has not been answered. That harms somebody only where its jobs could be done elsewhere.
     pub(super) fn recall_unanswered(&mut self, seat: Seat) {
-        let elsewhere = !self.machine.free.is_empty() || self.machine.occupied < self.machine.slots.len();
+        let elsewhere = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.slots.len();
         let now = self.now;
         let worker = self.worker(seat);
         let Some(since) = worker.recalled_at else { return };

@@ -18,6 +18,17 @@ struct Slot {
     wanted: bool,
 }
 
+/// What workers are needed for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    /// Jobs that are queued.
+    pub(super) queued: usize,
+    /// Workers that are to be there in any case.
+    pub(super) minimum: usize,
+    /// Workers that are to follow others which leave soon.
+    pub(super) successors: usize,
+}
+
 /// What a start failure leads to.
 pub(super) struct Verdict {
     pub(super) wait: Duration,
@@ -115,16 +126,10 @@ impl Starts {
         Verdict { wait, in_a_row, breaks: self.broken && !before }
     }
 
-    /// The empty slots that are to be filled now, for `queued` jobs and a `minimum` of workers.
-    pub(super) fn due(
-        &mut self,
-        now: Duration,
-        workers: &[Option<Worker>],
-        queued: usize,
-        minimum: usize,
-    ) -> Vec<usize> {
+    /// The empty slots that are to be filled now. `live`: those that are not empty.
+    pub(super) fn due(&mut self, now: Duration, workers: &[Option<Worker>], live: &[usize], need: Need) -> Vec<usize> {
         self.due_at = None;
-        let needed = self.needed(workers, queued, minimum);
+        let needed = self.needed(workers, live, need);
         let mut due = Vec::new();
         if needed == 0 {
             return due;
@@ -150,15 +155,18 @@ impl Starts {
     }
 
     /// How many more workers there should be.
-    fn needed(&self, workers: &[Option<Worker>], queued: usize, minimum: usize) -> usize {
-        let alive = || workers.iter().flatten();
-        let empty = workers.iter().filter(|worker| worker.is_none()).count();
+    fn needed(&self, workers: &[Option<Worker>], live: &[usize], need: Need) -> usize {
+        let Need { queued, minimum, successors } = need;
+        let alive = || live.iter().filter_map(|&slot| workers[slot].as_ref());
+        let empty = workers.len() - live.len();
         let starting = alive().filter(|worker| worker.state == WorkerState::Initializing).count();
         if self.broken {
             return usize::from(queued > 0 && starting == 0);
         }
-        let wanted = (0..self.slots.len()).filter(|&slot| self.slots[slot].wanted && workers[slot].is_none()).count();
+        let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();
+        let wanted = if self.wanted == 0 { 0 } else { (0..self.slots.len()).filter(is_wanted).count() };
         let lasting = alive().filter(|worker| worker.state != WorkerState::Exiting).count();
-        queued.saturating_sub(starting).max(minimum.saturating_sub(lasting)).max(wanted).min(empty)
+        let for_jobs = queued.saturating_sub(starting);
+        for_jobs.max(minimum.saturating_sub(lasting)).max(wanted).max(successors).min(empty)
     }
 }

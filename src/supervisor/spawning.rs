@@ -1,36 +1,74 @@
 //! New workers, from the decision to the greeting.
 
+use super::restart::Need;
 use super::worker::Worker;
-use super::{Effect, Phase, Seat, Step, Supervisor, WorkerState};
+use super::{Effect, Phase, SHORT, Seat, Step, Supervisor, WorkerState};
 
 impl<T> Step<'_, T> {
     pub(super) fn spawn_missing(&mut self) {
-        let Supervisor { config, phase, backlog, slots, occupied, starts, .. } = &mut *self.machine;
+        let successors = self.successors();
+        let Supervisor { config, phase, backlog, slots, live, starts, .. } = &mut *self.machine;
         if *phase == Phase::Exiting {
             return starts.want_none();
         }
         let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
         // Most turns end here: there is no room for a worker, or no need of one.
-        if *occupied == slots.len() || (backlog.len() == 0 && *occupied >= minimum && !starts.are_wanted()) {
+        let needed = backlog.len() > 0 || live.len() < minimum || starts.are_wanted() || successors > 0;
+        if live.len() == slots.len() || !needed {
             return starts.want_none();
         }
-        let due = starts.due(self.now, slots, backlog.len(), minimum);
+        let due = starts.due(self.now, slots, live, Need { queued: backlog.len(), minimum, successors });
         for slot in due {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
             let probe = self.machine.is_broken();
             self.machine.slots[slot] = Some(Worker::new(worker, probe));
-            self.machine.occupied += 1;
+            let at = self.machine.live.partition_point(|&before| before < slot);
+            self.machine.live.insert(at, slot);
             self.emit(Effect::Spawn(Seat { slot, worker }));
         }
+    }
+
+    /// How many workers are to be started before others have done their last jobs, so that no job waits for a start: where a
+    /// slot and a core are free for them.
+    fn successors(&self) -> usize {
+        let machine = &*self.machine;
+        if machine.phase != Phase::Open
+            || machine.live.len() == machine.slots.len()
+            || machine.busy >= machine.config.cores
+        {
+            return 0;
+        }
+        let (mut leaving, mut spare) = (0usize, 0);
+        for (seat, worker) in machine.alive() {
+            match worker.state {
+                WorkerState::Working | WorkerState::Recovering if self.leaves_soon(seat.slot, worker) => leaving += 1,
+                WorkerState::Initializing => spare += 1,
+                WorkerState::Ready if !self.leaves_soon(seat.slot, worker) => spare += 1,
+                _ => {}
+            }
+        }
+        leaving.saturating_sub(spare)
+    }
+
+    /// Whether the worker will have done its last job before another could be ready.
+    fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
+        if worker.retiring || worker.outgrown {
+            return true;
+        }
+        // The job that it does now is among those that it was sent.
+        let left = u32::try_from(self.jobs_left(slot).saturating_add(1)).unwrap_or(u32::MAX);
+        worker.pace.unwrap_or(SHORT).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
     }
 
     pub(super) fn spawned(&mut self, seat: Seat) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
         self.emit(Effect::Spawned(seat));
+        let now = self.now;
         let worker = self.worker(seat);
         worker.spawned = true;
+        worker.since = now;
         if worker.end.is_some() {
             // The pool has ended while it was being spawned.
             return self.signal(seat);

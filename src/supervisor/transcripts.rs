@@ -12,7 +12,7 @@ fn config() -> Config {
     Config {
         max_processes: 1,
         min_processes: 0,
-        max_jobs_per_process: 64,
+        max_jobs_per_process: Some(64),
         retries: 0,
         timeout_initializing: Some(5 * SECOND),
         timeout_working: Some(10 * SECOND),
@@ -204,7 +204,7 @@ fn ready_after_recovering() {
 
 #[test]
 fn after_its_last_job_it_leaves_once_it_has_recovered() {
-    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.enqueue();
     script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
     assert_eq!(script.said(FIRST, Said::Ready), ["0#1 is ready", "leave 0#1", "0#1 is exiting"]);
@@ -474,7 +474,7 @@ fn without_grace_it_is_sigkill_at_once() {
 
 #[test]
 fn a_worker_that_does_not_leave_is_told_twice() {
-    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     assert_eq!(script.said(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting", "idle"]);
     assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1"]);
     assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
@@ -482,7 +482,7 @@ fn a_worker_that_does_not_leave_is_told_twice() {
 
 #[test]
 fn a_leaving_worker_that_closes_its_pipe_has_its_grace_all_the_same() {
-    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.said(FIRST, success(1));
     assert_eq!(script.input(Input::OutputEnded(FIRST)), [""; 0]);
     assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
@@ -742,7 +742,7 @@ fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
 
 #[test]
 fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
-    let mut script = short_jobs_with(Config { max_jobs_per_process: 4, ..config() });
+    let mut script = short_jobs_with(Config { max_jobs_per_process: Some(4), ..config() });
     script.abort(3);
     script.said(FIRST, Said::Skipped { job: 3 });
     let mut left = |job| script.said(FIRST, success(job)).contains(&"leave 0#1".into());
@@ -756,6 +756,54 @@ fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used
     assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");
     script.input(Input::Spawned(seat(0, 2)));
     assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+}
+
+// ---------------------------------------------------------------- recycling
+
+#[test]
+fn by_default_a_worker_is_replaced_after_64_jobs_and_a_minute() {
+    let jobs = |script: &mut Script, from: u64, count: u64| {
+        (from..from + count).map(|job| [script.enqueue(), script.said(FIRST, success(job))].concat()).last().unwrap()
+    };
+    let mut script = Script::ready(Config { max_jobs_per_process: None, ..config() });
+    let lines = jobs(&mut script, 1, 100);
+    assert!(!lines.contains(&"leave 0#1".into()), "it is young: {lines:?}");
+    script.now += 60 * SECOND;
+    assert!(jobs(&mut script, 101, 1).contains(&"leave 0#1".into()));
+
+    let mut script = Script::ready(Config { max_jobs_per_process: None, ..config() });
+    script.now += 60 * SECOND;
+    assert!(!jobs(&mut script, 1, 63).contains(&"leave 0#1".into()), "it has done little");
+    assert!(jobs(&mut script, 64, 1).contains(&"leave 0#1".into()));
+}
+
+#[test]
+fn the_successor_of_a_worker_that_has_few_jobs_left_is_started_while_it_works() {
+    let two = Config { max_processes: 2, max_jobs_per_process: Some(2), cores: 2, ..config() };
+    let mut script = Script::working(two.clone());
+    assert_eq!(script.said(FIRST, success(1)).last().map(String::as_str), Some("idle"));
+    assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 1#2"), "this is its last job");
+    script.input(Input::Spawned(seat(1, 2)));
+    script.said(seat(1, 2), Said::Ready);
+    script.said(FIRST, success(2));
+    assert_eq!(script.enqueue()[1], "send 3/1 to 1#2", "no job waits for a start");
+
+    // Not where all cores have something to do, nor where there is no slot.
+    for config in [Config { cores: 1, ..two.clone() }, Config { max_processes: 1, ..two }] {
+        let mut script = Script::working(config);
+        script.said(FIRST, success(1));
+        assert!(!script.enqueue().iter().any(|line| line.starts_with("spawn")));
+    }
+}
+
+#[test]
+fn a_worker_without_a_job_leaves_when_the_pool_ends() {
+    let mut script = Script::ready(config());
+    assert_eq!(script.input(Input::Exit), ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.wait(100 * MILLI), ["Terminate 0#1"]);
+    assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+    assert_eq!(script.machine.counters().crashed, 0);
 }
 
 // ---------------------------------------------------------------- an attempt runs at most once
@@ -1015,7 +1063,7 @@ fn an_idle_pool_waits_for_nothing() {
 
 #[test]
 fn draining_takes_no_new_jobs_and_does_the_old_ones() {
-    let mut script = Script::working(Config { max_jobs_per_process: 1, ..config() });
+    let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.enqueue();
     script.input(Input::Close);
     assert_eq!(script.enqueue(), ["refused 3"]);

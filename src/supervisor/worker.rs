@@ -125,6 +125,8 @@ pub(crate) struct Worker {
     pub(super) probe: bool,
     pub(super) state: WorkerState,
     pub(super) spawned: bool,
+    /// When it was spawned.
+    pub(super) since: Duration,
     pub(super) been_ready: bool,
     /// Whether its last word on the matter is that it is ready: then the first job that it holds is presumed begun.
     pub(super) is_ready: bool,
@@ -177,6 +179,7 @@ impl Worker {
             probe,
             state: WorkerState::Initializing,
             spawned: false,
+            since: Duration::ZERO,
             been_ready: false,
             is_ready: false,
             recalls: false,

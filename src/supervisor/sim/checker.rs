@@ -38,6 +38,7 @@ struct Followed {
 #[derive(Clone, Debug, Default)]
 struct Process {
     alive: bool,
+    spawned: Duration,
     reaped: bool,
     /// A sign of its death has been seen.
     ending: bool,
@@ -117,7 +118,7 @@ impl Checker {
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
             max_processes: config.max_processes,
-            max_jobs: config.max_jobs_per_process,
+            max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retries: config.retries,
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
@@ -448,11 +449,16 @@ impl Checker {
             Effect::SendLeave(seat) => {
                 let process = self.processes.get(&seat).ok_or("nobody leaves")?;
                 let (taken, most) = (process.taken, self.max_jobs);
-                let done_with = taken == most || process.retires || process.outgrown;
+                let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
+                let done_with = taken == most || usual || process.retires || process.outgrown || self.exited;
                 ensure(process.holds.is_empty(), || format!("{seat:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{seat:?} leaves after {taken} of {most} jobs"))
             }
-            Effect::Spawned(_) | Effect::OutputClosed(_) | Effect::SendSkip { .. } | Effect::AllReady => Ok(()),
+            Effect::Spawned(seat) => {
+                self.processes.get_mut(&seat).ok_or("nobody is spawned")?.spawned = now;
+                Ok(())
+            }
+            Effect::OutputClosed(_) | Effect::SendSkip { .. } | Effect::AllReady => Ok(()),
         }
     }
 

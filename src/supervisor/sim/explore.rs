@@ -137,7 +137,7 @@ impl State {
         let config = Config {
             max_processes: shape.workers,
             min_processes: 0,
-            max_jobs_per_process: shape.max_jobs,
+            max_jobs_per_process: Some(shape.max_jobs),
             retries: shape.retries,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),

@@ -102,7 +102,7 @@ impl Stage {
         let config = Config {
             max_processes,
             min_processes: (of(&[0, 1, 2, 4]) as usize).min(max_processes),
-            max_jobs_per_process: u64::from(of(&[1, 2, 3, 64])),
+            max_jobs_per_process: Some(u64::from(of(&[1, 2, 3, 64]))),
             retries: of(&[0, 1, 2, 1000]),
             timeout_initializing,
             timeout_working,

@@ -88,7 +88,7 @@ impl World {
         let config = Config {
             max_processes,
             min_processes: rng.below(max_processes as u64 + 1) as usize,
-            max_jobs_per_process: rng.pick(&[1, 2, 3, 5, 64]),
+            max_jobs_per_process: rng.pick(&[Some(1), Some(2), Some(3), Some(5), Some(64), None]),
             retries: rng.pick(&[0, 0, 1, 2, 5]),
             timeout_initializing: limit(&mut rng),
             timeout_working: limit(&mut rng),
@@ -116,7 +116,7 @@ impl World {
         let (calls, burst) = (1 + rng.below(60), rng.pick(&[1, 4, 4, 40]));
         World {
             checker: Checker::new(&config),
-            max_jobs: config.max_jobs_per_process,
+            max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             measures: config.max_memory.is_limited(),
             machine: Supervisor::new(config),
             rng,
