@@ -51,8 +51,12 @@ impl<T> Step<'_, T> {
         leaving.saturating_sub(spare)
     }
 
-    /// Whether the worker will have done its last job before another could be ready.
+    /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of
+    /// whether more will come.
     fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
+        if worker.done == 0 {
+            return false;
+        }
         if worker.retiring || worker.outgrown {
             return true;
         }

@@ -324,7 +324,7 @@ impl Worker {
 
     /// Whether the pool asked it to end.
     pub(super) fn was_asked(&self) -> bool {
-        self.asked || self.end == Some(End::Left)
+        self.asked || matches!(self.end, Some(End::Left | End::PoolExit))
     }
 
     /// Whether it never got to work: it was never ready, or ended by its own doing before it had a job.

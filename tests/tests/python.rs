@@ -53,7 +53,8 @@ fn pool(args: &[&str]) -> Option<PoolBuilder<Task>> {
         println!("skipped: there is no python3 on this machine");
         return None;
     }
-    Some(Pool::<Task>::builder(program(args)).stderr(Stderr::Null).timeout_initializing(WATCHDOG))
+    let pool = Pool::<Task>::builder(program(args)).stderr(Stderr::Null);
+    Some(pool.timeout_initializing(WATCHDOG).max_jobs_per_process(64))
 }
 
 fn count(text: &str) -> Task {
