@@ -11,14 +11,15 @@ use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares};
+use hirelings_worker_kit::unserved_mark;
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fmt, thread};
+use std::{fmt, thread};
 
 /// The smallest `max_frame`: the envelope and a few words must fit.
 const SMALLEST_FRAME: usize = 1024;
@@ -465,8 +466,7 @@ impl<J: Job> PoolBuilder<J> {
     /// assert!(refused.to_string().contains("/no/such/program"));
     /// ```
     pub fn build(self) -> Result<Pool<J>, BuildError> {
-        if let Some(mark) = env::var_os(WORKER_MARK) {
-            let mark = mark.to_string_lossy().into_owned();
+        if let Some(mark) = unserved_mark() {
             return Err(BuildError::new(
                 BuildErrorKind::NotAWorker,
                 format!(

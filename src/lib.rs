@@ -37,10 +37,10 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // First thing in main, before any thread is started.
+//!     // First thing in main: what stands before it is done in each worker too.
 //!     worker::init(|Square(n), _| n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large")));
 //!
-//!     let pool = Pool::<Square>::builder(hirelings::self_exec::<Square>()).build()?;
+//!     let pool = Pool::<Square>::self_exec().build()?;
 //!     println!("{}", pool.enqueue(Square(7)).wait()?);
 //!     Ok(())
 //! }

@@ -1,7 +1,7 @@
 //! The pool, as callers have it.
 
 use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Blocked, Command, Mode, SELF};
+use crate::driver::{Admission, Blocked, Command as ToDriver, Mode, SELF};
 use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
 use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
 use crate::events::Events;
@@ -17,7 +17,7 @@ use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK}
 use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
-use std::process::Command as Program;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -146,10 +146,14 @@ pub struct Drained {
     pub left: u64,
 }
 
-/// The running executable as the worker of `J`: a plain [`Command`](Program) with no arguments, marked in its
+/// The running executable as the worker of `J`: a plain [`Command`] with no arguments, marked in its
 /// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
 ///
-/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`.
+/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
+/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
+/// that on as it is.
+///
+/// [`Pool::self_exec`] gives the builder at once; this is for a command that is to be changed first.
 ///
 /// A crate's own tests should not use it: the test harness is no worker, and [`build`](PoolBuilder::build) refuses with
 /// [`NotAWorker`](crate::BuildErrorKind::NotAWorker) in what it starts. Give the tests a small program of its own under
@@ -167,16 +171,16 @@ pub struct Drained {
 ///     Ok(())
 /// }
 /// ```
-pub fn self_exec<J: Job>() -> Program {
+pub fn self_exec<J: Job>() -> Command {
     let real = env::current_exe();
     let mut program = if cfg!(any(target_os = "linux", target_os = "android")) {
-        let mut program = Program::new(SELF);
+        let mut program = Command::new(SELF);
         if let Ok(real) = real {
             program.arg0(real);
         }
         program
     } else {
-        Program::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
+        Command::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
     };
     program.env(WORKER_MARK, J::name());
     program
@@ -278,8 +282,26 @@ impl<J: Job> Pool<J> {
     /// let pool = Pool::<Square>::builder(worker).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn builder(command: Program) -> PoolBuilder<J> {
+    pub fn builder(command: Command) -> PoolBuilder<J> {
         PoolBuilder::new(crate::driver::Launcher::Command(command))
+    }
+
+    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
+    /// which are so named once.
+    ///
+    /// ```no_run
+    /// # use hirelings::{Job, NoError, Pool, worker};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     worker::init(|Double(n), _| Ok(2 * n));
+    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
+    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn self_exec() -> PoolBuilder<J> {
+        Pool::builder(self_exec::<J>())
     }
 
     /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
@@ -306,7 +328,7 @@ impl<J: Job> Pool<J> {
     /// .build()?;
     /// # Ok(()) }
     /// ```
-    pub fn builder_with(launch: impl FnMut(Slot) -> Program + Send + 'static) -> PoolBuilder<J> {
+    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
         PoolBuilder::new(crate::driver::Launcher::Asked(Box::new(launch), None))
     }
 
@@ -442,12 +464,12 @@ impl<J: Job> Pool<J> {
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.end.commands.send(Command::Enqueue(ticket, settings));
+            let _ = self.end.commands.send(ToDriver::Enqueue(ticket, settings));
             return Ok(JobHandle::new(record, Arc::clone(&self.end)));
         }
         let (reply, admission) = bounded(1);
         let job = Box::new(Blocked { ticket, settings: settings.clone(), reply });
-        let sent = self.end.commands.send(Command::Submit(job, mode));
+        let sent = self.end.commands.send(ToDriver::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
             Some(Admission::Full) => {
@@ -484,7 +506,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn spawn_workers(&self) {
-        let _ = self.end.commands.send(Command::SpawnWorkers);
+        let _ = self.end.commands.send(ToDriver::SpawnWorkers);
     }
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
@@ -505,10 +527,10 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
-        match self.ask(Command::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
+        match self.ask(ToDriver::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
             Some(Ok(verdict)) => verdict,
             Some(Err(RecvTimeoutError::Timeout)) => {
-                let failure = self.ask(Command::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
+                let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
                 Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended()),
@@ -529,7 +551,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle(&self) {
-        if let Some(idle) = self.ask(Command::WaitIdle) {
+        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
             let _ = idle.recv();
         }
     }
@@ -548,7 +570,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
-        let idle = self.ask(Command::WaitIdle);
+        let idle = self.ask(ToDriver::WaitIdle);
         idle.is_none_or(|idle| !matches!(idle.recv_timeout(limit), Err(RecvTimeoutError::Timeout)))
     }
 
@@ -566,7 +588,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn stats(&self) -> Stats {
-        let stats = self.ask(Command::Stats).and_then(|stats| stats.recv().ok());
+        let stats = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
         stats.unwrap_or_else(|| self.last_stats.lock().clone())
     }
 
@@ -585,11 +607,11 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.ask(Command::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
+        self.ask(ToDriver::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
     }
 
     /// Sends a command that is answered. None where the pool has ended.
-    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> Command) -> Option<Receiver<A>> {
+    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
         self.end.commands.send(command(reply)).is_ok().then_some(answer)
     }
@@ -685,7 +707,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.end.commands.send(Command::Exit(None));
+        let _ = self.end.commands.send(ToDriver::Exit(None));
         self.join();
     }
 
@@ -711,14 +733,14 @@ impl<J: Job> Pool<J> {
         self.closed.store(true, Ordering::SeqCst);
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let unsettled = self.ask(Command::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
-        if let Some(idle) = self.ask(Command::WaitIdle) {
+        let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
+        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
             let _ = match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
         }
-        let left = self.ask(|reply| Command::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
+        let left = self.ask(|reply| ToDriver::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
         self.join();
         Drained { finished: unsettled.saturating_sub(left), left }
     }

@@ -26,7 +26,23 @@ fn one_executable_serves_several_job_types() {
 
 #[test]
 fn what_a_handler_spawns_is_no_worker() {
-    assert_eq!(selves("spawning"), ["none", "42"]);
+    let lines = selves("spawning");
+    // The worker itself knows what it is, before `init` and in its handler; none of the others takes itself for one,
+    // though each has the mark in its environment.
+    assert_eq!(lines[0], "a worker of Again, a worker of Again");
+    assert_eq!(lines[1..4], ["no worker"; 3]);
+    assert_eq!(lines[4..], ["a worker of Again, a worker of Again", "42"]);
+}
+
+#[test]
+fn a_worker_that_a_shell_starts_knows_what_it_is() {
+    assert_eq!(selves("through a shell"), ["a worker of Again, a worker of Again"; 2]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn workers_are_called_by_the_programs_name_and_not_exe() {
+    assert_eq!(selves("comm"), ["selves"]);
 }
 
 #[test]

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! * A worker with state, options or something to do between jobs implements [`Worker`]; its main is [`serve_worker`].
-//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main.
+//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] tells
+//!   earlier still which of the two it is.
 //! * [`Session`] speaks the protocol by hand, one call a message.
 //!
 //! # What the kit does before your code runs
@@ -54,6 +55,9 @@ mod worker;
 
 pub use context::Context;
 pub use job::{BoxError, Bytes, Job, NoError, Outcome};
+pub use mark::is_worker;
+#[doc(hidden)]
+pub use mark::{unserved_mark, was_asked};
 #[doc(hidden)]
 pub use serve::serve_over;
 pub use serve::{init, init_worker, serve, serve_worker};
