@@ -1,9 +1,10 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launch, Plan};
+use crate::driver::{Driver, Launch, Launcher, Plan, marked_name};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::handle::PoolEnd;
+use crate::harness;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
 use crate::pool::{Parts, Pool, Stats, Stderr};
@@ -12,11 +13,12 @@ use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares};
-use hirelings_worker_kit::unserved_mark;
+use hirelings_worker_kit::{unserved_mark, was_asked};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
 use std::marker::PhantomData;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
@@ -53,6 +55,8 @@ const MOST_PROCESSES: usize = 65_535;
 pub struct PoolBuilder<J: Job> {
     /// Behind a lock only so that a builder can be shared; nobody waits for it.
     launch: Mutex<Box<dyn Launch>>,
+    /// The job type that `self_exec` was called with, where the command is its.
+    self_exec: Option<String>,
     name: Option<String>,
     options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
     config: Config,
@@ -65,10 +69,17 @@ pub struct PoolBuilder<J: Job> {
 }
 
 impl<J: Job> PoolBuilder<J> {
+    /// A builder of workers that `command` starts.
+    pub(crate) fn of_command(command: Command) -> Self {
+        let self_exec = marked_name(&command);
+        PoolBuilder { self_exec, ..PoolBuilder::new(Launcher::Command(command)) }
+    }
+
     pub(crate) fn new(launch: impl Launch + 'static) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
             launch: Mutex::new(Box::new(launch)),
+            self_exec: None,
             name: None,
             options: None,
             config: Config {
@@ -453,7 +464,8 @@ impl<J: Job> PoolBuilder<J> {
     /// [`Options`](BuildErrorKind::Options) that make no sense or cannot be encoded; [`Spawn`](BuildErrorKind::Spawn)
     /// where the program does not exist or is not executable, or a thread cannot be started;
     /// [`NotAWorker`](BuildErrorKind::NotAWorker) where this process was itself started as a worker by
-    /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init).
+    /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init), or where `self_exec` would start a
+    /// test harness again. A command of `self_exec` for another type of jobs is one of the `Options` that are refused.
     ///
     /// ```
     /// # use hirelings::*;
@@ -474,6 +486,9 @@ impl<J: Job> PoolBuilder<J> {
                      init_worker) for that type first thing in main; in a crate's tests, use a worker program of its own"
                 ),
             ));
+        }
+        if let Some(of) = &self.self_exec {
+            check_self_exec::<J>(of)?;
         }
         let config = self.checked_config()?;
         let options = self.encoded_options()?;
@@ -609,6 +624,33 @@ impl<J: Job> PoolBuilder<J> {
             )),
         }
     }
+}
+
+/// Refuses a command of `self_exec` for jobs of another type, and one that would start a test harness again.
+fn check_self_exec<J: Job>(of: &str) -> Result<(), BuildError> {
+    let name = J::name();
+    if of != name {
+        return Err(BuildError::new(
+            BuildErrorKind::Options,
+            format!(
+                "the pool has jobs of type {name}, but the command is self_exec's for jobs of type {of}: use \
+                 Pool::self_exec, which names the type once"
+            ),
+        ));
+    }
+    // Where `init` was called, a harness's worker comes to it too: so it is in an example of the documentation.
+    if !was_asked::<J>() && harness::is_linked() {
+        return Err(BuildError::new(
+            BuildErrorKind::NotAWorker,
+            format!(
+                "self_exec would start this executable again, which is a test harness and no worker for jobs of type \
+                 {name}: give the tests a program of its own whose main calls worker::serve, such as \
+                 src/bin/my-worker.rs, and start it from a test under tests/ with \
+                 Command::new(env!(\"CARGO_BIN_EXE_my-worker\"))"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// As many jobs ahead as a worker's pace allows, up to this: with more, throughput grows no further.

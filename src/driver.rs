@@ -24,7 +24,7 @@ mod tests;
 pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Blocked, Command, Mode};
 pub(crate) use line::Line;
-pub(crate) use spawner::{Launch, Launcher, SELF};
+pub(crate) use spawner::{Launch, Launcher, SELF, marked_name};
 
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;

@@ -672,7 +672,8 @@ pub enum BuildErrorKind {
     Options,
     /// The first worker, or a thread of the pool, could not be started.
     Spawn,
-    /// This process was itself started as a worker and has not called `init`.
+    /// This process was itself started as a worker and has not called `init`, or it is a test harness, which cannot be
+    /// its own worker.
     NotAWorker,
 }
 

@@ -346,7 +346,7 @@
 //!
 //! # Testing
 //!
-//! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses there. Give the
+//! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses it. Give the
 //! tests a worker program: cargo builds the programs of a package before its integration tests and tells where they
 //! are. A program under `src/bin/square-worker.rs`, whose `main` is one call of [`worker::serve`], is then used so:
 //!
@@ -404,6 +404,7 @@ mod events;
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod harness;
 mod hooks;
 mod limits;
 mod map;

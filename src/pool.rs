@@ -155,9 +155,9 @@ pub struct Drained {
 ///
 /// [`Pool::self_exec`] gives the builder at once; this is for a command that is to be changed first.
 ///
-/// A crate's own tests should not use it: the test harness is no worker, and [`build`](PoolBuilder::build) refuses with
-/// [`NotAWorker`](crate::BuildErrorKind::NotAWorker) in what it starts. Give the tests a small program of its own under
-/// `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
+/// A crate's own tests cannot use it: their executable is the test harness, which is no worker, and
+/// [`build`](PoolBuilder::build) refuses it with [`NotAWorker`](crate::BuildErrorKind::NotAWorker). Give the tests a small
+/// program of its own under `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
 /// `Command::new(env!("CARGO_BIN_EXE_name"))`.
 ///
 /// ```no_run
@@ -283,7 +283,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn builder(command: Command) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::Command(command))
+        PoolBuilder::of_command(command)
     }
 
     /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,

@@ -1,5 +1,6 @@
 //! Programs that are their own workers.
 
+use hirelings::{BuildErrorKind, Job, NoError, Pool, self_exec};
 use hirelings_tests::program;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -64,6 +65,50 @@ fn a_build_in_a_process_that_is_marked_is_refused() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(12), "{error}");
     assert!(error.starts_with("NotAWorker: ") && error.contains("some::OtherJob"), "{error}");
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Square(u64);
+
+impl Job for Square {
+    type Output = u64;
+    type Progress = ();
+    type Error = NoError;
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Cube(u64);
+
+impl Job for Cube {
+    type Output = u64;
+    type Progress = ();
+    type Error = NoError;
+}
+
+#[test]
+fn a_test_harness_is_refused_as_its_own_worker() {
+    // On the thread of a test, and on another.
+    let refused = || Pool::<Square>::self_exec().build().unwrap_err();
+    for error in [refused(), std::thread::spawn(refused).join().unwrap()] {
+        assert_eq!(error.kind(), BuildErrorKind::NotAWorker);
+        let error = error.to_string();
+        assert!(error.contains("test harness") && error.contains("CARGO_BIN_EXE_"), "{error}");
+        assert!(error.contains(Square::name()), "{error}");
+    }
+}
+
+#[test]
+fn self_exec_for_another_type_of_jobs_is_refused_at_once() {
+    let error = Pool::<Square>::builder(self_exec::<Cube>()).build().unwrap_err();
+    assert_eq!(error.kind(), BuildErrorKind::Options);
+    let error = error.to_string();
+    assert!(error.contains(Square::name()) && error.contains(Cube::name()), "{error}");
+}
+
+/// A program that finds out by itself that it is a worker, and calls `init` in none but its workers.
+#[test]
+fn a_program_may_branch_before_init() {
+    assert_eq!(selves("branches"), ["42"]);
 }
 
 /// A second name of the program, beside it; removed in the end.

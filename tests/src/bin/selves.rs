@@ -39,6 +39,9 @@ fn what() -> &'static str {
 fn main() {
     // Reads and writes the environment's lock as a runtime's threads may, while `init` looks at it.
     std::thread::spawn(|| (0..10_000).for_each(|_| drop(env::var_os("PATH"))));
+    if env::args().nth(1).as_deref() == Some("branches") {
+        return branches();
+    }
     let before = what();
     // As if its author had forgotten them.
     if env::var_os("FORGETFUL").is_none() {
@@ -89,6 +92,17 @@ fn again(arguments: &[String], before: &str) -> Result<String, String> {
     let output = command.stdout(Stdio::piped()).spawn().and_then(Child::wait_with_output);
     let output = output.map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// Its workers are known by an argument, and the parent never calls `init` or `is_worker`.
+fn branches() {
+    if env::args().nth(2).is_some() {
+        worker::serve(|Double(n), _| Ok(2 * n));
+    }
+    let mut command = self_exec::<Double>();
+    command.args(["branches", "worker"]);
+    let pool = Pool::<Double>::builder(command).max_processes(1).build().unwrap();
+    println!("{}", settled(pool.enqueue(Double(21))).unwrap());
 }
 
 /// Workers that a shell starts: standard input is the same pipe.
