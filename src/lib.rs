@@ -236,7 +236,7 @@
 //! fields:
 //!
 //! ```text
-//! worker 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
+//! worker process 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
 //!   | libpng error: bad adaptive filter value
 //! ```
 //!

@@ -101,7 +101,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// // An error says: worker 4711 of "Square" was killed by SIGSEGV while it did job 42 (page 7)
+    /// // An error says: worker process 4711 of "Square" was killed by SIGSEGV while it did job 42 (page 7)
     /// if let Err(error) = pool.request(Square(7)).label("page 7").enqueue().wait() {
     ///     eprintln!("{error}");
     /// }
