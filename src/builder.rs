@@ -2,7 +2,7 @@
 
 use crate::driver::{Driver, Launch, Launcher, Plan, marked_name};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, describe};
 use crate::handle::PoolEnd;
 use crate::harness;
 use crate::hooks::Hooks;
@@ -100,7 +100,7 @@ impl<J: Job> PoolBuilder<J> {
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
-            hooks: Hooks::new(),
+            hooks: Hooks::new(Some(describe::<J>)),
             jobs: PhantomData,
         }
     }

@@ -63,7 +63,6 @@ pub(crate) struct PoolEnd {
 /// assert_eq!(handle.wait()?, 49);
 /// # Ok(()) }
 /// ```
-#[must_use = "dropping the handle lets the job run on"]
 pub struct JobHandle<J: Job> {
     record: Arc<JobRecord>,
     pool: Arc<PoolEnd>,
@@ -369,6 +368,28 @@ impl<J: Job> JobHandle<J> {
         self.record.expect_hooks();
         self.pool.hooks.call(Call::AddHook(Arc::clone(&self.record), hook));
         self
+    }
+}
+
+/// `job 42 (page 7)`: the number, and the label if there is one. For what is said of an error that does not name its job,
+/// the handler's own for one.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) {
+/// let handle = pool.request(Square(u64::MAX)).label("page 7").enqueue();
+/// let job = handle.to_string();
+/// if let Err(error) = handle.wait() {
+///     eprintln!("{job}: {error}");
+/// }
+/// # }
+/// ```
+impl<J: Job> fmt::Display for JobHandle<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.record.id)?;
+        self.record.label().map_or(Ok(()), |label| write!(f, " ({label})"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
 
 use crate::driver::Charge;
-use crate::event::{Event, EventFields, EventKind};
+use crate::event::{Describe, Event, EventFields, EventKind};
 use crate::events::Subscriber;
 use crate::record::{JobHappening, JobHook, JobRecord};
 use parking_lot::{Condvar, Mutex};
@@ -75,10 +75,12 @@ pub(crate) struct Hooks {
     /// The thread has ended: whoever rings does what was queued.
     ended: AtomicBool,
     thread: OnceLock<ThreadId>,
+    /// Decodes the handlers' own errors for those who write events to a log.
+    describe: Option<Describe>,
 }
 
 impl Hooks {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(describe: Option<Describe>) -> Arc<Self> {
         Arc::new(Hooks {
             wanted: AtomicU32::new(0),
             hooked: AtomicU32::new(0),
@@ -89,6 +91,7 @@ impl Hooks {
             bell: Condvar::new(),
             ended: AtomicBool::new(false),
             thread: OnceLock::new(),
+            describe,
         })
     }
 
@@ -116,8 +119,9 @@ impl Hooks {
     ///
     /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
-    pub(crate) fn emit(&self, fields: EventFields, charge: Option<Arc<Charge>>) {
+    pub(crate) fn emit(&self, mut fields: EventFields, charge: Option<Arc<Charge>>) {
         let bit = fields.kind.bit();
+        fields.more = fields.more.described(self.describe);
         if self.subscribed.load(Ordering::Relaxed) {
             let event = Event::new(fields.clone());
             let mut registry = self.registry.lock();

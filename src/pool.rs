@@ -348,6 +348,7 @@ impl<J: Job> Pool<J> {
     /// println!("{}", pool.enqueue(Square(7)).wait()?);
     /// # Ok(()) }
     /// ```
+    #[must_use = "what becomes of the job is known by its handle only; a job whose result goes to a hook is a request"]
     pub fn enqueue(&self, job: J) -> JobHandle<J> {
         self.accept(&job, JobSettings::default(), None)
     }
