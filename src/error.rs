@@ -285,7 +285,7 @@ pub struct WorkerPanic {
     pub message: String,
     /// Where, as `file:line:column`.
     pub location: Option<String>,
-    /// How it came there; none with `RUST_BACKTRACE=0` in the worker's environment.
+    /// How it came there; none with `RUST_BACKTRACE=0` in the worker's environment, or close to a limit on its memory.
     pub backtrace: Option<String>,
     /// The worker's process id.
     pub pid: u32,

@@ -34,7 +34,9 @@
 //! # Panics in a handler
 //!
 //! The panic's message, place and backtrace go to the pool, the job settles as panicked or is retried, and the process
-//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out.
+//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out. So does a limit on the
+//! process's memory of which too little is left: a backtrace takes some, and the standard library waits for itself where
+//! it gets none.
 
 #[cfg(not(unix))]
 compile_error!(
@@ -46,6 +48,7 @@ mod guard;
 mod job;
 mod link;
 mod mark;
+mod memory;
 mod panic;
 mod serve;
 mod session;
