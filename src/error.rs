@@ -8,6 +8,7 @@ use crate::supervisor::WorkerState;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Fault, Payload};
 use std::any::type_name;
+use std::cell::RefCell;
 use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -112,6 +113,19 @@ pub(crate) enum Failure {
         who: Box<Who>,
     },
     Protocol(ProtocolError),
+}
+
+/// The failure of a job for which no worker would start. All jobs in the queue fail of one start failure, which may quote
+/// 8 KiB: they share it.
+pub(crate) fn no_worker(failure: &StartFailure) -> Arc<Failure> {
+    thread_local! {
+        /// The last one, on the supervisor's thread.
+        static LAST: RefCell<Option<Arc<Failure>>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some(shared) if matches!(&**shared, Failure::NoWorker(known) if known == failure) => Arc::clone(shared),
+        _ => Arc::clone(last.insert(Arc::new(Failure::NoWorker(failure.clone())))),
+    })
 }
 
 /// What a job came to, still encoded.

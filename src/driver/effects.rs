@@ -5,7 +5,7 @@ use super::child::Child;
 use super::{Driver, Incoming};
 use crate::error::{
     Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
-    ended, memory_hint, what_it_did,
+    ended, memory_hint, no_worker, what_it_did,
 };
 use crate::event::{EventFields, EventKind, JobId, More, Slot, WorkerId};
 use crate::events::EncodedProgress;
@@ -313,7 +313,7 @@ impl Driver {
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
             Outcome::NoWorker => match &self.last_failure {
-                Some(failure) => Failure::NoWorker(failure.clone()),
+                Some(failure) => return Err(no_worker(failure)),
                 None => Failure::Closed,
             },
         };
