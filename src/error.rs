@@ -316,8 +316,8 @@ impl fmt::Display for WorkerPanic {
         if let Some(location) = &self.location {
             write!(f, " at {location}")?;
         }
-        write!(f, ": {}", self.message)?;
-        last_words(f, &self.stderr)
+        // The lines of standard error are not under it: they say the same once more, as the panic's own report.
+        write!(f, ": {}", self.message)
     }
 }
 

@@ -95,7 +95,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.record.outcome())
+        decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
     }
 
     /// The same, for at most `limit`; else the handle is given back, and the job goes on.
@@ -119,10 +119,10 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = match deadline {
+        let outcome = self.pool.hooks.waiting(|| match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
-        };
+        });
         outcome.map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
 

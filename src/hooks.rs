@@ -3,9 +3,10 @@
 use crate::driver::Charge;
 use crate::event::{Describe, Event, EventFields, EventKind};
 use crate::events::Subscriber;
+use crate::forward::Forward;
 use crate::record::{JobHappening, JobHook, JobRecord};
 use parking_lot::{Condvar, Mutex};
-use std::io::Write;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -37,7 +38,7 @@ pub(crate) enum Call {
     AddHook(Arc<JobRecord>, JobHook),
     Log(log::Level, String),
     /// A worker's standard error, to this program's.
-    Forward(Arc<[u8]>, Arc<Charge>),
+    Forward(Arc<[u8]>, Option<Arc<Charge>>),
     End,
 }
 
@@ -54,6 +55,21 @@ struct Waiting {
     calls: Vec<Call>,
     /// Whether the thread waits to be rung.
     asleep: bool,
+    /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
+    uncharged: bool,
+}
+
+impl Call {
+    /// Lets the worker that it came from be read on, though this has not been done.
+    fn uncharge(&mut self) {
+        match self {
+            Call::Event(_, charge, _) => drop(charge.take()),
+            Call::Job(_, JobHappening::Progress(progress)) => progress.uncharge(),
+            // Lines for standard error: a worker that cannot write more of them may be the one that is waited for.
+            Call::Forward(_, charge) => drop(charge.take()),
+            _ => {}
+        }
+    }
 }
 
 /// A buffer of more calls than this is not kept.
@@ -71,7 +87,10 @@ pub(crate) struct Hooks {
     /// The number of the next hook.
     next: AtomicU64,
     waiting: Mutex<Waiting>,
+    /// What the thread has taken and not done. Nobody else locks it.
+    taken: Mutex<VecDeque<Call>>,
     bell: Condvar,
+    forward: Forward,
     /// The thread has ended: whoever rings does what was queued.
     ended: AtomicBool,
     thread: OnceLock<ThreadId>,
@@ -88,7 +107,9 @@ impl Hooks {
             registry: Mutex::default(),
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
+            taken: Mutex::default(),
             bell: Condvar::new(),
+            forward: Forward::default(),
             ended: AtomicBool::new(false),
             thread: OnceLock::new(),
             describe,
@@ -137,8 +158,12 @@ impl Hooks {
     }
 
     /// Hands over a call, which is due once the thread is rung for.
-    pub(crate) fn queue(&self, call: Call) {
-        self.waiting.lock().calls.push(call);
+    pub(crate) fn queue(&self, mut call: Call) {
+        let mut waiting = self.waiting.lock();
+        if waiting.uncharged {
+            call.uncharge();
+        }
+        waiting.calls.push(call);
     }
 
     /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
@@ -165,10 +190,27 @@ impl Hooks {
 
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
+        self.forward.end();
         self.call(Call::End);
     }
 
     // ------------------------------------------------------------ the callers' side
+
+    /// Does `wait`, which waits for the pool's work. In a hook, workers are read on meanwhile whatever the hooks have not
+    /// been told of yet: they are told by the thread that waits.
+    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        if !self.is_this_thread() {
+            return wait();
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.uncharged = true;
+        waiting.calls.iter_mut().for_each(Call::uncharge);
+        drop(waiting);
+        self.taken.lock().iter_mut().for_each(Call::uncharge);
+        let waited = wait();
+        self.waiting.lock().uncharged = false;
+        waited
+    }
 
     /// A job was settled without ever being in the pool: its hooks are told all the same.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
@@ -223,7 +265,8 @@ impl Hooks {
         let (mut calls, mut hooks) = (Vec::new(), Vec::new());
         while !self.ended.load(Ordering::SeqCst) {
             self.take(&mut calls);
-            for call in calls.drain(..) {
+            // Not held while a hook runs: it may wait, and look at what is left.
+            while let Some(call) = self.next_taken() {
                 if matches!(call, Call::End) {
                     self.ended.store(true, Ordering::SeqCst);
                 }
@@ -246,6 +289,12 @@ impl Hooks {
             self.bell.wait(&mut waiting);
         }
         mem::swap(&mut waiting.calls, calls);
+        drop(waiting);
+        self.taken.lock().extend(calls.drain(..));
+    }
+
+    fn next_taken(&self) -> Option<Call> {
+        self.taken.lock().pop_front()
     }
 
     /// Does what was queued around the thread's end.
@@ -288,10 +337,7 @@ impl Hooks {
                 });
             }
             Call::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
-            Call::Forward(lines, _charge) => {
-                // A program without a standard error has nowhere to put them.
-                let _ = io::stderr().lock().write_all(&lines);
-            }
+            Call::Forward(lines, _charge) => self.forward.write(&lines),
             Call::End => {}
         }
     }
@@ -302,6 +348,17 @@ fn guarded(hook: &mut dyn FnMut()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
         let why = text_of(&*payload);
         let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for a slow hook is kept, however much it is.
+    #[test]
+    fn a_call_is_small() {
+        assert!(size_of::<Call>() <= 192, "{}", size_of::<Call>());
     }
 }
 

@@ -400,6 +400,7 @@ mod driver;
 mod error;
 mod event;
 mod events;
+mod forward;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

@@ -553,7 +553,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_idle(&self) {
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = idle.recv();
+            let _ = self.end.hooks.waiting(|| idle.recv());
         }
     }
 
@@ -572,7 +572,11 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         let idle = self.ask(ToDriver::WaitIdle);
-        idle.is_none_or(|idle| !matches!(idle.recv_timeout(limit), Err(RecvTimeoutError::Timeout)))
+        let timed_out = |idle: Receiver<()>| {
+            let waited = self.end.hooks.waiting(|| idle.recv_timeout(limit));
+            matches!(waited, Err(RecvTimeoutError::Timeout))
+        };
+        idle.is_none_or(|idle| !timed_out(idle))
     }
 
     /// The pool's figures; its last ones once it has ended.
@@ -621,6 +625,13 @@ impl<J: Job> Pool<J> {
 
     /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
     /// are added, never replaced; one that panics is caught and logged. In a pool that has ended it is never called.
+    ///
+    /// No event is left out: those that a slow hook has not been called with are kept in memory, less than 200 bytes each
+    /// and what they hold, without a limit. Progress and lines of standard error alone are limited, to 16 MiB and 1 MiB a
+    /// worker, which is then read no further. A reader that may fall behind is better off with [`events`](Pool::events).
+    ///
+    /// A hook may wait for a job, or until the pool is idle. The other hooks are called after it, and as long as it waits,
+    /// these limits do not hold.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -736,10 +747,10 @@ impl<J: Job> Pool<J> {
         let deadline = Instant::now().checked_add(limit);
         let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = match deadline {
+            let _ = self.end.hooks.waiting(|| match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            });
         }
         let left = self.ask(|reply| ToDriver::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
         self.join();

@@ -403,7 +403,7 @@ impl Driver {
         let charge = Arc::new(charge);
         let hooks = Arc::clone(&self.plan.hooks);
         if self.plan.stderr == Stderr::Forward {
-            hooks.queue(Call::Forward(lines.as_slice().into(), Arc::clone(&charge)));
+            hooks.queue(Call::Forward(lines.as_slice().into(), Some(Arc::clone(&charge))));
         }
         if self.plan.stderr != Stderr::Log && !hooks.wants(EventKind::WorkerStderr) {
             return;

@@ -156,7 +156,7 @@ mod tests {
         let sentences: Vec<_> = all().into_iter().take(7).map(|(error, _)| error.to_string()).collect();
         let expected = [
             "worker process 4711 of \"thumbs\" panicked while it did job 42 (page 7) (attempt 2 of 3) at \
-             src/main.rs:7:9: oh\n  | about to",
+             src/main.rs:7:9: oh",
             "worker process 4711 of \"thumbs\" was killed by SIGSEGV while it did job 42 (page 7) (attempt 2 of \
              3)\n  | oh",
             "worker process 4711 of \"thumbs\" held 1036.9 MiB, over its limit of 1024 MiB, while it did job 42 \
