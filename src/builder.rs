@@ -163,14 +163,18 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many worker processes are kept though there is no work; at most `max_processes`. Default: 0.
+    /// How many worker processes `build` starts, and starts again where one ends, without waiting for a job that needs
+    /// them; at most `max_processes`. Default: 0.
+    ///
+    /// Whatever this is, `build` starts one, and more are started as jobs wait, up to `max_processes`. No worker is ended
+    /// because it has nothing to do: a pool does not shrink to this number. A pool that drains starts none for it.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // Two are there at any time, so that the first job of a quiet hour waits for no start.
+    /// // Two are started at once, so that the first two jobs wait for no start.
     /// let pool = Pool::<Square>::builder(self_exec::<Square>()).min_processes(2).build()?;
     /// # Ok(()) }
     /// ```
@@ -324,15 +328,52 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many bytes of memory a worker may hold (its resident memory, what it shares with others included); `None`,
-    /// the default of both, is no limit. A limit of 0, and a soft one over the hard one, are refused by `build`.
+    /// How many bytes of memory a worker may hold and still be given another job: over it, it finishes its job and is
+    /// replaced, which is a cure for leaks. `None` is no limit, 0 is refused. Default: none.
     ///
-    /// A worker over the soft limit finishes its job and is replaced: a cure for leaks. Its memory is looked at when it
-    /// is ready again. One over the hard limit is killed, and its job fails with
-    /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried; it is looked at every 100 ms while it has
-    /// something to do, so what grows faster may be over it for a moment. For a limit that nothing can pass, see
-    /// [`Limits::address_space`]. What the worker has started is not counted; buffers that it keeps between large payloads
-    /// are, up to 64 MiB. Linux only: elsewhere `build` refuses it.
+    /// Its memory is looked at when it is ready again; what is counted, [`max_memory_hard`](PoolBuilder::max_memory_hard)
+    /// says.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), BuildError> {
+    /// let pool = builder.max_memory_soft(256 << 20).max_memory_hard(1 << 30).build()?;
+    /// # drop(pool); Ok(()) }
+    /// ```
+    pub fn max_memory_soft(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.config.max_memory.soft = bytes.into();
+        self
+    }
+
+    /// How many bytes of memory a worker may hold at all: over it, it is killed, and its job fails with
+    /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried. `None` is no limit; 0, and less than
+    /// [`max_memory_soft`](PoolBuilder::max_memory_soft), are refused. Default: none.
+    ///
+    /// Counted is its resident memory, with what it shares with others and the buffers that it keeps between large
+    /// payloads, up to 64 MiB, and without the processes that it has started. It is looked at every 100 ms while it has
+    /// something to do, so what grows faster may be over the limit for a moment. For a limit that nothing can pass, see
+    /// [`Limits::address_space`]. Linux only: elsewhere `build` refuses it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = builder.max_memory_hard(1 << 30).build()?;
+    /// if let Err(JobError::OutOfMemory(memory)) = pool.enqueue(Square(7)).wait() {
+    ///     println!("{} bytes were too many", memory.resident);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn max_memory_hard(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.config.max_memory.hard = bytes.into();
+        self
+    }
+
+    /// Both limits in one call: [`max_memory_soft`](PoolBuilder::max_memory_soft), after which a worker is replaced, and
+    /// [`max_memory_hard`](PoolBuilder::max_memory_hard), at which it is killed.
     ///
     /// ```no_run
     /// # use hirelings::*;

@@ -162,7 +162,7 @@ event_kinds! {
     Task,
     /// A job was put into the backlog: no worker was free, or it is to be retried.
     Backlog,
-    /// A job is over, whatever it came to.
+    /// A job is settled, whatever it came to.
     Done,
     /// The pool went from busy to idle: the backlog is empty and no worker is busy.
     Idle,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// match pool.enqueue(Square(7)).status() {
 ///     JobStatus::Queued => println!("it waits"),
 ///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
-///     _ => println!("it is over"),
+///     _ => println!("it is settled"),
 /// }
 /// # Ok(()) }
 /// ```

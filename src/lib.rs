@@ -15,8 +15,9 @@
 //! 7. [Aborting, priorities, a full backlog](#aborting-priorities-a-full-backlog)
 //! 8. [Events and hooks](#events-and-hooks)
 //! 9. [The end](#the-end)
-//! 10. [Testing](#testing)
-//! 11. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
+//! 10. [Beside an async runtime](#beside-an-async-runtime)
+//! 11. [Testing](#testing)
+//! 12. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
 //!
 //! # One program that is its own worker
 //!
@@ -46,8 +47,10 @@
 //! }
 //! ```
 //!
-//! It needs two lines in `Cargo.toml`: `hirelings`, and `serde` with its feature `derive`. One executable may hold
-//! several calls of `init`, one for each job type. A `build` in a worker that has not called `init` is refused
+//! It needs `cargo add hirelings` and `cargo add serde --features derive`. One executable may hold several calls of
+//! `init`, one for each job type; [`worker::is_worker`] tells before them whether this process is a worker, for a program
+//! that confines itself early. The function `init` finds out what a process is; the method of the same name in
+//! [`worker::Worker`], below, makes the state of one worker. A `build` in a worker that has not called `init` is refused
 //! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
 //!
 //! # A separate worker program, with options and state
@@ -317,8 +320,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A hook may enqueue, abort, even `exit`. One that blocks holds up the other hooks only; one that panics is caught and
-//! logged. `wait` does not wait for the hooks: [`exit`](Pool::exit), [`drain`](Pool::drain) and drop do.
+//! A hook may enqueue, abort, wait for a job, even `exit`. One that blocks holds up the other hooks only, and what they
+//! have not been called with is kept; one that panics is caught and logged. Where the result of a job goes to its hook,
+//! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit), [`drain`](Pool::drain) and drop do.
 //!
 //! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
 //! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
@@ -334,7 +338,7 @@
 //! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
 //! // Finishes what it has, for at most a minute.
 //! let drained = pool.drain(Duration::from_secs(60));
-//! println!("{} done, {} given up", drained.finished, drained.left);
+//! println!("{} settled, {} given up", drained.finished, drained.left);
 //! // Ends now: what is not settled settles as closed. Dropping the pool is the same.
 //! pool.exit();
 //! # Ok(()) }
@@ -343,6 +347,24 @@
 //! When they return, no process, thread or descriptor of the pool is left, the workers' own children included. Where
 //! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
 //! themselves within a second.
+//!
+//! A service that systemd stops needs `KillMode=mixed` in its unit. With the default, SIGTERM goes to the workers as well
+//! as to the program, and the jobs that [`drain`](Pool::drain) would finish are lost with them.
+//!
+//! # Beside an async runtime
+//!
+//! [`wait`](JobHandle::wait) blocks, so it does not belong on a thread of a runtime. A hook hands the result over
+//! instead, and nothing blocks; with tokio:
+//!
+//! ```text
+//! let (settle, settled) = tokio::sync::oneshot::channel();
+//! pool.request(job).on_done(move |result| drop(settle.send(result))).enqueue();
+//! let result = settled.await?;
+//! ```
+//!
+//! With a limited backlog use `try_enqueue`, since `enqueue` waits for room. [`worker::init`] is sound below
+//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime spares each
+//! worker one.
 //!
 //! # Testing
 //!

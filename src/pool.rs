@@ -52,8 +52,10 @@ pub enum Stderr {
 
 /// A pool's figures, all of the same moment.
 ///
-/// `enqueued = succeeded + failed + aborted + backlog + held by workers`, at any time. They move before a handle is
-/// released.
+/// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
+/// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
+/// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
+/// `backlog`, `workers` and `busy`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -61,37 +63,38 @@ pub enum Stderr {
 /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
 /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
 /// let stats = pool.stats();
-/// println!("{} of {} jobs are done, {} wait", stats.jobs, stats.enqueued, stats.backlog);
+/// println!("{} of {} jobs are settled, {} wait", stats.jobs + stats.aborted, stats.enqueued, stats.backlog);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Jobs that are over: `succeeded + failed`.
+    /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
     pub jobs: u64,
-    /// Jobs that no worker has: queued, or waiting to be retried.
+    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
     pub backlog: usize,
-    /// Worker processes that are not reaped.
+    /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
     pub workers: usize,
-    /// Workers that are working or recovering.
+    /// Workers that have a job, or recover from one.
     pub busy: usize,
-    /// Jobs that were accepted.
+    /// Jobs that were accepted. One that `try_enqueue` gave back, or that could not be encoded, is not.
     pub enqueued: u64,
-    /// Jobs that succeeded.
+    /// Jobs that settled with the handler's output.
     pub succeeded: u64,
-    /// Jobs that failed for good.
+    /// Jobs that settled with an error, after their last attempt; also those that the pool's end or a worker that would
+    /// not start has settled.
     pub failed: u64,
-    /// Jobs that were aborted.
+    /// Jobs that settled because their caller aborted them.
     pub aborted: u64,
-    /// Attempts that failed and were to be retried.
+    /// Attempts, not jobs, that failed and were followed by another.
     pub retried: u64,
-    /// Workers that passed a limit, in any state.
+    /// Workers, not jobs, that passed the limit of their state: while starting, working or recovering.
     pub timed_out: u64,
-    /// Processes spawned.
+    /// Worker processes that were started, those that never became ready included.
     pub spawned: u64,
-    /// Processes reaped.
+    /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
     pub exited: u64,
-    /// Those among them that the pool had not asked to end.
+    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
     pub crashed: u64,
 }
 
@@ -134,7 +137,7 @@ pub struct WorkerInfo {
 /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
 /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
 /// let drained = pool.drain(std::time::Duration::from_secs(60));
-/// println!("{} done, {} given up", drained.finished, drained.left);
+/// println!("{} settled, {} given up", drained.finished, drained.left);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -723,7 +726,7 @@ impl<J: Job> Pool<J> {
         self.join();
     }
 
-    /// Takes no more jobs, goes on until all are done (retries and recycling included) or `limit` is over, then exits.
+    /// Takes no more jobs, goes on until all are settled (retries and recycling included) or `limit` has passed, then exits.
     /// A `limit` of `Duration::MAX` is none.
     ///
     /// What [`exit`](Pool::exit) says of its return holds here. Of a pool that has ended both figures are 0.
