@@ -12,8 +12,8 @@ use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
+use hirelings_worker_kit::unserved_mark;
 use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares};
-use hirelings_worker_kit::{unserved_mark, was_asked};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
@@ -679,19 +679,10 @@ fn check_self_exec<J: Job>(of: &str) -> Result<(), BuildError> {
             ),
         ));
     }
-    // Where `init` was called, a harness's worker comes to it too: so it is in an example of the documentation.
-    if !was_asked::<J>() && harness::is_linked() {
-        return Err(BuildError::new(
-            BuildErrorKind::NotAWorker,
-            format!(
-                "self_exec would start this executable again, which is a test harness and no worker for jobs of type \
-                 {name}: give the tests a program of its own whose main calls worker::serve, such as \
-                 src/bin/my-worker.rs, and start it from a test under tests/ with \
-                 Command::new(env!(\"CARGO_BIN_EXE_my-worker\"))"
-            ),
-        ));
+    match harness::refused(name) {
+        Some(why) => Err(BuildError::new(BuildErrorKind::NotAWorker, why)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// As many jobs ahead as a worker's pace allows, up to this: with more, throughput grows no further.

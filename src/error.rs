@@ -79,15 +79,25 @@ impl<E: fmt::Display> fmt::Display for JobError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JobError::Failed(error) => error.fmt(f),
-            JobError::Panicked(panic) => panic.fmt(f),
-            JobError::Crashed(crash) => crash.fmt(f),
-            JobError::TimedOut(timeout) => timeout.fmt(f),
-            JobError::OutOfMemory(memory) => memory.fmt(f),
+            known => known.write_known(f),
+        }
+    }
+}
+
+impl<E> JobError<E> {
+    /// The sentence, where the error is not the handler's own.
+    fn write_known(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobError::Failed(_) => Ok(()),
+            JobError::Panicked(panic) => write!(f, "{panic}"),
+            JobError::Crashed(crash) => write!(f, "{crash}"),
+            JobError::TimedOut(timeout) => write!(f, "{timeout}"),
+            JobError::OutOfMemory(memory) => write!(f, "{memory}"),
             JobError::Aborted => f.write_str("the job was aborted"),
             JobError::Closed => f.write_str("the pool was closed before the job was done"),
-            JobError::NoWorker(failure) => failure.fmt(f),
-            JobError::Encode(error) | JobError::Decode(error) => error.fmt(f),
-            JobError::Protocol(error) => error.fmt(f),
+            JobError::NoWorker(failure) => write!(f, "{failure}"),
+            JobError::Encode(error) | JobError::Decode(error) => write!(f, "{error}"),
+            JobError::Protocol(error) => write!(f, "{error}"),
         }
     }
 }

@@ -1,13 +1,28 @@
 //! Whether the running executable is a test harness: the workers of `self_exec` would run its tests again.
 
+use hirelings_worker_kit::was_asked;
 use std::env;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::OnceLock;
 
+/// Why the running executable cannot be a worker for the job type called `name`, where it is a test harness.
+///
+/// Where `init` was called for the type, a harness's worker comes to it too: so it is in an example of the documentation.
+pub(crate) fn refused(name: &str) -> Option<String> {
+    let why = || {
+        format!(
+            "self_exec would start this executable again, which is a test harness and no worker for jobs of type {name}: \
+             give the tests a program of its own whose main calls worker::serve, such as src/bin/my-worker.rs, and start \
+             it from a test under tests/ with Command::new(env!(\"CARGO_BIN_EXE_my-worker\"))"
+        )
+    };
+    (!was_asked(name) && is_linked()).then(why)
+}
+
 /// Whether Rust's own test harness is linked into the running executable, as `cargo test` does it. The whole executable
 /// is read, once, so this is for where something is wrong already.
-pub(crate) fn is_linked() -> bool {
+fn is_linked() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| executable().and_then(has_harness).unwrap_or(false))
 }

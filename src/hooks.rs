@@ -351,6 +351,12 @@ fn guarded(hook: &mut dyn FnMut()) {
     }
 }
 
+/// What a panic said.
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,10 +366,4 @@ mod tests {
     fn a_call_is_small() {
         assert!(size_of::<Call>() <= 192, "{}", size_of::<Call>());
     }
-}
-
-/// What a panic said.
-pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }

@@ -8,6 +8,7 @@ use super::reader::{self, Reading};
 use super::report::Report;
 use crate::error::StartFailure;
 use crate::event::Slot;
+use crate::harness;
 use crate::hooks::text_of;
 use crate::limits::Limits;
 use crate::supervisor::Seat;
@@ -231,6 +232,9 @@ impl Launch for Launcher {
         let no_pipe = |error: io::Error| failure(&program, format!("could not be given a pipe: {error}"));
         let (theirs, input) = os_pipe::pipe().map_err(no_pipe)?;
         if let Some(name) = marked_name(command) {
+            if let Some(why) = harness::refused(&name) {
+                return Err(failure(&program, format!("was not started: {why}")));
+            }
             let mark = Mark::of(&name, &theirs).map_err(no_pipe)?;
             command.env(WORKER_MARK, mark.to_string());
         }

@@ -32,10 +32,15 @@ sentence_or_fields! {
     ReadyError { message, failure }
 }
 
-impl<E: Debug + Display> Debug for JobError<E> {
+/// The handler's own error writes its own `Debug`, since nothing else is known of its type here; a text, such as a
+/// `String`, is written without its quotes.
+impl<E: Debug> Debug for JobError<E> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         if !f.alternate() {
-            return Display::fmt(self, f);
+            return match self {
+                JobError::Failed(error) => f.write_str(&unquoted(format!("{error:?}"))),
+                known => known.write_known(f),
+            };
         }
         let mut named = |name, error: &dyn Debug| f.debug_tuple(name).field(error).finish();
         match self {
@@ -54,6 +59,33 @@ impl<E: Debug + Display> Debug for JobError<E> {
     }
 }
 
+/// The text whose `Debug` this is, or what it is where it is no text's.
+fn unquoted(debug: String) -> String {
+    let plain = || {
+        let mut chars = debug.strip_prefix('"')?.strip_suffix('"')?.chars();
+        let mut text = String::new();
+        while let Some(char) = chars.next() {
+            text.push(match char {
+                '"' => return None,
+                '\\' => match chars.next()? {
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    '0' => '\0',
+                    'u' => {
+                        let digits: String = chars.by_ref().take_while(|&char| char != '}').collect();
+                        char::from_u32(u32::from_str_radix(digits.strip_prefix('{')?, 16).ok()?)?
+                    }
+                    other => other,
+                },
+                other => other,
+            });
+        }
+        Some(text)
+    };
+    plain().unwrap_or(debug)
+}
+
 impl<T: Debug> Debug for EnqueueError<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         if !f.alternate() {
@@ -65,6 +97,7 @@ impl<T: Debug> Debug for EnqueueError<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::unquoted;
     use crate::error::*;
     use crate::event::JobId;
 
@@ -149,6 +182,17 @@ mod tests {
             let fields = format!("{error:#?}");
             assert!(fields.contains(field) && fields != sentence, "{field}: {fields}");
         }
+    }
+
+    #[test]
+    fn the_handlers_own_error_is_its_own_debug_and_a_text_has_no_quotes() {
+        let of = |text: &str| format!("{:?}", JobError::Failed(text.to_owned()));
+        for text in ["", "7 is too large", "\"quoted\" and \\ and\n\t\r\0\u{7f}\u{200b}ü", "it's"] {
+            assert_eq!(of(text), text);
+        }
+        assert_eq!(format!("{:?}", JobError::Failed(Some("7"))), "Some(\"7\")");
+        assert_eq!(unquoted("\"a\", \"b\"".into()), "\"a\", \"b\"");
+        assert_eq!(unquoted("\"".into()), "\"");
     }
 
     #[test]

@@ -89,8 +89,11 @@ impl Job for Cube {
 fn a_test_harness_is_refused_as_its_own_worker() {
     // On the thread of a test, and on another.
     let refused = || Pool::<Square>::self_exec().build().unwrap_err();
-    for error in [refused(), std::thread::spawn(refused).join().unwrap()] {
-        assert_eq!(error.kind(), BuildErrorKind::NotAWorker);
+    let launched = Pool::<Square>::builder_with(|_| self_exec::<Square>()).build().unwrap_err();
+    assert_eq!(launched.kind(), BuildErrorKind::Spawn);
+    let direct = [refused(), std::thread::spawn(refused).join().unwrap()];
+    assert!(direct.iter().all(|error| error.kind() == BuildErrorKind::NotAWorker));
+    for error in direct.into_iter().chain([launched]) {
         let error = error.to_string();
         assert!(error.contains("test harness") && error.contains("CARGO_BIN_EXE_"), "{error}");
         assert!(error.contains(Square::name()), "{error}");

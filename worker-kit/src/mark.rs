@@ -60,10 +60,10 @@ pub(crate) fn remember() {
     }
 }
 
-/// Whether [`is_worker`] was called for `J`, by [`init`](crate::init) for instance: for the pool's builder.
+/// Whether [`is_worker`] was called for the job type called `name`, by [`init`](crate::init) for instance: for the pool.
 #[doc(hidden)]
-pub fn was_asked<J: Job>() -> bool {
-    ASKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&J::name())
+pub fn was_asked(name: &str) -> bool {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&name)
 }
 
 /// The job type of which this process should be a worker, and is none yet: for the pool's builder.
