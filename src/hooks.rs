@@ -52,7 +52,7 @@ struct Registry {
 /// What the hook thread has not taken yet.
 #[derive(Default)]
 struct Waiting {
-    calls: Vec<Call>,
+    calls: VecDeque<Call>,
     /// Whether the thread waits to be rung.
     asleep: bool,
     /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
@@ -163,7 +163,7 @@ impl Hooks {
         if waiting.uncharged {
             call.uncharge();
         }
-        waiting.calls.push(call);
+        waiting.calls.push_back(call);
     }
 
     /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
@@ -262,9 +262,9 @@ impl Hooks {
     // ------------------------------------------------------------ the thread
 
     fn run(&self) {
-        let (mut calls, mut hooks) = (Vec::new(), Vec::new());
+        let mut hooks = Vec::new();
         while !self.ended.load(Ordering::SeqCst) {
-            self.take(&mut calls);
+            self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
             while let Some(call) = self.next_taken() {
                 if matches!(call, Call::End) {
@@ -281,16 +281,15 @@ impl Hooks {
     }
 
     /// Blocks until there is something to do, and takes all of it.
-    fn take(&self, calls: &mut Vec<Call>) {
-        calls.shrink_to(SPARE);
+    fn take(&self) {
+        let mut taken = self.taken.lock();
+        taken.shrink_to(SPARE);
         let mut waiting = self.waiting.lock();
         while waiting.calls.is_empty() {
             waiting.asleep = true;
             self.bell.wait(&mut waiting);
         }
-        mem::swap(&mut waiting.calls, calls);
-        drop(waiting);
-        self.taken.lock().extend(calls.drain(..));
+        mem::swap(&mut waiting.calls, &mut *taken);
     }
 
     fn next_taken(&self) -> Option<Call> {
