@@ -322,7 +322,8 @@
 //!
 //! A hook may enqueue, abort, wait for a job, even `exit`. One that blocks holds up the other hooks only, and what they
 //! have not been called with is kept; one that panics is caught and logged. Where the result of a job goes to its hook,
-//! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit), [`drain`](Pool::drain) and drop do.
+//! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit),
+//! [`drain`](Pool::drain) and drop do.
 //!
 //! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
 //! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
