@@ -41,7 +41,8 @@ use std::{env, fmt};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stderr {
-    /// To this program's standard error, by whole lines.
+    /// To this program's standard error, by whole lines. Where its reader takes none, workers that write more than 1 MiB
+    /// wait; what it has not taken within a second after the pool's end is dropped.
     #[default]
     Forward,
     /// To the `log` crate, a line at `info` each.
@@ -634,7 +635,8 @@ impl<J: Job> Pool<J> {
     /// worker, which is then read no further. A reader that may fall behind is better off with [`events`](Pool::events).
     ///
     /// A hook may wait for a job, or until the pool is idle. The other hooks are called after it, and as long as it waits,
-    /// these limits do not hold.
+    /// these limits do not hold. It should not read a [`ProgressStream`](crate::ProgressStream) of a job whose progress
+    /// other hooks are called with too: over 16 MiB that job would wait for the hooks, and this one for the job.
     ///
     /// ```no_run
     /// # use hirelings::*;
