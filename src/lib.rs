@@ -136,13 +136,13 @@
 //! memory than a few.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec};
+//! # use hirelings::{Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! # let pool = Pool::<Square>::self_exec().build()?;
 //! // Many at once, and then each.
 //! let handles: Vec<_> = (0..10).map(|n| pool.enqueue(Square(n))).collect();
 //! for handle in handles {
@@ -173,7 +173,7 @@
 //! hook of the request, or as an iterator that ends when the job is settled.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # use hirelings::{Job, Pool, worker};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Count(u32);
 //! # impl Job for Count { type Output = u32; type Progress = u32; type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,7 +184,7 @@
 //!     Ok(to)
 //! });
 //!
-//! let pool = Pool::<Count>::builder(self_exec::<Count>()).build()?;
+//! let pool = Pool::<Count>::self_exec().build()?;
 //! // A hook that is given with the request misses nothing.
 //! let first = pool.request(Count(10)).on_progress(|n| println!("the first is at {n}")).enqueue();
 //! // A stream of a handle begins where the job is.
@@ -206,7 +206,7 @@
 //! the next attempt begins only once the process of the one before is gone.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # use hirelings::{Job, Pool, worker};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
 //! # impl Job for Fetch { type Output = u32; type Progress = (); type Error = String; }
 //! use std::time::Duration;
@@ -214,7 +214,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! worker::init(|Fetch(what), ctx| Err(format!("{what}: attempt {} failed too", ctx.attempt())));
 //!
-//! let pool = Pool::<Fetch>::builder(self_exec::<Fetch>())
+//! let pool = Pool::<Fetch>::self_exec()
 //!     .retries(2)
 //!     .timeout_working(Duration::from_secs(30)) // default: 10 s; None is no limit
 //!     .build()?;
@@ -270,11 +270,11 @@
 //! # Aborting, priorities, a full backlog
 //!
 //! ```no_run
-//! # use hirelings::{EnqueueErrorKind, Job, Pool, self_exec};
+//! # use hirelings::{EnqueueErrorKind, Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<Square>::builder(self_exec::<Square>()).max_backlog(1000).build()?;
+//! let pool = Pool::<Square>::self_exec().max_backlog(1000).build()?;
 //!
 //! // Settled as aborted when this returns. One that waits never runs; the worker of one that runs is killed.
 //! let unwanted = pool.enqueue(Square(1));
@@ -301,11 +301,11 @@
 //! for neither, nor does `wait`. A job's own hooks are given with its [`JobRequest`], or later to its handle.
 //!
 //! ```no_run
-//! # use hirelings::{EventKind, Job, Pool, self_exec};
+//! # use hirelings::{EventKind, Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<Square>::builder(self_exec::<Square>())
+//! let pool = Pool::<Square>::self_exec()
 //!     .on(EventKind::Exit, |event| eprintln!("pid {:?} ended: {:?}", event.pid(), event.status()))
 //!     .on_event(|event| eprintln!("{event}")) // as a log
 //!     .build()?;
@@ -331,12 +331,12 @@
 //! # The end
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec};
+//! # use hirelings::{Job, Pool};
 //! # use std::time::Duration;
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! # let pool = Pool::<Square>::self_exec().build()?;
 //! // Finishes what it has, for at most a minute.
 //! let drained = pool.drain(Duration::from_secs(60));
 //! println!("{} settled, {} given up", drained.finished, drained.left);
