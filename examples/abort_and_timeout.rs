@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a program may speak")]
 
 use hirelings::worker::{Context, Outcome};
-use hirelings::{Job, JobError, JobResult, Pool, self_exec, worker};
+use hirelings::{Job, JobError, JobResult, Pool, worker};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::time::Duration;
@@ -36,7 +36,7 @@ const PRIME: u64 = 18_446_744_073_709_551_557;
 fn main() -> Result<(), Box<dyn Error>> {
     worker::init(factor);
 
-    let pool = Pool::<Factor>::builder(self_exec::<Factor>())
+    let pool = Pool::<Factor>::self_exec()
         .max_processes(2)
         // Each attempt at a job, from the moment a worker is handed it; the time in the queue does not count.
         .timeout_working(Duration::from_secs(10))

@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, reason = "a program may speak")]
 
-use hirelings::{Event, EventKind, Job, JobError, Pool, Stderr, self_exec, worker};
+use hirelings::{Event, EventKind, Job, Pool, Stderr, self_exec, worker};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::time::Duration;
@@ -46,14 +46,11 @@ fn do_task(task: Task, ctx: &mut worker::Context<Task>) -> worker::Outcome<Task>
     }
 }
 
-/// `Event` writes itself for a log. What only somebody who knows the type of the jobs can tell comes after it.
+/// `Event` writes itself for a log, an error as its sentence. Progress is decoded by whoever knows the type of the jobs.
 fn log(event: &Event) {
     print!("{event}");
     if let Some(n) = event.progress::<Task>() {
         print!(", which says {n}");
-    }
-    if let Some(JobError::Failed(why)) = event.error::<Task>() {
-        print!(", which says {why:?}");
     }
     println!();
 }

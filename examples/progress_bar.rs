@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a program may speak")]
 
 use hirelings::worker::{Context, Outcome};
-use hirelings::{Job, JobHandle, Pool, Stderr, self_exec, worker};
+use hirelings::{Job, JobHandle, Pool, Stderr, worker};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -42,7 +42,7 @@ fn sum(Sum { steps }: Sum, ctx: &mut Context<Sum>) -> Outcome<Sum> {
 fn main() -> Result<(), Box<dyn Error>> {
     worker::init(sum);
 
-    let pool = Pool::<Sum>::builder(self_exec::<Sum>())
+    let pool = Pool::<Sum>::self_exec()
         .max_processes(4)
         .retries(1)
         // Lines from workers would tear the bars.

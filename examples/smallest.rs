@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In a worker process this serves jobs and never returns; in the parent it returns at once.
     worker::init(|Square(n), _| n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large")));
 
-    let pool = Pool::<Square>::builder(hirelings::self_exec::<Square>()).build()?;
+    let pool = Pool::<Square>::self_exec().build()?;
     println!("{}", pool.enqueue(Square(7)).wait()?);
     Ok(())
 }

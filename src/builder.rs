@@ -1,9 +1,10 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launch, Mask, Plan};
+use crate::driver::{Driver, Launch, Launcher, Mask, Plan, marked_name};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::event::{Event, EventKind};
+use crate::event::{Event, EventKind, describe};
 use crate::handle::PoolEnd;
+use crate::harness;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
 use crate::pool::{Parts, Pool, Stats, Stderr};
@@ -11,14 +12,16 @@ use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK};
+use hirelings_worker_kit::unserved_mark;
+use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
 use std::marker::PhantomData;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fmt, thread};
+use std::{fmt, thread};
 
 /// The smallest `max_frame`: the envelope and a few words must fit.
 const SMALLEST_FRAME: usize = 1024;
@@ -52,6 +55,8 @@ const MOST_PROCESSES: usize = 65_535;
 pub struct PoolBuilder<J: Job> {
     /// Behind a lock only so that a builder can be shared; nobody waits for it.
     launch: Mutex<Box<dyn Launch>>,
+    /// The job type that `self_exec` was called with, where the command is its.
+    self_exec: Option<String>,
     name: Option<String>,
     options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
     config: Config,
@@ -64,10 +69,17 @@ pub struct PoolBuilder<J: Job> {
 }
 
 impl<J: Job> PoolBuilder<J> {
+    /// A builder of workers that `command` starts.
+    pub(crate) fn of_command(command: Command) -> Self {
+        let self_exec = marked_name(&command);
+        PoolBuilder { self_exec, ..PoolBuilder::new(Launcher::of(command)) }
+    }
+
     pub(crate) fn new(launch: impl Launch + 'static) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
             launch: Mutex::new(Box::new(launch)),
+            self_exec: None,
             name: None,
             options: None,
             config: Config {
@@ -88,7 +100,7 @@ impl<J: Job> PoolBuilder<J> {
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
-            hooks: Hooks::new(),
+            hooks: Hooks::new(Some(describe::<J>)),
             jobs: PhantomData,
         }
     }
@@ -151,14 +163,18 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many worker processes are kept though there is no work; at most `max_processes`. Default: 0.
+    /// How many worker processes `build` starts, and starts again where one ends, without waiting for a job that needs
+    /// them; at most `max_processes`. Default: 0.
+    ///
+    /// Whatever this is, `build` starts one, and more are started as jobs wait, up to `max_processes`. No worker is ended
+    /// because it has nothing to do: a pool does not shrink to this number. A pool that drains starts none for it.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // Two are there at any time, so that the first job of a quiet hour waits for no start.
+    /// // Two are started at once, so that the first two jobs wait for no start.
     /// let pool = Pool::<Square>::builder(self_exec::<Square>()).min_processes(2).build()?;
     /// # Ok(()) }
     /// ```
@@ -312,15 +328,52 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many bytes of memory a worker may hold (its resident memory, what it shares with others included); `None`,
-    /// the default of both, is no limit. A limit of 0, and a soft one over the hard one, are refused by `build`.
+    /// How many bytes of memory a worker may hold and still be given another job: over it, it finishes its job and is
+    /// replaced, which is a cure for leaks. `None` is no limit, 0 is refused. Default: none.
     ///
-    /// A worker over the soft limit finishes its job and is replaced: a cure for leaks. Its memory is looked at when it
-    /// is ready again. One over the hard limit is killed, and its job fails with
-    /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried; it is looked at every 100 ms while it has
-    /// something to do, so what grows faster may be over it for a moment. For a limit that nothing can pass, see
-    /// [`Limits::address_space`]. What the worker has started is not counted; buffers that it keeps between large payloads
-    /// are, up to 64 MiB. Linux only: elsewhere `build` refuses it.
+    /// Its memory is looked at when it is ready again; what is counted, [`max_memory_hard`](PoolBuilder::max_memory_hard)
+    /// says.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), BuildError> {
+    /// let pool = builder.max_memory_soft(256 << 20).max_memory_hard(1 << 30).build()?;
+    /// # drop(pool); Ok(()) }
+    /// ```
+    pub fn max_memory_soft(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.config.max_memory.soft = bytes.into();
+        self
+    }
+
+    /// How many bytes of memory a worker may hold at all: over it, it is killed, and its job fails with
+    /// [`JobError::OutOfMemory`](crate::JobError::OutOfMemory) or is retried. `None` is no limit; 0, and less than
+    /// [`max_memory_soft`](PoolBuilder::max_memory_soft), are refused. Default: none.
+    ///
+    /// Counted is its resident memory, with what it shares with others and the buffers that it keeps between large
+    /// payloads, up to 64 MiB, and without the processes that it has started. It is looked at every 100 ms while it has
+    /// something to do, so what grows faster may be over the limit for a moment. For a limit that nothing can pass, see
+    /// [`Limits::address_space`]. Linux only: elsewhere `build` refuses it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(builder: PoolBuilder<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = builder.max_memory_hard(1 << 30).build()?;
+    /// if let Err(JobError::OutOfMemory(memory)) = pool.enqueue(Square(7)).wait() {
+    ///     println!("{} bytes were too many", memory.resident);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn max_memory_hard(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.config.max_memory.hard = bytes.into();
+        self
+    }
+
+    /// Both limits in one call: [`max_memory_soft`](PoolBuilder::max_memory_soft), after which a worker is replaced, and
+    /// [`max_memory_hard`](PoolBuilder::max_memory_hard), at which it is killed.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -452,7 +505,8 @@ impl<J: Job> PoolBuilder<J> {
     /// [`Options`](BuildErrorKind::Options) that make no sense or cannot be encoded; [`Spawn`](BuildErrorKind::Spawn)
     /// where the program does not exist or is not executable, or a thread cannot be started;
     /// [`NotAWorker`](BuildErrorKind::NotAWorker) where this process was itself started as a worker by
-    /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init).
+    /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init), or where `self_exec` would start a
+    /// test harness again. A command of `self_exec` for another type of jobs is one of the `Options` that are refused.
     ///
     /// ```
     /// # use hirelings::*;
@@ -465,8 +519,7 @@ impl<J: Job> PoolBuilder<J> {
     /// assert!(refused.to_string().contains("/no/such/program"));
     /// ```
     pub fn build(self) -> Result<Pool<J>, BuildError> {
-        if let Some(mark) = env::var_os(WORKER_MARK) {
-            let mark = mark.to_string_lossy().into_owned();
+        if let Some(mark) = unserved_mark() {
             return Err(BuildError::new(
                 BuildErrorKind::NotAWorker,
                 format!(
@@ -474,6 +527,9 @@ impl<J: Job> PoolBuilder<J> {
                      init_worker) for that type first thing in main; in a crate's tests, use a worker program of its own"
                 ),
             ));
+        }
+        if let Some(of) = &self.self_exec {
+            check_self_exec::<J>(of)?;
         }
         let config = self.checked_config()?;
         let options = self.encoded_options()?;
@@ -613,6 +669,24 @@ impl<J: Job> PoolBuilder<J> {
                 format!("the options, a {name}, could not be encoded: {fault}"),
             )),
         }
+    }
+}
+
+/// Refuses a command of `self_exec` for jobs of another type, and one that would start a test harness again.
+fn check_self_exec<J: Job>(of: &str) -> Result<(), BuildError> {
+    let name = J::name();
+    if of != name {
+        return Err(BuildError::new(
+            BuildErrorKind::Options,
+            format!(
+                "the pool has jobs of type {name}, but the command is self_exec's for jobs of type {of}: use \
+                 Pool::self_exec, which names the type once"
+            ),
+        ));
+    }
+    match harness::refused(name) {
+        Some(why) => Err(BuildError::new(BuildErrorKind::NotAWorker, why)),
+        None => Ok(()),
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Blocked, Command, Mode};
 pub(crate) use line::Line;
 pub(crate) use signals::Mask;
-pub(crate) use spawner::{Launch, Launcher, SELF};
+pub(crate) use spawner::{Launch, Launcher, SELF, marked_name};
 
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
@@ -116,7 +116,7 @@ pub(crate) struct Driver {
     idle_waiters: Vec<Sender<()>>,
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
-    last_failure: Option<StartFailure>,
+    last_failure: Option<Arc<StartFailure>>,
     /// The death that was handled last.
     last_death: Option<StartFailure>,
 }
@@ -322,7 +322,7 @@ impl Driver {
                 if self.spawning.remove(&seat) {
                     // Not the end of the worker that was in the slot before.
                     self.last_death = None;
-                    self.last_failure = Some(failure.clone());
+                    self.last_failure = Some(Arc::new(failure.clone()));
                     self.input(Input::SpawnFailed(seat));
                     if let Some(first) = self.first.take() {
                         let _ = first.send(Err(failure));

@@ -1,5 +1,7 @@
 //! What can go wrong, each in one sentence that a person can act on.
 
+mod debug;
+
 use crate::event::JobId;
 use crate::supervisor::WorkerState;
 pub use crate::supervisor::{Begun, CrashCause};
@@ -46,7 +48,6 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum JobError<E> {
     /// The handler returned this error.
@@ -77,15 +78,25 @@ impl<E: fmt::Display> fmt::Display for JobError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JobError::Failed(error) => error.fmt(f),
-            JobError::Panicked(panic) => panic.fmt(f),
-            JobError::Crashed(crash) => crash.fmt(f),
-            JobError::TimedOut(timeout) => timeout.fmt(f),
-            JobError::OutOfMemory(memory) => memory.fmt(f),
+            known => known.write_known(f),
+        }
+    }
+}
+
+impl<E> JobError<E> {
+    /// The sentence, where the error is not the handler's own.
+    fn write_known(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JobError::Failed(_) => Ok(()),
+            JobError::Panicked(panic) => write!(f, "{panic}"),
+            JobError::Crashed(crash) => write!(f, "{crash}"),
+            JobError::TimedOut(timeout) => write!(f, "{timeout}"),
+            JobError::OutOfMemory(memory) => write!(f, "{memory}"),
             JobError::Aborted => f.write_str("the job was aborted"),
             JobError::Closed => f.write_str("the pool was closed before the job was done"),
-            JobError::NoWorker(failure) => failure.fmt(f),
-            JobError::Encode(error) | JobError::Decode(error) => error.fmt(f),
-            JobError::Protocol(error) => error.fmt(f),
+            JobError::NoWorker(failure) => write!(f, "{failure}"),
+            JobError::Encode(error) | JobError::Decode(error) => write!(f, "{error}"),
+            JobError::Protocol(error) => write!(f, "{error}"),
         }
     }
 }
@@ -137,7 +148,8 @@ pub(crate) enum Failure {
     OutOfMemory(OutOfMemory),
     Aborted,
     Closed,
-    NoWorker(StartFailure),
+    /// Shared, since all jobs in the queue fail of one, which may quote 8 KiB; and whether this job had begun before.
+    NoWorker(Arc<StartFailure>, Begun),
     /// Refused before it was in the pool.
     NotEncoded(String),
     Unusable {
@@ -176,18 +188,21 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
         Failure::OutOfMemory(memory) => JobError::OutOfMemory(memory.clone()),
         Failure::Aborted => JobError::Aborted,
         Failure::Closed => JobError::Closed,
-        Failure::NoWorker(failure) => JobError::NoWorker(failure.clone()),
+        Failure::NoWorker(failure, begun) => {
+            JobError::NoWorker(StartFailure { begun: *begun, ..StartFailure::clone(failure) })
+        }
         Failure::NotEncoded(why) => {
             JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone(), Begun::No))
         }
         Failure::Unusable { fault, message, who } => {
+            let work = who.work.as_ref().map(|work| format!(" of {work}")).unwrap_or_default();
             let (name, what, verb) = match fault {
                 Fault::DecodeJob => (type_name::<J>(), "the job", "decode"),
                 Fault::EncodeOutput => (type_name::<J::Output>(), "the output", "encode"),
                 Fault::EncodeError => (type_name::<J::Error>(), "the error", "encode"),
                 Fault::EncodeProgress => (type_name::<J::Progress>(), "a progress", "encode"),
             };
-            let message = format!("{who} could not {verb} {what}, a {name}: {message}");
+            let message = format!("{who} could not {verb} {what}{work}, a {name}: {message}");
             let begun = who.work.as_ref().map_or(Begun::Perhaps, |work| work.begun);
             let error = CodecError { type_name: name, message, begun };
             if *fault == Fault::DecodeJob { JobError::Decode(error) } else { JobError::Encode(error) }
@@ -196,7 +211,7 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
     }
 }
 
-/// `worker 4711 of "thumbs"`, and what it was doing.
+/// `worker process 4711 of "thumbs"`, and what it was doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Who {
     pub(crate) pid: u32,
@@ -217,7 +232,7 @@ pub(crate) struct Work {
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} of {:?}", self.pid, self.pool)
+        write!(f, "worker process {} of {:?}", self.pid, self.pool)
     }
 }
 
@@ -238,6 +253,16 @@ fn while_it_did(who: &Who) -> String {
     who.work.as_ref().map(|work| format!(" while it did {work}")).unwrap_or_default()
 }
 
+/// The same between two commas.
+fn while_it_did_in(who: &Who) -> String {
+    who.work.as_ref().map(|work| format!(" while it did {work},")).unwrap_or_default()
+}
+
+/// What a worker did wrong, as a sentence that begins with `it`, whoever has found the words.
+pub(crate) fn what_it_did(reason: &str) -> String {
+    if reason.starts_with("it ") { reason.to_owned() } else { format!("it {reason}") }
+}
+
 /// The worker's last words, under the sentence.
 fn last_words(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     for line in stderr.lines() {
@@ -249,7 +274,7 @@ fn last_words(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
 /// How a worker ended that the pool did not end.
 pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     let killed = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::KILL.as_raw());
-    let hint = if killed { " (by somebody else, or for want of memory)" } else { "" };
+    let hint = if killed { " (not by the pool; perhaps the OOM killer)" } else { "" };
     ended_somehow(status) + hint
 }
 
@@ -306,17 +331,21 @@ fn signal_name(signal: i32) -> String {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPanic {
     /// What the panic said.
     pub message: String,
     /// Where, as `file:line:column`.
     pub location: Option<String>,
-    /// How it came there; none with `RUST_BACKTRACE=0` in the worker's environment.
+    /// How it came there; none with `RUST_BACKTRACE=0` in the worker's environment, or close to a limit on its memory.
     pub backtrace: Option<String>,
     /// The worker's process id.
     pub pid: u32,
+    /// The last that the worker had written to standard error by then, at most 8 KiB.
+    pub stderr: String,
+    /// How many attempts were made.
+    pub attempts: u32,
     pub(crate) who: Box<Who>,
 }
 
@@ -326,6 +355,7 @@ impl fmt::Display for WorkerPanic {
         if let Some(location) = &self.location {
             write!(f, " at {location}")?;
         }
+        // The lines of standard error are not under it: they say the same once more, as the panic's own report.
         write!(f, ": {}", self.message)
     }
 }
@@ -347,7 +377,7 @@ impl fmt::Display for WorkerPanic {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Crash {
     /// The worker's process id.
@@ -449,7 +479,7 @@ pub(crate) fn memory_hint(status: Option<ExitStatus>, words: &str) -> &'static s
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutOfMemory {
     /// How many bytes it held when it was looked at.
@@ -460,26 +490,31 @@ pub struct OutOfMemory {
     pub pid: u32,
     /// The last that the worker wrote to standard error, at most 8 KiB.
     pub stderr: String,
+    /// How many attempts were made.
+    pub attempts: u32,
     pub(crate) who: Box<Who>,
 }
 
 impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} held {} of memory", self.who, Mebibytes(self.resident))?;
-        if let Some(work) = &self.who.work {
-            write!(f, " on {work}")?;
-        }
-        write!(f, ", its limit is {}, and was killed", Mebibytes(self.limit))?;
+        let (held, limit) = (Mebibytes(self.resident), Mebibytes(self.limit));
+        write!(f, "{} held {held}, over its limit of {limit},{} and was killed", self.who, while_it_did_in(&self.who))?;
         last_words(f, &self.stderr)
     }
 }
 
-/// An amount of memory, for people.
+/// An amount of memory, for people: whole MiB as such, else to a tenth, and in bytes where a tenth would make it a round
+/// figure that it is not.
 pub(crate) struct Mebibytes(pub(crate) u64);
 
 impl fmt::Display for Mebibytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} MiB", self.0 as f64 / (1024.0 * 1024.0))
+        const MIB: u64 = 1024 * 1024;
+        if self.0 != 0 && self.0.is_multiple_of(MIB) {
+            return write!(f, "{} MiB", self.0 / MIB);
+        }
+        let tenths = format!("{:.1}", self.0 as f64 / MIB as f64);
+        if tenths.ends_with(".0") { write!(f, "{} bytes", self.0) } else { write!(f, "{tenths} MiB") }
     }
 }
 
@@ -495,7 +530,7 @@ impl fmt::Display for Mebibytes {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeout {
     /// What the worker was doing.
@@ -506,6 +541,8 @@ pub struct Timeout {
     pub pid: u32,
     /// The last that the worker wrote to standard error, at most 8 KiB.
     pub stderr: String,
+    /// How many attempts were made.
+    pub attempts: u32,
     pub(crate) who: Box<Who>,
 }
 
@@ -532,7 +569,7 @@ impl fmt::Display for Timeout {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StartFailure {
     /// The program, as the launcher named it.
@@ -566,7 +603,7 @@ impl fmt::Display for StartFailure {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CodecError {
     /// The name of the value's type.
@@ -599,13 +636,15 @@ impl fmt::Display for CodecError {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProtocolError {
     /// The worker's process id.
     pub pid: u32,
     /// What it did.
     pub reason: String,
+    /// How many attempts were made.
+    pub attempts: u32,
     pub(crate) who: Box<Who>,
 }
 
@@ -628,7 +667,6 @@ impl fmt::Display for ProtocolError {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct EnqueueError<T> {
     /// Why.
@@ -685,7 +723,6 @@ impl<T: fmt::Debug> Error for EnqueueError<T> {}
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 pub struct BuildError {
     kind: BuildErrorKind,
     message: String,
@@ -715,7 +752,8 @@ pub enum BuildErrorKind {
     Options,
     /// The first worker, or a thread of the pool, could not be started.
     Spawn,
-    /// This process was itself started as a worker and has not called `init`.
+    /// This process was itself started as a worker and has not called `init`, or it is a test harness, which cannot be
+    /// its own worker.
     NotAWorker,
 }
 
@@ -774,7 +812,7 @@ impl Error for BuildError {
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ReadyError {
     pub(crate) message: String,
     pub(crate) failure: Option<StartFailure>,
@@ -814,4 +852,4 @@ impl fmt::Display for ReadyError {
 }
 
 macro_rules! errors { ($($error:ty),*) => { $(impl Error for $error {})* } }
-errors!(WorkerPanic, Crash, Timeout, StartFailure, CodecError, ProtocolError, ReadyError);
+errors!(WorkerPanic, Crash, Timeout, OutOfMemory, StartFailure, CodecError, ProtocolError, ReadyError);

@@ -162,7 +162,7 @@ event_kinds! {
     Task,
     /// A job was put into the backlog: no worker was free, or it is to be retried.
     Backlog,
-    /// A job is over, whatever it came to.
+    /// A job is settled, whatever it came to.
     Done,
     /// The pool went from busy to idle: the backlog is empty and no worker is busy.
     Idle,
@@ -282,11 +282,46 @@ pub struct EventFields {
 #[derive(Clone, Debug)]
 pub(crate) enum More {
     Nothing,
-    Progress { payload: Payload, job_type: &'static str },
-    Failure { failure: Arc<Failure>, job_type: &'static str },
-    Ended { status: Option<ExitStatus> },
-    OverLimit { state: WorkerState, limit: Duration },
+    Progress {
+        payload: Payload,
+        job_type: &'static str,
+    },
+    Failure {
+        failure: Arc<Failure>,
+        job_type: &'static str,
+    },
+    /// The same on its way to those who listen: with what decodes the handler's own error, for a log.
+    Described {
+        failure: Arc<Failure>,
+        job_type: &'static str,
+        describe: Describe,
+    },
+    Ended {
+        status: Option<ExitStatus>,
+    },
+    OverLimit {
+        state: WorkerState,
+        limit: Duration,
+    },
     Stderr(String),
+}
+
+/// Says a failure in words, with the handler's own error decoded.
+pub(crate) type Describe = fn(&Failure) -> String;
+
+/// The one for jobs of type `J`.
+pub(crate) fn describe<J: Job>(failure: &Failure) -> String {
+    typed::<J>(failure).to_string()
+}
+
+impl More {
+    /// Adds what decodes the handler's own error.
+    pub(crate) fn described(self, describe: Option<Describe>) -> More {
+        match (self, describe) {
+            (More::Failure { failure, job_type }, Some(describe)) => More::Described { failure, job_type, describe },
+            (more, _) => more,
+        }
+    }
 }
 
 impl Event {
@@ -564,7 +599,11 @@ impl Event {
     /// ```
     pub fn error<J: Job>(&self) -> Option<JobError<J::Error>> {
         match &self.fields()?.more {
-            More::Failure { failure, job_type } if *job_type == J::name() => Some(typed::<J>(failure)),
+            More::Failure { failure, job_type } | More::Described { failure, job_type, .. }
+                if *job_type == J::name() =>
+            {
+                Some(typed::<J>(failure))
+            }
             _ => None,
         }
     }
@@ -597,12 +636,17 @@ impl fmt::Display for Event {
             More::Nothing => Ok(()),
             More::Progress { payload, .. } => write!(f, " bytes={}", payload.len()),
             // The sentence alone: the worker's last words under it are lines of their own.
-            More::Failure { failure, .. } => write!(f, ": {}", failure.in_short().lines().next().unwrap_or_default()),
+            More::Failure { failure, .. } => write!(f, ": {}", first_line(&failure.in_short())),
+            More::Described { failure, describe, .. } => write!(f, ": {}", first_line(&describe(failure))),
             More::Ended { status } => write!(f, ": {}", ended_somehow(*status)),
             More::OverLimit { state, limit } => write!(f, ": {state} for more than {limit:?}"),
             More::Stderr(line) => write!(f, ": {line}"),
         }
     }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }
 
 impl Failure {
@@ -616,7 +660,7 @@ impl Failure {
             Failure::OutOfMemory(memory) => memory.to_string(),
             Failure::Aborted => "aborted".into(),
             Failure::Closed => "the pool was closed".into(),
-            Failure::NoWorker(failure) => failure.to_string(),
+            Failure::NoWorker(failure, _) => failure.to_string(),
             Failure::NotEncoded(why) => why.clone(),
             Failure::Unusable { message, who, .. } => format!("{who}: {message}"),
             Failure::Protocol(error) => error.to_string(),

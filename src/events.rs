@@ -293,12 +293,17 @@ impl<T> fmt::Debug for ProgressStream<T> {
 pub struct EncodedProgress {
     pub(crate) payload: Payload,
     /// Held for as long as the bytes are.
-    _charge: Arc<Charge>,
+    charge: Option<Arc<Charge>>,
 }
 
 impl EncodedProgress {
     pub(crate) fn new(payload: Payload, charge: Arc<Charge>) -> Self {
-        EncodedProgress { payload, _charge: charge }
+        EncodedProgress { payload, charge: Some(charge) }
+    }
+
+    /// Gives its room back, though it has not been taken.
+    pub(crate) fn uncharge(&mut self) {
+        self.charge = None;
     }
 
     /// The progress itself, decoded in this thread; none where it is not a `T`.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// match pool.enqueue(Square(7)).status() {
 ///     JobStatus::Queued => println!("it waits"),
 ///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
-///     _ => println!("it is over"),
+///     _ => println!("it is settled"),
 /// }
 /// # Ok(()) }
 /// ```
@@ -64,7 +64,6 @@ pub(crate) struct PoolEnd {
 /// assert_eq!(handle.wait()?, 49);
 /// # Ok(()) }
 /// ```
-#[must_use = "dropping the handle lets the job run on"]
 pub struct JobHandle<J: Job> {
     record: Arc<JobRecord>,
     pool: Arc<PoolEnd>,
@@ -97,7 +96,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.record.outcome())
+        decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
     }
 
     /// The same, for at most `limit`; else the handle is given back, and the job goes on.
@@ -121,10 +120,10 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = match deadline {
+        let outcome = self.pool.hooks.waiting(|| match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
-        };
+        });
         outcome.map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
 
@@ -391,6 +390,28 @@ impl<J: Job> JobHandle<J> {
         self.record.expect_hooks();
         self.pool.hooks.call(Call::AddHook(Arc::clone(&self.record), hook));
         self
+    }
+}
+
+/// `job 42 (page 7)`: the number, and the label if there is one. For what is said of an error that does not name its job,
+/// the handler's own for one.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) {
+/// let handle = pool.request(Square(u64::MAX)).label("page 7").enqueue();
+/// let job = handle.to_string();
+/// if let Err(error) = handle.wait() {
+///     eprintln!("{job}: {error}");
+/// }
+/// # }
+/// ```
+impl<J: Job> fmt::Display for JobHandle<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.record.id)?;
+        self.record.label().map_or(Ok(()), |label| write!(f, " ({label})"))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
 
 use crate::driver::Charge;
-use crate::event::{Event, EventFields, EventKind};
+use crate::event::{Describe, Event, EventFields, EventKind};
 use crate::events::Subscriber;
+use crate::forward::Forward;
 use crate::record::{JobHappening, JobHook, JobRecord};
 use parking_lot::{Condvar, Mutex};
-use std::io::Write;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -37,7 +38,7 @@ pub(crate) enum Call {
     AddHook(Arc<JobRecord>, JobHook),
     Log(log::Level, String),
     /// A worker's standard error, to this program's.
-    Forward(Arc<[u8]>, Arc<Charge>),
+    Forward(Arc<[u8]>, Option<Arc<Charge>>),
     End,
 }
 
@@ -51,9 +52,24 @@ struct Registry {
 /// What the hook thread has not taken yet.
 #[derive(Default)]
 struct Waiting {
-    calls: Vec<Call>,
+    calls: VecDeque<Call>,
     /// Whether the thread waits to be rung.
     asleep: bool,
+    /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
+    uncharged: bool,
+}
+
+impl Call {
+    /// Lets the worker that it came from be read on, though this has not been done.
+    fn uncharge(&mut self) {
+        match self {
+            Call::Event(_, charge, _) => drop(charge.take()),
+            Call::Job(_, JobHappening::Progress(progress)) => progress.uncharge(),
+            // Lines for standard error: a worker that cannot write more of them may be the one that is waited for.
+            Call::Forward(_, charge) => drop(charge.take()),
+            _ => {}
+        }
+    }
 }
 
 /// A buffer of more calls than this is not kept.
@@ -71,14 +87,19 @@ pub(crate) struct Hooks {
     /// The number of the next hook.
     next: AtomicU64,
     waiting: Mutex<Waiting>,
+    /// What the thread has taken and not done. Nobody else locks it.
+    taken: Mutex<VecDeque<Call>>,
     bell: Condvar,
+    forward: Forward,
     /// The thread has ended: whoever rings does what was queued.
     ended: AtomicBool,
     thread: OnceLock<ThreadId>,
+    /// Decodes the handlers' own errors for those who write events to a log.
+    describe: Option<Describe>,
 }
 
 impl Hooks {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(describe: Option<Describe>) -> Arc<Self> {
         Arc::new(Hooks {
             wanted: AtomicU32::new(0),
             hooked: AtomicU32::new(0),
@@ -86,9 +107,12 @@ impl Hooks {
             registry: Mutex::default(),
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
+            taken: Mutex::default(),
             bell: Condvar::new(),
+            forward: Forward::default(),
             ended: AtomicBool::new(false),
             thread: OnceLock::new(),
+            describe,
         })
     }
 
@@ -116,8 +140,9 @@ impl Hooks {
     ///
     /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
-    pub(crate) fn emit(&self, fields: EventFields, charge: Option<Arc<Charge>>) {
+    pub(crate) fn emit(&self, mut fields: EventFields, charge: Option<Arc<Charge>>) {
         let bit = fields.kind.bit();
+        fields.more = fields.more.described(self.describe);
         if self.subscribed.load(Ordering::Relaxed) {
             let event = Event::new(fields.clone());
             let mut registry = self.registry.lock();
@@ -133,8 +158,12 @@ impl Hooks {
     }
 
     /// Hands over a call, which is due once the thread is rung for.
-    pub(crate) fn queue(&self, call: Call) {
-        self.waiting.lock().calls.push(call);
+    pub(crate) fn queue(&self, mut call: Call) {
+        let mut waiting = self.waiting.lock();
+        if waiting.uncharged {
+            call.uncharge();
+        }
+        waiting.calls.push_back(call);
     }
 
     /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
@@ -161,10 +190,27 @@ impl Hooks {
 
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
+        self.forward.end();
         self.call(Call::End);
     }
 
     // ------------------------------------------------------------ the callers' side
+
+    /// Does `wait`, which waits for the pool's work. In a hook, workers are read on meanwhile whatever the hooks have not
+    /// been told of yet: they are told by the thread that waits.
+    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        if !self.is_this_thread() {
+            return wait();
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.uncharged = true;
+        waiting.calls.iter_mut().for_each(Call::uncharge);
+        drop(waiting);
+        self.taken.lock().iter_mut().for_each(Call::uncharge);
+        let waited = wait();
+        self.waiting.lock().uncharged = false;
+        waited
+    }
 
     /// A job was settled without ever being in the pool: its hooks are told all the same.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
@@ -216,10 +262,11 @@ impl Hooks {
     // ------------------------------------------------------------ the thread
 
     fn run(&self) {
-        let (mut calls, mut hooks) = (Vec::new(), Vec::new());
+        let mut hooks = Vec::new();
         while !self.ended.load(Ordering::SeqCst) {
-            self.take(&mut calls);
-            for call in calls.drain(..) {
+            self.take();
+            // Not held while a hook runs: it may wait, and look at what is left.
+            while let Some(call) = self.next_taken() {
                 if matches!(call, Call::End) {
                     self.ended.store(true, Ordering::SeqCst);
                 }
@@ -234,14 +281,19 @@ impl Hooks {
     }
 
     /// Blocks until there is something to do, and takes all of it.
-    fn take(&self, calls: &mut Vec<Call>) {
-        calls.shrink_to(SPARE);
+    fn take(&self) {
+        let mut taken = self.taken.lock();
+        taken.shrink_to(SPARE);
         let mut waiting = self.waiting.lock();
         while waiting.calls.is_empty() {
             waiting.asleep = true;
             self.bell.wait(&mut waiting);
         }
-        mem::swap(&mut waiting.calls, calls);
+        mem::swap(&mut waiting.calls, &mut *taken);
+    }
+
+    fn next_taken(&self) -> Option<Call> {
+        self.taken.lock().pop_front()
     }
 
     /// Does what was queued around the thread's end.
@@ -284,10 +336,7 @@ impl Hooks {
                 });
             }
             Call::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
-            Call::Forward(lines, _charge) => {
-                // A program without a standard error has nowhere to put them.
-                let _ = io::stderr().lock().write_all(&lines);
-            }
+            Call::Forward(lines, _charge) => self.forward.write(&lines),
             Call::End => {}
         }
     }
@@ -305,4 +354,15 @@ fn guarded(hook: &mut dyn FnMut()) {
 pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for a slow hook is kept, however much it is.
+    #[test]
+    fn a_call_is_small() {
+        assert!(size_of::<Call>() <= 192, "{}", size_of::<Call>());
+    }
 }

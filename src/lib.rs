@@ -15,8 +15,9 @@
 //! 7. [Aborting, priorities, a full backlog](#aborting-priorities-a-full-backlog)
 //! 8. [Events and hooks](#events-and-hooks)
 //! 9. [The end](#the-end)
-//! 10. [Testing](#testing)
-//! 11. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
+//! 10. [Beside an async runtime](#beside-an-async-runtime)
+//! 11. [Testing](#testing)
+//! 12. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
 //!
 //! # One program that is its own worker
 //!
@@ -37,17 +38,19 @@
 //! }
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // First thing in main, before any thread is started.
+//!     // First thing in main: what stands before it is done in each worker too.
 //!     worker::init(|Square(n), _| n.checked_mul(n).ok_or_else(|| format!("{n} squared is too large")));
 //!
-//!     let pool = Pool::<Square>::builder(hirelings::self_exec::<Square>()).build()?;
+//!     let pool = Pool::<Square>::self_exec().build()?;
 //!     println!("{}", pool.enqueue(Square(7)).wait()?);
 //!     Ok(())
 //! }
 //! ```
 //!
-//! It needs two lines in `Cargo.toml`: `hirelings`, and `serde` with its feature `derive`. One executable may hold
-//! several calls of `init`, one for each job type. A `build` in a worker that has not called `init` is refused
+//! It needs `cargo add hirelings` and `cargo add serde --features derive`. One executable may hold several calls of
+//! `init`, one for each job type; [`worker::is_worker`] tells before them whether this process is a worker, for a program
+//! that confines itself early. The function `init` finds out what a process is; the method of the same name in
+//! [`worker::Worker`], below, makes the state of one worker. A `build` in a worker that has not called `init` is refused
 //! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
 //!
 //! # A separate worker program, with options and state
@@ -133,13 +136,13 @@
 //! memory than a few.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec};
+//! # use hirelings::{Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! # let pool = Pool::<Square>::self_exec().build()?;
 //! // Many at once, and then each.
 //! let handles: Vec<_> = (0..10).map(|n| pool.enqueue(Square(n))).collect();
 //! for handle in handles {
@@ -170,7 +173,7 @@
 //! hook of the request, or as an iterator that ends when the job is settled.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # use hirelings::{Job, Pool, worker};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Count(u32);
 //! # impl Job for Count { type Output = u32; type Progress = u32; type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -181,7 +184,7 @@
 //!     Ok(to)
 //! });
 //!
-//! let pool = Pool::<Count>::builder(self_exec::<Count>()).build()?;
+//! let pool = Pool::<Count>::self_exec().build()?;
 //! // A hook that is given with the request misses nothing.
 //! let first = pool.request(Count(10)).on_progress(|n| println!("the first is at {n}")).enqueue();
 //! // A stream of a handle begins where the job is.
@@ -203,7 +206,7 @@
 //! the next attempt begins only once the process of the one before is gone.
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec, worker};
+//! # use hirelings::{Job, Pool, worker};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
 //! # impl Job for Fetch { type Output = u32; type Progress = (); type Error = String; }
 //! use std::time::Duration;
@@ -211,7 +214,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! worker::init(|Fetch(what), ctx| Err(format!("{what}: attempt {} failed too", ctx.attempt())));
 //!
-//! let pool = Pool::<Fetch>::builder(self_exec::<Fetch>())
+//! let pool = Pool::<Fetch>::self_exec()
 //!     .retries(2)
 //!     .timeout_working(Duration::from_secs(30)) // default: 10 s; None is no limit
 //!     .build()?;
@@ -236,7 +239,7 @@
 //! fields:
 //!
 //! ```text
-//! worker 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
+//! worker process 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
 //!   | libpng error: bad adaptive filter value
 //! ```
 //!
@@ -267,11 +270,11 @@
 //! # Aborting, priorities, a full backlog
 //!
 //! ```no_run
-//! # use hirelings::{EnqueueErrorKind, Job, Pool, self_exec};
+//! # use hirelings::{EnqueueErrorKind, Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<Square>::builder(self_exec::<Square>()).max_backlog(1000).build()?;
+//! let pool = Pool::<Square>::self_exec().max_backlog(1000).build()?;
 //!
 //! // Settled as aborted when this returns. One that waits never runs; the worker of one that runs is killed.
 //! let unwanted = pool.enqueue(Square(1));
@@ -298,11 +301,11 @@
 //! for neither, nor does `wait`. A job's own hooks are given with its [`JobRequest`], or later to its handle.
 //!
 //! ```no_run
-//! # use hirelings::{EventKind, Job, Pool, self_exec};
+//! # use hirelings::{EventKind, Job, Pool};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let pool = Pool::<Square>::builder(self_exec::<Square>())
+//! let pool = Pool::<Square>::self_exec()
 //!     .on(EventKind::Exit, |event| eprintln!("pid {:?} ended: {:?}", event.pid(), event.status()))
 //!     .on_event(|event| eprintln!("{event}")) // as a log
 //!     .build()?;
@@ -317,8 +320,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A hook may enqueue, abort, even `exit`. One that blocks holds up the other hooks only; one that panics is caught and
-//! logged. `wait` does not wait for the hooks: [`exit`](Pool::exit), [`drain`](Pool::drain) and drop do.
+//! A hook may enqueue, abort, wait for a job, even `exit`. One that blocks holds up the other hooks only, and what they
+//! have not been called with is kept; one that panics is caught and logged. Where the result of a job goes to its hook,
+//! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit),
+//! [`drain`](Pool::drain) and drop do.
 //!
 //! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
 //! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
@@ -326,15 +331,15 @@
 //! # The end
 //!
 //! ```no_run
-//! # use hirelings::{Job, Pool, self_exec};
+//! # use hirelings::{Job, Pool};
 //! # use std::time::Duration;
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 //! # impl Job for Square { type Output = u64; type Progress = (); type Error = String; }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let pool = Pool::<Square>::builder(self_exec::<Square>()).build()?;
+//! # let pool = Pool::<Square>::self_exec().build()?;
 //! // Finishes what it has, for at most a minute.
 //! let drained = pool.drain(Duration::from_secs(60));
-//! println!("{} done, {} given up", drained.finished, drained.left);
+//! println!("{} settled, {} given up", drained.finished, drained.left);
 //! // Ends now: what is not settled settles as closed. Dropping the pool is the same.
 //! pool.exit();
 //! # Ok(()) }
@@ -343,6 +348,9 @@
 //! When they return, no process, thread or descriptor of the pool is left, the workers' own children included. Where
 //! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
 //! themselves within a second.
+//!
+//! A service that systemd stops needs `KillMode=mixed` in its unit. With the default, SIGTERM goes to the workers as well
+//! as to the program, and the jobs that [`drain`](Pool::drain) would finish are lost with them.
 //!
 //! # Signals
 //!
@@ -357,9 +365,24 @@
 //! call. The pool then unblocks it nowhere, and each worker unblocks it for itself before its program runs. To start a
 //! worker takes longer that way, by about 50 ms for each GiB of memory that the program uses.
 //!
+//! # Beside an async runtime
+//!
+//! [`wait`](JobHandle::wait) blocks, so it does not belong on a thread of a runtime. A hook hands the result over
+//! instead, and nothing blocks; with tokio:
+//!
+//! ```text
+//! let (settle, settled) = tokio::sync::oneshot::channel();
+//! pool.request(job).on_done(move |result| drop(settle.send(result))).enqueue();
+//! let result = settled.await?;
+//! ```
+//!
+//! With a limited backlog use `try_enqueue`, since `enqueue` waits for room. [`worker::init`] is sound below
+//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime spares each
+//! worker one.
+//!
 //! # Testing
 //!
-//! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses there. Give the
+//! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses it. Give the
 //! tests a worker program: cargo builds the programs of a package before its integration tests and tells where they
 //! are. A program under `src/bin/square-worker.rs`, whose `main` is one call of [`worker::serve`], is then used so:
 //!
@@ -413,10 +436,12 @@ mod driver;
 mod error;
 mod event;
 mod events;
+mod forward;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
 mod handle;
+mod harness;
 mod hooks;
 mod limits;
 mod map;

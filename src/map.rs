@@ -170,7 +170,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
             self.next += 1;
         }
         while !self.pending.is_empty() {
-            let position = self.finished.recv().ok()?;
+            let position = self.pool.end.hooks.waiting(|| self.finished.recv()).ok()?;
             let result = self.pending.remove(&position)?.wait();
             if !matches!(result, Err(JobError::Closed)) {
                 return Some((position, result));

@@ -1,7 +1,7 @@
 //! The pool, as callers have it.
 
 use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Blocked, Command, Mode, SELF};
+use crate::driver::{Admission, Blocked, Command as ToDriver, Mode, SELF};
 use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
 use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
 use crate::events::Events;
@@ -17,7 +17,7 @@ use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK}
 use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
-use std::process::Command as Program;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -41,7 +41,8 @@ use std::{env, fmt};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stderr {
-    /// To this program's standard error, by whole lines.
+    /// To this program's standard error, by whole lines. Where its reader takes none, workers that write more than 1 MiB
+    /// wait; what it has not taken within a second after the pool's end is dropped.
     #[default]
     Forward,
     /// To the `log` crate, a line at `info` each.
@@ -52,8 +53,10 @@ pub enum Stderr {
 
 /// A pool's figures, all of the same moment.
 ///
-/// `enqueued = succeeded + failed + aborted + backlog + held by workers`, at any time. They move before a handle is
-/// released.
+/// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
+/// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
+/// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
+/// `backlog`, `workers` and `busy`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -61,37 +64,38 @@ pub enum Stderr {
 /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
 /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
 /// let stats = pool.stats();
-/// println!("{} of {} jobs are done, {} wait", stats.jobs, stats.enqueued, stats.backlog);
+/// println!("{} of {} jobs are settled, {} wait", stats.jobs + stats.aborted, stats.enqueued, stats.backlog);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Jobs that are over: `succeeded + failed`.
+    /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
     pub jobs: u64,
-    /// Jobs that no worker has: queued, or waiting to be retried.
+    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
     pub backlog: usize,
-    /// Worker processes that are not reaped.
+    /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
     pub workers: usize,
-    /// Workers that are working or recovering.
+    /// Workers that have a job, or recover from one.
     pub busy: usize,
-    /// Jobs that were accepted.
+    /// Jobs that were accepted. One that `try_enqueue` gave back, or that could not be encoded, is not.
     pub enqueued: u64,
-    /// Jobs that succeeded.
+    /// Jobs that settled with the handler's output.
     pub succeeded: u64,
-    /// Jobs that failed for good.
+    /// Jobs that settled with an error, after their last attempt; also those that the pool's end or a worker that would
+    /// not start has settled.
     pub failed: u64,
-    /// Jobs that were aborted.
+    /// Jobs that settled because their caller aborted them.
     pub aborted: u64,
-    /// Attempts that failed and were to be retried.
+    /// Attempts, not jobs, that failed and were followed by another.
     pub retried: u64,
-    /// Workers that passed a limit, in any state.
+    /// Workers, not jobs, that passed the limit of their state: while starting, working or recovering.
     pub timed_out: u64,
-    /// Processes spawned.
+    /// Worker processes that were started, those that never became ready included.
     pub spawned: u64,
-    /// Processes reaped.
+    /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
     pub exited: u64,
-    /// Those among them that the pool had not asked to end.
+    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
     pub crashed: u64,
 }
 
@@ -134,7 +138,7 @@ pub struct WorkerInfo {
 /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
 /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
 /// let drained = pool.drain(std::time::Duration::from_secs(60));
-/// println!("{} done, {} given up", drained.finished, drained.left);
+/// println!("{} settled, {} given up", drained.finished, drained.left);
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,14 +150,18 @@ pub struct Drained {
     pub left: u64,
 }
 
-/// The running executable as the worker of `J`: a plain [`Command`](Program) with no arguments, marked in its
+/// The running executable as the worker of `J`: a plain [`Command`] with no arguments, marked in its
 /// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
 ///
-/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`.
+/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
+/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
+/// that on as it is.
 ///
-/// A crate's own tests should not use it: the test harness is no worker, and [`build`](PoolBuilder::build) refuses with
-/// [`NotAWorker`](crate::BuildErrorKind::NotAWorker) in what it starts. Give the tests a small program of its own under
-/// `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
+/// [`Pool::self_exec`] gives the builder at once; this is for a command that is to be changed first.
+///
+/// A crate's own tests cannot use it: their executable is the test harness, which is no worker, and
+/// [`build`](PoolBuilder::build) refuses it with [`NotAWorker`](crate::BuildErrorKind::NotAWorker). Give the tests a small
+/// program of its own under `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
 /// `Command::new(env!("CARGO_BIN_EXE_name"))`.
 ///
 /// ```no_run
@@ -167,16 +175,16 @@ pub struct Drained {
 ///     Ok(())
 /// }
 /// ```
-pub fn self_exec<J: Job>() -> Program {
+pub fn self_exec<J: Job>() -> Command {
     let real = env::current_exe();
     let mut program = if cfg!(any(target_os = "linux", target_os = "android")) {
-        let mut program = Program::new(SELF);
+        let mut program = Command::new(SELF);
         if let Ok(real) = real {
             program.arg0(real);
         }
         program
     } else {
-        Program::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
+        Command::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
     };
     program.env(WORKER_MARK, J::name());
     program
@@ -278,8 +286,26 @@ impl<J: Job> Pool<J> {
     /// let pool = Pool::<Square>::builder(worker).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn builder(command: Program) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::of(command))
+    pub fn builder(command: Command) -> PoolBuilder<J> {
+        PoolBuilder::of_command(command)
+    }
+
+    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
+    /// which are so named once.
+    ///
+    /// ```no_run
+    /// # use hirelings::{Job, NoError, Pool, worker};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     worker::init(|Double(n), _| Ok(2 * n));
+    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
+    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn self_exec() -> PoolBuilder<J> {
+        Pool::builder(self_exec::<J>())
     }
 
     /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
@@ -306,7 +332,7 @@ impl<J: Job> Pool<J> {
     /// .build()?;
     /// # Ok(()) }
     /// ```
-    pub fn builder_with(launch: impl FnMut(Slot) -> Program + Send + 'static) -> PoolBuilder<J> {
+    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
         PoolBuilder::new(crate::driver::Launcher::asking(launch))
     }
 
@@ -326,6 +352,7 @@ impl<J: Job> Pool<J> {
     /// println!("{}", pool.enqueue(Square(7)).wait()?);
     /// # Ok(()) }
     /// ```
+    #[must_use = "what becomes of the job is known by its handle only; a job whose result goes to a hook is a request"]
     pub fn enqueue(&self, job: J) -> JobHandle<J> {
         self.accept(&job, JobSettings::default(), None)
     }
@@ -442,12 +469,12 @@ impl<J: Job> Pool<J> {
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.end.commands.send(Command::Enqueue(ticket, settings));
+            let _ = self.end.commands.send(ToDriver::Enqueue(ticket, settings));
             return Ok(JobHandle::new(record, Arc::clone(&self.end)));
         }
         let (reply, admission) = bounded(1);
         let job = Box::new(Blocked { ticket, settings: settings.clone(), reply });
-        let sent = self.end.commands.send(Command::Submit(job, mode));
+        let sent = self.end.commands.send(ToDriver::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
             Some(Admission::Full) => {
@@ -484,7 +511,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn spawn_workers(&self) {
-        let _ = self.end.commands.send(Command::SpawnWorkers);
+        let _ = self.end.commands.send(ToDriver::SpawnWorkers);
     }
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
@@ -505,10 +532,10 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
-        match self.ask(Command::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
+        match self.ask(ToDriver::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
             Some(Ok(verdict)) => verdict,
             Some(Err(RecvTimeoutError::Timeout)) => {
-                let failure = self.ask(Command::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
+                let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
                 Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended()),
@@ -529,8 +556,8 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle(&self) {
-        if let Some(idle) = self.ask(Command::WaitIdle) {
-            let _ = idle.recv();
+        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
+            let _ = self.end.hooks.waiting(|| idle.recv());
         }
     }
 
@@ -548,8 +575,12 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
-        let idle = self.ask(Command::WaitIdle);
-        idle.is_none_or(|idle| !matches!(idle.recv_timeout(limit), Err(RecvTimeoutError::Timeout)))
+        let idle = self.ask(ToDriver::WaitIdle);
+        let timed_out = |idle: Receiver<()>| {
+            let waited = self.end.hooks.waiting(|| idle.recv_timeout(limit));
+            matches!(waited, Err(RecvTimeoutError::Timeout))
+        };
+        idle.is_none_or(|idle| !timed_out(idle))
     }
 
     /// The pool's figures; its last ones once it has ended.
@@ -566,7 +597,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn stats(&self) -> Stats {
-        let stats = self.ask(Command::Stats).and_then(|stats| stats.recv().ok());
+        let stats = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
         stats.unwrap_or_else(|| self.last_stats.lock().clone())
     }
 
@@ -585,11 +616,11 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.ask(Command::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
+        self.ask(ToDriver::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
     }
 
     /// Sends a command that is answered. None where the pool has ended.
-    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> Command) -> Option<Receiver<A>> {
+    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
         self.end.commands.send(command(reply)).is_ok().then_some(answer)
     }
@@ -598,6 +629,14 @@ impl<J: Job> Pool<J> {
 
     /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
     /// are added, never replaced; one that panics is caught and logged. In a pool that has ended it is never called.
+    ///
+    /// No event is left out: those that a slow hook has not been called with are kept in memory, less than 200 bytes each
+    /// and what they hold, without a limit. Progress and lines of standard error alone are limited, to 16 MiB and 1 MiB a
+    /// worker, which is then read no further. A reader that may fall behind is better off with [`events`](Pool::events).
+    ///
+    /// A hook may wait for a job, or until the pool is idle. The other hooks are called after it, and as long as it waits,
+    /// these limits do not hold. It should not read a [`ProgressStream`](crate::ProgressStream) of a job whose progress
+    /// other hooks are called with too: over 16 MiB that job would wait for the hooks, and this one for the job.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -685,11 +724,11 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.end.commands.send(Command::Exit(None));
+        let _ = self.end.commands.send(ToDriver::Exit(None));
         self.join();
     }
 
-    /// Takes no more jobs, goes on until all are done (retries and recycling included) or `limit` is over, then exits.
+    /// Takes no more jobs, goes on until all are settled (retries and recycling included) or `limit` has passed, then exits.
     /// A `limit` of `Duration::MAX` is none.
     ///
     /// What [`exit`](Pool::exit) says of its return holds here. Of a pool that has ended both figures are 0.
@@ -711,14 +750,14 @@ impl<J: Job> Pool<J> {
         self.closed.store(true, Ordering::SeqCst);
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let unsettled = self.ask(Command::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
-        if let Some(idle) = self.ask(Command::WaitIdle) {
-            let _ = match deadline {
+        let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
+        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
+            let _ = self.end.hooks.waiting(|| match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            });
         }
-        let left = self.ask(|reply| Command::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
+        let left = self.ask(|reply| ToDriver::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
         self.join();
         Drained { finished: unsettled.saturating_sub(left), left }
     }

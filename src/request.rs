@@ -101,7 +101,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// // An error says: worker 4711 of "Square" was killed by SIGSEGV while it did job 42 (page 7)
+    /// // An error says: worker process 4711 of "Square" was killed by SIGSEGV while it did job 42 (page 7)
     /// if let Err(error) = pool.request(Square(7)).label("page 7").enqueue().wait() {
     ///     eprintln!("{error}");
     /// }
@@ -168,7 +168,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// let (squares, results) = std::sync::mpsc::channel();
     /// for n in 0..100 {
     ///     let squares = squares.clone();
-    ///     let _ = pool.request(Square(n)).on_success(move |square| drop(squares.send(square))).enqueue();
+    ///     pool.request(Square(n)).on_success(move |square| drop(squares.send(square))).enqueue();
     /// }
     /// drop(squares);
     /// println!("their sum is {}", results.iter().sum::<u64>());
@@ -217,7 +217,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
     /// for n in 0..100 {
     ///     let request = pool.request(Square(n));
-    ///     let _ = request.on_done(move |result| println!("{n} came to {result:?}")).enqueue();
+    ///     request.on_done(move |result| println!("{n} came to {result:?}")).enqueue();
     /// }
     /// pool.drain(Duration::from_secs(60));
     /// # Ok(()) }
@@ -233,6 +233,21 @@ impl<'p, J: Job> JobRequest<'p, J> {
 
     /// Enqueues the job; what [`Pool::enqueue`] says holds here. The hooks are called all the same where the pool takes
     /// no more jobs.
+    ///
+    /// Where the result goes to a hook, the handle need not be kept:
+    ///
+    /// ```no_run
+    /// # #![deny(unused)]
+    /// # use hirelings::{Job, Pool};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// pool.request(Square(7)).on_done(|result| println!("{result:?}")).enqueue();
+    /// # }
+    /// # fn main() { let _ = example; }
+    /// ```
+    ///
+    /// Otherwise it is waited for:
     ///
     /// ```no_run
     /// # use hirelings::*;

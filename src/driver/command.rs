@@ -74,7 +74,7 @@ impl Driver {
                     let _ = reply.send(Err(self.not_ready("the pool takes no jobs any more")));
                 }
             }
-            Command::Trouble(reply) => drop(reply.send(self.last_failure.clone())),
+            Command::Trouble(reply) => drop(reply.send(self.last_failure.as_deref().cloned())),
             Command::WaitIdle(reply) => self.idle_waiters.push(reply),
             Command::Stats(reply) => drop(reply.send(self.stats())),
             Command::Workers(reply) => drop(reply.send(self.workers())),
@@ -172,7 +172,7 @@ impl Driver {
     }
 
     fn not_ready(&self, why: &str) -> ReadyError {
-        ReadyError { message: why.into(), failure: self.last_failure.clone() }
+        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned() }
     }
 
     pub(super) fn stats(&self) -> Stats {

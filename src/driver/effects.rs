@@ -5,7 +5,7 @@ use super::child::{Child, Sent};
 use super::{Driver, Incoming};
 use crate::error::{
     Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
-    ended, memory_hint,
+    ended, memory_hint, what_it_did,
 };
 use crate::event::{EventFields, EventKind, JobId, More, Slot, WorkerId};
 use crate::events::EncodedProgress;
@@ -144,7 +144,7 @@ impl Driver {
             Effect::OverMemory { seat, bytes, limit } => {
                 if let Some(child) = self.child(seat) {
                     let (pid, held, limit) = (child.pid, Mebibytes(bytes), Mebibytes(limit));
-                    child.reason = Some(format!("held {held} of memory, its limit is {limit}, and was killed"));
+                    child.reason = Some(format!("held {held}, over its limit of {limit}, and was killed"));
                     self.log(log::Level::Warn, || {
                         format!("worker {pid} holds {held}, more than {limit}, and is killed")
                     });
@@ -167,7 +167,9 @@ impl Driver {
                 let Some(child) = self.child(seat) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
                 let pid = child.pid;
-                self.log(log::Level::Warn, || format!("worker {pid} broke the protocol and is killed: it {reason}"));
+                self.log(log::Level::Warn, || {
+                    format!("worker {pid} broke the protocol and is killed: {}", what_it_did(&reason))
+                });
             }
             Effect::LastWords(seat) => self.last_words(seat),
             Effect::Died(seat) => self.died(seat),
@@ -321,26 +323,28 @@ impl Driver {
                     }
                     _ => Default::default(),
                 };
-                Failure::Panicked(WorkerPanic { message, location, backtrace, pid, who: who() })
+                let (stderr, who) = (words(), who());
+                Failure::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts: attempt, who })
             }
             Outcome::Crashed(cause) => {
                 let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
                 Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
             }
             Outcome::TimedOut { state, limit } => {
-                Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), who: who() })
+                Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), attempts: attempt, who: who() })
             }
             Outcome::OutOfMemory { bytes, limit } => {
-                Failure::OutOfMemory(OutOfMemory { resident: bytes, limit, pid, stderr: words(), who: who() })
+                let (stderr, who) = (words(), who());
+                Failure::OutOfMemory(OutOfMemory { resident: bytes, limit, pid, stderr, attempts: attempt, who })
             }
             Outcome::Protocol(violation) => {
                 let reason = child.and_then(|child| child.reason.clone()).unwrap_or_else(|| violation.to_string());
-                Failure::Protocol(ProtocolError { pid, reason: format!("it {reason}"), who: who() })
+                Failure::Protocol(ProtocolError { pid, reason: what_it_did(&reason), attempts: attempt, who: who() })
             }
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
             Outcome::NoWorker => match &self.last_failure {
-                Some(failure) => Failure::NoWorker(StartFailure { begun, ..failure.clone() }),
+                Some(failure) => Failure::NoWorker(Arc::clone(failure), begun),
                 None => Failure::Closed,
             },
         };
@@ -422,7 +426,7 @@ impl Driver {
 
     fn start_failed(&mut self, seat: Seat, wait: Duration, in_a_row: u32) {
         if let Some(failure) = self.last_death.take() {
-            self.last_failure = Some(failure);
+            self.last_failure = Some(Arc::new(failure));
         }
         let why = self.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
         let slot = seat.slot;
@@ -435,7 +439,7 @@ impl Driver {
         let charge = Arc::new(charge);
         let hooks = Arc::clone(&self.plan.hooks);
         if self.plan.stderr == Stderr::Forward {
-            hooks.queue(Call::Forward(lines.as_slice().into(), Arc::clone(&charge)));
+            hooks.queue(Call::Forward(lines.as_slice().into(), Some(Arc::clone(&charge))));
         }
         if self.plan.stderr != Stderr::Log && !hooks.wants(EventKind::WorkerStderr) {
             return;

@@ -9,12 +9,13 @@ use super::report::Report;
 use super::signals::Unblock;
 use crate::error::StartFailure;
 use crate::event::Slot;
+use crate::harness;
 use crate::hooks::text_of;
 use crate::limits::Limits;
 use crate::supervisor::{Begun, Seat};
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use hirelings_worker_kit::wire::Spares;
+use hirelings_worker_kit::wire::{Mark, Spares, WORKER_MARK};
 use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -258,18 +259,37 @@ impl Launch for Launcher {
             return Err(failure("the launcher", "gave no command"));
         };
         let program = name_of(command);
+        let no_pipe = |error: io::Error| failure(&program, format!("could not be given a pipe: {error}"));
+        let (theirs, input) = os_pipe::pipe().map_err(no_pipe)?;
+        if let Some(name) = marked_name(command) {
+            if let Some(why) = harness::refused(&name) {
+                return Err(failure(&program, format!("was not started: {why}")));
+            }
+            let mark = Mark::of(&name, &theirs).map_err(no_pipe)?;
+            command.env(WORKER_MARK, mark.to_string());
+        }
         // A pipe that the command kept from the last spawn would never end.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = self.unblock.spawn(command).map_err(|error| failure(&program, in_words(&error)))?;
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let spawned = self.unblock.spawn(command);
+        // The command would keep the worker's end open, and a write to a worker that is gone would not fail.
+        command.stdin(Stdio::null());
+        let mut child = spawned.map_err(|error| failure(&program, in_words(&error)))?;
+        let pipes = (child.stdout.take(), child.stderr.take());
         let process = OsProcess::new(child)
             .map_err(|error| failure(&program, format!("was started, but its exit cannot be watched: {error}")))?;
-        let (Some(input), Some(output), Some(errors)) = pipes else {
+        let (Some(output), Some(errors)) = pipes else {
             return Err(failure(&program, "was started without its pipes"));
         };
         let process = Arc::new(process);
         Ok(Launched { program, process, input: input.into(), output: output.into(), errors: errors.into() })
     }
+}
+
+/// The job type for whose worker `self_exec` has marked the command.
+pub(crate) fn marked_name(command: &Command) -> Option<String> {
+    let mut set = command.get_envs();
+    let (_, value) = set.find(|(name, _)| *name == OsStr::new(WORKER_MARK))?;
+    Some(Mark::read(value?.to_str()?).name)
 }
 
 fn in_words(error: &io::Error) -> String {

@@ -235,7 +235,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, S
         limits: Limits::default(),
         stderr: Stderr::Null,
         launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
-        hooks: Hooks::new(),
+        hooks: Hooks::new(None),
         first,
         last_stats: Arc::default(),
     };

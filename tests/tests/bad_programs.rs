@@ -201,6 +201,7 @@ fn a_worker_that_breaks_the_protocol_in_a_job_loses_that_job_and_is_replaced() {
         assert!(matches!(&error, JobError::Protocol(broken) if broken.pid > 0), "{lie}: {error:?}");
         assert!(error.to_string().contains("broke the protocol while it did job"), "{lie}: {error}");
         assert!(error.to_string().contains(words), "{lie}: {error}");
+        assert!(!error.to_string().contains("it it"), "{lie}: {error}");
         honest(&pool);
     }
     let stats = pool.stats();

@@ -111,7 +111,7 @@ fn a_worker_killed_from_outside_in_a_job_has_crashed() {
     processes::kill(pool.workers()[0].pid);
     let crash = crash(job);
     assert_eq!(crash.status.unwrap().signal(), Some(9));
-    let sentence = "was killed by SIGKILL (by somebody else, or for want of memory) while it did job";
+    let sentence = "was killed by SIGKILL (not by the pool; perhaps the OOM killer) while it did job";
     assert!(crash.to_string().contains(sentence), "{crash}");
     works(&pool);
 }
@@ -180,7 +180,7 @@ fn the_crash_names_the_process_that_it_was_and_its_status() {
     for (job, pid, code) in jobs {
         let crash = crash(job);
         assert_eq!((crash.pid, crash.status.unwrap().code(), crash.attempts), (pid, Some(code), 1));
-        assert!(crash.to_string().starts_with(&format!("worker {pid} of ")), "{crash}");
+        assert!(crash.to_string().starts_with(&format!("worker process {pid} of ")), "{crash}");
         assert!(crash.to_string().contains(&format!("exited with status {code} ")), "{crash}");
     }
 }
@@ -205,7 +205,7 @@ fn exit_codes_and_signals_are_named() {
         let crash = crash(job);
         let sentence = crash.to_string();
         assert!(sentence.contains(words), "{words}: {sentence}");
-        let who = format!("worker {} of \"thumbs\"", crash.pid);
+        let who = format!("worker process {} of \"thumbs\"", crash.pid);
         let what = format!("while it did job {id} (a cat)");
         assert!(sentence.starts_with(&who) && sentence.contains(&what), "{sentence}");
     }

@@ -7,8 +7,9 @@ use hirelings::worker::{
 use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Drained, EncodedProgress,
     EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError, JobHandle, JobId,
-    JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, Pool, PoolBuilder, ProgressStream, ProtocolError,
-    ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder, ProgressStream,
+    ProtocolError, ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic,
+    WorkerState, self_exec,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,7 @@ fn every_signature_of_the_pool() {
         let _: usize = slot.index();
         Command::new("worker")
     });
+    let _: PoolBuilder<Square> = Pool::<Square>::self_exec();
     let builder: PoolBuilder<Square> = Pool::builder(command)
         .name("squares")
         .name(String::new())
@@ -55,6 +57,12 @@ fn every_signature_of_the_pool() {
         .timeout_recovering(None)
         .kill_grace(Duration::ZERO)
         .start_failures(1u32)
+        .max_memory(1u64, 2u64)
+        .max_memory(None, None)
+        .max_memory_soft(1u64)
+        .max_memory_soft(None)
+        .max_memory_hard(1u64)
+        .max_memory_hard(None)
         .max_backlog(1usize)
         .max_frame(1usize)
         .hand_ahead(1u32)
@@ -192,15 +200,19 @@ fn every_error(
 ) -> Box<dyn Error> {
     match error {
         JobError::Failed(error) => return error.into(),
-        JobError::Panicked(WorkerPanic { message, location, backtrace, pid, .. }) => {
+        JobError::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts, .. }) => {
+            let _: (String, u32) = (stderr, attempts);
             let _: (String, Option<String>, Option<String>, u32) = (message, location, backtrace, pid);
         }
         JobError::Crashed(Crash { pid, cause, status, stderr, attempts, .. }) => {
             let _: (u32, Option<ExitStatus>, String, u32) = (pid, status, stderr, attempts);
             let _ = matches!(cause, CrashCause::Exited | CrashCause::PipeClosed);
         }
-        JobError::TimedOut(Timeout { state, limit, pid, stderr, .. }) => {
-            let _: (WorkerState, Duration, u32, String) = (state, limit, pid, stderr);
+        JobError::TimedOut(Timeout { state, limit, pid, stderr, attempts, .. }) => {
+            let _: (WorkerState, Duration, u32, String, u32) = (state, limit, pid, stderr, attempts);
+        }
+        JobError::OutOfMemory(OutOfMemory { resident, limit, pid, stderr, attempts, .. }) => {
+            let _: (u64, u64, u32, String, u32) = (resident, limit, pid, stderr, attempts);
         }
         JobError::Aborted | JobError::Closed => {}
         JobError::NoWorker(StartFailure { program, status, stderr, reason, .. }) => {
@@ -209,8 +221,8 @@ fn every_error(
         JobError::Encode(CodecError { type_name, .. }) | JobError::Decode(CodecError { type_name, .. }) => {
             let _: &'static str = type_name;
         }
-        JobError::Protocol(ProtocolError { pid, reason, .. }) => {
-            let _: (u32, String) = (pid, reason);
+        JobError::Protocol(ProtocolError { pid, reason, attempts, .. }) => {
+            let _: (u32, String, u32) = (pid, reason, attempts);
         }
         other => return other.into(),
     }
@@ -248,6 +260,7 @@ impl Worker for Squarer {
 fn every_signature_of_a_worker(which: u8) -> Result<(), BoxError> {
     let () = worker::init(|Square(n), _: &mut Context<Square>| Ok(n));
     let () = worker::init_worker::<Squarer>();
+    let _: bool = worker::is_worker::<Square>();
     match which {
         0 => worker::serve(|Square(n), _: &mut Context<Square>| Ok(n)),
         1 => worker::serve_worker::<Squarer>(),

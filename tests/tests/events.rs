@@ -4,6 +4,7 @@ use hirelings::{Event, EventKind, JobId, Pool, PoolBuilder};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{Do, Gate, Record, Told, begun, pool, settled};
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use EventKind::*;
@@ -110,6 +111,36 @@ fn aborts_are_told_in_order() {
     pool.exit();
     assert_eq!(record.of_job(queued_id), [Enqueue, Backlog, JobAbort, Done]);
     assert_eq!(record.of_job(running_id), [Enqueue, Task, JobStart, JobProgress, JobAbort, Done]);
+}
+
+#[test]
+fn a_line_of_the_log_says_which_job_and_the_error_as_its_sentence() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&lines);
+    let builder = pool().name("log").max_processes(1).retries(1);
+    let pool = builder.on_event(move |event| into.lock().unwrap().push(event.to_string())).build().unwrap();
+    let events = pool.events();
+    let failing = pool.request(Do::Fail("no such page".into())).label("page 7").enqueue();
+    assert_eq!(failing.to_string(), "job 1 (page 7)");
+    settled(failing).unwrap_err();
+    let gate = Gate::new();
+    let unwanted = begun(pool.request(Do::Wait(gate.path())).label("unwanted"));
+    let closed = pool.request(Do::Pid).label("never begun").enqueue();
+    unwanted.abort();
+    assert_eq!(unwanted.to_string(), "job 2 (unwanted)");
+    drop(closed);
+    drop(gate);
+    pool.exit();
+    let read: Vec<_> = events.map(|event| event.to_string()).collect();
+    for lines in [&*lines.lock().unwrap(), &read] {
+        let has = |kind: &str, job: &str, end: &str| {
+            let of_job = |line: &&String| line.starts_with(kind) && line.contains(job) && line.ends_with(end);
+            assert!(lines.iter().any(|line| of_job(&line)), "{kind} {job} {end}: {lines:#?}");
+        };
+        has("JobRetry", "job=1 label=\"page 7\" attempt=1", ": no such page");
+        has("JobFailure", "job=1 label=\"page 7\" attempt=2", ": no such page");
+        has("JobAbort", "job=2 label=\"unwanted\"", "");
+    }
 }
 
 #[test]

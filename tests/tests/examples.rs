@@ -80,7 +80,7 @@ fn events() {
     }
     for part in [
         "bytes=4, which says 2",
-        "which says \"there is nothing to be done\"",
+        ": there is nothing to be done\n",
         "panicked while it did job 3 (panics)",
         "exited with status 3 while it did job 4 (exits)",
         ": about to leave without an answer",

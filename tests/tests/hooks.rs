@@ -273,6 +273,64 @@ fn a_hook_that_blocks_holds_up_neither_jobs_nor_waiters() {
     drop(go);
 }
 
+/// Its progress is due on the thread that waits for it: it was read no further once 16 MiB of it were due.
+#[test]
+fn a_hook_may_wait_for_a_job_whatever_that_tells() {
+    let pool = Arc::new(pool().max_processes(2).timeout_working(None).build().unwrap());
+    let (waiting, waited) = bounded(1);
+    let (told, progress) = unbounded();
+    let inner = Arc::clone(&pool);
+    pool.request(Do::Pid)
+        .on_done(move |_| {
+            // Progress that is due already when the wait begins, and more while it lasts.
+            let gate = Gate::new();
+            let many = Do::Then(vec![Do::Progress(100_000), Do::Wait(gate.path())]);
+            let job = inner.request(many).on_progress(move |_| told.send(()).unwrap()).enqueue();
+            drop(gate);
+            waiting.send(settled(job).is_ok()).unwrap();
+        })
+        .enqueue();
+    assert_eq!(waited.recv_timeout(WATCHDOG), Ok(true));
+    pool.wait_idle();
+    assert_eq!((0..100_001).filter(|_| progress.recv_timeout(WATCHDOG).is_ok()).count(), 100_001);
+}
+
+#[test]
+fn a_hook_may_wait_until_its_pool_is_idle_or_maps_whatever_jobs_tell() {
+    let pool = Arc::new(pool().max_processes(2).timeout_working(None).build().unwrap());
+    let (waiting, waited) = bounded(2);
+    let inner = Arc::clone(&pool);
+    pool.on(EventKind::JobProgress, |_| {});
+    pool.request(Do::Pid)
+        .on_done(move |_| {
+            drop(inner.enqueue(Do::Progress(100_000)));
+            waiting.send(inner.wait_idle_timeout(WATCHDOG)).unwrap();
+            let mapped = inner.map_unordered([Do::Progress(100_000)]).all(|(_, result)| result.is_ok());
+            waiting.send(mapped).unwrap();
+        })
+        .enqueue();
+    assert_eq!([(); 2].map(|()| waited.recv_timeout(WATCHDOG)), [Ok(true), Ok(true)]);
+}
+
+#[test]
+fn a_slow_hook_misses_nothing_in_the_end() {
+    let pool = pool().max_processes(2).max_jobs_per_process(u64::MAX).build().unwrap();
+    let (open, gate) = bounded::<()>(0);
+    let (told, done) = unbounded();
+    pool.on(EventKind::Done, move |event| {
+        let _ = gate.recv();
+        told.send(event.job().unwrap().get()).unwrap();
+    });
+    let jobs: Vec<_> = (0..20_000).map(|_| pool.enqueue(Do::Echo(String::new()))).collect();
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    assert!(done.is_empty());
+    drop(open);
+    pool.exit();
+    let mut done: Vec<_> = done.iter().collect();
+    done.sort_unstable();
+    assert_eq!(done, (1..=20_000).collect::<Vec<_>>());
+}
+
 #[test]
 fn hooks_run_on_one_thread_that_is_not_the_callers() {
     let (told, threads) = unbounded();

@@ -1,6 +1,7 @@
 //! Programs in poor circumstances: SIGCHLD ignored, streams closed, nothing left to start a process with.
 
-use hirelings_tests::{processes, program};
+use hirelings_tests::{WATCHDOG, processes, program, within};
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -51,6 +52,24 @@ fn standard_input_is_closed() {
 fn standard_error_is_closed() {
     all_is_usual(&hosted("exec \"$0\" \"$1\" 2>&-", "work"), "exited with status 3");
     assert_eq!(hosted("exec \"$0\" \"$1\" 2>&-", "forward"), Vec::<String>::new());
+}
+
+#[test]
+fn exit_returns_though_standard_error_is_a_full_pipe() {
+    let mut host = Command::new(program("host"));
+    let host = host.arg("full").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut host = host.unwrap();
+    // Held open, and not read before the end.
+    let mut errors = host.stderr.take().unwrap();
+    let ended = within(WATCHDOG, || host.try_wait().unwrap().is_some());
+    host.kill().unwrap();
+    let lines = printed(host.wait_with_output().unwrap());
+    assert!(ended && lines == ["done", "left"], "{lines:?}");
+    // What the pipe took is whole lines, in their order.
+    let mut taken = String::new();
+    errors.read_to_string(&mut taken).unwrap();
+    let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    assert!(taken.len() > 4096 && taken.ends_with('\n') && expected.starts_with(&taken), "{} bytes", taken.len());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A job goes out and comes back.
 
 use hirelings::{JobError, Pool, Stderr};
-use hirelings_tests::{Do, Gate, begun, pool, settled, worker};
+use hirelings_tests::{Do, Gate, begun, eventually, pool, settled, worker};
 use std::collections::BTreeSet;
 
 #[test]
@@ -32,6 +32,23 @@ fn each_kind_of_failure_has_its_own_error() {
     assert!(matches!(crash, JobError::Crashed(crash) if crash.stderr == "famous last words"));
     println!("{}", run(Do::Segfault));
     println!("{}", run(Do::Abort));
+}
+
+#[test]
+fn a_panic_brings_its_attempts_and_the_last_lines_of_standard_error() {
+    let pool = pool().max_processes(1).retries(1).build().unwrap();
+    // Standard error is another pipe: it may come after the panic's own message.
+    eventually("the lines are there with the panic", || {
+        let lines = Do::Then(vec![Do::Print("before the panic".into()), Do::Panic("oh".into())]);
+        match settled(pool.enqueue(lines)) {
+            Err(JobError::Panicked(panic)) => {
+                assert_eq!(panic.attempts, 2);
+                assert!(panic.to_string().contains("(attempt 2 of 2)"), "{panic}");
+                panic.stderr.contains("before the panic")
+            }
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 #[test]

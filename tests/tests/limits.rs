@@ -106,7 +106,7 @@ fn a_worker_over_the_hard_limit_of_memory_is_killed_and_its_job_says_why() {
     match settled(large).unwrap_err() {
         JobError::OutOfMemory(memory) => {
             assert!(memory.resident > 192 * MIB && memory.limit == 192 * MIB, "{memory:?}");
-            assert!(memory.to_string().contains("its limit is 192.0 MiB, and was killed"), "{memory}");
+            assert!(memory.to_string().contains(", over its limit of 192 MiB, while it did job"), "{memory}");
         }
         other => panic!("{other:?}"),
     }

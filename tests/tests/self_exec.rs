@@ -1,5 +1,6 @@
 //! Programs that are their own workers.
 
+use hirelings::{BuildErrorKind, Job, NoError, Pool, self_exec};
 use hirelings_tests::program;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -26,7 +27,23 @@ fn one_executable_serves_several_job_types() {
 
 #[test]
 fn what_a_handler_spawns_is_no_worker() {
-    assert_eq!(selves("spawning"), ["none", "42"]);
+    let lines = selves("spawning");
+    // The worker itself knows what it is, before `init` and in its handler; none of the others takes itself for one,
+    // though each has the mark in its environment.
+    assert_eq!(lines[0], "a worker of Again, a worker of Again");
+    assert_eq!(lines[1..4], ["no worker"; 3]);
+    assert_eq!(lines[4..], ["a worker of Again, a worker of Again", "42"]);
+}
+
+#[test]
+fn a_worker_that_a_shell_starts_knows_what_it_is() {
+    assert_eq!(selves("through a shell"), ["a worker of Again, a worker of Again"; 2]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn workers_are_called_by_the_programs_name_and_not_exe() {
+    assert_eq!(selves("comm"), ["selves"]);
 }
 
 #[test]
@@ -48,6 +65,53 @@ fn a_build_in_a_process_that_is_marked_is_refused() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(12), "{error}");
     assert!(error.starts_with("NotAWorker: ") && error.contains("some::OtherJob"), "{error}");
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Square(u64);
+
+impl Job for Square {
+    type Output = u64;
+    type Progress = ();
+    type Error = NoError;
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Cube(u64);
+
+impl Job for Cube {
+    type Output = u64;
+    type Progress = ();
+    type Error = NoError;
+}
+
+#[test]
+fn a_test_harness_is_refused_as_its_own_worker() {
+    // On the thread of a test, and on another.
+    let refused = || Pool::<Square>::self_exec().build().unwrap_err();
+    let launched = Pool::<Square>::builder_with(|_| self_exec::<Square>()).build().unwrap_err();
+    assert_eq!(launched.kind(), BuildErrorKind::Spawn);
+    let direct = [refused(), std::thread::spawn(refused).join().unwrap()];
+    assert!(direct.iter().all(|error| error.kind() == BuildErrorKind::NotAWorker));
+    for error in direct.into_iter().chain([launched]) {
+        let error = error.to_string();
+        assert!(error.contains("test harness") && error.contains("CARGO_BIN_EXE_"), "{error}");
+        assert!(error.contains(Square::name()), "{error}");
+    }
+}
+
+#[test]
+fn self_exec_for_another_type_of_jobs_is_refused_at_once() {
+    let error = Pool::<Square>::builder(self_exec::<Cube>()).build().unwrap_err();
+    assert_eq!(error.kind(), BuildErrorKind::Options);
+    let error = error.to_string();
+    assert!(error.contains(Square::name()) && error.contains(Cube::name()), "{error}");
+}
+
+/// A program that finds out by itself that it is a worker, and calls `init` in none but its workers.
+#[test]
+fn a_program_may_branch_before_init() {
+    assert_eq!(selves("branches"), ["42"]);
 }
 
 /// A second name of the program, beside it; removed in the end.

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! * A worker with state, options or something to do between jobs implements [`Worker`]; its main is [`serve_worker`].
-//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main.
+//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] tells
+//!   earlier still which of the two it is.
 //! * [`Session`] speaks the protocol by hand, one call a message.
 //!
 //! # What the kit does before your code runs
@@ -40,7 +41,9 @@
 //! # Panics in a handler
 //!
 //! The panic's message, place and backtrace go to the pool, the job settles as panicked or is retried, and the process
-//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out.
+//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out. So does a limit on the
+//! process's memory of which too little is left: a backtrace takes some, and the standard library waits for itself where
+//! it gets none.
 
 #[cfg(not(unix))]
 compile_error!(
@@ -53,6 +56,7 @@ mod guard;
 mod job;
 mod link;
 mod mark;
+mod memory;
 mod panic;
 mod serve;
 mod session;
@@ -62,6 +66,9 @@ mod worker;
 
 pub use context::Context;
 pub use job::{BoxError, Bytes, Job, NoError, Outcome};
+pub use mark::is_worker;
+#[doc(hidden)]
+pub use mark::{unserved_mark, was_asked};
 #[doc(hidden)]
 pub use serve::serve_over;
 pub use serve::{init, init_worker, serve, serve_worker};

@@ -1,10 +1,13 @@
 //! What a panic in the handler says, kept for the pool.
 
+use crate::memory;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 use std::{any::Any, env, panic};
+
+const BACKTRACE: &str = "RUST_BACKTRACE";
 
 /// A panic as the pool is told of it.
 #[derive(Debug)]
@@ -36,6 +39,10 @@ pub(crate) fn keep_notes(on_abort: impl Fn(PanicNote) + Send + Sync + 'static) {
                 } else {
                     LAST.set(Some(note));
                 }
+                // With this variable set, the hook of the standard library prints a backtrace of its own.
+                if memory::is_scarce() && env::var_os(BACKTRACE).is_some_and(|set| set != "0") {
+                    return print_without_backtrace(info);
+                }
             }
             before(info);
         }));
@@ -45,12 +52,20 @@ pub(crate) fn keep_notes(on_abort: impl Fn(PanicNote) + Send + Sync + 'static) {
 /// The note of the panic that was just caught with `payload`.
 pub(crate) fn take_note(payload: &(dyn Any + Send)) -> PanicNote {
     let unnoted = || PanicNote { message: message_of(payload), location: None, backtrace: None };
-    LAST.take().unwrap_or_else(unnoted)
+    let mut note = LAST.take().unwrap_or_else(unnoted);
+    // Its frames are looked up from here on.
+    note.backtrace.take_if(|_| memory::is_scarce());
+    note
+}
+
+#[allow(clippy::print_stderr)]
+fn print_without_backtrace(info: &PanicHookInfo<'_>) {
+    eprintln!("{info}\n(without a backtrace: too little is left of the memory that this process may have)");
 }
 
 fn note_of(info: &PanicHookInfo<'_>) -> PanicNote {
     // Frames are captured now, and looked up only if the panic reaches the pool: a handler may catch its own.
-    let wanted = env::var_os("RUST_BACKTRACE").is_none_or(|set| set != "0");
+    let wanted = env::var_os(BACKTRACE).is_none_or(|set| set != "0") && !memory::is_scarce();
     PanicNote {
         message: message_of(info.payload()),
         location: info.location().map(ToString::to_string),

@@ -34,8 +34,9 @@ pub fn serve<J: Job>(handler: impl FnMut(J, &mut Context<J>) -> Outcome<J>) -> !
 /// For an executable that is its own worker: serves if this process was started as the worker of `J`, else returns at
 /// once. The pool's side starts it with `hirelings::self_exec::<J>()`.
 ///
-/// Call it first thing in `main`, before any thread is started: it takes its mark out of the environment, so that what
-/// the handler spawns is no worker, and that is sound only while nothing else reads the environment.
+/// Call it first thing in `main`: what stands before it is done in each worker too. It changes nothing in the
+/// environment, so threads may run already: below `#[tokio::main]` it is sound. Not to be mixed up with
+/// [`Worker::init`], which makes one worker's state.
 ///
 /// ```no_run
 /// # use hirelings_worker_kit::{Job, NoError, init};
@@ -47,7 +48,7 @@ pub fn serve<J: Job>(handler: impl FnMut(J, &mut Context<J>) -> Outcome<J>) -> !
 /// }
 /// ```
 pub fn init<J: Job>(handler: impl FnMut(J, &mut Context<J>) -> Outcome<J>) {
-    if mark::take(J::name()) {
+    if mark::is_worker::<J>() {
         serve(handler)
     }
 }
@@ -74,7 +75,8 @@ pub fn serve_worker<W: Worker>() -> ! {
     serve_process::<W::Job, _>(|session| session.options().and_then(W::init).map(Stateful))
 }
 
-/// The same as [`init`] for a [`Worker`]; what is said there of threads holds here too.
+/// The same as [`init`] for a [`Worker`]: it serves if this process was started as a worker of `W`'s jobs, else returns at
+/// once. In a worker it calls [`Worker::init`], the trait's own, which makes the state from the pool's options.
 ///
 /// ```no_run
 /// # use hirelings_worker_kit::{BoxError, Context, Job, NoError, Outcome, Worker, init_worker};
@@ -93,7 +95,7 @@ pub fn serve_worker<W: Worker>() -> ! {
 /// }
 /// ```
 pub fn init_worker<W: Worker>() {
-    if mark::take(<W::Job as Job>::name()) {
+    if mark::is_worker::<W::Job>() {
         serve_worker::<W>()
     }
 }
@@ -162,6 +164,8 @@ impl From<Ended> for Stop {
 }
 
 fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result<H, BoxError>) -> ! {
+    mark::remember();
+    stdio::name_after_program();
     let connected = stdio::take().map_err(BoxError::from);
     let session = match connected.and_then(|(input, output)| Session::over(Host::Process, input, output, true)) {
         Ok(session) => session,

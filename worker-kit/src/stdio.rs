@@ -21,3 +21,24 @@ pub(crate) fn take() -> io::Result<(OwnedFd, OwnedFd)> {
     rustix::stdio::dup2_stdout(os_pipe::dup_stderr()?)?;
     Ok((input, output))
 }
+
+/// Gives a process that was started by way of `/proc/self/exe`, and is therefore called `exe`, the name by which the
+/// program was called, so that `ps` and `top` show that.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn name_after_program() {
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+    use std::{env, ffi::CString};
+    if rustix::thread::name().is_ok_and(|name| name.as_bytes() == b"exe")
+        && let Some(program) = env::args_os().next()
+        && let Some(name) = Path::new(&program).file_name()
+        && let Ok(name) = CString::new(name.as_bytes())
+    {
+        // The kernel keeps the first 15 bytes. Without it the name is only less good.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Elsewhere an executable is started by its own path.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn name_after_program() {}

@@ -19,12 +19,14 @@
 
 mod codec;
 mod frame;
+mod mark;
 mod message;
 mod payload;
 mod spares;
 
 pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
+pub use mark::Mark;
 pub use message::{
     ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
     split_hello,
@@ -32,7 +34,7 @@ pub use message::{
 pub use payload::{Buffer, Payload};
 pub use spares::Spares;
 
-/// The environment variable by which a process knows that it was started as the worker of a job type.
+/// The environment variable by which a process knows that it was started as the worker of a job type; it holds a [`Mark`].
 pub const WORKER_MARK: &str = "HIRELINGS_WORKER";
 
 /// How much noise before a worker's hello is skipped: a banner, a logger.

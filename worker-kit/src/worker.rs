@@ -49,6 +49,10 @@ pub trait Worker: Sized {
 
     /// Makes the worker, before its first job; the pool's `timeout_initializing` limits it.
     ///
+    /// Not to be mixed up with the function [`init`](crate::init()), which a program calls in its main to find out whether
+    /// it is a worker. The kit calls this one, in workers only: from [`serve_worker`](crate::serve_worker), or from
+    /// [`init_worker`](crate::init_worker) where it finds that it is one.
+    ///
     /// # Errors
     ///
     /// An error is a start failure: the pool quotes it and tries again later. So is a panic.

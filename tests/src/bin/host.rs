@@ -15,6 +15,7 @@ fn main() {
         "work" => work(),
         "forward" => noise(Stderr::Forward),
         "null" => noise(Stderr::Null),
+        "full" => full(),
         "inheritance" => inheritance(),
         "reaper" => reaper(),
         "descriptors" => short_of_descriptors(),
@@ -50,6 +51,15 @@ fn noise(to: Stderr) {
     let line = |n| format!("for i in $(seq 1000); do printf '{n} an' >&2; printf 'd {n}\\n' >&2; done");
     let jobs: Vec<_> = (0..4).map(|n| pool.enqueue(Do::Run(line(n)))).collect();
     jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+}
+
+/// More lines than a pipe takes, and nobody reads them.
+fn full() {
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Forward).max_processes(1).build().unwrap();
+    settled(pool.enqueue(Do::Run("seq 20000 >&2".into()))).unwrap();
+    println!("done");
+    pool.exit();
+    println!("left");
 }
 
 /// What workers and their children hold beside standard streams: of what this program did not inherit itself.

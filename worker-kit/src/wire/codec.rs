@@ -37,8 +37,15 @@ macro_rules! with_limit_for {
 }
 
 /// Why a value could not be encoded or decoded, in words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CodecFault(String);
+
+/// A `main` that returns it prints this: the sentence.
+impl fmt::Debug for CodecFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() { f.debug_tuple("CodecFault").field(&self.0).finish() } else { f.write_str(&self.0) }
+    }
+}
 
 impl fmt::Display for CodecFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,6 +82,11 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
         match fault {
             EncodeError::UnexpectedEnd => CodecFault(format!("it is over the frame limit of {max} bytes")),
             EncodeError::OtherString(why) => CodecFault(why),
+            EncodeError::Serde(bincode::serde::EncodeError::SequenceMustHaveLength) => CodecFault(
+                "it holds a sequence or map that does not know its length, which bincode cannot write: collect it into \
+                 a Vec or BTreeMap first, and use no #[serde(flatten)]"
+                    .into(),
+            ),
             other => CodecFault(other.to_string()),
         }
     })
@@ -112,6 +124,14 @@ fn in_words(fault: DecodeError) -> CodecFault {
         DecodeError::UnexpectedEnd { additional } => format!("it ends {additional} bytes too early"),
         DecodeError::LimitExceeded => "it announces far more than it brings".into(),
         DecodeError::UnexpectedVariant { found, .. } => format!("it has an unknown variant, {found}"),
+        DecodeError::Serde(bincode::serde::DecodeError::CannotBorrowOwnedData) => {
+            "it borrows from its bytes: use owned types, such as String for &str".into()
+        }
+        // Any, identifier, ignored: all are what a type asks that leaves the question to the format.
+        DecodeError::Serde(_) => "it asks the format what comes next, which bincode does not know: use no \
+                                  #[serde(flatten)], #[serde(untagged)], #[serde(tag = \"…\")] or serde_json::Value in \
+                                  it, or send it as a String"
+            .into(),
         other => format!("{other:?}"),
     })
 }
@@ -172,6 +192,28 @@ mod tests {
     fn left_over_and_missing_bytes_are_named() {
         assert_eq!(decode_payload::<u8>(&[1, 2, 3]).unwrap_err().to_string(), "2 bytes are left over");
         assert_eq!(decode_payload::<u32>(&[1, 2, 3]).unwrap_err().to_string(), "it ends 1 bytes too early");
+    }
+
+    #[test]
+    fn a_type_that_bincode_cannot_read_or_write_is_told_what_to_change() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(untagged)]
+        enum Untagged {
+            Number(u64),
+        }
+        let fault = decode_payload::<Untagged>(&[7; 8]).unwrap_err().to_string();
+        assert!(fault.contains("#[serde(untagged)]") && !fault.contains("NotSupported"), "{fault}");
+
+        struct Endless;
+        impl Serialize for Endless {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serde::ser::SerializeSeq::end(serializer.serialize_seq(None)?)
+            }
+        }
+        let fault = encode_payload(&Endless, &mut Vec::new(), 100).unwrap_err();
+        assert!(fault.to_string().contains("does not know its length"), "{fault}");
+        assert_eq!(format!("{fault:?}"), fault.to_string());
+        assert!(format!("{fault:#?}").starts_with("CodecFault("));
     }
 
     #[test]

@@ -1,0 +1,59 @@
+//! Whether there is memory enough for a backtrace.
+//!
+//! The standard library captures and looks up frames under a lock. An allocation that fails meanwhile prints why, and takes
+//! the same lock for that: the process would hang. Memory can be refused only where it is limited, and there only close to
+//! the limit; so a backtrace is taken only with room to spare.
+
+use rustix::process::{Resource, getrlimit};
+use std::fs::{self, File};
+use std::io::Read;
+
+/// Beside what is mapped of the executable: the largest allocations of a lookup, and what other threads take meanwhile.
+const SPARE: u64 = 64 << 20;
+
+/// The whole executable is mapped to look up frames, and its tables are read into memory.
+const TIMES_THE_EXECUTABLE: u64 = 4;
+
+/// Whether the process has a limit on its memory, and little is left of it.
+pub(crate) fn is_scarce() -> bool {
+    let space = getrlimit(Resource::As).current;
+    let data = getrlimit(Resource::Data).current;
+    if space.is_none() && data.is_none() {
+        return false;
+    }
+    let Some((space_used, data_used)) = used() else { return true };
+    let executable = fs::metadata("/proc/self/exe").map_or(u64::MAX, |file| file.len());
+    let needed = executable.saturating_mul(TIMES_THE_EXECUTABLE).saturating_add(SPARE);
+    let lacks = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| limit.saturating_sub(used) < needed);
+    lacks(space, space_used) || lacks(data, data_used)
+}
+
+/// Address space and data of this process, in bytes, where the system tells.
+fn used() -> Option<(u64, u64)> {
+    // On the stack: there may be no other memory.
+    let mut buffer = [0; 256];
+    let count = File::open("/proc/self/statm").ok()?.read(&mut buffer).ok()?;
+    let mut pages = str::from_utf8(&buffer[..count]).ok()?.split_whitespace().map(str::parse::<u64>);
+    let (space, data) = (pages.next()?.ok()?, pages.nth(4)?.ok()?);
+    let page = rustix::param::page_size() as u64;
+    Some((space.saturating_mul(page), data.saturating_mul(page)))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_those_of_the_system() {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let (space, data) = used().unwrap();
+        // Other tests run meanwhile.
+        let near = |bytes: u64, kib: u64| (bytes / 1024).abs_diff(kib) < 512 * 1024;
+        assert!(near(space, kib("VmSize:")) && near(data, kib("VmData:") + kib("VmStk:")), "{space} {data}\n{status}");
+        assert!(data < space);
+    }
+}
