@@ -183,7 +183,13 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many jobs a worker does, exactly, before it is replaced; at least 1. Default: 64.
+    /// How many jobs a worker does, exactly, before it is replaced; at least 1. Default: 64 and a minute.
+    ///
+    /// By default a worker is replaced once it has done 64 jobs **and** is a minute old, so that what leaks is given back in
+    /// time and many short jobs do not pay for many processes. Where the number is set, it holds exactly, whatever the age.
+    ///
+    /// The successor of a worker that has few jobs left is started while it works, where a slot and a processor are free for
+    /// it, so that no job waits for a start.
     ///
     /// ```no_run
     /// # use hirelings::*;

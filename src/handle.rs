@@ -7,7 +7,8 @@ use crate::events::ProgressStream;
 use crate::hooks::{Call, Hooks};
 use crate::record::{JobHook, JobRecord};
 use crate::supervisor::Begun;
-use hirelings_worker_kit::{Job, wire};
+use hirelings_worker_kit::Job;
+use hirelings_worker_kit::wire::{self, Payload};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -97,6 +98,18 @@ impl<J: Job> JobHandle<J> {
     /// ```
     pub fn wait(self) -> JobResult<J> {
         decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
+    }
+
+    /// How many bytes the encoded job takes, until it is settled.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.record.payload().len()
+    }
+
+    /// The same as `wait`, with the number of bytes that the encoded output takes.
+    pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
+        let settled = self.pool.hooks.waiting(|| self.record.outcome());
+        let bytes = settled.as_ref().map_or(0, Payload::len);
+        (decoded::<J>(&settled), bytes)
     }
 
     /// The same, for at most `limit`; else the handle is given back, and the job goes on.

@@ -229,9 +229,12 @@
 //! ```
 //!
 //! A worker also has limits for its start ([`timeout_initializing`](PoolBuilder::timeout_initializing)) and for what it
-//! does between jobs ([`timeout_recovering`](PoolBuilder::timeout_recovering)). It does exactly
-//! [`max_jobs_per_process`](PoolBuilder::max_jobs_per_process) jobs, 64 unless you say otherwise, and is then replaced,
-//! or earlier if its handler calls [`retire`](worker::Context::retire).
+//! does between jobs ([`timeout_recovering`](PoolBuilder::timeout_recovering)). It is replaced once it has done 64 jobs and
+//! is a minute old, or, where [`max_jobs_per_process`](PoolBuilder::max_jobs_per_process) is set, after exactly so many
+//! jobs; or earlier if its handler calls [`retire`](worker::Context::retire).
+//!
+//! **An attempt runs at most once**, whatever dies, is killed, aborted or closed. With no retries a job is begun once or not at
+//! all, and [`JobError::begun`] says which where it failed: it may have to be known whether doing it again is safe.
 //!
 //! # Errors
 //!

@@ -10,6 +10,58 @@ use hirelings_worker_kit::Job;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
+/// How many jobs are enqueued whose results were not taken.
+///
+/// Not one is enqueued for each result that is taken: then the caller and the workers would wait for each other at every
+/// job. What was taken is made up for a quarter at a time.
+struct Window {
+    /// The caller's, if it said so.
+    told: Option<usize>,
+    /// At least so many, whatever they hold: what the workers can do, and as many again.
+    least: usize,
+    /// How many bytes a job and its result take, the recent ones counting most.
+    bytes: Option<usize>,
+    /// Whether jobs are enqueued until it is full.
+    filling: bool,
+}
+
+/// By default so many jobs are enqueued ahead, as long as they and their results are small.
+const MOST: usize = 1024;
+
+/// And no more than hold this together.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+impl Window {
+    fn new(least: usize) -> Self {
+        Window { told: None, least, bytes: None, filling: true }
+    }
+
+    fn size(&self) -> usize {
+        match (self.told, self.bytes) {
+            (Some(told), _) => told,
+            // Nothing is known of the results before the first.
+            (None, None) => self.least,
+            (None, Some(bytes)) => (MOST_BYTES / bytes.max(1)).min(MOST).max(self.least),
+        }
+    }
+
+    /// Whether another job is to be enqueued, where so many are.
+    fn has_room(&mut self, pending: usize) -> bool {
+        let size = self.size();
+        if pending >= size {
+            self.filling = false;
+        } else if pending <= size - size.div_ceil(4) {
+            self.filling = true;
+        }
+        self.filling
+    }
+
+    fn took(&mut self, bytes: usize) {
+        self.bytes =
+            Some(self.bytes.map_or(bytes, |before| (before.saturating_mul(7).saturating_add(bytes)).div_ceil(8)));
+    }
+}
+
 /// The results of many jobs in their order, from [`Pool::map`].
 ///
 /// ```no_run
@@ -25,17 +77,18 @@ pub struct Map<'p, J: Job, I> {
     pool: &'p Pool<J>,
     /// None once it has given its last job, or the pool is closed.
     jobs: Option<I>,
-    pending: VecDeque<JobHandle<J>>,
-    look_ahead: usize,
+    /// With the size of each job.
+    pending: VecDeque<(JobHandle<J>, usize)>,
+    window: Window,
 }
 
 impl<'p, J: Job, I> Map<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
-        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), look_ahead: pool.look_ahead }
+        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead) }
     }
 
-    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: twice what the workers can
-    /// hold, 2 × `max_processes`.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes` at first; then
+    /// up to 1,024, as long as these with their results hold no more than about 16 MiB.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -50,7 +103,7 @@ impl<'p, J: Job, I> Map<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.look_ahead = jobs.max(1);
+        self.window.told = Some(jobs.max(1));
         self
     }
 }
@@ -60,14 +113,20 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
 
     fn next(&mut self) -> Option<JobResult<J>> {
         while let Some(jobs) = &mut self.jobs
-            && self.pending.len() < self.look_ahead
+            && self.window.has_room(self.pending.len())
         {
             match jobs.next() {
-                Some(job) => self.pending.push_back(self.pool.enqueue(job)),
+                Some(job) => {
+                    let handle = self.pool.enqueue(job);
+                    let bytes = handle.payload_len();
+                    self.pending.push_back((handle, bytes));
+                }
                 None => self.jobs = None,
             }
         }
-        let result = self.pending.pop_front()?.wait();
+        let (handle, bytes) = self.pending.pop_front()?;
+        let (result, more) = handle.wait_and_measure();
+        self.window.took(bytes + more);
         if matches!(result, Err(JobError::Closed)) {
             self.jobs = None;
             self.pending.clear();
@@ -78,7 +137,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
 
 impl<J: Job, I> Drop for Map<'_, J, I> {
     fn drop(&mut self) {
-        for handle in &self.pending {
+        for (handle, _) in &self.pending {
             handle.abort();
         }
     }
@@ -106,9 +165,9 @@ pub struct MapUnordered<'p, J: Job, I> {
     pool: &'p Pool<J>,
     jobs: Option<I>,
     /// By the position of the job.
-    pending: HashMap<usize, JobHandle<J>>,
+    pending: HashMap<usize, (JobHandle<J>, usize)>,
     next: usize,
-    look_ahead: usize,
+    window: Window,
     finished: Receiver<usize>,
     finish: Sender<usize>,
     /// The first that the pool did not do any more: told last, since others may still be done.
@@ -118,21 +177,20 @@ pub struct MapUnordered<'p, J: Job, I> {
 impl<'p, J: Job, I> MapUnordered<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
         let (finish, finished) = unbounded();
-        let look_ahead = pool.look_ahead;
         MapUnordered {
             pool,
             jobs: Some(jobs),
             pending: HashMap::new(),
             next: 0,
-            look_ahead,
+            window: Window::new(pool.look_ahead),
             finished,
             finish,
             closed: None,
         }
     }
 
-    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: twice what the workers can
-    /// hold, 2 × `max_processes`.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes` at first; then
+    /// up to 1,024, as long as these with their results hold no more than about 16 MiB.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -147,7 +205,7 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.look_ahead = jobs.max(1);
+        self.window.told = Some(jobs.max(1));
         self
     }
 }
@@ -157,7 +215,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
 
     fn next(&mut self) -> Option<(usize, JobResult<J>)> {
         while let Some(jobs) = &mut self.jobs
-            && self.pending.len() < self.look_ahead
+            && self.window.has_room(self.pending.len())
         {
             let Some(job) = jobs.next() else {
                 self.jobs = None;
@@ -166,12 +224,15 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
             let mut extras = Box::<Extras>::default();
             extras.tell_when_finished(self.finish.clone(), self.next);
             let handle = self.pool.accept(&job, JobSettings::default(), Some(extras));
-            self.pending.insert(self.next, handle);
+            let bytes = handle.payload_len();
+            self.pending.insert(self.next, (handle, bytes));
             self.next += 1;
         }
         while !self.pending.is_empty() {
             let position = self.pool.end.hooks.waiting(|| self.finished.recv()).ok()?;
-            let result = self.pending.remove(&position)?.wait();
+            let (handle, bytes) = self.pending.remove(&position)?;
+            let (result, more) = handle.wait_and_measure();
+            self.window.took(bytes + more);
             if !matches!(result, Err(JobError::Closed)) {
                 return Some((position, result));
             }
@@ -184,7 +245,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
 
 impl<J: Job, I> Drop for MapUnordered<'_, J, I> {
     fn drop(&mut self) {
-        for handle in self.pending.values() {
+        for (handle, _) in self.pending.values() {
             handle.abort();
         }
     }
@@ -193,5 +254,32 @@ impl<J: Job, I> Drop for MapUnordered<'_, J, I> {
 impl<J: Job, I> fmt::Debug for MapUnordered<'_, J, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MapUnordered").field("pending", &self.pending.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_jobs_are_enqueued_far_ahead_and_large_ones_are_not() {
+        let mut window = Window::new(6);
+        assert_eq!(window.size(), 6, "nothing is known yet");
+        window.took(20);
+        assert_eq!(window.size(), MOST);
+        (0..64).for_each(|_| window.took(4 * 1024 * 1024));
+        assert_eq!(window.size(), 6, "what the workers need");
+        window.told = Some(2);
+        assert_eq!(window.size(), 2);
+    }
+
+    #[test]
+    fn what_was_taken_is_made_up_for_a_quarter_at_a_time() {
+        let mut window = Window { told: Some(8), ..Window::new(1) };
+        let mut rooms = |pending: &[usize]| -> Vec<bool> { pending.iter().map(|&of| window.has_room(of)).collect() };
+        assert_eq!(rooms(&[0, 7, 8]), [true, true, false]);
+        assert_eq!(rooms(&[7, 6, 7, 8]), [false, true, true, false]);
+        let mut one = Window { told: Some(1), ..Window::new(1) };
+        assert!(one.has_room(0) && !one.has_room(1) && one.has_room(0));
     }
 }

@@ -42,8 +42,8 @@ impl<'p, J: Job> JobRequest<'p, J> {
         JobRequest { pool, job, settings: JobSettings::default(), extras: None }
     }
 
-    /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over at
-    /// once.
+    /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over
+    /// as soon as the job is handed to a worker, which is then killed unless it answers before the signal.
     ///
     /// ```no_run
     /// # use hirelings::*;

@@ -440,7 +440,7 @@ fn the_defaults_are_those_of_the_code() {
     for (option, said, value) in [
         ("max_processes", "1.25 × the available parallelism, rounded up", processes.as_str()),
         ("min_processes", "0", "0"),
-        ("max_jobs_per_process", "64", "64"),
+        ("max_jobs_per_process", "64 and a minute", "None"),
         ("retries", "0", "0"),
         ("timeout_initializing", "5 s", "Some(5s)"),
         ("timeout_working", "10 s", "Some(10s)"),
