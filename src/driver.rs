@@ -28,7 +28,7 @@ pub(crate) use line::Line;
 pub(crate) use signals::Mask;
 pub(crate) use spawner::{Launch, Launcher, SELF, marked_name};
 
-use crate::error::{ReadyError, StartFailure};
+use crate::error::{Failure, ReadyError, StartFailure};
 use crate::event::EventKind;
 use crate::hooks::{Call, Hooks};
 use crate::limits::Limits;
@@ -117,6 +117,8 @@ pub(crate) struct Driver {
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
     last_failure: Option<Arc<StartFailure>>,
+    /// What all jobs that had not begun fail of, where no worker starts.
+    no_worker: Option<Arc<Failure>>,
     /// The death that was handled last.
     last_death: Option<StartFailure>,
 }
@@ -199,6 +201,7 @@ impl Driver {
             ready_waiters: Vec::new(),
             first: Some(plan.first),
             last_failure: None,
+            no_worker: None,
             last_death: None,
             plan: Standing {
                 pool: plan.pool,
@@ -322,7 +325,7 @@ impl Driver {
                 if self.spawning.remove(&seat) {
                     // Not the end of the worker that was in the slot before.
                     self.last_death = None;
-                    self.last_failure = Some(Arc::new(failure.clone()));
+                    self.failed_to_start(failure.clone());
                     self.input(Input::SpawnFailed(seat));
                     if let Some(first) = self.first.take() {
                         let _ = first.send(Err(failure));

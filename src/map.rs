@@ -19,8 +19,10 @@ struct Window {
     told: Option<usize>,
     /// At least so many, whatever they hold: what the workers can do, and as many again.
     least: usize,
+    /// How many results were taken: the more, the more is asked for ahead.
+    taken: usize,
     /// How many bytes a job and its result take, the recent ones counting most.
-    bytes: Option<usize>,
+    bytes: usize,
     /// Whether jobs are enqueued until it is full.
     filling: bool,
 }
@@ -33,16 +35,12 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 impl Window {
     fn new(least: usize) -> Self {
-        Window { told: None, least, bytes: None, filling: true }
+        Window { told: None, least, taken: 0, bytes: 0, filling: true }
     }
 
     fn size(&self) -> usize {
-        match (self.told, self.bytes) {
-            (Some(told), _) => told,
-            // Nothing is known of the results before the first.
-            (None, None) => self.least,
-            (None, Some(bytes)) => (MOST_BYTES / bytes.max(1)).min(MOST).max(self.least),
-        }
+        let most = (MOST_BYTES / self.bytes.max(1)).min(MOST);
+        self.told.unwrap_or_else(|| (self.least + self.taken / 4).min(most).max(self.least))
     }
 
     /// Whether another job is to be enqueued, where so many are.
@@ -87,8 +85,9 @@ impl<'p, J: Job, I> Map<'p, J, I> {
         Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead) }
     }
 
-    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes` at first; then
-    /// up to 1,024, as long as these with their results hold no more than about 16 MiB.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes`,
+    /// and one more for each four results that were taken, up to 1,024, as long as these jobs with their results hold no more
+    /// than about 16 MiB.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -189,8 +188,9 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
         }
     }
 
-    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes` at first; then
-    /// up to 1,024, as long as these with their results hold no more than about 16 MiB.
+    /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes`,
+    /// and one more for each four results that were taken, up to 1,024, as long as these jobs with their results hold no more
+    /// than about 16 MiB.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -265,7 +265,9 @@ mod tests {
     fn small_jobs_are_enqueued_far_ahead_and_large_ones_are_not() {
         let mut window = Window::new(6);
         assert_eq!(window.size(), 6, "nothing is known yet");
-        window.took(20);
+        (0..8).for_each(|_| window.took(20));
+        assert_eq!(window.size(), 8);
+        (0..5000).for_each(|_| window.took(20));
         assert_eq!(window.size(), MOST);
         (0..64).for_each(|_| window.took(4 * 1024 * 1024));
         assert_eq!(window.size(), 6, "what the workers need");

@@ -343,9 +343,10 @@ impl Driver {
             }
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
-            Outcome::NoWorker => match &self.last_failure {
-                Some(failure) => Failure::NoWorker(Arc::clone(failure), begun),
-                None => Failure::Closed,
+            Outcome::NoWorker => match (&self.last_failure, &self.no_worker) {
+                (_, Some(failure)) if begun == Begun::No => return Err(Arc::clone(failure)),
+                (Some(failure), _) => Failure::NoWorker(Arc::clone(failure), begun),
+                (None, _) => Failure::Closed,
             },
         };
         Err(Arc::new(failure))
@@ -424,9 +425,15 @@ impl Driver {
         self.bury(child);
     }
 
+    pub(super) fn failed_to_start(&mut self, failure: StartFailure) {
+        let failure = Arc::new(failure);
+        self.no_worker = Some(Arc::new(Failure::NoWorker(Arc::clone(&failure), Begun::No)));
+        self.last_failure = Some(failure);
+    }
+
     fn start_failed(&mut self, seat: Seat, wait: Duration, in_a_row: u32) {
         if let Some(failure) = self.last_death.take() {
-            self.last_failure = Some(Arc::new(failure));
+            self.failed_to_start(failure);
         }
         let why = self.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
         let slot = seat.slot;
