@@ -55,8 +55,8 @@ impl Window {
     }
 
     fn took(&mut self, bytes: usize) {
-        self.bytes =
-            Some(self.bytes.map_or(bytes, |before| (before.saturating_mul(7).saturating_add(bytes)).div_ceil(8)));
+        self.bytes = if self.taken == 0 { bytes } else { (self.bytes.saturating_mul(7).saturating_add(bytes)) / 8 };
+        self.taken = self.taken.saturating_add(1);
     }
 }
 
