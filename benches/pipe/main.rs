@@ -17,6 +17,7 @@
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock, and starts raw children of its own")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its figures are what a benchmark is for")]
 
+mod defaults;
 mod fair;
 mod figure;
 mod growth;
@@ -59,9 +60,10 @@ struct Case {
 /// The case that is run only where it is named: it is for the plots.
 const GROWTH: &str = "growth";
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
+    Case { name: "defaults", run: defaults::defaults },
     Case { name: "payload", run: speed::payload },
     Case { name: "isolate", run: starts::isolate },
     Case { name: "hops", run: hops::hops },
