@@ -5,7 +5,6 @@
 
 mod books;
 mod deed;
-mod dice;
 mod ends;
 mod hunt;
 mod ledger;
@@ -16,8 +15,8 @@ mod shortage;
 mod worker;
 
 use books::Fault;
-use dice::Dice;
 use hirelings_tests::counting::Counting;
+use hirelings_tests::dice::Dice;
 use hunt::{Holdings, Memory};
 use ledger::Ledger;
 use std::collections::BTreeSet;

@@ -2,10 +2,10 @@
 
 use crate::books::{self, Fault};
 use crate::deed::{self, Deed, Order, this_program};
-use crate::dice::Dice;
 use crate::hunt::{self, Holdings};
 use crate::ledger::{Ledger, enqueue};
 use hirelings::{JobError, Pool};
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, processes};
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use std::fs::{self, File};

@@ -1,0 +1,61 @@
+//! Signals to workers from somebody who is not their pool.
+
+use crate::dice::Dice;
+use crate::processes::children_of;
+use hirelings::{Job, Pool};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::process::id;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A child of this process, which cannot be taken for another that has its number later.
+#[derive(Debug)]
+pub struct Target(OwnedFd);
+
+impl Target {
+    /// None where there is no such child any more.
+    pub fn of(pid: u32) -> Option<Self> {
+        let target = pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()?;
+        children_of(id()).contains(&pid).then_some(Target(target))
+    }
+
+    /// Gives whether it was there.
+    pub fn send(&self, signal: Signal) -> bool {
+        pidfd_send_signal(&self.0, signal).is_ok()
+    }
+}
+
+/// What is done to workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strike {
+    Kill,
+    /// Stops a worker, mostly for less than 40 ms, now and then for so long.
+    Pause(Duration),
+}
+
+/// Strikes one worker after the other, at times that the dice choose, whatever it is doing. Gives those that were killed.
+pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &AtomicBool) -> BTreeSet<u32> {
+    let mut killed = BTreeSet::new();
+    while !stop.load(Ordering::SeqCst) {
+        sleep(Duration::from_micros(200 + dice.below(20_000)));
+        let workers = pool.workers();
+        let Some(worker) = workers.get(dice.below(workers.len().max(1) as u64) as usize) else { continue };
+        let Some(target) = Target::of(worker.pid) else { continue };
+        match how {
+            Strike::Kill => {
+                if target.send(Signal::KILL) {
+                    killed.insert(worker.pid);
+                }
+            }
+            Strike::Pause(longest) => {
+                target.send(Signal::STOP);
+                sleep(if dice.percent(4) { longest } else { Duration::from_micros(dice.below(40_000)) });
+                target.send(Signal::CONT);
+            }
+        }
+    }
+    killed
+}
