@@ -1,7 +1,11 @@
 //! Programs in poor circumstances: SIGCHLD ignored, streams closed, nothing left to start a process with.
 
-use hirelings_tests::program;
+use hirelings_tests::signals::Target;
+use hirelings_tests::{Gate, Scratch, eventually, processes, program};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// What the host program printed, run by a shell that does this first.
 fn hosted(circumstances: &str, mode: &str) -> Vec<String> {
@@ -117,4 +121,32 @@ fn the_environment_changes_while_workers_are_started() {
 fn the_default_size_obeys_the_processors_that_the_program_may_use() {
     // A quarter more than one processor, rounded up.
     assert_eq!(silent("one processor"), ["2"]);
+}
+
+#[test]
+fn a_program_that_was_stopped_past_a_limit_finds_what_was_done_in_time() {
+    let (mut in_time, too_late, notes) = (Gate::new(), Gate::new(), Scratch::new());
+    let limit = Duration::from_millis(1_500);
+    let mut command = Command::new(program("host"));
+    command
+        .arg("stopped")
+        .arg(in_time.path())
+        .arg(too_late.path())
+        .arg(limit.as_millis().to_string())
+        .arg(notes.path());
+    let mut host = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(host.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("begun"));
+    let stopped = Instant::now();
+    let target = Target::of(host.id()).unwrap();
+    assert!(target.send(Signal::STOP));
+    eventually("it is stopped", || processes::state(host.id()) == Some('T'));
+    in_time.open();
+    eventually("its worker has done the job", || notes.lines() == ["done"]);
+    eventually("the limit is over", || stopped.elapsed() > limit + Duration::from_millis(200));
+    assert!(target.send(Signal::CONT));
+    assert_eq!(lines.next().as_deref(), Some("done"));
+    let other = lines.next().unwrap();
+    assert!(other.contains("1.5s"), "{other}");
+    assert!(host.wait().unwrap().success());
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{env, fs, iter, thread};
 
 fn main() {
@@ -24,6 +25,7 @@ fn main() {
         "failures" => failures(),
         "environment" => changing_environment(),
         "one processor" => one_processor(),
+        "stopped" => stopped(),
         other => panic!("what is {other:?}?"),
     }
 }
@@ -214,4 +216,25 @@ fn one_processor() {
     let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     println!("{}", pool.stats().workers);
+}
+
+/// Is stopped by its test while two jobs wait at the gates that are its arguments, both with the limit of the third.
+fn stopped() {
+    let mut arguments = env::args().skip(2);
+    let mut next = || arguments.next().expect("an argument");
+    let gates = [next(), next()];
+    let limit = Duration::from_millis(next().parse().expect("a limit"));
+    let (notes, pool) = (next(), Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap());
+    pool.wait_ready(WATCHDOG).unwrap();
+    let jobs = gates.map(|gate| {
+        let note = Do::Append(notes.clone().into(), "done".into());
+        begun(pool.request(Do::Then(vec![Do::Wait(gate.into()), note])).timeout(limit))
+    });
+    println!("begun");
+    for job in jobs {
+        match settled(job) {
+            Ok(_) => println!("done"),
+            Err(error) => println!("{error}"),
+        }
+    }
 }
