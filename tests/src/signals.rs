@@ -4,7 +4,6 @@ use crate::dice::Dice;
 use crate::processes::children_of;
 use hirelings::{Job, Pool};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::process::id;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,9 +35,17 @@ pub enum Strike {
     Pause(Duration),
 }
 
-/// Strikes one worker after the other, at times that the dice choose, whatever it is doing. Gives those that were killed.
-pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &AtomicBool) -> BTreeSet<u32> {
-    let mut killed = BTreeSet::new();
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Struck {
+    /// Process ids, which may come again.
+    pub killed: Vec<u32>,
+    pub pauses: u64,
+}
+
+/// Strikes one worker after the other, at times that the dice choose, whatever it is doing.
+pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &AtomicBool) -> Struck {
+    let mut struck = Struck::default();
     while !stop.load(Ordering::SeqCst) {
         sleep(Duration::from_micros(200 + dice.below(20_000)));
         let workers = pool.workers();
@@ -47,15 +54,15 @@ pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &Atomic
         match how {
             Strike::Kill => {
                 if target.send(Signal::KILL) {
-                    killed.insert(worker.pid);
+                    struck.killed.push(worker.pid);
                 }
             }
             Strike::Pause(longest) => {
                 target.send(Signal::STOP);
                 sleep(if dice.percent(4) { longest } else { Duration::from_micros(dice.below(40_000)) });
-                target.send(Signal::CONT);
+                struck.pauses += u64::from(target.send(Signal::CONT));
             }
         }
     }
-    killed
+    struck
 }

@@ -5,21 +5,27 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::id;
+use std::time::SystemTime;
 
-/// The length of a note: the job, the attempt, the process.
-const NOTE: usize = 16;
+/// The length of a note: the job, the attempt, the process, and when that has opened the file.
+const NOTE: usize = 24;
 
 /// The file, to append to. Each note is one write, which the kernel does whole or not at all, and which takes about a
 /// microsecond.
 #[derive(Debug)]
-pub struct Starts(File);
+pub struct Starts {
+    file: File,
+    opened: u64,
+}
 
 impl Starts {
     /// # Errors
     ///
     /// Where the file cannot be opened or created.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Starts(OpenOptions::new().create(true).append(true).open(path)?))
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Starts { file, opened: now.as_nanos() as u64 })
     }
 
     /// Notes that this process has begun this attempt at this job.
@@ -31,8 +37,9 @@ impl Starts {
         let mut note = [0; NOTE];
         note[..8].copy_from_slice(&job.to_le_bytes());
         note[8..12].copy_from_slice(&attempt.to_le_bytes());
-        note[12..].copy_from_slice(&id().to_le_bytes());
-        (&self.0).write_all(&note).expect("a note of a start");
+        note[12..16].copy_from_slice(&id().to_le_bytes());
+        note[16..].copy_from_slice(&self.opened.to_le_bytes());
+        (&self.file).write_all(&note).expect("a note of a start");
     }
 }
 
@@ -42,6 +49,8 @@ pub struct Start {
     pub job: u64,
     pub attempt: u32,
     pub pid: u32,
+    /// Tells the process from another that had its number before.
+    pub opened: u64,
 }
 
 /// All that was noted, in the order in which it was.
@@ -50,8 +59,8 @@ pub fn read(path: &Path) -> Vec<Start> {
     let notes = bytes.as_chunks::<NOTE>().0.iter();
     let start = |note: &[u8; NOTE]| {
         let number = |at: usize| u32::from_le_bytes([note[at], note[at + 1], note[at + 2], note[at + 3]]);
-        let job = u64::from(number(0)) | u64::from(number(4)) << 32;
-        Start { job, attempt: number(8), pid: number(12) }
+        let long = |at: usize| u64::from(number(at)) | u64::from(number(at + 4)) << 32;
+        Start { job: long(0), attempt: number(8), pid: number(12), opened: long(16) }
     };
     notes.map(start).collect()
 }

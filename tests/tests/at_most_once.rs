@@ -74,7 +74,7 @@ impl Mixing {
     fn under(&mut self, trial: &mut Trial, how: &[Strike], meanwhile: impl FnOnce(&mut Self, &mut Trial)) {
         let stop = AtomicBool::new(false);
         let pool = Arc::clone(&trial.pool);
-        let killed = thread::scope(|scope| {
+        let killed: Vec<u32> = thread::scope(|scope| {
             let (pool, stop) = (&pool, &stop);
             let strikes: Vec<_> = how
                 .iter()
@@ -88,7 +88,7 @@ impl Mixing {
             meanwhile(self, trial);
             trial.await_done(trial.jobs());
             drop(stopping);
-            strikes.into_iter().flat_map(|strike| strike.join().expect("strikes")).collect()
+            strikes.into_iter().flat_map(|strike| strike.join().expect("strikes").killed).collect()
         });
         trial.excuse(killed);
     }

@@ -3,7 +3,9 @@
 //!
 //! This program is also its own worker, its workers' children, and the parents that come to their end.
 
+mod begun;
 mod books;
+mod burst;
 mod deed;
 mod ends;
 mod hunt;
@@ -14,6 +16,7 @@ mod raw;
 mod shortage;
 mod worker;
 
+use begun::Begun;
 use books::Fault;
 use hirelings_tests::counting::Counting;
 use hirelings_tests::dice::Dice;
@@ -81,10 +84,12 @@ fn torture(arguments: &[String]) {
     eprintln!("seed {}", options.seed);
     watch_over(options.length, tag.clone());
     let begin = Instant::now();
+    begun::note_successes(&tag);
     let nothing = Holdings::at_rest();
     let (warm, end, rounds) = rounds(&options, &tag, begin);
     nothing.compare("in the end", false);
     hunt::kill_all(&tag);
+    let begun = begun::judge(&tag);
 
     let (growth, leak) = (grown(warm, end, |memory| memory.resident), grown(warm, end, |memory| memory.in_use));
     if growth > GROWTH || leak > LEAK {
@@ -112,7 +117,7 @@ fn torture(arguments: &[String]) {
             books::wrong(format!("{name} was brought about {} times, not {enough}", books::count(fault)));
         }
     }
-    report(&options, begin.elapsed(), rounds, [warm, end]);
+    report(&options, begin.elapsed(), rounds, begun, [warm, end]);
     exit(i32::from(books::get(&books::WRONG) > 0))
 }
 
@@ -142,6 +147,8 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
             books::add(&books::CHILDREN_LEFT, strays.len() as u64);
             books::wrong(format!("processes in the groups of workers that are no more: {strays:?}"));
         }
+        burst::burst(tag, &mut dice);
+        burst::burst(tag, &mut dice);
         ends::end_in_the_middle(tag, &mut dice);
         ends::end_in_the_middle(tag, &mut dice);
         ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
@@ -176,7 +183,7 @@ fn grown(warm: Memory, end: Memory, of: impl Fn(Memory) -> u64) -> u64 {
     of(end).saturating_sub(of(warm))
 }
 
-fn report(options: &Options, took: Duration, rounds: u64, [warm, end]: [Memory; 2]) {
+fn report(options: &Options, took: Duration, rounds: u64, begun: Begun, [warm, end]: [Memory; 2]) {
     let figures = [
         ("seed", options.seed),
         ("seconds", took.as_secs()),
@@ -184,6 +191,9 @@ fn report(options: &Options, took: Duration, rounds: u64, [warm, end]: [Memory; 
         ("enqueued", books::get(&books::ENQUEUED)),
         ("settled", books::get(&books::SETTLED)),
         ("settled_twice", books::get(&books::SETTLED_TWICE)),
+        ("begun", begun.attempts),
+        ("begun_twice", begun.twice),
+        ("succeeded_never_begun", begun.never),
         ("children_left", books::get(&books::CHILDREN_LEFT)),
         ("threads_left", books::get(&books::THREADS_LEFT)),
         ("descriptors_left", books::get(&books::DESCRIPTORS_LEFT)),
