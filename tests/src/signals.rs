@@ -59,7 +59,7 @@ pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &Atomic
             }
             Strike::Pause(longest) => {
                 target.send(Signal::STOP);
-                sleep(if dice.percent(4) { longest } else { Duration::from_micros(dice.below(40_000)) });
+                sleep(if dice.percent(2) { longest } else { Duration::from_micros(dice.below(40_000)) });
                 struck.pauses += u64::from(target.send(Signal::CONT));
             }
         }

@@ -230,8 +230,7 @@ fn workers_that_never_say_start() {
 #[test]
 fn terminal_failures_that_name_no_job() {
     mixed("terminal, no job", |mixing| {
-        let kind = mixing.dice.pick(&["kit", "silent"]);
-        let mut trial = Trial::of(pool(worker(kind), mixing.workers));
+        let mut trial = Trial::of(pool(worker("silent"), mixing.workers));
         mixing.fill(&mut trial, 30, 40, |dice| Order::of(dice.below(60) as u32, Deed::Terminal, 1, dice.pick(&[2, 3])));
         trial.finish()
     });
@@ -266,7 +265,9 @@ fn all_of_it_at_once() {
         let kind = mixing.dice.pick(&["kit", "silent"]);
         let most = mixing.dice.pick(&[50, 1_000_000]);
         let mut trial = Trial::of(pool(worker(kind), mixing.workers).max_jobs_per_process(most));
-        let deeds = [Deed::Exit, Deed::Kill, Deed::Abort, Deed::Panic, Deed::Fail, Deed::Terminal, Deed::Retire];
+        // Behind the back of a kit that says Start that could come after it, which breaks the protocol.
+        let last = if kind == "silent" { Deed::Terminal } else { Deed::Panic };
+        let deeds = [Deed::Exit, Deed::Kill, Deed::Abort, Deed::Panic, Deed::Fail, last, Deed::Retire];
         mixing.fill(&mut trial, 60, 30, |dice| {
             let order = match dice.below(3) {
                 0 => limited(dice),
