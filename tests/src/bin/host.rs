@@ -218,18 +218,18 @@ fn one_processor() {
     println!("{}", pool.stats().workers);
 }
 
-/// Is stopped by its test while two jobs wait at the gates that are its arguments, both with the limit of the third.
+/// Is stopped by its test while jobs wait at the first of the gates that are its arguments, and one at the second, all with
+/// the limit of the third.
 fn stopped() {
     let mut arguments = env::args().skip(2);
     let mut next = || arguments.next().expect("an argument");
-    let gates = [next(), next()];
+    let [in_time, too_late] = [next(), next()];
     let limit = Duration::from_millis(next().parse().expect("a limit"));
-    let (notes, pool) = (next(), Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap());
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(17).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
-    let jobs = gates.map(|gate| {
-        let note = Do::Append(notes.clone().into(), "done".into());
-        begun(pool.request(Do::Then(vec![Do::Wait(gate.into()), note])).timeout(limit))
-    });
+    let note = Do::Append(next().into(), "done".into());
+    let job = |gate: &str| begun(pool.request(Do::Then(vec![Do::Wait(gate.into()), note.clone()])).timeout(limit));
+    let jobs: Vec<_> = iter::repeat_n(in_time, 16).chain([too_late]).map(|gate| job(&gate)).collect();
     println!("begun");
     for job in jobs {
         match settled(job) {
