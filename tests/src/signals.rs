@@ -2,7 +2,7 @@
 
 use crate::dice::Dice;
 use crate::processes::children_of;
-use hirelings::{Job, Pool};
+use hirelings::{Job, Pool, WorkerState};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
 use std::process::id;
@@ -48,7 +48,9 @@ pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &Atomic
     let mut struck = Struck::default();
     while !stop.load(Ordering::SeqCst) {
         sleep(Duration::from_micros(200 + dice.below(20_000)));
-        let workers = pool.workers();
+        // One that is killed before it is ready is a failed start: after a few, no more are tried.
+        let mut workers = pool.workers();
+        workers.retain(|worker| how != Strike::Kill || worker.state != WorkerState::Initializing);
         let Some(worker) = workers.get(dice.below(workers.len().max(1) as u64) as usize) else { continue };
         let Some(target) = Target::of(worker.pid) else { continue };
         match how {
