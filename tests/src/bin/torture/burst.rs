@@ -87,8 +87,7 @@ fn abort_the_next(jobs: &[Given], dice: &mut Dice) {
             oldest += 1;
         }
         let last = (oldest + dice.below(NEXT as u64) as usize).min(jobs.len());
-        for at in oldest..last {
-            let given = &jobs[at];
+        for (at, given) in jobs.iter().enumerate().take(last).skip(oldest) {
             if given.to_be_aborted && !given.handle.is_finished() && aborted.insert(at) {
                 let waits = given.handle.status() == JobStatus::Queued;
                 given.handle.abort();
