@@ -271,9 +271,10 @@ impl Trial {
     ///
     /// Where anything is wrong; with all that is.
     pub fn finish(self) -> Figures {
+        // However long it takes, as long as jobs settle.
+        self.await_done(self.jobs.len());
         let Trial { pool, notes, heard, jobs, aborted, struck, most, begin, .. } = self;
-        // Twice as long as anything else is waited for: it is many jobs.
-        assert!(pool.wait_idle_timeout(2 * WATCHDOG), "idle: {:?}", pool.stats());
+        assert!(pool.wait_idle_timeout(WATCHDOG), "it is not idle: {:?}", pool.stats());
         let starts = starts::read(&notes.path());
         pool.exit();
         let after = starts::read(&notes.path()).len() - starts.len();
