@@ -2,14 +2,18 @@
 
 pub mod brittle;
 pub mod counting;
+pub mod dice;
 #[cfg(doctest)]
 mod documents;
 pub mod gate;
+pub mod mixture;
 pub mod processes;
 pub mod record;
 pub mod scratch;
 pub mod shapes;
+pub mod signals;
 pub mod staged;
+pub mod starts;
 
 pub use gate::Gate;
 pub use record::Record;

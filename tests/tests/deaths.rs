@@ -2,7 +2,9 @@
 
 use hirelings::{Crash, CrashCause, JobError, JobHandle, JobStatus, Pool, Stderr, WorkerState};
 use hirelings_tests::brittle::{Brittle, Carry};
+use hirelings_tests::signals::Target;
 use hirelings_tests::{Do, Gate, begun, eventually, pool, processes, program, settled, spawned};
+use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -306,4 +308,35 @@ fn a_grandchild_that_left_the_group_does_not_delay_the_verdict() {
     processes::kill(pid);
     assert!(alive, "what has left the group is not the pool's to kill");
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+// ---------------------------------------------------------------- before its job
+
+/// Enqueues a job for an idle worker that was killed so long ago, as often as the environment asks for.
+fn killed_while_idle(before: Duration) {
+    let whole = std::env::var_os("HIRELINGS_MIXTURES").is_some();
+    let pool = pool().max_processes(1).build().unwrap();
+    for _ in 0..if whole { 500 } else { 60 } {
+        let pid = settled(pool.enqueue(Do::Pid)).unwrap();
+        let target = Target::of(pid.parse().unwrap()).unwrap();
+        assert!(target.send(Signal::KILL));
+        let killed = Instant::now();
+        while killed.elapsed() < before {
+            std::hint::spin_loop();
+        }
+        let next = settled(pool.enqueue(Do::Pid));
+        assert!(next.as_ref().is_ok_and(|next| *next != pid), "{next:?}");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.failed, stats.retried), (0, 0));
+}
+
+#[test]
+fn a_job_that_is_handed_to_a_worker_that_has_just_died_is_done_by_the_next() {
+    killed_while_idle(Duration::ZERO);
+}
+
+#[test]
+fn so_is_one_that_is_handed_to_it_a_millisecond_later() {
+    killed_while_idle(Duration::from_millis(1));
 }

@@ -703,7 +703,7 @@ fn each_rule_names_tests_that_exist() {
             assert!(is_there, "rule {rule}: there is no test {file}::{test}");
         }
     }
-    assert_eq!(rules, (1..=11).collect::<Vec<_>>());
+    assert_eq!(rules, (1..=12).collect::<Vec<_>>());
 }
 
 /// The numbers of a text such as `1-3, 5, 7-8.`

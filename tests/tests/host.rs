@@ -1,10 +1,13 @@
 //! Programs in poor circumstances: SIGCHLD ignored, streams closed, nothing left to start a process with.
 
-use hirelings_tests::{WATCHDOG, processes, program, within};
-use std::io::Read;
+use hirelings_tests::signals::Target;
+use hirelings_tests::{Gate, Scratch, WATCHDOG, eventually, processes, program, within};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// What the host program printed, run by a shell that does this first.
 fn hosted(circumstances: &str, mode: &str) -> Vec<String> {
@@ -174,4 +177,32 @@ fn the_host_is_the_first_process_of_a_namespace() {
     }
     let output = inside(&program("host")).output().unwrap();
     assert_eq!(printed(output), ["exit status: 0", "exit status: 101", "exit status: 5"]);
+}
+
+#[test]
+fn a_program_that_was_stopped_past_a_limit_finds_what_was_done_in_time() {
+    let (mut in_time, too_late, notes) = (Gate::new(), Gate::new(), Scratch::new());
+    let limit = Duration::from_secs(3);
+    let mut command = Command::new(program("host"));
+    command
+        .arg("stopped")
+        .arg(in_time.path())
+        .arg(too_late.path())
+        .arg(limit.as_millis().to_string())
+        .arg(notes.path());
+    let mut host = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(host.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().as_deref(), Some("begun"));
+    let stopped = Instant::now();
+    let target = Target::of(host.id()).unwrap();
+    assert!(target.send(Signal::STOP));
+    eventually("it is stopped", || processes::state(host.id()) == Some('T'));
+    in_time.open();
+    eventually("its workers have done their jobs", || notes.lines() == ["done"; 16]);
+    eventually("the limit is over", || stopped.elapsed() > limit + Duration::from_millis(200));
+    assert!(target.send(Signal::CONT));
+    assert_eq!(lines.by_ref().take(16).collect::<Vec<_>>(), ["done"; 16]);
+    let other = lines.next().unwrap();
+    assert!(other.contains("3s"), "{other}");
+    assert!(host.wait().unwrap().success());
 }

@@ -15,6 +15,10 @@ fn a_short_torture_ends_with_nothing_lost_and_nothing_left() {
     };
     assert!(figure("enqueued") > 100, "{report}");
     assert_eq!(figure("enqueued"), figure("settled"));
+    assert!(figure("begun") > 1_000, "{report}");
+    for nothing in ["begun_twice", "succeeded_never_begun"] {
+        assert_eq!(figure(nothing), 0, "{nothing}: {report}");
+    }
     for nothing in ["settled_twice", "children_left", "threads_left", "descriptors_left", "left_by_parents", "wrong"] {
         assert_eq!(figure(nothing), 0, "{nothing}: {report}");
     }

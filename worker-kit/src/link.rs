@@ -172,6 +172,9 @@ impl Link {
                 return Ok(None);
             }
             self.tidy();
+            // A process that is killed while it is blocked in a read may still take a job out of the pipe, and nobody could know
+            // that it has not begun. One that is killed while it waits takes nothing.
+            self.wait();
             self.fill(&mut inbox)?;
         }
     }
@@ -239,6 +242,11 @@ impl Link {
 
     fn readable(&self) -> bool {
         self.readable_within(Duration::ZERO)
+    }
+
+    /// Blocks until there is something to read, or an end.
+    fn wait(&self) {
+        let _ = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], None);
     }
 
     /// Whether the input has, within `limit`, something to read, or an end.

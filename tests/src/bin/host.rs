@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{env, fs, iter, thread};
 
 fn main() {
@@ -26,6 +27,7 @@ fn main() {
         "environment" => changing_environment(),
         "one processor" => one_processor(),
         "exits" => exits(),
+        "stopped" => stopped(),
         other => panic!("what is {other:?}?"),
     }
 }
@@ -240,5 +242,26 @@ fn exits() {
         let exit = record.until_kind(EventKind::Exit);
         println!("{}", exit.status().unwrap());
         eventually("what it left has ended", || !processes::is_alive(left));
+    }
+}
+
+/// Is stopped by its test while jobs wait at the first of the gates that are its arguments, and one at the second, all with
+/// the limit of the third.
+fn stopped() {
+    let mut arguments = env::args().skip(2);
+    let mut next = || arguments.next().expect("an argument");
+    let [in_time, too_late] = [next(), next()];
+    let limit = Duration::from_millis(next().parse().expect("a limit"));
+    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(17).build().unwrap();
+    pool.wait_ready(WATCHDOG).unwrap();
+    let note = Do::Append(next().into(), "done".into());
+    let job = |gate: &str| begun(pool.request(Do::Then(vec![Do::Wait(gate.into()), note.clone()])).timeout(limit));
+    let jobs: Vec<_> = iter::repeat_n(in_time, 16).chain([too_late]).map(|gate| job(&gate)).collect();
+    println!("begun");
+    for job in jobs {
+        match settled(job) {
+            Ok(_) => println!("done"),
+            Err(error) => println!("{error}"),
+        }
     }
 }

@@ -4,17 +4,23 @@
 use hirelings_tests::Do;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{
-    FROM_WORKER, FrameBuffer, FromWorker, Hello, ToWorker, WireMessage, decode_payload, encode_payload, frame_into,
+    ANSWERS_RECALLS, FROM_WORKER, FrameBuffer, FromWorker, Hello, ToWorker, WireMessage, decode_payload,
+    encode_payload, frame_into,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 use std::fs::File;
 use std::process::exit;
+use std::thread::sleep;
+use std::time::Duration;
 use std::{env, io};
 
 fn main() -> io::Result<()> {
     let lie = env::args().nth(1).unwrap_or_default();
     let mut hello = Hello::new(FROM_WORKER);
+    if lie == "answers no recall" {
+        hello.flags |= ANSWERS_RECALLS;
+    }
     if lie == "other version" {
         (hello.lowest, hello.highest) = (7, 9);
     }
@@ -88,6 +94,15 @@ fn work(job: u64, lie: &str) {
         "writes an empty frame" => write(&[0; 4]),
         "announces a frame of 4 GiB" => write(&[0xff; 4]),
         "prints" => write(b"hello, world\n"),
+        "lingers" => linger(),
+        "takes 20 ms" => {
+            sleep(Duration::from_millis(20));
+            say(&success(job, true));
+        }
+        "takes 700 ms" => {
+            sleep(Duration::from_millis(700));
+            say(&success(job, true));
+        }
         "writes half a frame and dies" => {
             write(&[200, 0, 0, 0, 3, 0]);
             exit(5)

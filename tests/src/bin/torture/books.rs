@@ -21,6 +21,7 @@ macro_rules! faults {
 faults! {
     Killed "worker_sigkill",
     Stopped "worker_sigstop",
+    Paused "worker_sigstop_and_sigcont",
     Segfault "worker_segfault",
     Aborted "worker_abort",
     Overflow "worker_stack_overflow",
@@ -36,6 +37,7 @@ faults! {
     FloodedProgress "flood_progress",
     Deaf "never_reads_64_mib",
     CallerAborts "caller_aborts",
+    AbortedAhead "caller_aborts_the_next",
     CallerTimesOut "caller_times_out",
     CallerDrops "caller_drops_handle",
     NoDescriptors "parent_out_of_descriptors",

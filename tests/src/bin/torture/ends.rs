@@ -3,11 +3,11 @@
 
 use crate::books::{self, Fault};
 use crate::deed::{self, Deed, Order, Then};
-use crate::dice::Dice;
 use crate::hunt::{self, Holdings};
 use crate::ledger::{Ledger, Watch, enqueue};
 use crate::load;
 use hirelings::{Bytes, JobError, JobHandle, Pool};
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, processes};
 use rustix::process::Signal;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 
 use crate::books::{self, Fault};
 use crate::deed::Order;
-use crate::dice::Dice;
 use crate::raw;
 use hirelings::Pool;
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{counting, processes, within};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Every job settles once: its events, its hook and its handle agree.
 
+use crate::begun;
 use crate::books::{self, ENQUEUED, Fault, SETTLED, SETTLED_TWICE};
 use crate::deed::{Deed, Order, Then, sum};
 use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, JobRequest, JobResult, Pool, PoolBuilder};
@@ -127,6 +128,9 @@ impl Watch {
             books::wrong(format!("the hook of {:?} was called twice", self.deed));
         }
         self.compare();
+        if result.is_ok() {
+            begun::succeeded(self.nonce);
+        }
         match self.judge(result) {
             Verdict::Fault(fault) => books::note(fault, 1),
             Verdict::Excused => {}

@@ -2,10 +2,10 @@
 
 use crate::books::{self, Fault};
 use crate::deed::{Deed, Order, Then, Told};
-use crate::dice::Dice;
 use crate::hunt;
 use crate::ledger::{Ledger, Watch, enqueue};
 use hirelings::{AbortHandle, Bytes, JobHandle, JobRequest, Pool, ProgressStream};
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, within};
 use rustix::process::Signal;
 use std::collections::VecDeque;

@@ -3,9 +3,10 @@
 //!
 //! This program is also its own worker, its workers' children, and the parents that come to their end.
 
+mod begun;
 mod books;
+mod burst;
 mod deed;
-mod dice;
 mod ends;
 mod hunt;
 mod ledger;
@@ -15,9 +16,10 @@ mod raw;
 mod shortage;
 mod worker;
 
+use begun::Begun;
 use books::Fault;
-use dice::Dice;
 use hirelings_tests::counting::Counting;
+use hirelings_tests::dice::Dice;
 use hunt::{Holdings, Memory};
 use ledger::Ledger;
 use std::collections::BTreeSet;
@@ -82,10 +84,12 @@ fn torture(arguments: &[String]) {
     eprintln!("seed {}", options.seed);
     watch_over(options.length, tag.clone());
     let begin = Instant::now();
+    begun::note_successes(&tag);
     let nothing = Holdings::at_rest();
     let (warm, end, rounds) = rounds(&options, &tag, begin);
     nothing.compare("in the end", false);
     hunt::kill_all(&tag);
+    let begun = begun::judge(&tag);
 
     let (growth, leak) = (grown(warm, end, |memory| memory.resident), grown(warm, end, |memory| memory.in_use));
     if growth > GROWTH || leak > LEAK {
@@ -113,7 +117,7 @@ fn torture(arguments: &[String]) {
             books::wrong(format!("{name} was brought about {} times, not {enough}", books::count(fault)));
         }
     }
-    report(&options, begin.elapsed(), rounds, [warm, end]);
+    report(&options, begin.elapsed(), rounds, begun, [warm, end]);
     exit(i32::from(books::get(&books::WRONG) > 0))
 }
 
@@ -143,6 +147,8 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
             books::add(&books::CHILDREN_LEFT, strays.len() as u64);
             books::wrong(format!("processes in the groups of workers that are no more: {strays:?}"));
         }
+        burst::burst(tag, &mut dice);
+        burst::burst(tag, &mut dice);
         ends::end_in_the_middle(tag, &mut dice);
         ends::end_in_the_middle(tag, &mut dice);
         ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
@@ -177,7 +183,7 @@ fn grown(warm: Memory, end: Memory, of: impl Fn(Memory) -> u64) -> u64 {
     of(end).saturating_sub(of(warm))
 }
 
-fn report(options: &Options, took: Duration, rounds: u64, [warm, end]: [Memory; 2]) {
+fn report(options: &Options, took: Duration, rounds: u64, begun: Begun, [warm, end]: [Memory; 2]) {
     let figures = [
         ("seed", options.seed),
         ("seconds", took.as_secs()),
@@ -185,6 +191,9 @@ fn report(options: &Options, took: Duration, rounds: u64, [warm, end]: [Memory; 
         ("enqueued", books::get(&books::ENQUEUED)),
         ("settled", books::get(&books::SETTLED)),
         ("settled_twice", books::get(&books::SETTLED_TWICE)),
+        ("begun", begun.attempts),
+        ("begun_twice", begun.twice),
+        ("succeeded_never_begun", begun.never),
         ("children_left", books::get(&books::CHILDREN_LEFT)),
         ("threads_left", books::get(&books::THREADS_LEFT)),
         ("descriptors_left", books::get(&books::DESCRIPTORS_LEFT)),

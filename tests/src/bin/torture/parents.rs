@@ -2,9 +2,9 @@
 
 use crate::books::{self, Fault};
 use crate::deed::{self, Deed, Order, Then, Told, this_program};
-use crate::dice::Dice;
 use crate::hunt;
 use hirelings::{Bytes, JobHandle, Pool};
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, processes, within};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio, abort, exit};

@@ -1,11 +1,12 @@
 //! The parent runs out of descriptors, and of processes, and gets them back.
 
+use crate::begun;
 use crate::books::{self, Fault};
 use crate::deed::{self, Deed, Order, this_program};
-use crate::dice::Dice;
 use crate::hunt::{self, Holdings};
 use crate::ledger::{Ledger, enqueue};
 use hirelings::{JobError, Pool};
+use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, processes};
 use rustix::process::{Resource, Rlimit, getrlimit, getuid, setrlimit};
 use std::fs::{self, File};
@@ -80,6 +81,7 @@ pub fn run_out_of_processes(tag: &str, dice: &mut Dice, times: u64) {
 /// The other user's program: prints its figures.
 pub fn poor(tag: &str, seed: u64, times: u64) {
     let mut dice = Dice::new(seed);
+    begun::note_successes(tag);
     let rest = Holdings::at_rest();
     let (builder, ledger) = Ledger::of(deed::pool(tag).max_processes(4).max_jobs_per_process(2).start_failures(2));
     let pool = match builder.kill_grace(Duration::from_millis(100)).build() {

@@ -1,5 +1,6 @@
 //! The worker: does what it is told, which is seldom good.
 
+use crate::begun;
 use crate::deed::{Answer, Deed, Order, Then, Told, sum, this_program};
 use crate::raw;
 use hirelings::{Bytes, worker};
@@ -27,7 +28,11 @@ pub fn main() -> ! {
     let _ = setrlimit(Resource::Core, no_core);
     let pipes = [0, 1].map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default());
     let _ = PIPES.set(pipes);
-    worker::serve(work)
+    let starts = begun::noted_by_worker(&env::args().nth(2).unwrap_or_default());
+    worker::serve(move |order: Order, ctx| {
+        starts.note(order.nonce, ctx.attempt());
+        work(order, ctx)
+    })
 }
 
 /// A grandchild: sleeps, in its group, out of it, or stopped.
