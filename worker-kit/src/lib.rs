@@ -53,6 +53,8 @@ pub mod wire;
 mod worker;
 
 pub use context::Context;
+#[doc(hidden)]
+pub use guard::{has_guard, replace_guard};
 pub use job::{BoxError, Bytes, Job, NoError, Outcome};
 #[doc(hidden)]
 pub use serve::serve_over;

@@ -7,13 +7,13 @@ use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, Spa
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, getpgid, getpgrp, getpid, getppid, kill_current_process_group, kill_process, kill_process_group, setpgid,
+    Signal, getpgid, getpgrp, getpid, getppid, kill_process, kill_process_group, setpgid,
 };
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, fs::File, process};
@@ -101,6 +101,8 @@ pub(crate) struct Link {
     /// Odd while a handler runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
+    /// The guard is being replaced: it is to end.
+    guard_ends: AtomicBool,
     group: Mutex<Group>,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
@@ -129,6 +131,7 @@ impl Link {
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             turn: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
+            guard_ends: AtomicBool::new(false),
             group: Mutex::new(Group::Foreign),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
@@ -148,7 +151,8 @@ impl Link {
         let group = lock(&self.group);
         let _ = match *group {
             Group::Foreign => return,
-            Group::Ours => kill_current_process_group(Signal::KILL),
+            // By its number: a worker that is confined may signal no group but the one that it began in.
+            Group::Ours => kill_process_group(getpgrp(), Signal::KILL),
             Group::Ended => kill_process(getpid(), Signal::KILL),
         };
         process::exit(1);
@@ -371,6 +375,26 @@ impl Link {
     }
 
     // ------------------------------------------------------------ the guard
+
+    /// Whether this is the link of a worker process.
+    pub(crate) fn is_of_process(&self) -> bool {
+        self.host == Host::Process
+    }
+
+    /// Tells the guard to end, and wakes it.
+    pub(crate) fn end_guard(&self) {
+        self.guard_ends.store(true, SeqCst);
+        let _ = (&self.wake).write(&[1]);
+    }
+
+    /// Its successor may begin.
+    pub(crate) fn guard_ended(&self) {
+        self.guard_ends.store(false, SeqCst);
+    }
+
+    pub(crate) fn guard_is_ending(&self) -> bool {
+        self.guard_ends.load(SeqCst)
+    }
 
     /// A handler starts or ends; the guard is called back to its ticking.
     fn next_turn(&self) {
