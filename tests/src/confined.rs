@@ -1,0 +1,115 @@
+//! A worker that confines itself, and then tries what it must not.
+
+use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// How the worker is confined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layer {
+    /// Not at all.
+    Without,
+    Confined,
+    /// With `kill_on_violation`.
+    Killing,
+    /// With `best_effort`, on a kernel that says that it has no Landlock.
+    NoLandlock,
+    /// The same kernel, and no `best_effort`.
+    Refused,
+    Spawning,
+    Network,
+    OutsideSignals,
+}
+
+/// What the worker does at its start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    pub layer: Layer,
+    /// Folders that may be read, and written.
+    pub read: Vec<PathBuf>,
+    pub write: Vec<PathBuf>,
+    /// Start a thread before it confines itself, and take what there is.
+    pub thread_before: Option<BestEffort>,
+}
+
+/// Whether `best_effort` is asked for.
+pub type BestEffort = bool;
+
+impl Setup {
+    pub fn new(layer: Layer) -> Self {
+        Setup { layer, read: Vec::new(), write: Vec::new(), thread_before: None }
+    }
+}
+
+/// What an attack is aimed at.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Target {
+    /// A folder with `readable/file` and `scratch` in it.
+    pub base: PathBuf,
+    /// A port of TCP on this host, at which somebody listens.
+    pub port: u16,
+    /// Another worker.
+    pub sibling: i32,
+    /// Whether a signal that is sent is SIGKILL, and not 0, which only asks whether it may be sent.
+    pub deadly: bool,
+}
+
+/// A job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Try {
+    /// An attack by its name on the page. Gives `works`, or the error's name.
+    Attack(String, Target),
+    /// One system call. Gives 0 or the error's name.
+    Call(i64, [u64; 6]),
+    /// A call by the numbers of 32 bits, `int 0x80`: gives what it returns.
+    Call32(u32),
+    /// Gives the process id.
+    Pid,
+    /// Gives what the worker was told that is enforced.
+    Enforced,
+    Progress,
+    Thread,
+    Panic,
+    Abort,
+    Overflow,
+    Exit(i32),
+    Retire,
+    Read(PathBuf),
+    Write(PathBuf),
+    /// Copies a file with `std::fs::copy`, then with `std::io::copy`: gives the first one's error.
+    Copy(PathBuf, PathBuf),
+    Leak(usize),
+    /// Tells progress, then uses a processor for ever.
+    Spin,
+    /// Runs a program and gives what it writes.
+    Run(PathBuf, Vec<String>),
+    /// The thread that was started before: whether it can still read this file.
+    ReadByThreadBefore(PathBuf),
+    /// Replaces the handler of SIGSYS, or blocks the signal, then makes a forbidden call.
+    OutwitTheHandler(Outwit),
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub enum Outwit {
+    Replace,
+    Block,
+}
+
+impl Job for Try {
+    type Output = String;
+    type Progress = ();
+    type Error = String;
+}
+
+/// The worker program.
+pub fn worker() -> Command {
+    let mut worker = Command::new(crate::program("confined"));
+    worker.arg("worker");
+    worker
+}
+
+/// A pool of workers that are confined like this.
+pub fn pool(setup: &Setup) -> PoolBuilder<Try> {
+    Pool::<Try>::builder(worker()).options(setup).stderr(Stderr::Null).start_failures(1).max_processes(1)
+}
