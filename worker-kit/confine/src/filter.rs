@@ -11,10 +11,6 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
 
-/// What is written to standard error before a process ends for a forbidden call, with the call's name behind it. The pool
-/// looks for it.
-pub(crate) const FORBIDDEN: &str = "hirelings-confine: forbidden system call: ";
-
 /// Filters that are ready to be installed.
 pub(crate) struct Filters {
     programs: Vec<BpfProgram>,

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+use hirelings_worker_kit::wire::FORBIDDEN_CALL;
 use libc::{c_int, c_long, c_void, siginfo_t};
 use std::io;
 use std::sync::OnceLock;
@@ -63,7 +64,7 @@ extern "C" fn forbidden(_: c_int, info: *mut siginfo_t, _: *mut c_void) {
         (info.code, info.call)
     };
     let mut line = Line { bytes: [0; 128], length: 0 };
-    line.push(crate::filter::FORBIDDEN.as_bytes());
+    line.push(FORBIDDEN_CALL.as_bytes());
     if code == SYS_SECCOMP {
         let known = NAMES.get().and_then(|names| names.iter().find(|(number, _)| *number == c_long::from(call)));
         line.push(known.map_or("unknown", |(_, name)| name).as_bytes());
