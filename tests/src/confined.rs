@@ -82,6 +82,8 @@ pub enum Try {
     Leak(usize),
     /// Tells progress, then uses a processor for ever.
     Spin,
+    /// Forks that many processes, which wait, then kills them: gives how many there were, and the error that there was.
+    Fork(u32),
     /// Runs a program and gives what it writes.
     Run(PathBuf, Vec<String>),
     /// The thread that was started before: whether it can still read this file.

@@ -257,6 +257,7 @@ pub fn name_of(error: &io::Error) -> String {
         Some(libc::EPERM) => "EPERM".into(),
         Some(libc::ENOSYS) => "ENOSYS".into(),
         Some(libc::EXDEV) => "EXDEV".into(),
+        Some(libc::EAGAIN) => "EAGAIN".into(),
         _ => error.to_string(),
     }
 }
@@ -323,6 +324,31 @@ fn child(forked: c_long) -> io::Result<()> {
         libc::waitpid(child as c_int, null_mut(), 0);
     }
     Ok(())
+}
+
+/// Makes that many processes at once: how many there were, and why there were no more.
+pub fn fork(count: u32) -> String {
+    let (mut children, mut refused) = (Vec::new(), String::from("no error"));
+    for _ in 0..count {
+        // SAFETY: the child does nothing but wait, until it is killed.
+        match unsafe { libc::fork() } {
+            0 => loop {
+                unsafe { libc::pause() };
+            },
+            -1 => {
+                refused = name_of(&io::Error::last_os_error());
+                break;
+            }
+            child => children.push(child),
+        }
+    }
+    for &child in &children {
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            libc::waitpid(child, null_mut(), 0);
+        }
+    }
+    format!("{} {refused}", children.len())
 }
 
 fn c_path(path: &std::path::Path) -> std::ffi::CString {

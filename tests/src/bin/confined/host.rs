@@ -32,7 +32,7 @@ pub fn become_user(user: &str) {
     }
 }
 
-/// `attacks LAYER`, `needs LAYER` or `hold LAYER`.
+/// `attacks LAYER`, `needs LAYER`, `hold LAYER` or `processes LAYER`.
 pub fn run(what: &str) {
     let (what, layer) = what.split_once(' ').expect("what, and a layer");
     let layer = match layer {
@@ -48,6 +48,7 @@ pub fn run(what: &str) {
         "attacks" => attacks(layer, &base.0),
         "needs" => needs(layer, &base.0),
         "hold" => hold(layer, &base.0),
+        "processes" => processes(layer, &base.0),
         _ => panic!("no {what:?}"),
     }
 }
@@ -159,6 +160,12 @@ fn hold(layer: Layer, base: &Path) {
     println!("worker\t{}", settled(pool.enqueue(Try::Pid)).unwrap());
     let job = if layer == Layer::Spawning { Try::Run("sleep".into(), vec!["1000".into()]) } else { Try::Spin };
     let _ = pool.enqueue(job).wait();
+}
+
+/// What a limit of 200 processes is to a worker that wants 400.
+fn processes(layer: Layer, base: &Path) {
+    let pool = pool(layer, base).limits(Limits::new().processes(200)).build().unwrap();
+    println!("forked\t{}", settled(pool.enqueue(Try::Fork(400))).unwrap());
 }
 
 fn text(what: impl ToString) -> String {

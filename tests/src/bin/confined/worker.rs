@@ -118,6 +118,7 @@ fn run(job: Try, ctx: &mut Context<Try>) -> Outcome<Try> {
                 std::hint::spin_loop();
             }
         }
+        Try::Fork(count) => return Ok(attacks::fork(count)),
         Try::Run(program, arguments) => {
             let output = Command::new(program).args(arguments).output().map_err(text)?;
             return Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
