@@ -7,7 +7,7 @@ use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, Spa
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Signal, getpgid, getpgrp, getpid, getppid, kill_process, kill_process_group, setpgid,
+    Signal, getpgid, getpgrp, getpid, getppid, kill_current_process_group, kill_process, kill_process_group, setpgid,
 };
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
@@ -151,8 +151,10 @@ impl Link {
         let group = lock(&self.group);
         let _ = match *group {
             Group::Foreign => return,
-            // By its number: a worker that is confined may signal no group but the one that it began in.
-            Group::Ours => kill_process_group(getpgrp(), Signal::KILL),
+            // By its number, where it leads its group: one that is confined may signal no other, since the group that it is in
+            // may be one that it has gone to. Otherwise, behind a wrapper, whatever its group is.
+            Group::Ours => kill_process_group(getpid(), Signal::KILL)
+                .or_else(|_| kill_current_process_group(Signal::KILL)),
             Group::Ended => kill_process(getpid(), Signal::KILL),
         };
         process::exit(1);

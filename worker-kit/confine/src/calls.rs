@@ -109,8 +109,8 @@ const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
 const SOCK_TYPE_MASK: u64 = 0xf;
 
-/// All that `wish` denies, for the process of that number and group.
-pub(crate) fn deny_list(wish: &Confinement, pid: c_int, group: c_int) -> Vec<Denied> {
+/// All that `wish` denies, for the process of that number.
+pub(crate) fn deny_list(wish: &Confinement, pid: c_int) -> Vec<Denied> {
     let mut list = Vec::new();
     let mut all = |calls: Calls| {
         list.extend(calls.iter().map(|&(name, number)| Denied {
@@ -128,7 +128,8 @@ pub(crate) fn deny_list(wish: &Confinement, pid: c_int, group: c_int) -> Vec<Den
         all(PIDFD);
     }
     list.push(clone(wish));
-    list.extend(signals(wish, pid, group));
+    list.extend(signals(wish, pid));
+    list.push(fcntl(wish));
     list.push(ioctl(wish));
     list.extend(sockets(wish));
     // Another process's limits, and setting one's own: what the pool has set would be no limit to root.
@@ -142,17 +143,12 @@ pub(crate) fn deny_list(wish: &Confinement, pid: c_int, group: c_int) -> Vec<Den
 
 /// The name and number of each call that a confinement without exceptions denies, always or with some arguments.
 pub fn denied_calls() -> Vec<(&'static str, c_long)> {
-    deny_list(&Confinement::new(), 1, 1).into_iter().map(|denied| (denied.name, denied.number)).collect()
+    deny_list(&Confinement::new(), 1).into_iter().map(|denied| (denied.name, denied.number)).collect()
 }
 
 /// An argument of 32 bits that is not this number.
 fn not(index: u8, value: c_int) -> Condition {
     (index, Dword, Ne, u64::from(value.cast_unsigned()))
-}
-
-/// An argument of 32 bits that is this number.
-fn is(index: u8, value: u64) -> Condition {
-    (index, Dword, Eq, value)
 }
 
 /// Namespaces always; processes, which is what has no CLONE_THREAD, with the programs. (The flags of clone3 are in memory,
@@ -180,28 +176,31 @@ fn clone(wish: &Confinement) -> Denied {
 
 /// Signals to others. With programs of its own a process may signal numbers that are not known yet: what is outside is then
 /// Landlock's to tell.
-fn signals(wish: &Confinement, pid: c_int, group: c_int) -> Vec<Denied> {
-    if wish.outside_signals {
+fn signals(wish: &Confinement, pid: c_int) -> Vec<Denied> {
+    if wish.outside_signals || wish.spawn {
         return Vec::new();
     }
     let denied = |name, number, rules| Denied { name, number, rules };
-    // The owner of a descriptor, by which a signal goes to others without any of the calls below.
-    let owner = [libc::F_SETOWN as u64, F_SETOWN_EX, F_SETSIG].map(|command| vec![is(1, command)]).to_vec();
-    let mut list = vec![denied("fcntl", libc::SYS_fcntl, owner)];
-    if wish.spawn {
-        return list;
-    }
     let others = || vec![vec![not(0, pid)]];
-    list.extend([
-        // Not 0: the group that a process is in now may be one that it has gone to, the pool's for example.
-        denied("kill", libc::SYS_kill, vec![vec![not(0, pid), not(0, -group)]]),
+    vec![
+        // The group that it leads, but not 0: the one that it is in now may be one that it has gone to, the pool's for example.
+        denied("kill", libc::SYS_kill, vec![vec![not(0, pid), not(0, -pid)]]),
         denied("tgkill", libc::SYS_tgkill, others()),
         // Of threads only the first, whose number is the process's: that is how musl aborts.
         denied("tkill", libc::SYS_tkill, others()),
         denied("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, others()),
         denied("rt_tgsigqueueinfo", libc::SYS_rt_tgsigqueueinfo, others()),
-    ]);
-    list
+    ]
+}
+
+/// Leases, which keep others from opening a file, and news of folders; and the owner of a descriptor, by which a signal goes
+/// to others without a call of its own.
+fn fcntl(wish: &Confinement) -> Denied {
+    let mut commands = vec![libc::F_SETLEASE as u64, libc::F_NOTIFY as u64];
+    if !wish.outside_signals {
+        commands.extend([libc::F_SETOWN as u64, F_SETOWN_EX, F_SETSIG]);
+    }
+    Denied { name: "fcntl", number: libc::SYS_fcntl, rules: of_commands(commands) }
 }
 
 fn ioctl(wish: &Confinement) -> Denied {
@@ -209,8 +208,12 @@ fn ioctl(wish: &Confinement) -> Denied {
     if !wish.outside_signals {
         commands.extend([FIOSETOWN, SIOCSPGRP]);
     }
-    let rules = commands.into_iter().map(|command| vec![is(1, command)]).collect();
-    Denied { name: "ioctl", number: libc::SYS_ioctl, rules }
+    Denied { name: "ioctl", number: libc::SYS_ioctl, rules: of_commands(commands) }
+}
+
+/// One rule a command, which is the second argument and has 32 bits.
+fn of_commands(commands: Vec<u64>) -> Vec<Vec<Condition>> {
+    commands.into_iter().map(|command| vec![(1, Dword, Eq, command)]).collect()
 }
 
 /// Without a network: no socket but pairs of Unix sockets that stay connected, since one of datagrams may be sent anywhere.

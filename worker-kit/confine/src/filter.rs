@@ -10,6 +10,7 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
+use std::process;
 
 /// Filters that are ready to be installed.
 pub(crate) struct Filters {
@@ -21,8 +22,7 @@ pub(crate) struct Filters {
 /// Makes the filters for this process, or says why this system can have none.
 pub(crate) fn compile(wish: &Confinement) -> Result<Filters, BackendError> {
     let arch = TargetArch::try_from(ARCH)?;
-    let (pid, group) = raw::own_pid_and_group();
-    let denied = deny_list(wish, pid, group);
+    let denied = deny_list(wish, process::id().cast_signed());
     // A filter has one action, so there are several.
     let action = if wish.kill_on_violation { SeccompAction::Trap } else { SeccompAction::Errno(libc::EACCES as u32) };
     let mut programs = vec![program(&denied, action, arch)?, not_implemented()];

@@ -15,12 +15,6 @@ pub(crate) fn landlock_abi() -> u32 {
     u32::try_from(abi).unwrap_or(0)
 }
 
-/// This process and its group.
-pub(crate) fn own_pid_and_group() -> (c_int, c_int) {
-    // SAFETY: neither takes anything, and neither can fail.
-    unsafe { (libc::getpid(), libc::getpgrp()) }
-}
-
 /// The calls that the handler can name.
 static NAMES: OnceLock<Vec<(c_long, &'static str)>> = OnceLock::new();
 

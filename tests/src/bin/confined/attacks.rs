@@ -66,6 +66,14 @@ pub const ATTACKS: &[(&str, Attack)] = &[
         let file = File::open(on.base.join("readable/file"))?;
         number(unsafe { libc::fchmod(std::os::fd::AsRawFd::as_raw_fd(&file), 0o755) }.into()).map(drop)
     }),
+    ("keep others from opening a file that it may read", |on| {
+        let file = File::open(on.base.join("readable/file"))?;
+        let lease = |kind: c_int| unsafe {
+            number(libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&file), libc::F_SETLEASE, kind).into())
+        };
+        lease(libc::F_RDLCK)?;
+        lease(libc::F_UNLCK).map(drop)
+    }),
     ("watch what others do with files", |_| {
         let watch = number(unsafe { libc::inotify_init1(libc::IN_CLOEXEC) }.into())?;
         let watched = unsafe { libc::inotify_add_watch(watch as c_int, c"/etc".as_ptr(), libc::IN_OPEN) };
@@ -232,6 +240,9 @@ pub const ATTACKS: &[(&str, Attack)] = &[
     ("learn which processes there are", |_| {
         // Signal 0 to itself; priorities can be read of anybody.
         number(unsafe { libc::syscall(libc::SYS_sched_getscheduler, pool()) }).map(drop)
+    }),
+    ("lock a file that it may read, for those who ask", |on| {
+        File::open(on.base.join("readable/file"))?.try_lock().map_err(io::Error::other)
     }),
     ("start threads", |_| thread::Builder::new().spawn(|| ())?.join().map_err(|_| io::ErrorKind::Other.into())),
     ("fill its folder", |on| {
