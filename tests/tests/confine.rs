@@ -291,6 +291,14 @@ fn the_handler_that_names_the_call_cannot_be_replaced_and_blocking_the_signal_do
     }
 }
 
+/// The C library blocks signals while it starts a program, so that nobody can be told.
+#[test]
+fn a_program_that_is_started_by_the_library_ends_the_worker_too_named_or_not() {
+    let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
+    let crash = crash(settled(pool.enqueue(Try::Run("true".into(), Vec::new()))));
+    assert!(crash.to_string().contains("SIGSYS (a forbidden system call"), "{crash}");
+}
+
 // ---------------------------------------------------------------- what it is told
 
 fn start_failure(setup: &Setup) -> String {

@@ -5,9 +5,8 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, PathFdError, RestrictSelfAttr, RestrictionStatus,
     Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
-use std::fs::File;
+use rustix::fs::{FileType, fstat};
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 /// The rights that are taken away: those of the latest ABI that this was tested with, as far as they are for files.
@@ -63,7 +62,7 @@ fn open_one(path: &Path, access: BitFlags<AccessFs>) -> io::Result<Opened> {
         PathFdError::OpenCall { source, .. } => source,
         other => io::Error::other(other),
     })?;
-    let is_file = !File::from(path.as_fd().try_clone_to_owned()?).metadata()?.is_dir();
+    let is_file = FileType::from_raw_mode(fstat(&path)?.st_mode) != FileType::Directory;
     Ok(Opened { path, is_file, access })
 }
 

@@ -201,8 +201,10 @@ impl Confinement {
     /// A refused system call ends the process by SIGSYS. Default: it fails with `EACCES`.
     ///
     /// The pool's error then says "a forbidden system call", and which one: a handler of the signal writes the name to
-    /// standard error before the process ends. The filter keeps the program from replacing the handler. Code that has
-    /// taken over the whole process can still change the handler in memory and live on; its calls are refused all the same.
+    /// standard error before the process ends. It cannot where signals are blocked, as the C library blocks them while it
+    /// starts a program: the process ends then and nothing is said. The filter keeps the program from replacing the handler.
+    /// Code that has taken over the whole process can still change the handler in memory and live on; its calls are refused
+    /// all the same.
     /// What Landlock refuses, files above all, fails with `EACCES` always.
     ///
     /// Libraries that try a call and do without it where it fails are ended too.

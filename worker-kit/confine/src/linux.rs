@@ -3,7 +3,7 @@
 use crate::ConfineErrorKind::{System, Threads, Unsupported};
 use crate::{ConfineError, Confinement, Enforced, files, filter, raw};
 use hirelings_worker_kit::{has_guard, replace_guard};
-use std::fs;
+use rustix::fs::stat;
 
 /// The first ABI that covers all of files: before it, a file that may be read can be truncated.
 const ALL_OF_FILES: u32 = 3;
@@ -15,7 +15,7 @@ const ALL_THREADS: u32 = 8;
 pub(crate) fn apply(wish: &Confinement) -> Result<Enforced, ConfineError> {
     let abi = raw::landlock_abi();
     let opened = files::open(wish)?;
-    let filters = filter::compile(wish);
+    let filter = filter::compile(wish);
 
     let mut missing = Missing { best_effort: wish.best_effort, sentences: Vec::new() };
     if abi == 0 {
@@ -28,8 +28,8 @@ pub(crate) fn apply(wish: &Confinement) -> Result<Enforced, ConfineError> {
         let sentence = "programs that are run can signal others: Landlock's ABI 6 is needed (Linux 6.12), this kernel has";
         missing.add(format!("{sentence} {abi}"))?;
     }
-    let filters = match filters {
-        Ok(filters) => Some(filters),
+    let filter = match filter {
+        Ok(filter) => Some(filter),
         Err(why) => {
             missing.add(format!("system calls: {why}"))?;
             None
@@ -52,9 +52,9 @@ pub(crate) fn apply(wish: &Confinement) -> Result<Enforced, ConfineError> {
             replace_guard().map_err(|error| ConfineError::of(System, "its guard thread cannot be replaced", error))?;
         }
     }
-    let system_calls = filters.is_some();
-    if let Some(filters) = filters {
-        filters.install()?;
+    let system_calls = filter.is_some();
+    if let Some(filter) = filter {
+        filter.install()?;
     }
     Ok(Enforced {
         landlock_abi: abi,
@@ -85,6 +85,7 @@ impl Missing {
 /// The guard is replaced by one that this thread starts, and confined with it. Where the threads cannot be counted, there
 /// may be any.
 fn only_this_thread_and_the_guard() -> bool {
-    let threads = fs::read_dir("/proc/self/task").map_or(usize::MAX, Iterator::count);
-    threads <= 1 + usize::from(has_guard())
+    // A folder has a link for itself, one for its name, and one for each folder in it, which here are the threads.
+    let links = stat("/proc/self/task").map_or(u64::MAX, |task| task.st_nlink as u64);
+    links <= 2 + 1 + u64::from(has_guard())
 }
