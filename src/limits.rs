@@ -169,12 +169,6 @@ impl Limits {
         self
     }
 
-    /// The processors of a slot's workers.
-    pub(crate) fn cpus_of(&self, slot: usize) -> Option<&[usize]> {
-        let sets = self.cpus.as_ref()?;
-        sets.get(slot.checked_rem(sets.len())?).map(Vec::as_slice)
-    }
-
     /// What makes no sense of it.
     pub(crate) fn refused(&self) -> Option<String> {
         if self.address_space == Some(0) {

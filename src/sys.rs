@@ -114,7 +114,8 @@ mod of_another {
     /// Limits a child of this process that has not been reaped, the worker of that slot. A limit that is lower already
     /// stays.
     pub(crate) fn limit(pid: Pid, slot: usize, limits: &Limits) -> io::Result<()> {
-        let cpus = limits.cpus_of(slot);
+        let sets = limits.cpus.as_deref().filter(|sets| !sets.is_empty());
+        let cpus = sets.map(|sets| &sets[slot % sets.len()]);
         let set = resources(pid, limits)
             .and_then(|()| limits.niceness.map_or(Ok(()), |niceness| be_nice(pid, niceness)))
             .and_then(|()| cpus.map_or(Ok(()), |cpus| keep_to(pid, cpus)));

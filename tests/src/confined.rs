@@ -2,6 +2,7 @@
 
 use hirelings::{Job, Pool, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -114,4 +115,26 @@ pub fn worker() -> Command {
 /// A pool of workers that are confined like this.
 pub fn pool(setup: &Setup) -> PoolBuilder<Try> {
     Pool::<Try>::builder(worker()).options(setup).stderr(Stderr::Null).start_failures(1).max_processes(1)
+}
+
+/// The users as whom everything is tried: nobody too, where there is the right to become it.
+pub fn users() -> Vec<&'static str> {
+    if rustix::process::getuid().is_root() {
+        return vec!["root", "nobody"];
+    }
+    eprintln!("SKIPPED as nobody: only root can become another user");
+    vec!["this user"]
+}
+
+/// What the host program says, as names and outcomes.
+///
+/// # Panics
+///
+/// Where it fails.
+pub fn host(user: &str, what: &str) -> BTreeMap<String, String> {
+    let output = Command::new(crate::program("confined")).args(["host", user, what]).output().unwrap();
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what} as {user}: {}\n{complained}", output.status);
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.lines().map(|line| line.split_once('\t').unwrap()).map(|(name, is)| (name.into(), is.into())).collect()
 }

@@ -2,40 +2,22 @@
 #![cfg(target_os = "linux")]
 
 use hirelings::{Crash, JobError, Limits, Pool, Stderr};
-use hirelings_tests::confined::{Layer, Outwit, Setup, Target, Try, pool, worker};
+use hirelings_tests::confined::{Layer, Outwit, Setup, Target, Try, host, pool, users, worker};
 use hirelings_tests::processes::{is_alive, kill};
-use hirelings_tests::{Do, WATCHDOG, eventually, program, settled};
-use std::collections::BTreeMap;
+use hirelings_tests::{Do, Scratch, WATCHDOG, eventually, program, settled};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The users as whom everything is tried: nobody too, where there is the right to become it.
-fn users() -> Vec<&'static str> {
-    if rustix::process::getuid().is_root() {
-        return vec!["root", "nobody"];
-    }
-    eprintln!("SKIPPED as nobody: only root can become another user");
-    vec!["this user"]
-}
-
-/// What the host program says, as names and outcomes.
-fn host(user: &str, what: &str) -> BTreeMap<String, String> {
-    let output = Command::new(program("confined")).args(["host", user, what]).output().unwrap();
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what} as {user}: {}\n{complained}", output.status);
-    let said = String::from_utf8(output.stdout).unwrap();
-    said.lines().map(|line| line.split_once('\t').unwrap()).map(|(name, is)| (name.into(), is.into())).collect()
-}
-
 /// The rows of the page's tables whose first column is called so.
 fn rows(first: &str) -> Vec<[String; 4]> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hostile-input.md")).unwrap();
     let rows = |table: &str| -> Vec<[String; 4]> {
         let lines = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-        let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        let cells =
+            |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
         lines.map(|line| cells(line).try_into().unwrap_or_else(|_| panic!("{line}: four cells"))).collect()
     };
     let header = format!("| {first} | without | confined | no Landlock |\n");
@@ -143,8 +125,7 @@ const DENIED: &str = "
     finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd syslog vhangup
     settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname execve execveat clone fcntl kill tgkill tkill
     rt_sigqueueinfo rt_tgsigqueueinfo ioctl socket socketpair";
-const DENIED_ON_X86: &str =
-    "chmod chown lchown utime utimes futimesat inotify_init iopl ioperm modify_ldt fork vfork";
+const DENIED_ON_X86: &str = "chmod chown lchown utime utimes futimesat inotify_init iopl ioperm modify_ldt fork vfork";
 
 /// Arguments that make no sense, so that a call that is let through does nothing.
 const NONSENSE: [u64; 6] = [u64::MAX; 6];
@@ -273,7 +254,8 @@ fn the_processors_other_calls_are_no_way_round() {
     assert_eq!(settled(pool.enqueue(Try::Call(0x4000_0000 | 520, [0; 6]))).unwrap(), "ENOSYS");
     // getpid by the numbers of 32 bits. Without a confinement it works, where the kernel has them.
     let crash = crash(settled(pool.enqueue(Try::Call32(20))));
-    let free = Pool::<Try>::builder(worker()).options(&Setup::new(Layer::Without)).stderr(Stderr::Null).build().unwrap();
+    let free =
+        Pool::<Try>::builder(worker()).options(&Setup::new(Layer::Without)).stderr(Stderr::Null).build().unwrap();
     let signal = crash.status.and_then(|status| status.signal());
     match settled(free.enqueue(Try::Call32(20))) {
         Ok(_) => assert_eq!(signal, Some(libc::SIGSYS), "{crash}"),
@@ -346,7 +328,10 @@ fn a_thread_that_was_started_before_is_refused_or_admitted() {
         return;
     }
     let sentence = refused.unwrap_err().to_string();
-    assert!(sentence.contains("it has started other threads") && sentence.contains("before you start any"), "{sentence}");
+    assert!(
+        sentence.contains("it has started other threads") && sentence.contains("before you start any"),
+        "{sentence}"
+    );
     assert!(enforced.contains("all_threads: false, missing: [\"it has started other threads"), "{enforced}");
     // That thread can still open files, which is what is admitted.
     assert_eq!(settled(pool.enqueue(read())).unwrap(), "works");
@@ -371,7 +356,7 @@ fn a_worker_may_confine_itself_in_main() {
 
 #[test]
 fn a_file_cannot_be_copied_with_its_mode_but_its_bytes_can() {
-    let folder = hirelings_tests::Scratch::new();
+    let folder = Scratch::new();
     fs::create_dir(folder.path()).unwrap();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
     fs::write(&from, "text").unwrap();
@@ -393,7 +378,10 @@ fn attack(pool: &Pool<Try>, name: &str, target: &Target) -> String {
 fn programs_that_may_be_run_are_confined_too() {
     let paths = ["/usr", "/lib", "/lib64", "/bin"].map(PathBuf::from);
     let read = paths.into_iter().filter(|path| path.exists()).collect();
-    let pool = pool(&Setup { read, ..Setup::new(Layer::Spawning) }).build().unwrap();
+    let folder = Scratch::new();
+    fs::create_dir(folder.path()).unwrap();
+    let write = vec![folder.path()];
+    let pool = pool(&Setup { read, write, ..Setup::new(Layer::Spawning) }).build().unwrap();
     let shell = |line: &str| settled(pool.enqueue(Try::Run("/bin/sh".into(), vec!["-c".into(), line.into()])));
     assert_eq!(shell("echo well").unwrap(), "well\n");
     let said = shell("cat /etc/passwd").unwrap();
@@ -407,8 +395,14 @@ fn programs_that_may_be_run_are_confined_too() {
     assert_eq!(attack(&pool, "kill it through a descriptor", &target), "EACCES");
     assert_eq!(attack(&pool, "connect by TCP", &target), "EACCES");
     assert_eq!(attack(&pool, "fork by `clone3`", &target), "ENOSYS");
-    // Memory is below no path.
+    // What it may write it may not run; memory is below no path.
+    let program = folder.path().join("program");
+    fs::copy("/bin/true", &program).unwrap();
+    let refused = settled(pool.enqueue(Try::Run(program, Vec::new()))).unwrap_err().to_string();
+    assert!(refused.contains("Permission denied"), "{refused}");
     assert_eq!(attack(&pool, "run a program that it has in memory", &Target::default()), "works");
+    drop(pool);
+    fs::remove_dir_all(folder.path()).unwrap();
 }
 
 #[test]
@@ -441,7 +435,9 @@ fn a_network_is_ipv4_and_ipv6_and_no_other_socket() {
 fn signals_to_others_may_be_asked_for() {
     let pool = pool(&Setup::new(Layer::OutsideSignals)).build().unwrap();
     let target = Target::default();
-    for attack_by in ["kill the pool", "kill one of its threads", "kill it through a descriptor", "queue a signal for it"] {
+    for attack_by in
+        ["kill the pool", "kill one of its threads", "kill it through a descriptor", "queue a signal for it"]
+    {
         assert_eq!(attack(&pool, attack_by, &target), "works", "{attack_by}");
     }
     assert_eq!(attack(&pool, "change its limits", &target), "EACCES");
@@ -488,6 +484,9 @@ fn what_a_worker_writes_to_standard_error_is_quoted_as_it_is() {
     // So a worker may say of itself what it likes, but for its signal.
     let said = "hirelings-confine: forbidden system call: reboot (169)";
     let error = settled(pool.enqueue(Do::SayAndDie(said.into()))).unwrap_err();
-    assert!(error.to_string().contains("exited with status 3") && !error.to_string().contains("(a forbidden"), "{error}");
+    assert!(
+        error.to_string().contains("exited with status 3") && !error.to_string().contains("(a forbidden"),
+        "{error}"
+    );
     pool.drain(WATCHDOG);
 }

@@ -153,8 +153,9 @@ impl Link {
             Group::Foreign => return,
             // By its number, where it leads its group: one that is confined may signal no other, since the group that it is in
             // may be one that it has gone to. Otherwise, behind a wrapper, whatever its group is.
-            Group::Ours => kill_process_group(getpid(), Signal::KILL)
-                .or_else(|_| kill_current_process_group(Signal::KILL)),
+            Group::Ours => {
+                kill_process_group(getpid(), Signal::KILL).or_else(|_| kill_current_process_group(Signal::KILL))
+            }
             Group::Ended => kill_process(getpid(), Signal::KILL),
         };
         process::exit(1);

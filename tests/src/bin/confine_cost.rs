@@ -36,10 +36,17 @@ mod linux {
                 let ratio = time.as_secs_f64() / times[0].as_secs_f64();
                 let verdict = if ratio <= most { "good" } else { "too much" };
                 good &= ratio <= most;
-                println!("{what}: {:?} without, {time:?} {layer:?}: {ratio:.2} x, at most {most} x: {verdict}", times[0]);
+                println!(
+                    "{what}: {:?} without, {time:?} {layer:?}: {ratio:.2} x, at most {most} x: {verdict}",
+                    times[0]
+                );
             }
         }
-        if std::env::args().any(|argument| argument == "--check") && !good { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if std::env::args().any(|argument| argument == "--check") && !good {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 
     /// Of each layer's rounds the lower quartile: the quieter ones, and none that was lucky.

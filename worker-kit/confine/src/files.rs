@@ -48,7 +48,9 @@ pub(crate) fn open(wish: &Confinement) -> Result<Vec<Opened>, ConfineError> {
     let named = wish.read.iter().map(|path| (path, read)).chain(wish.write.iter().map(|path| (path, writing())));
     let mut opened = Vec::new();
     for (path, access) in named {
-        let fail = |error| ConfineError::of(ConfineErrorKind::Path, format_args!("{} cannot be opened", path.display()), error);
+        let fail = |error| {
+            ConfineError::of(ConfineErrorKind::Path, format_args!("{} cannot be opened", path.display()), error)
+        };
         opened.push(open_one(path, access).map_err(fail)?);
     }
     // A system without one of these does without.
@@ -72,16 +74,15 @@ pub(crate) fn confine(wish: &Confinement, opened: Vec<Opened>, all_threads: bool
     let status = confined.map_err(|error| ConfineError::of(ConfineErrorKind::System, "Landlock refuses", error))?;
     // The crate leaves out in silence what the kernel cannot do; what may be left out was decided before.
     if status.ruleset == RulesetStatus::NotEnforced || status.all_threads != all_threads {
-        return Err(ConfineError::new(ConfineErrorKind::System, format!("Landlock has enforced less than this kernel can: {status:?}")));
+        return Err(ConfineError::new(
+            ConfineErrorKind::System,
+            format!("Landlock has enforced less than this kernel can: {status:?}"),
+        ));
     }
     Ok(())
 }
 
-fn restrict(
-    wish: &Confinement,
-    opened: Vec<Opened>,
-    all_threads: bool,
-) -> Result<RestrictionStatus, RulesetError> {
+fn restrict(wish: &Confinement, opened: Vec<Opened>, all_threads: bool) -> Result<RestrictionStatus, RulesetError> {
     let mut ruleset = Ruleset::default().handle_access(AccessFs::from_all(TESTED))?;
     if !wish.network {
         ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;

@@ -179,7 +179,8 @@ mod tests {
                 let mut program = BpfProgram::new();
                 find(&segments(&leaves), &mut program);
                 for number in 0..300 {
-                    let expected = if leaves.contains_key(&number) { 1000 + number / 4 } else { libc::SECCOMP_RET_ALLOW };
+                    let expected =
+                        if leaves.contains_key(&number) { 1000 + number / 4 } else { libc::SECCOMP_RET_ALLOW };
                     assert_eq!(run(&program, number), expected, "{number} among {count} from {first}");
                 }
             }

@@ -19,13 +19,17 @@ pub(crate) fn apply(wish: &Confinement) -> Result<Enforced, ConfineError> {
 
     let mut missing = Missing { best_effort: wish.best_effort, sentences: Vec::new() };
     if abi == 0 {
-        missing.add("files: this kernel has no Landlock (Linux 5.13), or it is switched off (see lsm= of the boot line)")?;
+        missing.add(
+            "files: this kernel has no Landlock (Linux 5.13), or it is switched off (see lsm= of the boot line)",
+        )?;
     } else if abi < ALL_OF_FILES {
-        let sentence = "files that may be read can be truncated: Landlock's ABI 3 is needed (Linux 6.2), this kernel has";
+        let sentence =
+            "files that may be read can be truncated: Landlock's ABI 3 is needed (Linux 6.2), this kernel has";
         missing.add(format!("{sentence} {abi}"))?;
     }
     if wish.spawn && !wish.outside_signals && abi < SIGNALS {
-        let sentence = "programs that are run can signal others: Landlock's ABI 6 is needed (Linux 6.12), this kernel has";
+        let sentence =
+            "programs that are run can signal others: Landlock's ABI 6 is needed (Linux 6.12), this kernel has";
         missing.add(format!("{sentence} {abi}"))?;
     }
     let filter = match filter {
@@ -86,6 +90,6 @@ impl Missing {
 /// may be any.
 fn only_this_thread_and_the_guard() -> bool {
     // A folder has a link for itself, one for its name, and one for each folder in it, which here are the threads.
-    let links = stat("/proc/self/task").map_or(u64::MAX, |task| task.st_nlink as u64);
-    links <= 2 + 1 + u64::from(has_guard())
+    let links = stat("/proc/self/task").ok().and_then(|task| usize::try_from(task.st_nlink).ok());
+    links.is_some_and(|links| links <= 2 + 1 + usize::from(has_guard()))
 }

@@ -25,9 +25,7 @@ pub const ATTACKS: &[(&str, Attack)] = &[
         symlink("/etc/passwd", &link)?;
         File::open(link).map(drop)
     }),
-    ("read it in a thread of its own", |_| {
-        thread::spawn(|| File::open("/etc/passwd").map(drop)).join().unwrap()
-    }),
+    ("read it in a thread of its own", |_| thread::spawn(|| File::open("/etc/passwd").map(drop)).join().unwrap()),
     ("read it in the guard's thread", |_| in_the_guard()),
     ("list a folder", |_| fs::read_dir("/").map(drop)),
     ("write beside its folder", |on| {
@@ -111,7 +109,14 @@ pub const ATTACKS: &[(&str, Attack)] = &[
         }
         let (arguments, none) = ([c"program".as_ptr(), null()], [null::<libc::c_char>()]);
         let executed = unsafe {
-            libc::syscall(libc::SYS_execveat, file, c"".as_ptr(), arguments.as_ptr(), none.as_ptr(), libc::AT_EMPTY_PATH)
+            libc::syscall(
+                libc::SYS_execveat,
+                file,
+                c"".as_ptr(),
+                arguments.as_ptr(),
+                none.as_ptr(),
+                libc::AT_EMPTY_PATH,
+            )
         };
         match number(executed) {
             Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => Ok(()),
@@ -165,7 +170,7 @@ pub const ATTACKS: &[(&str, Attack)] = &[
     ("read its memory", |_| {
         let mut byte = 0u8;
         let here = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-        let there = libc::iovec { iov_base: 1 as *mut _, iov_len: 1 };
+        let there = libc::iovec { iov_base: std::ptr::dangling_mut::<u8>().cast(), iov_len: 1 };
         match number(unsafe { libc::process_vm_readv(pool(), &here, 1, &there, 1, 0) } as c_long) {
             // It was allowed to look where there is nothing.
             Err(error) if error.raw_os_error() == Some(libc::EFAULT) => Ok(()),

@@ -126,27 +126,46 @@ fn needs(layer: Layer, base: &Path) {
         settled(handle).map_err(|error| error.to_string()).and_then(|_| tells.recv_timeout(WATCHDOG).map_err(text))
     });
     say("a thread", done(Try::Thread).map(drop));
-    say("a panic, with a backtrace that has names", match settled(pool.enqueue(Try::Panic)) {
-        Err(JobError::Panicked(panic)) if panic.backtrace.as_deref().unwrap_or("").contains("confined::worker") => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
+    say(
+        "a panic, with a backtrace that has names",
+        match settled(pool.enqueue(Try::Panic)) {
+            Err(JobError::Panicked(panic)) if panic.backtrace.as_deref().unwrap_or("").contains("confined::worker") => {
+                Ok(())
+            }
+            other => Err(format!("{other:?}")),
+        },
+    );
     say("an abort", crash(Try::Abort, &|crash| killed_by(crash, libc::SIGABRT)));
-    say("a stack that overflows, told apart", crash(Try::Overflow, &|crash| {
-        killed_by(crash, libc::SIGABRT) && crash.stderr.contains("has overflowed its stack")
-    }));
+    say(
+        "a stack that overflows, told apart",
+        crash(Try::Overflow, &|crash| {
+            killed_by(crash, libc::SIGABRT) && crash.stderr.contains("has overflowed its stack")
+        }),
+    );
     say("an exit", crash(Try::Exit(3), &|crash| crash.status.and_then(|status| status.code()) == Some(3)));
     say("a limit of memory", crash(Try::Leak(3 << 30), &|crash| crash.limit() == Some(Limit::AddressSpace)));
-    say("a limit of time", match settled(pool.request(Try::Spin).timeout(Duration::from_millis(50)).enqueue()) {
-        Err(JobError::TimedOut(_)) => Ok(()),
-        other => Err(format!("{other:?}")),
-    });
-    say("retiring", done(Try::Retire).and_then(|before| {
-        let after = done(Try::Pid)?;
-        if before == after { Err("the same process went on".into()) } else { Ok(()) }
-    }));
-    say("reading what it may read", done(Try::Read(base.join("readable/file"))).and_then(|read| {
-        if read == "readable" { Ok(()) } else { Err(read) }
-    }));
+    say(
+        "a limit of time",
+        match settled(pool.request(Try::Spin).timeout(Duration::from_millis(50)).enqueue()) {
+            Err(JobError::TimedOut(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    say(
+        "retiring",
+        done(Try::Retire).and_then(|before| {
+            let after = done(Try::Pid)?;
+            if before == after { Err("the same process went on".into()) } else { Ok(()) }
+        }),
+    );
+    say(
+        "reading what it may read",
+        done(Try::Read(base.join("readable/file"))).and_then(
+            |read| {
+                if read == "readable" { Ok(()) } else { Err(read) }
+            },
+        ),
+    );
     say("everything in a folder to write", done(Try::Write(base.join("scratch"))).map(drop));
 }
 
@@ -154,7 +173,9 @@ fn needs(layer: Layer, base: &Path) {
 fn hold(layer: Layer, base: &Path) {
     let mut setup = setup(layer, base);
     if layer == Layer::Spawning {
-        setup.read.extend(["/usr", "/lib", "/lib64", "/bin"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
+        setup
+            .read
+            .extend(["/usr", "/lib", "/lib64", "/bin"].map(PathBuf::from).into_iter().filter(|path| path.exists()));
     }
     let pool = pool(layer, base).options(&setup).timeout_working(None).build().unwrap();
     println!("worker\t{}", settled(pool.enqueue(Try::Pid)).unwrap());

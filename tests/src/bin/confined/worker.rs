@@ -107,7 +107,8 @@ fn run(job: Try, ctx: &mut Context<Try>) -> Outcome<Try> {
         Try::Write(path) => write_and_remove(&path).map_err(text)?,
         Try::Copy(from, to) => {
             let first = fs::copy(&from, &to).map(|_| "works".to_owned());
-            let copied = fs::File::open(&from).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(&to)?));
+            let copied =
+                fs::File::open(&from).and_then(|mut from| std::io::copy(&mut from, &mut fs::File::create(&to)?));
             copied.map_err(text)?;
             return Ok(first.unwrap_or_else(|error| attacks::name_of(&error)));
         }
