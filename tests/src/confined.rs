@@ -3,6 +3,7 @@
 use hirelings::{Job, Pool, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -132,7 +133,8 @@ pub fn users() -> Vec<&'static str> {
 ///
 /// Where it fails.
 pub fn host(user: &str, what: &str) -> BTreeMap<String, String> {
-    let output = Command::new(crate::program("confined")).args(["host", user, what]).output().unwrap();
+    // In a group of its own: where a filter fails, an attack succeeds.
+    let output = Command::new(crate::program("confined")).args(["host", user, what]).process_group(0).output().unwrap();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what} as {user}: {}\n{complained}", output.status);
     let said = String::from_utf8(output.stdout).unwrap();

@@ -155,12 +155,8 @@ pub const ATTACKS: &[(&str, Attack)] = &[
         owned.map(drop)
     }),
     ("kill another worker", |on| number(unsafe { libc::kill(on.sibling, signal(on)) }.into()).map(drop)),
-    ("kill all that it may", |on| {
-        if !on.deadly {
-            return Ok(());
-        }
-        number(unsafe { libc::kill(-1, libc::SIGKILL) }.into()).map(drop)
-    }),
+    // Only asked: as root this would be the machine's end, where the filter fails.
+    ("kill all that it may", |_| number(unsafe { libc::kill(-1, 0) }.into()).map(drop)),
     ("trace the pool", |_| unsafe {
         number(libc::ptrace(libc::PTRACE_SEIZE, pool(), 0, 0))?;
         libc::ptrace(libc::PTRACE_INTERRUPT, pool(), 0, 0);
