@@ -163,6 +163,7 @@ mod tests {
             at += 1 + match u32::from(step.code) {
                 IF_AT_LEAST => usize::from(if number >= step.k { step.jt } else { step.jf }),
                 JUMP => step.k as usize,
+                LOAD => 0,
                 _ => return step.k,
             };
         }
@@ -185,6 +186,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A kernel without x32 says the same of its numbers, so that no process can tell.
+    #[test]
+    fn numbers_of_x32_are_not_there() {
+        let arch = TargetArch::try_from(ARCH).unwrap();
+        let program = compile(&Confinement::new()).unwrap().program;
+        let of_a_number = &program[of_this_abi(arch).unwrap().len()..];
+        let error = |error: i32| libc::SECCOMP_RET_ERRNO | error as u32;
+        for number in [0, libc::SYS_execve, 520, libc::SYS_clone3, 0xffff] {
+            assert_eq!(run(of_a_number, 0x4000_0000 | number as u32), error(libc::ENOSYS));
+        }
+        assert_eq!(run(of_a_number, u32::MAX), error(libc::ENOSYS));
+        assert_eq!(run(of_a_number, libc::SYS_execve as u32), error(libc::EACCES));
+        assert_eq!(run(of_a_number, libc::SYS_clone3 as u32), error(libc::ENOSYS));
+        assert_eq!(run(of_a_number, libc::SYS_read as u32), libc::SECCOMP_RET_ALLOW);
     }
 
     #[test]
