@@ -1,11 +1,14 @@
 //! A worker that confines itself, and then tries what it must not.
 
-use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use hirelings::{Crash, CrashCause, Job, JobError, Pool, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How the worker is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,16 +130,61 @@ pub fn users() -> Vec<&'static str> {
     vec!["this user"]
 }
 
+/// The host program, as a user, in a process group of its own: where a filter fails, an attack succeeds.
+#[derive(Debug)]
+pub struct Host {
+    pub command: Command,
+    folder: PathBuf,
+}
+
+impl Host {
+    /// # Panics
+    ///
+    /// Where its folder for temporary files cannot be made.
+    pub fn new(user: &str, what: &str) -> Host {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("hirelings-host-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        // Of whichever user.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let mut command = Command::new(crate::program("confined"));
+        command.args(["host", user, what]).env("TMPDIR", &folder).process_group(0);
+        Host { command, folder }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// What the host program says, as names and outcomes.
 ///
 /// # Panics
 ///
 /// Where it fails.
 pub fn host(user: &str, what: &str) -> BTreeMap<String, String> {
-    // In a group of its own: where a filter fails, an attack succeeds.
-    let output = Command::new(crate::program("confined")).args(["host", user, what]).process_group(0).output().unwrap();
+    let output = Host::new(user, what).command.output().unwrap();
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{what} as {user}: {}\n{complained}", output.status);
     let said = String::from_utf8(output.stdout).unwrap();
     said.lines().map(|line| line.split_once('\t').unwrap()).map(|(name, is)| (name.into(), is.into())).collect()
+}
+
+/// What a job's worker died of. Where a machine is so busy that the pool has seen the end of the worker's pipe for a while
+/// before it sees the end of the worker, it kills it and knows no status; then the job is done once more.
+///
+/// # Panics
+///
+/// Where the job comes to anything else.
+pub fn crash(pool: &Pool<Try>, job: &Try) -> Crash {
+    loop {
+        match crate::settled(pool.enqueue(job.clone())) {
+            Err(JobError::Crashed(crash)) if crash.cause == CrashCause::Exited => return crash,
+            Err(JobError::Crashed(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }

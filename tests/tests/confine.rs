@@ -1,15 +1,15 @@
 //! Workers that confine themselves, and what they try. The tables are those of `docs/hostile-input.md`.
 #![cfg(target_os = "linux")]
 
-use hirelings::{Crash, JobError, Limits, Pool, Stderr};
-use hirelings_tests::confined::{Layer, Outwit, Setup, Target, Try, host, pool, users, worker};
+use hirelings::{JobError, Limits, Pool, Stderr};
+use hirelings_tests::confined::{Host, Layer, Outwit, Setup, Target, Try, crash, host, pool, users, worker};
 use hirelings_tests::processes::{is_alive, kill};
 use hirelings_tests::{Do, Scratch, WATCHDOG, eventually, program, settled};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The rows of the page's tables whose first column is called so.
 fn rows(first: &str) -> Vec<[String; 4]> {
@@ -73,27 +73,27 @@ fn what_a_worker_needs_works_however_it_is_confined() {
     }
 }
 
-/// Starts a host whose worker is busy, and gives the host and the worker's number.
-fn holding(user: &str, layer: &str) -> (std::process::Child, u32) {
-    let mut command = Command::new(program("confined"));
-    let mut host = command.args(["host", user, &format!("hold {layer}")]).stdout(Stdio::piped()).spawn().unwrap();
+/// Starts a host whose worker is busy, and gives it, its process and the worker's number.
+fn holding(user: &str, layer: &str) -> (Host, Child, u32) {
+    let mut host = Host::new(user, &format!("hold {layer}"));
+    let mut process = host.command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(host.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let (_, worker) = line.trim().split_once('\t').unwrap();
-    (host, worker.parse().unwrap())
+    (host, process, worker.parse().unwrap())
 }
 
 #[test]
 fn nobody_is_left_when_the_pool_is_killed() {
     for user in users() {
         for layer in ["confined", "killing", "no-landlock", "spawning"] {
-            let (mut host, worker) = holding(user, layer);
+            let (_host, mut process, worker) = holding(user, layer);
             // One that may run programs has run one, which is in its group.
             let members = if layer == "spawning" { 2 } else { 1 };
             let group = || hirelings_tests::processes::of_group(worker);
             eventually("the worker is busy", || group().len() == members);
-            kill(host.id());
-            host.wait().unwrap();
+            kill(process.id());
+            process.wait().unwrap();
             eventually("the worker and its group end", || group().is_empty() && !is_alive(worker));
         }
     }
@@ -173,17 +173,10 @@ fn each_call_of_the_deny_list_is_refused() {
 fn with_kill_on_violation_each_call_of_the_list_ends_the_worker_and_is_named() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
     for (name, number, arguments) in denied_calls() {
-        let crash = crash(settled(pool.enqueue(Try::Call(number, arguments))));
+        let crash = crash(&pool, &Try::Call(number, arguments));
         assert_eq!(crash.forbidden_call(), Some(name), "{crash}");
         let sentence = format!("was killed by SIGSYS (a forbidden system call: {name}) while it did job");
         assert!(crash.to_string().contains(&sentence), "{crash}");
-    }
-}
-
-fn crash(result: Result<String, JobError<String>>) -> Crash {
-    match result {
-        Err(JobError::Crashed(crash)) => crash,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -253,7 +246,7 @@ fn the_processors_other_calls_are_no_way_round() {
     assert_eq!(settled(pool.enqueue(Try::Call(0x4000_0000 | 57, [0; 6]))).unwrap(), "ENOSYS");
     assert_eq!(settled(pool.enqueue(Try::Call(0x4000_0000 | 520, [0; 6]))).unwrap(), "ENOSYS");
     // getpid by the numbers of 32 bits. Without a confinement it works, where the kernel has them.
-    let crash = crash(settled(pool.enqueue(Try::Call32(20))));
+    let crash = crash(&pool, &Try::Call32(20));
     let free =
         Pool::<Try>::builder(worker()).options(&Setup::new(Layer::Without)).stderr(Stderr::Null).build().unwrap();
     let signal = crash.status.and_then(|status| status.signal());
@@ -267,7 +260,7 @@ fn the_processors_other_calls_are_no_way_round() {
 fn the_handler_that_names_the_call_cannot_be_replaced_and_blocking_the_signal_does_not_help() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
     for how in [Outwit::Replace, Outwit::Block] {
-        let crash = crash(settled(pool.enqueue(Try::OutwitTheHandler(how))));
+        let crash = crash(&pool, &Try::OutwitTheHandler(how));
         assert_eq!(crash.forbidden_call(), None);
         assert!(crash.to_string().contains("SIGSYS (a forbidden system call) while"), "{how:?}: {crash}");
     }
@@ -277,7 +270,7 @@ fn the_handler_that_names_the_call_cannot_be_replaced_and_blocking_the_signal_do
 #[test]
 fn a_program_that_is_started_by_the_library_ends_the_worker_too_named_or_not() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
-    let crash = crash(settled(pool.enqueue(Try::Run("true".into(), Vec::new()))));
+    let crash = crash(&pool, &Try::Run("true".into(), Vec::new()));
     assert!(crash.to_string().contains("SIGSYS (a forbidden system call"), "{crash}");
 }
 

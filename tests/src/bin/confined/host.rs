@@ -2,7 +2,7 @@
 
 use crate::attacks::ATTACKS;
 use hirelings::{Crash, JobError, Limit, Limits, Pool, PoolBuilder, Stderr, self_exec};
-use hirelings_tests::confined::{Layer, Setup, Target, Try};
+use hirelings_tests::confined::{self, Layer, Setup, Target, Try};
 use hirelings_tests::{WATCHDOG, settled};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -110,9 +110,9 @@ fn needs(layer: Layer, base: &Path) {
     let pool = pool(layer, base).timeout_working(WATCHDOG).limits(Limits::new().address_space(2 << 30).core_size(0));
     let pool = pool.build().unwrap();
     let done = |job: Try| settled(pool.enqueue(job)).map_err(|error| error.to_string());
-    let crash = |job: Try, expected: &dyn Fn(&Crash) -> bool| match settled(pool.enqueue(job)) {
-        Err(JobError::Crashed(crash)) if expected(&crash) => Ok(()),
-        other => Err(format!("{other:?}")),
+    let crash = |job: Try, expected: &dyn Fn(&Crash) -> bool| {
+        let crash = confined::crash(&pool, &job);
+        if expected(&crash) { Ok(()) } else { Err(crash.to_string()) }
     };
     let killed_by = |crash: &Crash, signal: i32| crash.status.and_then(|status| status.signal()) == Some(signal);
     let say = |name: &str, outcome: Result<(), String>| {
