@@ -238,8 +238,8 @@ fn numbers_that_are_almost_right_are_told_apart() {
     }
 }
 
-#[test]
 #[cfg(target_arch = "x86_64")]
+#[test]
 fn the_processors_other_calls_are_no_way_round() {
     let pool = confined();
     // fork by x32: as on a kernel without it.
