@@ -278,6 +278,26 @@ pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     ended_somehow(status) + hint
 }
 
+/// The same, with what the worker's last words say of the cause.
+pub(crate) fn ended_with(status: Option<ExitStatus>, words: &str) -> String {
+    match forbidden_call(status, words) {
+        Some(call) => format!("was killed by SIGSYS (a forbidden system call: {call})"),
+        None => ended(status) + memory_hint(status, words),
+    }
+}
+
+/// The system call that a confined worker died of, where it has said which.
+fn forbidden_call(status: Option<ExitStatus>, words: &str) -> Option<&str> {
+    if status?.signal()? != rustix::process::Signal::SYS.as_raw() {
+        return None;
+    }
+    let call = words.lines().rev().find_map(|line| line.strip_prefix(wire::FORBIDDEN_CALL))?;
+    let call = call.split(' ').next()?;
+    // A worker may write anything.
+    let is_name = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    (is_name && (1..=32).contains(&call.len())).then_some(call)
+}
+
 /// `was killed by SIGSEGV`, `exited with status 3`: by whomever.
 pub(crate) fn ended_somehow(status: Option<ExitStatus>) -> String {
     match status {
@@ -295,7 +315,7 @@ pub(crate) fn ended_somehow(status: Option<ExitStatus>) -> String {
 
 fn signal_name(signal: i32) -> String {
     use rustix::process::Signal;
-    const NAMES: [(Signal, &str); 15] = [
+    const NAMES: [(Signal, &str); 16] = [
         (Signal::HUP, "SIGHUP"),
         (Signal::INT, "SIGINT"),
         (Signal::QUIT, "SIGQUIT"),
@@ -311,6 +331,7 @@ fn signal_name(signal: i32) -> String {
         (Signal::TERM, "SIGTERM"),
         (Signal::XCPU, "SIGXCPU (over its limit of processor time)"),
         (Signal::XFSZ, "SIGXFSZ (over its limit of file size)"),
+        (Signal::SYS, "SIGSYS (a forbidden system call)"),
     ];
     let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
     match known {
@@ -396,7 +417,7 @@ pub struct Crash {
 impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.cause {
-            CrashCause::Exited => ended(self.status) + memory_hint(self.status, &self.stderr),
+            CrashCause::Exited => ended_with(self.status, &self.stderr),
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
@@ -431,6 +452,25 @@ impl Crash {
             return Some(Limit::FileSize);
         }
         (!memory_hint(self.status, &self.stderr).is_empty()).then_some(Limit::AddressSpace)
+    }
+
+    /// The system call that a confined worker was killed for, where it is known: a worker that has confined itself with
+    /// `kill_on_violation` of `hirelings-confine` says it before it dies. The status alone, SIGSYS, says that it was one.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// if let Err(JobError::Crashed(crash)) = pool.enqueue(Square(7)).wait()
+    ///     && let Some(call) = crash.forbidden_call()
+    /// {
+    ///     println!("it tried {call}");
+    /// }
+    /// # }
+    /// ```
+    pub fn forbidden_call(&self) -> Option<&str> {
+        forbidden_call(self.status, &self.stderr)
     }
 }
 

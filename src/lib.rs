@@ -17,7 +17,8 @@
 //! 9. [The end](#the-end)
 //! 10. [Beside an async runtime](#beside-an-async-runtime)
 //! 11. [Testing](#testing)
-//! 12. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
+//! 12. [Hostile input](#hostile-input)
+//! 13. [What can be sent, and what cannot](#what-can-be-sent-and-what-cannot)
 //!
 //! # One program that is its own worker
 //!
@@ -403,6 +404,31 @@
 //! ```
 //!
 //! The job types are then in the package's library, which the worker, the program and the tests share.
+//!
+//! # Hostile input
+//!
+//! A process keeps a crash from your program, and [`Limits`] keep a worker from using too much. Neither keeps it from
+//! reaching your files, the network or the pool: what your user may do, a worker may do, and so may whoever takes it over
+//! by a picture that its decoder chokes on. On Linux the crate `hirelings-confine` takes that away, before the first job:
+//!
+//! ```no_run
+//! # use hirelings::Job;
+//! # use hirelings::worker::{BoxError, Context, Outcome, Worker};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Decode(Vec<u8>);
+//! # impl Job for Decode { type Output = Vec<u8>; type Progress = (); type Error = String; }
+//! # struct Decoder;
+//! # impl Worker for Decoder {
+//! # type Job = Decode;
+//! # type Options = ();
+//! fn init(_: ()) -> Result<Self, BoxError> {
+//!     hirelings_confine::Confinement::new().read(["/usr/share/fonts"]).apply()?;
+//!     Ok(Decoder)
+//! }
+//! # fn run(&mut self, Decode(bytes): Decode, _: &mut Context<Decode>) -> Outcome<Decode> { Ok(bytes) }
+//! # }
+//! ```
+//!
+//! `docs/hostile-input.md` says what each layer stops, which attacks were tried, and what is not stopped.
 //!
 //! # What can be sent, and what cannot
 //!

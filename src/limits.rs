@@ -1,12 +1,16 @@
 //! What a worker may use of the machine.
 
+use crate::sys;
 use std::time::Duration;
 
-/// What the system allows each worker process: see setrlimit(2).
+/// What the system allows each worker process (see setrlimit(2)), its priority, and its processors.
 ///
-/// The limits are set from outside, right after the process has been started and before it is greeted, so they hold from
-/// its first job on and cost a start next to nothing. What a limit was before, and was lower, stays. The processes that a
+/// All of it is set from outside, right after the process has been started and before it is greeted, so it holds from
+/// its first job on and costs a start next to nothing. What a limit was before, and was lower, stays. The processes that a
 /// worker starts inherit them, each for itself.
+///
+/// These bound what a worker uses, not what it reaches: for that there is the crate `hirelings-confine`. A worker may change
+/// its own niceness upwards and its processors at will, and one of root's all of them, unless it is confined.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -27,6 +31,10 @@ pub struct Limits {
     pub(crate) open_files: Option<u64>,
     pub(crate) core_size: Option<u64>,
     pub(crate) file_size: Option<u64>,
+    pub(crate) processes: Option<u64>,
+    pub(crate) niceness: Option<i32>,
+    /// Sets of processors, which the slots take in turn.
+    pub(crate) cpus: Option<Vec<Vec<usize>>>,
 }
 
 impl Limits {
@@ -107,6 +115,61 @@ impl Limits {
         self
     }
 
+    /// How many processes and threads the worker's *user* may have, for the worker to start one more. At least 1; `build`
+    /// refuses 0, with which no worker could start its guard thread.
+    ///
+    /// The system counts all of the user's processes and threads, this program's, its other workers' and those of the
+    /// user's other sessions included, and lets each process compare that number with a limit of its own. So this is no
+    /// number of children: it stops a worker that forks without end before the user can start nothing else, if it leaves
+    /// room for what the user runs otherwise. Where that is more already, no worker starts. Root is exempt, and so is who
+    /// has CAP_SYS_RESOURCE or CAP_SYS_ADMIN. To keep a worker from starting any process at all, confine it
+    /// (`hirelings-confine`).
+    ///
+    /// Over it, processes and threads cannot be started (EAGAIN).
+    ///
+    /// ```
+    /// # use hirelings::Limits;
+    /// let limits = Limits::new().processes(2000);
+    /// ```
+    pub fn processes(mut self, count: u64) -> Self {
+        self.processes = Some(count);
+        self
+    }
+
+    /// The niceness: from -20, which is served first, to 19, which is served last; see nice(1). A program has 0 unless it
+    /// was started otherwise. `build` refuses other numbers.
+    ///
+    /// Where this program itself is nicer, its workers stay as nice as it is. It is set for the worker's whole process
+    /// group, and a command that is nicer by some number (`nice -n 5 worker`) adds to it.
+    ///
+    /// ```
+    /// # use hirelings::Limits;
+    /// // Whoever waits at the keyboard comes first.
+    /// let limits = Limits::new().niceness(10);
+    /// ```
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.niceness = Some(niceness);
+        self
+    }
+
+    /// The processors on which workers run, by the system's numbers: sets that the pool's slots take in turn. The worker in
+    /// slot `n` gets set `n` modulo the number of sets, and so does its successor. `build` refuses an empty list, an empty
+    /// set, and a processor that this program may not use itself.
+    ///
+    /// The limit is set for each thread that the worker has by then, and inherited by those that they start.
+    ///
+    /// ```
+    /// # use hirelings::Limits;
+    /// // All workers on two processors.
+    /// let limits = Limits::new().cpus([[0, 1]]);
+    /// // Each worker on one of its own, as long as there are no more than four.
+    /// let limits = Limits::new().cpus((0..4).map(|cpu| [cpu]));
+    /// ```
+    pub fn cpus<S: IntoIterator<Item = usize>>(mut self, sets: impl IntoIterator<Item = S>) -> Self {
+        self.cpus = Some(sets.into_iter().map(|set| set.into_iter().collect()).collect());
+        self
+    }
+
     /// What makes no sense of it.
     pub(crate) fn refused(&self) -> Option<String> {
         if self.address_space == Some(0) {
@@ -118,10 +181,27 @@ impl Limits {
         if let Some(count) = self.open_files.filter(|&count| count < FEWEST_FILES) {
             return Some(format!("limits: {count} open files: a worker needs {FEWEST_FILES} to speak to the pool"));
         }
-        None
+        if self.processes == Some(0) {
+            return Some("limits: no processes at all: no worker could start its guard thread".into());
+        }
+        if let Some(niceness) = self.niceness.filter(|niceness| !(-20..=19).contains(niceness)) {
+            return Some(format!("limits: a niceness of {niceness}: it goes from -20 to 19"));
+        }
+        self.cpus.as_deref().and_then(refused_cpus)
     }
 }
 
 /// Three standard streams, the protocol's two, the guard's pipe, and one more while `/dev/null` takes standard input's
 /// place.
 const FEWEST_FILES: u64 = 8;
+
+fn refused_cpus(sets: &[Vec<usize>]) -> Option<String> {
+    if sets.is_empty() || sets.iter().any(Vec::is_empty) {
+        return Some("limits: no processors at all: no worker could run".into());
+    }
+    // Where this cannot be known, a start will tell.
+    let own = sys::own_cpus()?;
+    let other = sets.iter().flatten().find(|cpu| !own.contains(cpu))?;
+    let own: Vec<_> = own.iter().map(ToString::to_string).collect();
+    Some(format!("limits: processor {other} is not one that this program may use, which are {}", own.join(", ")))
+}

@@ -2,7 +2,7 @@
 //! what can be known and set of another process.
 
 pub(crate) use exit::exit_fd;
-pub(crate) use of_another::{LIMITS, limit, resident};
+pub(crate) use of_another::{LIMITS, limit, own_cpus, resident};
 pub(crate) use pipe_size::{Enlarged, unread};
 
 /// Linux: a pidfd is readable once the process has ended.
@@ -104,21 +104,39 @@ mod pipe_size {
     }
 }
 
-/// Linux: prlimit(2) and `/proc` are for any process of the same user.
+/// Linux: prlimit(2), priorities, processors and `/proc` are for any process of the same user.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod of_another {
     use crate::limits::Limits;
     use rustix::io::Errno;
     use rustix::param::page_size;
-    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-    use std::io;
+    use rustix::process::{
+        Pid, Resource, Rlimit, getpriority_process, getrlimit, prlimit, setpriority_pgrp, setpriority_process,
+    };
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use std::collections::BTreeSet;
     use std::time::Duration;
+    use std::{fs, io};
 
     /// Whether this system has what is here.
     pub(crate) const LIMITS: bool = true;
 
-    /// Limits a child of this process that has not been reaped. A limit that is lower already stays.
-    pub(crate) fn limit(pid: Pid, limits: &Limits) -> io::Result<()> {
+    /// Limits a child of this process that has not been reaped, the worker of that slot. A limit that is lower already
+    /// stays.
+    pub(crate) fn limit(pid: Pid, slot: usize, limits: &Limits) -> io::Result<()> {
+        let sets = limits.cpus.as_deref().filter(|sets| !sets.is_empty());
+        let cpus = sets.map(|sets| &sets[slot % sets.len()]);
+        let set = resources(pid, limits)
+            .and_then(|()| limits.niceness.map_or(Ok(()), |niceness| be_nice(pid, niceness)))
+            .and_then(|()| cpus.map_or(Ok(()), |cpus| keep_to(pid, cpus)));
+        match set {
+            // It has ended already, which its exit will tell.
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn resources(pid: Pid, limits: &Limits) -> Result<(), Errno> {
         let seconds = |time: Duration| time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
         let set = [
             (Resource::As, limits.address_space, 0),
@@ -127,6 +145,7 @@ mod of_another {
             (Resource::Nofile, limits.open_files, 0),
             (Resource::Core, limits.core_size, 0),
             (Resource::Fsize, limits.file_size, 0),
+            (Resource::Nproc, limits.processes, 0),
         ];
         for (resource, wish, more) in set {
             let Some(wish) = wish else { continue };
@@ -135,18 +154,53 @@ mod of_another {
             let lower = |wish: u64, before: Option<u64>| Some(before.map_or(wish, |before| before.min(wish)));
             let maximum = lower(wish.saturating_add(more), before.maximum);
             let current = lower(wish, before.current);
-            match prlimit(Some(pid), resource, Rlimit { current, maximum }) {
-                // It has ended already, which its exit will tell.
-                Ok(_) | Err(Errno::SRCH) => {}
-                Err(error) => return Err(error.into()),
-            }
+            prlimit(Some(pid), resource, Rlimit { current, maximum })?;
         }
         Ok(())
     }
 
+    /// A process's niceness is each thread's own; a group's is that of all threads in it.
+    fn be_nice(pid: Pid, niceness: i32) -> Result<(), Errno> {
+        let niceness = niceness.max(getpriority_process(Some(pid))?);
+        match setpriority_pgrp(Some(pid), niceness) {
+            // A launcher that is no worker's parent may have put it elsewhere.
+            Err(Errno::SRCH) => setpriority_process(Some(pid), niceness),
+            other => other,
+        }
+    }
+
+    /// Processors are each thread's own too, and there is no call for all of them: those that are started meanwhile have
+    /// them from the one that starts them, or are found in the next round.
+    fn keep_to(pid: Pid, cpus: &[usize]) -> Result<(), Errno> {
+        let mut set = CpuSet::new();
+        cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU).for_each(|&cpu| set.set(cpu));
+        let mut done = BTreeSet::new();
+        loop {
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| Errno::SRCH)?.flatten();
+            let threads = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+            let new: Vec<i32> = threads.filter(|&thread| done.insert(thread)).collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            for thread in new {
+                match sched_setaffinity(Pid::from_raw(thread), &set) {
+                    // That thread has ended.
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// The processors that this program may use.
+    pub(crate) fn own_cpus() -> Option<BTreeSet<usize>> {
+        let set = sched_getaffinity(None).ok()?;
+        Some((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+    }
+
     /// How many bytes of memory a process holds, of its own and shared: the second number of `/proc/PID/statm`.
     pub(crate) fn resident(pid: u32) -> Option<u64> {
-        let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
         Some(pages * page_size() as u64)
     }
@@ -157,12 +211,17 @@ mod of_another {
 mod of_another {
     use crate::limits::Limits;
     use rustix::process::Pid;
+    use std::collections::BTreeSet;
     use std::io;
 
     pub(crate) const LIMITS: bool = false;
 
-    pub(crate) fn limit(_: Pid, _: &Limits) -> io::Result<()> {
+    pub(crate) fn limit(_: Pid, _: usize, _: &Limits) -> io::Result<()> {
         Ok(())
+    }
+
+    pub(crate) fn own_cpus() -> Option<BTreeSet<usize>> {
+        None
     }
 
     pub(crate) fn resident(_: u32) -> Option<u64> {

@@ -23,6 +23,7 @@ Options:
   --jobs N           how many pictures at a time, each in a process of its own [one a core]
   --timeout SECONDS  how long one picture may take [10, a sample 2]
   --samples N        how many good samples to draw [300]
+  --unconfined       let the decoders do what they like, where the system cannot confine them (it needs Linux 6.2)
   --help             this text
 
 Ends with 0 if all went well (samples: as expected), 1 if not, 2 for a bad option, 130 after Ctrl-C.
@@ -37,11 +38,13 @@ pub(crate) struct Args {
     pub(crate) jobs: usize,
     pub(crate) timeout: Duration,
     pub(crate) samples: usize,
+    pub(crate) confined: bool,
 }
 
 /// Reads the command line.
 pub(crate) fn parse() -> Result<Args, lexopt::Error> {
     let mut paths = Vec::new();
+    let mut confined = true;
     let (mut help, mut out, mut size, mut jobs, mut timeout, mut samples) = (false, None, None, None, None, None);
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
@@ -52,6 +55,7 @@ pub(crate) fn parse() -> Result<Args, lexopt::Error> {
             Long("jobs") => jobs = Some(number("--jobs", parser.value()?, 1..=256)?),
             Long("timeout") => timeout = Some(number("--timeout", parser.value()?, 0.01..=86_400.0)?),
             Long("samples") => samples = Some(number("--samples", parser.value()?, 1..=10_000)?),
+            Long("unconfined") => confined = false,
             Value(path) => paths.push(path.into()),
             _ => return Err(arg.unexpected()),
         }
@@ -66,6 +70,7 @@ pub(crate) fn parse() -> Result<Args, lexopt::Error> {
         jobs: jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from)),
         timeout: Duration::from_secs_f64(timeout.unwrap_or(if paths.is_empty() { 2.0 } else { 10.0 })),
         samples: samples.unwrap_or(300),
+        confined,
         paths,
     })
 }

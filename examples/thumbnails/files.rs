@@ -43,6 +43,13 @@ pub(crate) fn find(args: &Args, failures: &mut Failures) -> io::Result<Vec<PathB
     Ok(found)
 }
 
+/// What a worker has to read: what the command line names, and what links among the pictures lead to.
+pub(crate) fn to_read(args: &Args, samples: &Path, pictures: &[PathBuf]) -> Vec<OsString> {
+    let named = if args.paths.is_empty() { vec![samples.to_owned()] } else { args.paths.clone() };
+    let links = pictures.iter().filter(|picture| picture.is_symlink()).cloned();
+    named.into_iter().chain(links).filter(|path| path.exists()).map(PathBuf::into_os_string).collect()
+}
+
 /// The picture's name, with a number: two folders may hold pictures of the same name.
 pub(crate) fn thumbnail_name(n: usize, file: &Path) -> OsString {
     let mut name = OsString::from(format!("{n:04}-"));

@@ -1,7 +1,8 @@
 //! Makes a thumbnail of every picture that it is given, and a contact sheet: one picture of them all.
 //!
 //! Pictures come from anywhere, and the code that decodes them crashes on some, hangs on others, or takes all the
-//! memory there is. So it runs in worker processes: a hostile picture costs that picture, and one sentence says why.
+//! memory there is; and one that is taken over reads your files and calls home. So it runs in worker processes, which can
+//! open the pictures and nothing else: a hostile picture costs that picture, and one sentence says why.
 //!
 //! ```text
 //! cargo run --release --example thumbnails                 # draws its own pictures, some of them hostile
@@ -18,9 +19,10 @@ mod sheet;
 use args::Args;
 use hirelings::worker::{BoxError, Context, Outcome, Worker, init_worker};
 use hirelings::{Bytes, Job, JobError, Pool, Stats, Stderr, self_exec};
+use hirelings_confine::Confinement;
 use image::{ImageReader, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,6 +66,8 @@ struct Settings {
     size: u32,
     /// Whether the pictures are the samples, some of which stand in for a bug.
     samples: bool,
+    /// The files and folders that a worker may read, and nothing else of the system; none for a worker that may do anything.
+    confined_to: Option<Vec<OsString>>,
 }
 
 struct Decoder(Settings);
@@ -75,12 +80,15 @@ impl Worker for Decoder {
         limit(Resource::As, MEMORY << 20)?;
         // Crashes are expected here: nobody wants their cores.
         limit(Resource::Core, 0)?;
+        if let Some(paths) = &settings.confined_to {
+            Confinement::new().read(paths).kill_on_violation().apply()?;
+        }
         Ok(Decoder(settings))
     }
 
     fn run(&mut self, Picture(file): Picture, _: &mut Context<Picture>) -> Outcome<Picture> {
         if self.0.samples {
-            samples::stand_in_for_a_bug(&file);
+            samples::stand_in_for_a_bug(Path::new(&file))?;
         }
         let reader = ImageReader::open(&file).and_then(ImageReader::with_guessed_format);
         let mut reader = reader.map_err(|error| error.to_string())?;
@@ -128,6 +136,7 @@ enum Kind {
     OutOfMemory,
     TooSlow,
     Crashed,
+    Forbidden,
 }
 
 impl Kind {
@@ -138,6 +147,7 @@ impl Kind {
             Kind::OutOfMemory => ("out of memory (violet)", [180, 90, 255]),
             Kind::TooSlow => ("too slow (yellow)", [255, 200, 40]),
             Kind::Crashed => ("crashed (red)", [255, 60, 60]),
+            Kind::Forbidden => ("ended for what they tried (blue)", [70, 130, 255]),
         }
     }
 }
@@ -154,9 +164,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let folder = args.out.join("small");
     fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let (mut failures, mut expected) = (Failures::new(), Failures::new());
+    let samples = args.out.join("samples");
     let pictures = if args.paths.is_empty() {
-        let bar = progress_bar(args.samples + samples::TROUBLES.len(), "samples");
-        samples::make(&args.out.join("samples"), args.samples, &mut expected, || bar.inc(1))?
+        let troubles = samples::troubles(args.confined);
+        let bar = progress_bar(args.samples + troubles.len(), "samples");
+        samples::make(&samples, args.samples, troubles, &mut expected, || bar.inc(1))?
     } else {
         files::find(args, &mut failures)?
     };
@@ -167,7 +179,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     #[allow(clippy::disallowed_methods, reason = "the library reads the clock in one place; this is a program")]
     let start = Instant::now();
     let interrupted = Arc::new(AtomicBool::new(false));
-    let pool = start_pool(args, Arc::clone(&interrupted))?;
+    let to_read = args.confined.then(|| files::to_read(args, &samples, &pictures));
+    let pool = start_pool(args, to_read, Arc::clone(&interrupted))?;
     let sheet = make_thumbnails(&pool, &pictures, args.size, &folder, &mut failures);
     // When this returns no worker is left.
     pool.exit();
@@ -221,13 +234,17 @@ fn make_thumbnails(
 }
 
 /// A pool of decoders, which Ctrl-C ends.
-fn start_pool(args: &Args, interrupted: Arc<AtomicBool>) -> Result<Arc<Pool<Picture>>, Box<dyn Error>> {
+fn start_pool(
+    args: &Args,
+    confined_to: Option<Vec<OsString>>,
+    interrupted: Arc<AtomicBool>,
+) -> Result<Arc<Pool<Picture>>, Box<dyn Error>> {
     // The last words of a worker are to be its complaint, not its stack.
     let mut worker = self_exec::<Picture>();
     worker.env("RUST_BACKTRACE", "0");
     let pool = Pool::builder(worker)
         .name("thumbnails")
-        .options(&Settings { size: args.size, samples: args.paths.is_empty() })
+        .options(&Settings { size: args.size, samples: args.paths.is_empty(), confined_to })
         .max_processes(args.jobs)
         .timeout_working(args.timeout)
         // What workers say as they go would break the progress bar.
@@ -253,6 +270,10 @@ fn explain(error: JobError<String>) -> (Kind, String) {
             (Kind::TooSlow, format!("took longer than {} s and was ended", timeout.limit.as_secs_f64()))
         }
         JobError::Panicked(panic) => (Kind::Crashed, format!("the decoder panicked: {}", panic.message)),
+        JobError::Crashed(crash) if crash.status.and_then(|status| status.signal()) == Some(Signal::SYS.as_raw()) => {
+            let call = crash.forbidden_call().map(|call| format!(" ({call})")).unwrap_or_default();
+            (Kind::Forbidden, format!("the decoder made a forbidden system call{call} and was ended"))
+        }
         JobError::Crashed(crash) => {
             let status = crash.status.map(|status| format!(" ({status})")).unwrap_or_default();
             // So ends a program of Rust's that asks for memory and gets none.

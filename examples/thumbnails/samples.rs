@@ -3,12 +3,13 @@
 use crate::{Failures, Kind, MEMORY};
 use image::codecs::gif::GifEncoder;
 use image::{ExtendedColorType, Rgb, RgbImage};
+use rustix::process::{Signal, getppid, kill_process};
 use std::error::Error;
 use std::f32::consts::TAU;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
@@ -17,7 +18,8 @@ type Made = Result<(), Box<dyn Error>>;
 /// A name, how the file is made, and what it must come to.
 type Trouble = (&'static str, fn(&Path) -> Made, Kind);
 
-pub(crate) const TROUBLES: [Trouble; 9] = [
+/// The last five are those of a decoder that was taken over. Without a confinement they would succeed.
+const TROUBLES: [Trouble; 14] = [
     ("truncated.png", keep_half, Kind::Unreadable),
     ("truncated.gif", keep_half, Kind::Unreadable),
     ("corrupt.png", overwrite, Kind::Unreadable),
@@ -27,12 +29,23 @@ pub(crate) const TROUBLES: [Trouble; 9] = [
     ("pipe.png", pipe, Kind::TooSlow),
     ("aborts.jpg", |file| draw_into(file, 0), Kind::Crashed),
     ("panics.bmp", |file| draw_into(file, 1), Kind::Crashed),
+    ("reads.png", |file| draw_into(file, 4), Kind::Unreadable),
+    ("writes.png", |file| draw_into(file, 5), Kind::Unreadable),
+    ("connects.jpg", |file| draw_into(file, 6), Kind::Forbidden),
+    ("forks.gif", |file| draw_into(file, 7), Kind::Forbidden),
+    ("kills.bmp", |file| draw_into(file, 8), Kind::Forbidden),
 ];
+
+/// The troubles, of those that need a confinement only where there is one.
+pub(crate) fn troubles(confined: bool) -> &'static [Trouble] {
+    if confined { &TROUBLES } else { &TROUBLES[..9] }
+}
 
 /// Makes `good` pictures and, spread among them, the troubles, which go into `expected` too. Gives all the files.
 pub(crate) fn make(
     folder: &Path,
     good: usize,
+    troubles: &[Trouble],
     expected: &mut Failures,
     made: impl Fn(),
 ) -> Result<Vec<PathBuf>, Box<dyn Error>> {
@@ -46,29 +59,46 @@ pub(crate) fn make(
         Ok::<_, String>(file)
     };
     // The folder is made of stretches of good pictures, each with a trouble in its middle.
-    let every = good.div_ceil(TROUBLES.len());
-    for n in 0..TROUBLES.len() * every {
+    let every = good.div_ceil(troubles.len());
+    for n in 0..troubles.len() * every {
         if n < good {
             let (style, format) = (STYLES[n % STYLES.len()].0, ["png", "jpg", "webp", "gif", "bmp"][n % 5]);
             add(&format!("{style}.{format}"), &|file| draw_into(file, n))?;
         }
         if n % every == every / 2 {
-            let (name, make, kind) = TROUBLES[n / every];
+            let (name, make, kind) = troubles[n / every];
             expected.insert(add(name, &make)?, kind);
         }
     }
     Ok(files)
 }
 
-/// What the worker does with a sample first. Two of them stand in for bugs in a decoder, which cannot be had to order:
-/// the pictures are good, and it is this function that crashes, at their names.
-pub(crate) fn stand_in_for_a_bug(file: &OsStr) {
-    if file.as_bytes().ends_with(b"-aborts.jpg") {
-        let _ = writeln!(io::stderr(), "free(): invalid pointer (stands in for a bug in a decoder)");
-        process::abort();
+/// What the worker does with a sample first. Some of them stand in for bugs in a decoder, which cannot be had to order, and
+/// for what somebody does who has found one: the pictures are good, and it is this function that crashes, or tries what it
+/// must not, at their names.
+pub(crate) fn stand_in_for_a_bug(file: &Path) -> Result<(), String> {
+    let (_, name) = file.file_name().and_then(OsStr::to_str).and_then(|name| name.split_once('-')).unwrap_or_default();
+    let refused = |what: &str, error: io::Error| format!("the decoder tried to {what}: {error}");
+    match name {
+        "aborts.jpg" => {
+            let _ = writeln!(io::stderr(), "free(): invalid pointer (stands in for a bug in a decoder)");
+            process::abort();
+        }
+        "panics.bmp" => panic!("index out of bounds (stands in for a bug in a decoder)"),
+        "reads.png" => fs::read("/etc/passwd").map(drop).map_err(|error| refused("read /etc/passwd", error)),
+        "writes.png" => {
+            let beside = file.with_file_name("written-by-a-decoder");
+            fs::write(beside, "").map_err(|error| refused("write beside the pictures", error))
+        }
+        // These end the process.
+        "connects.jpg" => TcpStream::connect("127.0.0.1:9").map(drop).map_err(|error| refused("connect", error)),
+        "forks.gif" => Command::new("true").status().map(drop).map_err(|error| refused("fork", error)),
+        "kills.bmp" => {
+            let killed = getppid().map_or(Ok(()), |pool| kill_process(pool, Signal::KILL));
+            killed.map_err(|error| refused("kill the pool", error.into()))
+        }
+        _ => Ok(()),
     }
-    let panics = file.as_bytes().ends_with(b"-panics.bmp");
-    assert!(!panics, "index out of bounds (stands in for a bug in a decoder)");
 }
 
 /// Only the first half of a picture's file.

@@ -5,7 +5,7 @@ use super::child::{Child, Sent};
 use super::{Driver, Incoming};
 use crate::error::{
     Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
-    ended, memory_hint, what_it_did,
+    ended, ended_with, what_it_did,
 };
 use crate::event::{EventFields, EventKind, JobId, More, Slot, WorkerId};
 use crate::events::EncodedProgress;
@@ -409,10 +409,7 @@ impl Driver {
             None if child.closed_pipe => {
                 format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
             }
-            None => {
-                let hint = memory_hint(status, &child.last_words());
-                format!("{}{hint} before it was ready", ended(status))
-            }
+            None => format!("{} before it was ready", ended_with(status, &child.last_words())),
         };
         // Kept in case this death is a start failure, of which the machine speaks next.
         self.last_death = Some(StartFailure {

@@ -181,7 +181,7 @@ impl Spawning {
         let launched = self.launch.launch(Slot(seat.slot))?;
         // It has not been greeted: none of its jobs is without them.
         if let Some(pid) = Pid::from_raw(launched.process.pid().cast_signed()) {
-            sys::limit(pid, &self.limits).map_err(|error| {
+            sys::limit(pid, seat.slot, &self.limits).map_err(|error| {
                 failure(&launched.program, format!("was started, but its limits could not be set: {error}"))
             })?;
         }

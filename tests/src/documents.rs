@@ -9,6 +9,7 @@ macro_rules! compiled {
 compiled! {
     Readme: "README.md",
     KitReadme: "worker-kit/README.md",
+    ConfineReadme: "worker-kit/confine/README.md",
     Contributing: "CONTRIBUTING.md",
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",
@@ -16,6 +17,7 @@ compiled! {
     FromNodeHirelings: "docs/from-node-hirelings.md",
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",
+    HostileInput: "docs/hostile-input.md",
     Performance: "docs/performance.md",
     Testing: "docs/testing.md",
     Peers: "benches/peers/README.md",

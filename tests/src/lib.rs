@@ -1,6 +1,8 @@
 //! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
 
 pub mod brittle;
+#[cfg(target_os = "linux")]
+pub mod confined;
 pub mod counting;
 pub mod dice;
 #[cfg(doctest)]

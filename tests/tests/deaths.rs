@@ -200,7 +200,8 @@ fn exit_codes_and_signals_are_named() {
         (Do::Signal(9), "was killed by SIGKILL"),
         (Do::Signal(7), "was killed by SIGBUS"),
         (Do::Signal(4), "was killed by SIGILL"),
-        (Do::Signal(31), "was killed by signal 31"),
+        (Do::Signal(31), "was killed by SIGSYS (a forbidden system call)"),
+        (Do::Signal(30), "was killed by signal 30"),
     ] {
         let job = pool.request(job).label("a cat").enqueue();
         let id = job.id();
@@ -211,7 +212,7 @@ fn exit_codes_and_signals_are_named() {
         let what = format!("while it did job {id} (a cat)");
         assert!(sentence.starts_with(&who) && sentence.contains(&what), "{sentence}");
     }
-    assert_eq!(pool.stats().crashed, 10);
+    assert_eq!(pool.stats().crashed, 11);
     works(&pool);
 }
 

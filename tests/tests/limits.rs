@@ -1,8 +1,12 @@
 //! What workers may use of the machine, and what is said of those that use more.
 #![cfg(target_os = "linux")]
 
-use hirelings::{Crash, JobError, Limit, Limits};
-use hirelings_tests::{Do, Gate, Scratch, begun, pool, settled};
+use hirelings::{Crash, JobError, Limit, Limits, Pool, Stderr};
+use hirelings_tests::{Do, Gate, Scratch, begun, pool, settled, worker};
+use rustix::process::{Resource, getrlimit, setpriority_process};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -17,7 +21,10 @@ fn crash(error: JobError<String>) -> Crash {
 #[test]
 fn every_limit_is_set_in_every_worker() {
     let limits = Limits::new().address_space(4096 * MIB).cpu_time(Duration::from_millis(59_500)).open_files(40);
-    let pool = pool().max_processes(1).max_jobs_per_process(1).limits(limits.core_size(0).file_size(8 * MIB));
+    // A number that is lower than the limit, and that no user comes to.
+    let processes = getrlimit(Resource::Nproc).maximum.unwrap_or(100_000) - 1;
+    let limits = limits.core_size(0).file_size(8 * MIB).processes(processes);
+    let pool = pool().max_processes(1).max_jobs_per_process(1).limits(limits);
     let pool = pool.build().unwrap();
     // The second comes from a second worker.
     for _ in 0..2 {
@@ -31,15 +38,85 @@ fn every_limit_is_set_in_every_worker() {
         assert_eq!(of("Max open files"), "40 40");
         assert_eq!(of("Max core file size"), "0 0");
         assert_eq!(of("Max file size"), format!("{0} {0}", 8 * MIB));
+        assert_eq!(of("Max processes"), format!("{processes} {processes}"));
     }
 }
 
 #[test]
 fn a_limit_that_is_lower_already_stays() {
-    let mine = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.expect("a limit");
+    let mine = getrlimit(Resource::Nofile).current.expect("a limit");
     let pool = pool().max_processes(1).limits(Limits::new().open_files(u64::MAX)).build().unwrap();
     let told = settled(pool.enqueue(Do::Shell("ulimit -n".into()))).unwrap();
     assert_eq!(told, mine.to_string());
+}
+
+/// What a function reads of each of a worker's threads, the one that runs jobs and the guard.
+fn of_each_thread(pid: &str, read: impl Fn(&Path) -> String) -> BTreeSet<String> {
+    let threads: Vec<_> = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten().collect();
+    assert_eq!(threads.len(), 2);
+    threads.iter().map(|thread| read(&thread.path())).collect()
+}
+
+fn niceness(thread: &Path) -> String {
+    let stat = fs::read_to_string(thread.join("stat")).unwrap();
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().to_owned()
+}
+
+fn cpus(thread: &Path) -> String {
+    let status = fs::read_to_string(thread.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    line.trim().to_owned()
+}
+
+#[test]
+fn niceness_is_that_of_all_threads_and_what_is_nicer_stays_so() {
+    let own: i32 = niceness(Path::new("/proc/thread-self")).parse().unwrap();
+    let limits = Limits::new().niceness(own + 5);
+    let nice_program = move |_| {
+        // Of the thread that starts workers.
+        setpriority_process(None, own + 8).unwrap();
+        worker()
+    };
+    for (pool, expected) in [(pool(), own + 5), (Pool::<Do>::builder_with(nice_program), own + 8)] {
+        let pool = pool.stderr(Stderr::Null).max_processes(1).limits(limits.clone()).build().unwrap();
+        let pid = settled(pool.enqueue(Do::Pid)).unwrap();
+        assert_eq!(of_each_thread(&pid, niceness), BTreeSet::from([expected.to_string()]));
+    }
+}
+
+#[test]
+fn slots_take_the_sets_of_processors_in_turn_and_so_do_their_successors() {
+    let own = rustix::thread::sched_getaffinity(None).unwrap();
+    let own: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| own.is_set(cpu)).collect();
+    let [first, .., last] = own[..] else {
+        eprintln!("SKIPPED: this needs two processors");
+        return;
+    };
+    // Three workers, two sets: slots 0 and 2 have the first.
+    let limits = Limits::new().cpus([[first], [last]]);
+    let pool = pool().max_processes(3).max_jobs_per_process(1).limits(limits).build().unwrap();
+    for _ in 0..2 {
+        let gates = [Gate::new(), Gate::new(), Gate::new()];
+        let jobs: Vec<_> = gates.iter().map(|gate| begun(pool.request(Do::Wait(gate.path())))).collect();
+        let mut found = BTreeMap::new();
+        for worker in pool.workers() {
+            let pid = worker.pid.to_string();
+            found.insert(worker.slot.index(), of_each_thread(&pid, cpus));
+        }
+        let only = |cpu: usize| BTreeSet::from([cpu.to_string()]);
+        assert_eq!(found, BTreeMap::from([(0, only(first)), (1, only(last)), (2, only(first))]));
+        drop(gates);
+        jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    }
+}
+
+#[test]
+fn without_any_a_worker_has_the_niceness_and_the_processors_of_the_program() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let pid = settled(pool.enqueue(Do::Pid)).unwrap();
+    let own = Path::new("/proc/thread-self");
+    assert_eq!(of_each_thread(&pid, niceness), BTreeSet::from([niceness(own)]));
+    assert_eq!(of_each_thread(&pid, cpus), BTreeSet::from([cpus(own)]));
 }
 
 #[test]
@@ -93,7 +170,7 @@ fn a_worker_over_the_soft_limit_of_memory_is_replaced_after_its_job() {
 fn no_queue_stalls_where_every_job_makes_its_worker_too_large() {
     let pool = pool().max_processes(2).max_memory(64 * MIB, None).build().unwrap();
     let jobs: Vec<_> = (0..8).map(|_| pool.enqueue(Do::Leak(80 << 20))).collect();
-    let pids: std::collections::BTreeSet<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
+    let pids: BTreeSet<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
     assert_eq!(pids.len(), 8, "each did one job");
 }
 

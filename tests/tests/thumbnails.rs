@@ -106,22 +106,44 @@ fn it_survives_every_trouble_among_the_samples_and_names_it() {
         ("pipe.png", "took longer than 5 s and was ended"),
         ("aborts.jpg", "the decoder crashed (signal: 6 (SIGABRT)): free(): invalid pointer"),
         ("panics.bmp", "the decoder panicked: index out of bounds"),
+        ("reads.png", "the decoder tried to read /etc/passwd: Permission denied"),
+        ("writes.png", "the decoder tried to write beside the pictures: Permission denied"),
+        ("connects.jpg", "the decoder made a forbidden system call (socket) and was ended"),
+        ("forks.gif", "the decoder made a forbidden system call"),
+        ("kills.bmp", "the decoder made a forbidden system call (kill) and was ended"),
     ] {
         let told = said.lines().any(|line| line.contains(&format!("-{file}: ")) && line.contains(sentence));
         assert!(told, "nothing of {file}, {sentence:?}, in:\n{said}");
     }
-    assert!(said.contains("24 thumbnails of 33 pictures"), "{said}");
-    assert!(said.contains("9 troubles among the samples, each as expected"), "{said}");
+    assert!(said.contains("24 thumbnails of 38 pictures"), "{said}");
+    assert!(said.contains("14 troubles among the samples, each as expected"), "{said}");
     assert_eq!(fs::read_dir(out.join("small")).unwrap().count(), 24);
 
     let sheet = fs::read(out.join("contact-sheet.png")).unwrap();
     assert_eq!(sheet[..8], *b"\x89PNG\r\n\x1a\n");
     let side = |at: usize| u32::from_be_bytes(sheet[at..at + 4].try_into().unwrap());
-    // 33 tiles of 128 pixels in 8 columns and 5 rows.
+    // 38 tiles of 128 pixels in 8 columns and 5 rows.
     assert_eq!((side(16), side(20)), (8 * 134 + 6, 5 * 134 + 6));
     assert!(sheet.len() > 100_000, "the sheet is only {} bytes", sheet.len());
 
+    assert!(!out.join("samples/written-by-a-decoder").exists());
     assert_eq!(Run::processes(&mark), BTreeSet::new(), "processes were left behind");
+}
+
+#[test]
+fn a_link_to_a_picture_elsewhere_can_be_read_and_its_neighbours_cannot() {
+    let base = folder("links");
+    let run = Run::start("links-samples", &["--samples", "9", "--unconfined", "--out", base.to_str().unwrap()]);
+    assert_eq!(run.end().status.code(), Some(0));
+    let folder = base.join("folder");
+    fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(base.join("samples/000-gradient.png"), folder.join("link.png")).unwrap();
+    std::os::unix::fs::symlink(base.join("nowhere"), folder.join("broken.png")).unwrap();
+    let Output { status, stdout, .. } =
+        Run::start("links", &["--out", base.join("out").to_str().unwrap(), folder.to_str().unwrap()]).end();
+    let said = text(&stdout);
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("broken.png: ") && said.contains("1 thumbnails of 2 pictures"), "{said}");
 }
 
 #[test]

@@ -39,7 +39,9 @@ pub(crate) fn end() {
     if greeted.is_none() {
         return;
     }
-    let _ = kill_current_process_group(Signal::KILL);
+    // By its number, where this process leads the group: a worker that is confined may signal no other, since the group that
+    // it is in may be one that it has gone to. Otherwise, behind a wrapper, whatever its group is.
+    let _ = kill_process_group(getpid(), Signal::KILL).or_else(|_| kill_current_process_group(Signal::KILL));
     drop(greeted);
     process::exit(1);
 }

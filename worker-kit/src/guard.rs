@@ -9,59 +9,127 @@ use crate::link::{ASLEEP, Link, TICKING, WATCHING};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::event::Timespec;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::{io, thread};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::thread::{self, JoinHandle};
+use std::{io, process};
 
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
+/// The guard of this process, where it has one.
+static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
+
+struct Guard {
+    link: Weak<Link>,
+    tells_start: bool,
+    /// Gives the reading end of the wake pipe back.
+    thread: JoinHandle<OwnedFd>,
+}
 
 /// Starts the guard of `link`, which is woken through `wake`.
 ///
 /// `tells_start`: whether the guard announces handlers that run on.
-pub(crate) fn start(link: Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
+pub(crate) fn start(link: &Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
     wake_when_the_parent_ends();
-    let watch = move || {
-        let mut seen = 0;
-        loop {
-            let mode = link.guard.load(SeqCst);
-            let limit = (mode == TICKING).then_some(&TICK);
-            if link.parent_gone(&wake, mode == WATCHING, limit) {
-                link.orphaned();
-                return;
-            }
-            if mode == WATCHING {
-                link.read_ahead();
-                continue;
-            }
-            let turn = link.turn.load(SeqCst);
-            let (running, same) = (turn % 2 == 1, turn == seen);
-            seen = turn;
-            let next = match (running, same) {
-                (_, false) => continue,
-                (false, true) => ASLEEP,
-                (true, true) => WATCHING,
-            };
-            if next == WATCHING && tells_start {
-                link.start_if_free();
-            }
-            // The main thread moves on by changing the turn first and the mode second; the guard looks the other way
-            // round, so one of the two always notices the other.
-            link.guard.store(next, SeqCst);
-            if link.turn.load(SeqCst) != turn {
-                link.guard.store(TICKING, SeqCst);
-            }
+    let watched = Arc::clone(link);
+    let thread = spawn(move || watch(&watched, wake, tells_start))?;
+    if link.is_of_process() {
+        *lock() = Some(Guard { link: Arc::downgrade(link), tells_start, thread });
+    }
+    Ok(())
+}
+
+/// Whether this process has a guard.
+pub fn has_guard() -> bool {
+    lock().is_some()
+}
+
+/// Replaces the guard of this process, if it has one, by a thread that the calling thread starts. What the kernel keeps
+/// for each thread, such as a Landlock domain, a thread has from the one that started it.
+///
+/// # Errors
+///
+/// Where no thread can be started; the guard that there was goes on then.
+pub fn replace_guard() -> io::Result<()> {
+    let mut guard = lock();
+    let Some(before) = guard.take() else { return Ok(()) };
+    let Some(link) = before.link.upgrade() else { return Ok(()) };
+    let (hand_over, handed_over) = mpsc::channel::<OwnedFd>();
+    let (watched, tells_start) = (Arc::clone(&link), before.tells_start);
+    // The successor is there before the guard is told to go: the process is never without one for want of a thread.
+    let successor = spawn(move || match handed_over.recv() {
+        Ok(wake) => watch(&watched, wake, tells_start),
+        // The guard before it has panicked: nobody would end this process with its parent.
+        Err(_) => process::abort(),
+    });
+    let thread = match successor {
+        Ok(thread) => thread,
+        Err(error) => {
+            *guard = Some(before);
+            return Err(error);
         }
     };
-    // A thread starts with the mask of its creator. The guard blocks everything but faults: the user's handlers are to
-    // run on the user's threads.
+    link.end_guard();
+    let wake = before.thread.join().map_err(|_| io::Error::other("the guard thread has panicked"))?;
+    link.guard_ended();
+    // Nothing that is missed meanwhile is lost: the end of the input stays to be seen.
+    let _ = hand_over.send(wake);
+    *guard = Some(Guard { link: Arc::downgrade(&link), tells_start, thread });
+    Ok(())
+}
+
+fn lock() -> MutexGuard<'static, Option<Guard>> {
+    GUARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts the thread. It has the mask of its creator from its start on, and blocks everything but faults: the user's
+/// handlers are to run on the user's threads.
+fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandle<OwnedFd>> {
     let mut all = SigSet::all();
     for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS] {
         all.remove(fault);
     }
     let before = all.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let started = thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(watch);
+    let started = thread::Builder::new().name("hireling-guard".into()).stack_size(64 * 1024).spawn(run);
     before.thread_set_mask()?;
-    started.map(drop)
+    started
+}
+
+/// The guard's thread. It ends with the process, where the parent is gone, or where it is replaced.
+fn watch(link: &Link, wake: OwnedFd, tells_start: bool) -> OwnedFd {
+    let mut seen = 0;
+    loop {
+        let mode = link.guard.load(SeqCst);
+        let limit = (mode == TICKING).then_some(&TICK);
+        if link.parent_gone(&wake, mode == WATCHING, limit) {
+            link.orphaned();
+            return wake;
+        }
+        if link.guard_is_ending() {
+            return wake;
+        }
+        if mode == WATCHING {
+            link.read_ahead();
+            continue;
+        }
+        let turn = link.turn.load(SeqCst);
+        let (running, same) = (turn % 2 == 1, turn == seen);
+        seen = turn;
+        let next = match (running, same) {
+            (_, false) => continue,
+            (false, true) => ASLEEP,
+            (true, true) => WATCHING,
+        };
+        if next == WATCHING && tells_start {
+            link.start_if_free();
+        }
+        // The main thread moves on by changing the turn first and the mode second; the guard looks the other way
+        // round, so one of the two always notices the other.
+        link.guard.store(next, SeqCst);
+        if link.turn.load(SeqCst) != turn {
+            link.guard.store(TICKING, SeqCst);
+        }
+    }
 }
 
 /// A stopped process can guard nothing. Most that lose their parent are woken by the kernel, which hangs up on groups

@@ -65,6 +65,8 @@ pub mod wire;
 mod worker;
 
 pub use context::Context;
+#[doc(hidden)]
+pub use guard::{has_guard, replace_guard};
 pub use job::{BoxError, Bytes, Job, NoError, Outcome};
 pub use mark::is_worker;
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, fs::File};
@@ -90,6 +90,8 @@ pub(crate) struct Link {
     /// Odd while a handler or a recovery runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
+    /// The guard is being replaced: it is to end.
+    guard_ends: AtomicBool,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
 }
@@ -118,6 +120,7 @@ impl Link {
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             turn: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
+            guard_ends: AtomicBool::new(false),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
             spares,
@@ -343,6 +346,26 @@ impl Link {
     }
 
     // ------------------------------------------------------------ the guard
+
+    /// Whether this is the link of a worker process.
+    pub(crate) fn is_of_process(&self) -> bool {
+        self.host == Host::Process
+    }
+
+    /// Tells the guard to end, and wakes it.
+    pub(crate) fn end_guard(&self) {
+        self.guard_ends.store(true, SeqCst);
+        let _ = (&self.wake).write(&[1]);
+    }
+
+    /// Its successor may begin.
+    pub(crate) fn guard_ended(&self) {
+        self.guard_ends.store(false, SeqCst);
+    }
+
+    pub(crate) fn guard_is_ending(&self) -> bool {
+        self.guard_ends.load(SeqCst)
+    }
 
     /// A handler or a recovery starts or ends; the guard is called back to its ticking.
     pub(crate) fn next_turn(&self) {

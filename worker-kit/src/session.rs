@@ -109,7 +109,7 @@ impl<J: Job> Session<J> {
             return Err(why.into());
         }
         link.greeted();
-        guard::start(Arc::clone(&link), wake_read.into(), tells_start)?;
+        guard::start(&link, wake_read.into(), tells_start)?;
 
         let init = link.read_frame::<ToWorker>()?;
         let ToWorker::Init { job_type, codec, max_frame, has_options } = init.message else {

@@ -37,5 +37,8 @@ pub use spares::Spares;
 /// The environment variable by which a process knows that it was started as the worker of a job type; it holds a [`Mark`].
 pub const WORKER_MARK: &str = "HIRELINGS_WORKER";
 
+/// What a confined worker writes to standard error before it dies of SIGSYS; the call's name follows, then a space.
+pub const FORBIDDEN_CALL: &str = "hirelings-confine: forbidden system call: ";
+
 /// How much noise before a worker's hello is skipped: a banner, a logger.
 pub const NOISE_LIMIT: usize = 64 * 1024;
