@@ -18,7 +18,7 @@ type Attack = fn(&Target) -> io::Result<()>;
 /// The names are those of the page.
 pub const ATTACKS: &[(&str, Attack)] = &[
     ("read `/etc/passwd`", |_| File::open("/etc/passwd").map(drop)),
-    ("read it through `/proc/self/root`", |_| File::open("/proc/self/root/etc/passwd").map(drop)),
+    ("read it through `/proc/self/root`", |_| File::open(concat!("/proc/self/", "root", "/etc/passwd")).map(drop)),
     ("read it through a link of its own in the folder to write", |on| {
         let link = on.base.join("scratch/link");
         let _ = fs::remove_file(&link);
@@ -390,8 +390,9 @@ fn in_the_guard() -> io::Result<()> {
     unsafe {
         let mut action: libc::sigaction = zeroed();
         action.sa_sigaction = open_in_handler as *const () as usize;
-        libc::sigaction(libc::SIGUSR1, &action, null_mut());
-        number(libc::syscall(libc::SYS_tgkill, libc::getpid(), guard, libc::SIGUSR1))?;
+        // A fault: the guard blocks every other signal.
+        libc::sigaction(libc::SIGTRAP, &action, null_mut());
+        number(libc::syscall(libc::SYS_tgkill, libc::getpid(), guard, libc::SIGTRAP))?;
     }
     loop {
         match IN_THE_GUARD.load(Ordering::SeqCst) {
