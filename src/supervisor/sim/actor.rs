@@ -274,6 +274,16 @@ impl Actor {
         ])
     }
 
+    /// The pool asks to hear what it has written until now; only the latest question is answered, as the driver does.
+    pub(super) fn ask_to_hear(&mut self) {
+        self.ask_no_more();
+        self.going.push_back(FromActor::Heard);
+    }
+
+    pub(super) fn ask_no_more(&mut self) {
+        self.going.retain(|word| !matches!(word, FromActor::Heard | FromActor::Stopped));
+    }
+
     /// Takes the skips that have arrived, as the kit does before it starts a job. Gives the jobs that are skipped.
     pub(super) fn read_skips(&mut self) -> Vec<u64> {
         let mut skipped = Vec::new();

@@ -384,6 +384,7 @@ impl State {
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
+        Checker::distinct(&effects)?;
         for effect in effects {
             let found = self.checker.effect(self.now, &effect, &input);
             found.map_err(|found| format!("{found} ({effect:?} at {input:?})"))?;
@@ -392,6 +393,7 @@ impl State {
         if awaited {
             self.checker.answer_counts(&input)?;
         }
+        self.checker.is_complete(&input)?;
         self.checker.settled_down(&self.machine)?;
         self.checker.overdue(self.now, &self.machine)?;
         let begun = self.actors.values().map(|actor| actor.begun).max().unwrap_or(0);
@@ -408,12 +410,16 @@ impl State {
             }
             Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
-            Effect::Hear(seat) => self.actor(seat).going.push_back(FromActor::Heard),
-            Effect::Signal(seat, Signal::Stop) => self.actor(seat).to_stop = true,
+            Effect::Hear(seat) => self.actor(seat).ask_to_hear(),
+            Effect::Signal(seat, Signal::Stop) => {
+                let actor = self.actor(seat);
+                actor.ask_no_more();
+                actor.to_stop = true;
+            }
             Effect::Signal(seat, Signal::Continue) => {
                 let actor = self.actor(seat);
                 (actor.to_stop, actor.stopped) = (false, false);
-                actor.going.retain(|word| *word != FromActor::Stopped);
+                actor.ask_no_more();
             }
             Effect::Signal(seat, signal) => {
                 let dies = |actor: &Actor| actor.alive && (signal == Signal::Kill || !actor.ignores_term);
@@ -480,6 +486,8 @@ impl State {
         match actor.phase {
             Phase::Running { job, .. } => {
                 let ready = actor.in_one_frame;
+                self.checker.written(self.now, job, seat);
+                let actor = self.actor(seat);
                 actor.going.push_back(FromActor::Said(Said::Answer { job, outcome: Outcome::Success, ready }));
                 actor.unanswered = None;
                 actor.phase = if ready { Phase::Idle } else { Phase::Recovering };

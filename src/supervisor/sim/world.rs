@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, Fate, FromActor, Phase, Rates, Start, ToActor, delay};
 use super::checker::Checker;
+use super::saboteur::{Sabotage, Saboteur};
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
@@ -42,6 +43,7 @@ pub(super) struct World {
     rates: Rates,
     now: Duration,
     machine: Supervisor<u64>,
+    saboteur: Saboteur,
     checker: Checker,
     actors: BTreeMap<Seat, Actor>,
     /// By time, then shuffled, then in order.
@@ -50,6 +52,8 @@ pub(super) struct World {
     calls: u64,
     /// How many jobs come at once, at most.
     burst: u64,
+    /// Whether all is quick and many jobs come at once, so that many are sent ahead.
+    brisk: bool,
     next_job: u64,
     limits: Vec<Duration>,
     max_jobs: u64,
@@ -80,7 +84,7 @@ const MILLI: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl World {
-    pub(super) fn new(seed: u64, trace: bool) -> Self {
+    pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let rates = Rates::draw(&mut rng);
         let limit = |rng: &mut Rng| rng.pick(&[Some(20 * MILLI), Some(20 * MILLI), Some(3 * MILLI), None]);
@@ -113,12 +117,15 @@ impl World {
             println!("{config:#?}\n{rates:?}");
         }
         let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
-        let (calls, burst) = (1 + rng.below(60), rng.pick(&[1, 4, 4, 40]));
+        let brisk = rng.chance(30);
+        let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
+        let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
             max_jobs: config.max_jobs_per_process,
             measures: config.max_memory.is_limited(),
-            machine: Supervisor::new(config),
+            machine: saboteur.machine(config),
+            saboteur,
             rng,
             rates,
             now: Duration::ZERO,
@@ -127,6 +134,7 @@ impl World {
             next: 0,
             calls,
             burst,
+            brisk,
             next_job: 1,
             limits,
             all_limited,
@@ -220,7 +228,11 @@ impl World {
     }
 
     fn soon(&mut self, due: Due) {
-        let after = delay(&mut self.rng, &self.limits.clone());
+        let after = if self.brisk && self.rng.chance(95) {
+            Duration::from_micros(self.rng.pick(&[0, 1, 5, 20, 50]))
+        } else {
+            delay(&mut self.rng, &self.limits)
+        };
         self.plan(after, due);
     }
 
@@ -374,7 +386,10 @@ impl World {
         let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
-        self.machine.handle(self.now, input.clone(), &mut effects);
+        self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
+        if let Err(found) = Checker::distinct(&effects) {
+            self.found.get_or_insert(found);
+        }
         for effect in effects {
             if self.trace {
                 println!("{:>14} {effect:?}", "");
@@ -388,6 +403,9 @@ impl World {
             self.carry_out(effect);
         }
         if awaited && let Err(found) = self.checker.answer_counts(&input) {
+            self.found.get_or_insert(found);
+        }
+        if let Err(found) = self.checker.is_complete(&input) {
             self.found.get_or_insert(found);
         }
         while let Some(seat) = self.measured.pop() {
@@ -414,12 +432,13 @@ impl World {
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
             Effect::Hear(seat) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
-                    actor.going.push_back(FromActor::Heard);
+                    actor.ask_to_hear();
                     self.soon(Due::Deliver(seat));
                 }
             }
             Effect::Signal(seat, Signal::Stop) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.ask_no_more();
                     actor.to_stop = true;
                     // Now and then it does not stop for long, as one that waits for a disk.
                     let after = if self.rng.chance(2) { 3 * MILLI * 1000 } else { Duration::ZERO };
@@ -486,7 +505,12 @@ impl World {
         if let Some(actor) = self.actors.get_mut(&seat) {
             match said {
                 Said::Ready => actor.is_ready = true,
-                Said::Answer { ready, .. } => (actor.unanswered, actor.is_ready) = (None, ready),
+                Said::Answer { job, ready, .. } => {
+                    if actor.unanswered == Some(job) && !actor.lied {
+                        self.checker.written(self.now, job, seat);
+                    }
+                    (actor.unanswered, actor.is_ready) = (None, ready);
+                }
                 Said::Terminal { .. } => (actor.is_ready, actor.terminal) = (false, true),
                 _ => {}
             }
@@ -532,7 +556,7 @@ impl World {
     /// SIGCONT: what it would have done meanwhile it does now.
     fn go_on_after_stop(&mut self, seat: Seat) {
         let Some(actor) = self.actors.get_mut(&seat) else { return };
-        actor.going.retain(|word| *word != FromActor::Stopped);
+        actor.ask_no_more();
         (actor.to_stop, actor.stopped) = (false, false);
         let epoch = actor.epoch;
         if mem::take(&mut actor.to_die) {
