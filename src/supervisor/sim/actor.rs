@@ -45,6 +45,8 @@ pub(super) enum Fate {
     ReadyWhileWorking,
     Garble,
     ClosePipe,
+    /// Closes the end from which it reads, and answers all the same, late.
+    CloseInput,
     Retire,
 }
 
@@ -124,6 +126,7 @@ pub(super) struct Actor {
     pub(super) alive: bool,
     pub(super) reaped: bool,
     pub(super) output_closed: bool,
+    pub(super) input_closed: bool,
     pub(super) retired: bool,
     /// Whether it has broken the protocol; one that has not must never be accused of it.
     pub(super) lied: bool,
@@ -187,6 +190,7 @@ impl Actor {
             alive: true,
             reaped: false,
             output_closed: false,
+            input_closed: false,
             retired: false,
             lied: false,
             ignores_term: false,
@@ -270,6 +274,7 @@ impl Actor {
             ReadyWhileWorking,
             Garble,
             ClosePipe,
+            CloseInput,
             Retire,
         ])
     }

@@ -105,6 +105,8 @@ pub(super) struct Checker {
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
     pressing: Option<i32>,
     outgrown: Option<Seat>,
+    /// Who is over its soft limit of memory since this step, until it is told.
+    grew: Option<Seat>,
     next_seq: u64,
     now: Duration,
     exited: bool,
@@ -149,6 +151,7 @@ impl Checker {
             recalled: BTreeSet::new(),
             pressing: None,
             outgrown: None,
+            grew: None,
             next_seq: 0,
             now: Duration::ZERO,
             exited: false,
@@ -238,6 +241,7 @@ impl Checker {
             unwanted && lasts && !self.recalled.contains(&(seat, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
+        ensure(self.grew.is_none(), || format!("nobody is told that {:?} has outgrown", self.grew))?;
         match (input, self.to_tell) {
             (Input::Said(seat, Said::Start { job } | Said::Progress { job }), Some(said)) => {
                 let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*seat));
@@ -267,7 +271,7 @@ impl Checker {
     pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
         self.now = now;
         self.told.input(now, input);
-        (self.pressing, self.outgrown) = (None, None);
+        (self.pressing, self.outgrown, self.grew) = (None, None, None);
         self.to_tell = match *input {
             Input::Said(seat, said @ (Said::Start { job } | Said::Progress { job })) => {
                 let held = self.jobs.get(&job).map(|job| job.stage);
@@ -313,14 +317,16 @@ impl Checker {
 
     fn resident(&mut self, seat: Seat, bytes: u64, at_rest: bool) {
         let MaxMemory { soft, hard } = self.max_memory;
-        if !at_rest && hard.is_some_and(|hard| bytes > hard) {
+        let over_hard = !at_rest && hard.is_some_and(|hard| bytes > hard);
+        if over_hard {
             self.doomed.push(seat);
         }
         if let Some(process) = self.processes.get_mut(&seat) {
             // One that is large from its start on does a job all the same.
             let works = if process.is_ready { !process.holds.is_empty() } else { process.ever_ready };
-            process.outgrown |= works && soft.or(hard).is_some_and(|limit| bytes > limit);
-            process.outgrown |= !at_rest && hard.is_some_and(|hard| bytes > hard);
+            let over_soft = works && soft.or(hard).is_some_and(|limit| bytes > limit);
+            self.grew = Some(seat).filter(|_| over_soft && !over_hard && !process.outgrown);
+            process.outgrown |= over_soft || over_hard;
         }
     }
 
@@ -513,7 +519,7 @@ impl Checker {
             Effect::Outgrown { seat, bytes } => {
                 let process = self.processes.get_mut(&seat).ok_or("nobody has outgrown")?;
                 process.outgrown = true;
-                self.outgrown = Some(seat);
+                (self.outgrown, self.grew) = (Some(seat), None);
                 let MaxMemory { soft, hard } = self.max_memory;
                 ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || format!("{seat:?} holds only {bytes}"))
             }
@@ -523,8 +529,7 @@ impl Checker {
                 Ok(())
             }
             Effect::SendSkip { seat, id } => {
-                self.recalled.insert((seat, id));
-                Ok(())
+                ensure(self.recalled.insert((seat, id)), || format!("job {id} is recalled twice from {seat:?}"))
             }
             Effect::Measure(_) | Effect::OverMemory { .. } | Effect::Hear(_) => Ok(()),
             Effect::Idle => {
@@ -539,8 +544,7 @@ impl Checker {
                 ensure(!process.used || !process.ever_ready, || format!("{seat:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
-                self.jobs.remove(&id);
-                Ok(())
+                ensure(self.jobs.remove(&id).is_some(), || format!("job {id} is refused, and was never there"))
             }
             Effect::SendLeave(seat) => {
                 let process = self.processes.get(&seat).ok_or("nobody leaves")?;
@@ -549,7 +553,11 @@ impl Checker {
                 ensure(process.holds.is_empty(), || format!("{seat:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{seat:?} leaves after {taken} of {most} jobs"))
             }
-            Effect::Spawned(_) | Effect::OutputClosed(_) | Effect::AllReady => Ok(()),
+            Effect::OutputClosed(seat) => {
+                let mute = self.processes.get(&seat).is_some_and(|process| process.mute_since.is_some());
+                ensure(mute, || format!("{seat:?} has its pipes"))
+            }
+            Effect::Spawned(_) | Effect::AllReady => Ok(()),
         }
     }
 

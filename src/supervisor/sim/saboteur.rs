@@ -125,7 +125,11 @@ pub(super) fn all() -> Vec<Sabotage> {
 }
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 14] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
+    (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
+    (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
+    (Sabotage::InputTwice("Retire"), "it says the same"),
+    (Sabotage::InputTwice("Resident"), "it says the same"),
     (Sabotage::InputTwice("Abort"), "a job that is over is not aborted"),
     (Sabotage::InputTwice("SpawnWorkers"), "all are there or asked for"),
     (Sabotage::InputTwice("Close"), "it is closed"),

@@ -65,6 +65,8 @@ pub(super) struct World {
     /// When the callers called last.
     called: Duration,
     tells_undelivered: bool,
+    /// Workers die while they read each job whose number is a multiple of this.
+    unreadable: Option<u64>,
     /// Whether the memory of workers is looked at, and whose is to be.
     measures: bool,
     measured: Vec<Seat>,
@@ -118,6 +120,7 @@ impl World {
         }
         let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
         let brisk = rng.chance(30);
+        let unreadable = rng.chance(10).then_some(7);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
         let saboteur = Saboteur::new(sabotage);
         World {
@@ -142,6 +145,7 @@ impl World {
             endless,
             called: Duration::ZERO,
             tells_undelivered,
+            unreadable,
             measured: Vec::new(),
             begun: BTreeMap::new(),
             found: None,
@@ -315,7 +319,10 @@ impl World {
                 let undelivered = self.actors.get(&seat).and_then(|actor| actor.undelivered);
                 // Not every system tells.
                 let undelivered = undelivered.filter(|_| self.tells_undelivered);
-                let undelivered = undelivered.map(|job| Undelivered { job, in_part: self.rng.chance(30) });
+                let undelivered = undelivered.map(|job| Undelivered {
+                    job,
+                    in_part: is_unreadable(self.unreadable, job) || self.rng.chance(30),
+                });
                 self.input(Input::Exited { seat, undelivered });
             }
             Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
@@ -475,6 +482,11 @@ impl World {
             self.plan(MILLI, Due::Arrive(seat));
             return;
         }
+        if let Some(&ToActor::Job { job, .. }) = actor.coming.front()
+            && is_unreadable(self.unreadable, job)
+        {
+            return self.die(seat, false);
+        }
         let Some(message) = actor.coming.pop_front() else { return };
         actor.inbox.push_back(message);
         match actor.phase {
@@ -538,7 +550,8 @@ impl World {
     fn die(&mut self, seat: Seat, killed: bool) {
         let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
         actor.die();
-        let bystander = actor.unanswered.filter(|_| killed && !actor.lied && !actor.output_closed);
+        let bystander =
+            actor.unanswered.filter(|_| killed && !(actor.lied || actor.output_closed || actor.input_closed));
         if let Some(job) = bystander.filter(|&job| self.checker.is_at(job, seat)) {
             self.found.get_or_insert(format!("job {job} is killed with {seat:?} for the sake of another"));
         }
@@ -675,8 +688,10 @@ impl World {
         }
         let epoch = self.actors[&seat].epoch;
         if self.rng.chance(self.rates.long) {
-            let long = self.rng.pick(&[2, 5, 19, 20, 21]) * MILLI;
-            self.plan(long, Due::Act(seat, epoch));
+            // Some end about when a worker that is over its limit has not answered the recall, and is stopped.
+            let long = self.rng.pick(&[2, 5, 10, 13, 17, 19, 20, 21, 30, 35]) * MILLI;
+            let late = Duration::from_micros(self.rng.pick(&[0, 20, 100, 1000]));
+            self.plan(long + late, Due::Act(seat, epoch));
         } else {
             self.soon(Due::Act(seat, epoch));
         }
@@ -686,7 +701,7 @@ impl World {
     fn act(&mut self, seat: Seat) {
         match self.actors[&seat].phase {
             Phase::Booting => self.start(seat),
-            Phase::Running { job, fate, .. } => self.finish(seat, job, fate),
+            Phase::Running { job, attempt, fate } => self.finish(seat, job, attempt, fate),
             Phase::Recovering => self.recovered(seat),
             Phase::Idle if self.actors[&seat].start == Start::DiesIdle => self.die(seat, false),
             Phase::Idle | Phase::Hung => {}
@@ -740,7 +755,7 @@ impl World {
         }
     }
 
-    fn finish(&mut self, seat: Seat, job: u64, fate: Fate) {
+    fn finish(&mut self, seat: Seat, job: u64, attempt: u32, fate: Fate) {
         let success = Outcome::Success;
         if let Some(actor) = self.actors.get_mut(&seat) {
             actor.lied |= matches!(fate, Fate::SecondAnswer | Fate::WrongJob | Fate::ReadyWhileWorking | Fate::Garble);
@@ -785,6 +800,16 @@ impl World {
                 self.say(seat, FromActor::Garbled);
                 self.set(seat, Phase::Hung);
             }
+            Fate::CloseInput => {
+                if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.input_closed = true;
+                }
+                self.soon(Due::InputBreaks(seat));
+                self.set(seat, Phase::Running { job, attempt, fate: Fate::Answer(success) });
+                let epoch = self.actors[&seat].epoch;
+                let late = delay(&mut self.rng, &self.limits);
+                self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(seat, epoch));
+            }
             Fate::ClosePipe => {
                 self.say(seat, FromActor::OutputEnd);
                 self.set(seat, Phase::Hung);
@@ -825,4 +850,8 @@ impl World {
             self.go_on(seat);
         }
     }
+}
+
+fn is_unreadable(unreadable: Option<u64>, job: u64) -> bool {
+    unreadable.is_some_and(|of| job.is_multiple_of(of))
 }

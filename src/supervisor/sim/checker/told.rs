@@ -261,6 +261,9 @@ impl Told {
                 ensure(told || process.last_words, || format!("nobody has told {seat:?} to end: {process:?}"))?;
             }
             let doomed = machine.worker(*seat).is_none_or(Worker::is_doomed);
+            // One that is stopped goes on, or is killed: it does not end at SIGTERM.
+            let idle = process.stopped && (!doomed || (process.is(WorkerState::Exiting) && !process.killed));
+            ensure(!idle, || format!("{seat:?} stays stopped: {process:?}"))?;
             let late = process.limited.is_some_and(|(since, limit)| now > since + limit + SLACK);
             ensure(doomed || !late, || format!("{seat:?} is over its limit at {now:?}: {process:?}"))?;
         }
