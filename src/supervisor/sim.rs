@@ -88,7 +88,7 @@ fn every_rule_holds_in_every_world() {
         }
         return;
     }
-    let seeds = from_env("HIRELINGS_SEEDS").unwrap_or(2_000);
+    let seeds = from_env("HIRELINGS_SEEDS").unwrap_or(1_000);
     let mut all = Tally::default();
     for seed in 0..seeds {
         match run(seed, None, false) {
@@ -118,13 +118,15 @@ fn the_same_seed_is_the_same_world() {
 /// The simulator is only as good as what it finds: whatever is spoiled is found, and soon.
 #[test]
 fn every_sabotage_is_found() {
-    let within = from_env("HIRELINGS_SEEDS").unwrap_or(10_000);
+    let asked = from_env("HIRELINGS_SEEDS");
+    let within = asked.unwrap_or(2_000);
     // What is spoiled often breaks an invariant of the machine's own; its words are not wanted here.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let all = saboteur::all();
+    // What takes thousands of worlds is left to a run that asks for so many.
+    let all = saboteur::all().into_iter().filter(|of| asked.is_some() || !saboteur::RARE.contains(of));
     let find = |sabotage| (0..within).find_map(|seed| Some((seed, run(seed, Some(sabotage), false).err()?)));
-    let lives = all.into_iter().filter(|&sabotage| {
+    let lives = all.filter(|&sabotage| {
         let first = find(sabotage);
         match &first {
             Some((seed, words)) => println!("{sabotage:?}: seed {seed}: {words}"),

@@ -673,7 +673,15 @@ impl Checker {
         if answers && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
             process.answered += 1;
         }
-        ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))
+        ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))?;
+        // One that is on its way out is not accused any more.
+        let violated =
+            matches!(outcome, Outcome::Protocol(_)) && outcome != Outcome::Protocol(Violation::RecallUnanswered);
+        if violated && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
+            process.violated = true;
+            process.holds.clear();
+        }
+        Ok(())
     }
 
     // ------------------------------------------------------------ what must hold at any time

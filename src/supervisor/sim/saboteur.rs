@@ -124,6 +124,9 @@ pub(super) fn all() -> Vec<Sabotage> {
     inputs.chain(effects).chain(others).filter(|sabotage| !HARMLESS.iter().any(|(of, _)| of == sabotage)).collect()
 }
 
+/// What is found only within some ten thousand worlds.
+pub(super) const RARE: [Sabotage; 1] = [Sabotage::StoppedAtOnce];
+
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),

@@ -240,7 +240,8 @@ impl Told {
                 ensure(told, || format!("nobody is told that {seat:?} has said why it ends"))
             }
             Some(Due::Exiting(seat)) => {
-                let exits = machine.worker(seat).is_none_or(|worker| worker.state() == WorkerState::Exiting);
+                let exited = self.processes.get(&seat).is_none_or(|process| process.exited);
+                let exits = exited || machine.worker(seat).is_none_or(|worker| worker.state() == WorkerState::Exiting);
                 ensure(exits, || format!("{seat:?} lives on"))
             }
             None => Ok(()),
