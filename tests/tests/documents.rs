@@ -308,7 +308,8 @@ fn files() -> Vec<String> {
                 // What is built or installed, and what git keeps.
                 kind if kind.is_dir() && ["target", ".git", "node_modules"].iter().any(|&of| name == of) => {}
                 kind if kind.is_dir() => walk(&path, found),
-                kind if kind.is_file() => found.push(path),
+                // In a worktree of git it is a file.
+                kind if kind.is_file() && name != ".git" => found.push(path),
                 _ => {}
             }
         }

@@ -279,6 +279,11 @@ impl Actor {
         ])
     }
 
+    /// Whether it has written that it skips the job, and that is not read.
+    pub(super) fn has_skipped(&self, job: u64) -> bool {
+        !self.lied && self.going.contains(&FromActor::Said(Said::Skipped { job }))
+    }
+
     /// The pool asks to hear what it has written until now; only the latest question is answered, as the driver does.
     pub(super) fn ask_to_hear(&mut self) {
         self.ask_no_more();

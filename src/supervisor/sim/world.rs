@@ -404,6 +404,11 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
+            if let (Effect::Signal(seat, _), Input::Abort { id, .. }) = (&effect, &input)
+                && self.actors.get(seat).is_some_and(|actor| actor.has_skipped(*id))
+            {
+                self.found.get_or_insert(format!("{seat:?} is killed for job {id}, which it has skipped"));
+            }
             if let Err(found) = self.is_true(&effect) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
@@ -599,6 +604,10 @@ impl World {
             _ => {}
         }
         let Some(actor) = seat.and_then(|seat| self.actors.get(&seat)) else { return Ok(()) };
+        let timed_out = matches!(outcome, Outcome::TimedOut { .. });
+        if timed_out && actor.has_skipped(job) {
+            return Err(format!("job {job} (attempt {attempt}) is charged, and was skipped"));
+        }
         if actor.lied || !matches!(outcome, Outcome::Crashed(_) | Outcome::Panicked) {
             return Ok(());
         }
@@ -688,8 +697,9 @@ impl World {
         }
         let epoch = self.actors[&seat].epoch;
         if self.rng.chance(self.rates.long) {
-            // Some end about when a worker that is over its limit has not answered the recall, and is stopped.
-            let long = self.rng.pick(&[2, 5, 10, 13, 17, 19, 20, 21, 30, 35]) * MILLI;
+            // Some end about when a worker that is over its limit has not answered the recall, and is stopped; some have
+            // kept a recall waiting for long.
+            let long = self.rng.pick(&[2, 5, 10, 13, 17, 19, 20, 21, 30, 35, 1500]) * MILLI;
             let late = Duration::from_micros(self.rng.pick(&[0, 20, 100, 1000]));
             self.plan(long + late, Due::Act(seat, epoch));
         } else {
