@@ -32,6 +32,8 @@ pub(crate) mod sim {
     #[allow(dead_code)]
     mod checker;
     pub(crate) mod fuzz;
+    #[allow(dead_code)]
+    mod saboteur;
 }
 #[cfg(test)]
 mod transcripts;

@@ -321,7 +321,8 @@ fn files() -> Vec<String> {
                 // What is built or installed, and what git keeps.
                 kind if kind.is_dir() && ["target", ".git", "node_modules"].iter().any(|&of| name == of) => {}
                 kind if kind.is_dir() => walk(&path, found),
-                kind if kind.is_file() => found.push(path),
+                // In a worktree of git it is a file.
+                kind if kind.is_file() && name != ".git" => found.push(path),
                 _ => {}
             }
         }
@@ -490,6 +491,25 @@ fn no_file_names_the_machine_that_it_was_written_on() {
         for folder in &folders {
             assert!(!text.contains(folder.as_str()), "{file} names {folder}");
         }
+    }
+}
+
+/// The bugs that the simulator is to find are patches, which must fit the code as it is.
+#[test]
+fn each_mutant_still_applies() {
+    // A published package or an archive has no checkout.
+    if !root().join(".git").exists() {
+        return;
+    }
+    let patches: Vec<String> = files().into_iter().filter(|file| file.starts_with("tests/mutants/")).collect();
+    let patches: Vec<_> = patches.iter().filter(|file| file.ends_with(".patch")).collect();
+    assert!(patches.len() >= 40, "only {} mutants were found", patches.len());
+    for patch in patches {
+        let text = read(patch);
+        let first = text.lines().next().unwrap_or_default();
+        assert!(first.ends_with('.') && !first.starts_with("---"), "{patch} does not say what it breaks");
+        let check = Command::new("git").args(["apply", "--check", patch]).current_dir(root()).output().unwrap();
+        assert!(check.status.success(), "{patch}: {}", String::from_utf8_lossy(&check.stderr));
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) enum Fate {
     ReadyWhileWorking,
     Garble,
     ClosePipe,
+    /// Closes the end from which it reads, and answers all the same, late.
+    CloseInput,
     Retire,
 }
 
@@ -124,6 +126,7 @@ pub(super) struct Actor {
     pub(super) alive: bool,
     pub(super) reaped: bool,
     pub(super) output_closed: bool,
+    pub(super) input_closed: bool,
     pub(super) retired: bool,
     /// Whether it has broken the protocol; one that has not must never be accused of it.
     pub(super) lied: bool,
@@ -187,6 +190,7 @@ impl Actor {
             alive: true,
             reaped: false,
             output_closed: false,
+            input_closed: false,
             retired: false,
             lied: false,
             ignores_term: false,
@@ -270,8 +274,24 @@ impl Actor {
             ReadyWhileWorking,
             Garble,
             ClosePipe,
+            CloseInput,
             Retire,
         ])
+    }
+
+    /// Whether it has written that it skips the job, and that is not read.
+    pub(super) fn has_skipped(&self, job: u64) -> bool {
+        !self.lied && self.going.contains(&FromActor::Said(Said::Skipped { job }))
+    }
+
+    /// The pool asks to hear what it has written until now; only the latest question is answered, as the driver does.
+    pub(super) fn ask_to_hear(&mut self) {
+        self.ask_no_more();
+        self.going.push_back(FromActor::Heard);
+    }
+
+    pub(super) fn ask_no_more(&mut self) {
+        self.going.retain(|word| !matches!(word, FromActor::Heard | FromActor::Stopped));
     }
 
     /// Takes the skips that have arrived, as the kit does before it starts a job. Gives the jobs that are skipped.

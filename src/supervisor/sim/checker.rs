@@ -1,12 +1,15 @@
 //! Watches everything that goes into the machine and comes out of it, and knows the rules.
 
+mod told;
+
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Violation,
-    WorkerState,
+    Config, CrashCause, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
+    Undelivered, Violation, WorkerState,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+use told::Told;
 
 /// Where a job is in the order of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ struct Followed {
     limit: Option<Duration>,
     attempt: u32,
     since: Duration,
+    /// When the worker wrote the answer to this attempt.
+    written: Option<Duration>,
+    /// How many workers died while they read it.
+    readers: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -54,6 +61,8 @@ struct Process {
     used: bool,
     /// Whether it died while it read a job.
     read_in_part: bool,
+    /// The first job that it had not read when it died.
+    undelivered: Option<Undelivered>,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -87,6 +96,18 @@ pub(super) struct Checker {
     retries: u32,
     timeout_working: Option<Duration>,
     max_memory: MaxMemory,
+    /// How many jobs may lie ahead at a worker.
+    most_ahead: usize,
+    told: Told,
+    /// What was said of the job that its worker holds, until it is told.
+    to_tell: Option<Said>,
+    /// The jobs that workers were asked to skip.
+    recalled: BTreeSet<(Seat, u64)>,
+    /// The highest priority that a job was queued with in this step, and who has outgrown in it.
+    pressing: Option<i32>,
+    outgrown: Option<Seat>,
+    /// Who is over its soft limit of memory since this step, until it is told.
+    grew: Option<Seat>,
     next_seq: u64,
     now: Duration,
     exited: bool,
@@ -106,6 +127,9 @@ pub(super) struct Checker {
     pub(super) killed: u64,
 }
 
+/// How many workers may die while they read a job, before that costs it an attempt.
+const READERS: u32 = 2;
+
 /// How long after its limit a job may be held: its worker is heard out, recalled from, stopped, and heard out again.
 const SLACK: Duration = Duration::from_secs(2);
 
@@ -122,6 +146,13 @@ impl Checker {
             retries: config.retries,
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
+            most_ahead: usize::try_from(config.hand_ahead).unwrap_or(usize::MAX),
+            told: Told::new(config),
+            to_tell: None,
+            recalled: BTreeSet::new(),
+            pressing: None,
+            outgrown: None,
+            grew: None,
             next_seq: 0,
             now: Duration::ZERO,
             exited: false,
@@ -157,8 +188,19 @@ impl Checker {
             limit: limit.unwrap_or(self.timeout_working),
             attempt: 0,
             since: Duration::ZERO,
+            written: None,
+            readers: 0,
         };
         self.jobs.insert(id, job);
+    }
+
+    /// The worker has written its answer to the job, whenever that is read.
+    pub(super) fn written(&mut self, now: Duration, id: u64, seat: Seat) {
+        if self.is_at(id, seat)
+            && let Some(job) = self.jobs.get_mut(&id)
+        {
+            job.written = Some(now);
+        }
     }
 
     /// Whether it is said of a worker that is on its way out, so that it does not count.
@@ -191,6 +233,29 @@ impl Checker {
         self.is_at(*job, *seat)
     }
 
+    /// What a step must not leave out.
+    pub(super) fn is_complete(&self, input: &Input<u64>) -> Found {
+        let kept = self.jobs.iter().find(|(id, job)| {
+            let Stage::Ahead(seat) = job.stage else { return false };
+            let lasts = self.processes.get(&seat).is_some_and(|of| !of.violated && !of.ending && !of.retires);
+            let unwanted = self.outgrown == Some(seat) || self.pressing.is_some_and(|pressing| job.priority < pressing);
+            unwanted && lasts && !self.recalled.contains(&(seat, **id))
+        });
+        ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
+        ensure(self.grew.is_none(), || format!("nobody is told that {:?} has outgrown", self.grew))?;
+        match (input, self.to_tell) {
+            (Input::Said(seat, Said::Start { job } | Said::Progress { job }), Some(said)) => {
+                let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*seat));
+                ensure(!still && !matches!(said, Said::Progress { .. }), || format!("nobody is told: {said:?}"))
+            }
+            (Input::Abort { id, .. }, _) => {
+                let open = self.jobs.get(id).is_some_and(|job| job.stage != Stage::Settled);
+                ensure(!open, || format!("job {id} is aborted and not over"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// An answer that was awaited has been heard.
     pub(super) fn answer_counts(&self, input: &Input<u64>) -> Found {
         let Input::Said(_, Said::Answer { job, .. }) = input else { return Ok(()) };
@@ -206,6 +271,15 @@ impl Checker {
     /// What goes in; `unheard` where it is not to count.
     pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
         self.now = now;
+        self.told.input(now, input);
+        (self.pressing, self.outgrown, self.grew) = (None, None, None);
+        self.to_tell = match *input {
+            Input::Said(seat, said @ (Said::Start { job } | Said::Progress { job })) => {
+                let held = self.jobs.get(&job).map(|job| job.stage);
+                Some(said).filter(|_| held == Some(Stage::Tasked(seat)) || held == Some(Stage::Started(seat)))
+            }
+            _ => None,
+        };
         self.follow_queue(now, input);
         if let Input::Exited { seat, .. } | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
             && let Some(process) = self.processes.get_mut(seat)
@@ -221,6 +295,7 @@ impl Checker {
                     process.alive = false;
                     process.reaped = true;
                     process.read_in_part = in_part && process.is_ready;
+                    process.undelivered = *undelivered;
                 }
             }
             Input::Said(seat, Said::Start { job } | Said::Progress { job }) if self.disowned.get(job) == Some(seat) => {
@@ -243,14 +318,16 @@ impl Checker {
 
     fn resident(&mut self, seat: Seat, bytes: u64, at_rest: bool) {
         let MaxMemory { soft, hard } = self.max_memory;
-        if !at_rest && hard.is_some_and(|hard| bytes > hard) {
+        let over_hard = !at_rest && hard.is_some_and(|hard| bytes > hard);
+        if over_hard {
             self.doomed.push(seat);
         }
         if let Some(process) = self.processes.get_mut(&seat) {
             // One that is large from its start on does a job all the same.
             let works = if process.is_ready { !process.holds.is_empty() } else { process.ever_ready };
-            process.outgrown |= works && soft.or(hard).is_some_and(|limit| bytes > limit);
-            process.outgrown |= !at_rest && hard.is_some_and(|hard| bytes > hard);
+            let over_soft = works && soft.or(hard).is_some_and(|limit| bytes > limit);
+            self.grew = Some(seat).filter(|_| over_soft && !over_hard && !process.outgrown);
+            process.outgrown |= over_soft || over_hard;
         }
     }
 
@@ -287,7 +364,7 @@ impl Checker {
         if front != before
             && let Some(job) = front.and_then(|id| self.jobs.get_mut(&id))
         {
-            job.since = now;
+            (job.since, job.written) = (now, None);
         }
     }
 
@@ -311,6 +388,7 @@ impl Checker {
     // ------------------------------------------------------------ what comes out
 
     pub(super) fn effect(&mut self, now: Duration, effect: &Effect<u64>, input: &Input<u64>) -> Found {
+        self.told.effect(effect, input)?;
         match *effect {
             Effect::Spawn(seat) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
@@ -335,6 +413,14 @@ impl Checker {
                 let process = self.processes.get_mut(&seat).ok_or("nobody died")?;
                 ensure(process.reaped, || format!("{seat:?} died before it was reaped"))?;
                 ensure(!std::mem::replace(&mut process.died, true), || format!("{seat:?} died twice"))?;
+                // In doubt, so that nobody was told that it was its job.
+                let in_doubt =
+                    process.undelivered.filter(|of| process.is_ready && process.holds.front() == Some(&of.job));
+                if let Some(job) = in_doubt.and_then(|of| self.jobs.get_mut(&of.job).filter(|_| of.in_part))
+                    && job.stage == Stage::Ahead(seat)
+                {
+                    job.readers += 1;
+                }
                 self.all_back(seat);
                 Ok(())
             }
@@ -352,7 +438,10 @@ impl Checker {
                 let seq = self.next_seq;
                 let job = self.job(key)?;
                 job.seq = seq;
-                job.follows(&[Stage::Enqueued, Stage::Retried], Stage::Backlogged, "Backlog")
+                job.follows(&[Stage::Enqueued, Stage::Retried], Stage::Backlogged, "Backlog")?;
+                let priority = job.priority;
+                self.pressing = self.pressing.max(Some(priority));
+                Ok(())
             }
             Effect::SendJob { seat, key, attempt } => self.sent(seat, key, attempt),
             Effect::Task { seat, key, attempt } => {
@@ -370,6 +459,7 @@ impl Checker {
                 self.came_back += 1;
                 let job = self.job(key)?;
                 job.follows(&[Stage::Tasked(seat)], Stage::Backlogged, "Returned")?;
+                self.returned(key, seat)?;
                 let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
                 let in_part = matches!(input, Input::Exited { undelivered: Some(of), .. } if of.in_part);
                 process.used = process.answered > 0 || process.read_in_part || in_part;
@@ -379,6 +469,9 @@ impl Checker {
                 self.job(key)?.follows(&[Stage::Tasked(seat)], Stage::Started(seat), "JobStart")
             }
             Effect::Progressed { seat, key, .. } => {
+                let said = matches!(input, Input::Said(_, Said::Progress { .. }));
+                ensure(said, || "progress of which nobody has spoken".into())?;
+                self.to_tell = None;
                 self.job(key)?.follows(&[Stage::Started(seat)], Stage::Started(seat), "JobProgress")
             }
             Effect::Retried { key, outcome, seat, .. } => {
@@ -427,10 +520,19 @@ impl Checker {
             Effect::Outgrown { seat, bytes } => {
                 let process = self.processes.get_mut(&seat).ok_or("nobody has outgrown")?;
                 process.outgrown = true;
+                (self.outgrown, self.grew) = (Some(seat), None);
                 let MaxMemory { soft, hard } = self.max_memory;
                 ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || format!("{seat:?} holds only {bytes}"))
             }
-            Effect::Measure(_) | Effect::OverMemory { .. } | Effect::Hear(_) | Effect::RecallIgnored(_) => Ok(()),
+            Effect::RecallIgnored(seat) => {
+                // It is sent nothing ahead any more.
+                self.processes.get_mut(&seat).ok_or("nobody ignores a recall")?.recalls = false;
+                Ok(())
+            }
+            Effect::SendSkip { seat, id } => {
+                ensure(self.recalled.insert((seat, id)), || format!("job {id} is recalled twice from {seat:?}"))
+            }
+            Effect::Measure(_) | Effect::OverMemory { .. } | Effect::Hear(_) => Ok(()),
             Effect::Idle => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
@@ -443,8 +545,7 @@ impl Checker {
                 ensure(!process.used || !process.ever_ready, || format!("{seat:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
-                self.jobs.remove(&id);
-                Ok(())
+                ensure(self.jobs.remove(&id).is_some(), || format!("job {id} is refused, and was never there"))
             }
             Effect::SendLeave(seat) => {
                 let process = self.processes.get(&seat).ok_or("nobody leaves")?;
@@ -458,8 +559,23 @@ impl Checker {
                 self.processes.get_mut(&seat).ok_or("nobody is spawned")?.spawned = now;
                 Ok(())
             }
-            Effect::OutputClosed(_) | Effect::SendSkip { .. } | Effect::AllReady => Ok(()),
+            Effect::OutputClosed(seat) => {
+                let mute = self.processes.get(&seat).is_some_and(|process| process.mute_since.is_some());
+                ensure(mute, || format!("{seat:?} has its pipes"))
+            }
+            Effect::AllReady => Ok(()),
         }
+    }
+
+    /// A job goes back only if its worker had not read it whole: at most twice if it had read some of it.
+    fn returned(&mut self, key: JobKey, seat: Seat) -> Found {
+        let undelivered = self.processes.get(&seat).and_then(|process| process.undelivered);
+        let Some(&id) = self.keys.get(&key) else { return Ok(()) };
+        let undelivered = undelivered.filter(|of| of.job == id);
+        let Some(Undelivered { in_part, .. }) = undelivered else { return Err(format!("{seat:?} had read job {id}")) };
+        let job = self.job(key)?;
+        job.readers += u32::from(in_part);
+        ensure(job.readers <= READERS, || format!("job {id} goes back though {} died of it", job.readers))
     }
 
     fn job(&mut self, key: JobKey) -> Result<&mut Followed, String> {
@@ -479,9 +595,10 @@ impl Checker {
         if let Some(process) = self.processes.get_mut(&seat) {
             process.holds.push_back(id);
         }
+        self.recalled.remove(&(seat, id));
         let job = self.job(key)?;
         if first {
-            job.since = now;
+            (job.since, job.written) = (now, None);
         }
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
         let ending = self.processes.get(&seat).is_none_or(|process| process.ending || process.outgrown);
@@ -495,6 +612,8 @@ impl Checker {
         if let Some(before) = before {
             return Err(format!("a job of priority {priority}, place {seq} goes before {before:?}"));
         }
+        let held = self.processes.get(&seat).map_or(0, |process| process.holds.len());
+        ensure(held <= self.most_ahead.saturating_add(1), || format!("{seat:?} is sent {held} jobs"))?;
         self.ahead += u64::from(busy);
         let job = self.job(key)?;
         ensure(!busy || stage == Stage::Backlogged, || format!("sent ahead from {stage:?}"))?;
@@ -529,7 +648,11 @@ impl Checker {
             (
                 Outcome::TimedOut { limit, .. },
                 Input::Tick | Input::Heard(_) | Input::Stopped(_) | Input::Said(_, _),
-            ) => job.limit == Some(limit) && now >= job.since + limit,
+            ) => {
+                // What was written before the limit was over counts, though it may be read later.
+                let over = job.since + limit;
+                job.limit == Some(limit) && now >= over && job.written.is_none_or(|written| written >= over)
+            }
             (
                 Outcome::OutOfMemory { bytes, limit },
                 Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Said(_, _),
@@ -545,15 +668,41 @@ impl Checker {
         };
         let answers =
             matches!(outcome, Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable);
+        let undelivered = seat.and_then(|seat| self.processes.get(&seat)?.undelivered).filter(|of| of.job == id);
+        if let (Outcome::Crashed(CrashCause::Exited), Some(of)) = (outcome, undelivered) {
+            let unread = !of.in_part || job.readers < READERS;
+            ensure(!unread, || format!("job {id} is charged, and was not read: {job:?}"))?;
+        }
+        ensure(!answers || seat.is_some_and(|seat| job.stage == Stage::Started(seat)), || {
+            format!("job {id} is answered, and has not started: {:?}", job.stage)
+        })?;
         if answers && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
             process.answered += 1;
         }
-        ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))
+        ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))?;
+        // One that is on its way out is not accused any more.
+        let violated =
+            matches!(outcome, Outcome::Protocol(_)) && outcome != Outcome::Protocol(Violation::RecallUnanswered);
+        if violated && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
+            process.violated = true;
+            process.holds.clear();
+        }
+        Ok(())
     }
 
     // ------------------------------------------------------------ what must hold at any time
 
+    /// No step does or tells the same twice.
+    pub(super) fn distinct(effects: &[Effect<u64>]) -> Found {
+        let twice = effects.iter().enumerate().find(|(at, effect)| effects[..*at].contains(effect));
+        ensure(twice.is_none(), || format!("twice in one step: {twice:?}"))
+    }
+
     pub(super) fn settled_down(&mut self, machine: &Supervisor<u64>) -> Found {
+        self.told.settled_down(machine)?;
+        let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
+        ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
+        ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
         for seat in self.doomed.drain(..) {
             let worker = machine.worker(seat);
             let doomed = worker.is_none_or(Worker::is_doomed);
@@ -577,7 +726,7 @@ impl Checker {
             // Its handler may run: the pool is not idle.
             let may_run = process.is_ready && !process.holds.is_empty() && !process.reaped;
             ensure(!may_run || worker.is_busy(), || format!("{seat:?} may run {:?} and is not busy", process.holds))?;
-            let free = worker.state() == WorkerState::Ready && process.holds.is_empty() && !worker.is_ending();
+            let free = process.is_ready && process.holds.is_empty() && !worker.is_ending();
             ensure(free == worker.is_free(), || format!("{seat:?} is free: {free}: {worker:?}"))?;
         }
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
@@ -593,6 +742,7 @@ impl Checker {
 
     /// A job past its limit, which nobody has done anything about.
     pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
+        self.told.overdue(now, machine)?;
         let mute = self.processes.iter().find(|(seat, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
             let state = machine.worker(**seat).map(|worker| worker.state());

@@ -4,6 +4,7 @@
 //! Only what no process can do is left out: to exit twice, or to speak after the end of its output.
 
 use super::checker::Checker;
+use super::saboteur::{Sabotage, Saboteur};
 use crate::supervisor::{
     Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
 };
@@ -12,16 +13,16 @@ use std::time::Duration;
 
 /// Plays the bytes; where a rule is broken it plays them again, and prints each input and effect.
 pub(crate) fn supervisor(data: &[u8]) {
-    if play(data, false).is_err()
-        && let Err(found) = play(data, true)
+    if play(data, None, false).is_err()
+        && let Err(found) = play(data, None, true)
     {
         panic!("{found}");
     }
 }
 
-fn play(data: &[u8], trace: bool) -> Result<(), String> {
+fn play(data: &[u8], sabotage: Option<Sabotage>, trace: bool) -> Result<(), String> {
     let mut tape = Tape(data);
-    let mut stage = Stage::new(&mut tape, trace);
+    let mut stage = Stage::new(&mut tape, sabotage, trace);
     stage.input(Input::Tick)?;
     while !tape.0.is_empty() {
         stage.act(&mut tape)?;
@@ -69,6 +70,7 @@ struct Process {
 struct Stage {
     now: Duration,
     machine: Supervisor<u64>,
+    saboteur: Saboteur,
     checker: Checker,
     processes: BTreeMap<Seat, Process>,
     /// All jobs that there ever were, by number, with the keys that they had.
@@ -90,7 +92,7 @@ struct Stage {
 type Played = Result<(), String>;
 
 impl Stage {
-    fn new(tape: &mut Tape<'_>, trace: bool) -> Self {
+    fn new(tape: &mut Tape<'_>, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let milli = Duration::from_millis(1);
         let limits = [Some(3 * milli), Some(20 * milli), Some(Duration::ZERO), Some(LONG), None];
         let mut limit = || limits[usize::from(tape.byte()) % limits.len()];
@@ -116,6 +118,7 @@ impl Stage {
         if trace {
             println!("{config:#?}");
         }
+        let saboteur = Saboteur::new(sabotage);
         Stage {
             now: Duration::ZERO,
             checker: Checker::new(&config),
@@ -125,7 +128,8 @@ impl Stage {
                 .filter(|&limit| limit < LONG)
                 .chain([SHORT, DEATH_WAIT])
                 .collect(),
-            machine: Supervisor::new(config),
+            machine: saboteur.machine(config),
+            saboteur,
             processes: BTreeMap::new(),
             jobs: Vec::new(),
             holders: BTreeMap::new(),
@@ -350,7 +354,8 @@ impl Stage {
             process.retired = true;
         }
         let mut effects = Vec::new();
-        self.machine.handle(self.now, input.clone(), &mut effects);
+        self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
+        Checker::distinct(&effects).map_err(|found| format!("at {:?}: {found} (after {input:?})", self.now))?;
         for effect in effects {
             if self.trace {
                 println!("{:>14} {effect:?}", "");
@@ -359,7 +364,7 @@ impl Stage {
             seen.map_err(|found| format!("at {:?}: {found} ({effect:?} at {input:?})", self.now))?;
             self.follow(effect, &input);
         }
-        let holds = self.checker.settled_down(&self.machine);
+        let holds = self.checker.is_complete(&input).and_then(|()| self.checker.settled_down(&self.machine));
         let holds = holds.and_then(|()| self.checker.overdue(self.now, &self.machine));
         holds.map_err(|found| format!("at {:?}: {found} (after {input:?})", self.now))?;
         // Nothing is on its way here: what is said has been heard.
@@ -440,5 +445,31 @@ impl Stage {
         if let Input::Said(seat, Said::Skipped { job }) = input {
             self.asked.remove(&(*seat, *job));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sabotage, play};
+    use crate::supervisor::sim::saboteur;
+    use std::fs;
+    use std::panic::{catch_unwind, set_hook, take_hook};
+    use std::path::Path;
+
+    /// The corpus is only as good as what it finds. What nobody does in time, it cannot: nobody waits here.
+    #[test]
+    fn the_corpus_finds_most_sabotages() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/supervisor");
+        // It is not in the published package.
+        let Ok(files) = fs::read_dir(corpus) else { return };
+        let tapes: Vec<Vec<u8>> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+        let hook = take_hook();
+        set_hook(Box::new(|_| {}));
+        let breaks = |tape: &[u8], of| !matches!(catch_unwind(|| play(tape, Some(of), false)), Ok(Ok(())));
+        let found = |of: &Sabotage| tapes.iter().any(|tape| breaks(tape, *of));
+        let (found, not_found): (Vec<_>, Vec<_>) = saboteur::all().into_iter().partition(found);
+        set_hook(hook);
+        println!("not found: {not_found:?}");
+        assert!(found.len() >= 90, "only {} are found; these are not: {not_found:?}", found.len());
     }
 }

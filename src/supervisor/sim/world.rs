@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, Fate, FromActor, Phase, Rates, Start, ToActor, delay};
 use super::checker::Checker;
+use super::saboteur::{Sabotage, Saboteur};
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
@@ -42,6 +43,7 @@ pub(super) struct World {
     rates: Rates,
     now: Duration,
     machine: Supervisor<u64>,
+    saboteur: Saboteur,
     checker: Checker,
     actors: BTreeMap<Seat, Actor>,
     /// By time, then shuffled, then in order.
@@ -50,6 +52,8 @@ pub(super) struct World {
     calls: u64,
     /// How many jobs come at once, at most.
     burst: u64,
+    /// Whether all is quick and many jobs come at once, so that many are sent ahead.
+    brisk: bool,
     next_job: u64,
     limits: Vec<Duration>,
     max_jobs: u64,
@@ -61,6 +65,8 @@ pub(super) struct World {
     /// When the callers called last.
     called: Duration,
     tells_undelivered: bool,
+    /// Workers die while they read each job whose number is a multiple of this.
+    unreadable: Option<u64>,
     /// Whether the memory of workers is looked at, and whose is to be.
     measures: bool,
     measured: Vec<Seat>,
@@ -80,7 +86,7 @@ const MILLI: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 impl World {
-    pub(super) fn new(seed: u64, trace: bool) -> Self {
+    pub(super) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let rates = Rates::draw(&mut rng);
         let limit = |rng: &mut Rng| rng.pick(&[Some(20 * MILLI), Some(20 * MILLI), Some(3 * MILLI), None]);
@@ -113,12 +119,16 @@ impl World {
             println!("{config:#?}\n{rates:?}");
         }
         let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
-        let (calls, burst) = (1 + rng.below(60), rng.pick(&[1, 4, 4, 40]));
+        let brisk = rng.chance(30);
+        let unreadable = rng.chance(10).then_some(7);
+        let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
+        let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             measures: config.max_memory.is_limited(),
-            machine: Supervisor::new(config),
+            machine: saboteur.machine(config),
+            saboteur,
             rng,
             rates,
             now: Duration::ZERO,
@@ -127,6 +137,7 @@ impl World {
             next: 0,
             calls,
             burst,
+            brisk,
             next_job: 1,
             limits,
             all_limited,
@@ -134,6 +145,7 @@ impl World {
             endless,
             called: Duration::ZERO,
             tells_undelivered,
+            unreadable,
             measured: Vec::new(),
             begun: BTreeMap::new(),
             found: None,
@@ -220,7 +232,11 @@ impl World {
     }
 
     fn soon(&mut self, due: Due) {
-        let after = delay(&mut self.rng, &self.limits.clone());
+        let after = if self.brisk && self.rng.chance(95) {
+            Duration::from_micros(self.rng.pick(&[0, 1, 5, 20, 50]))
+        } else {
+            delay(&mut self.rng, &self.limits)
+        };
         self.plan(after, due);
     }
 
@@ -303,7 +319,10 @@ impl World {
                 let undelivered = self.actors.get(&seat).and_then(|actor| actor.undelivered);
                 // Not every system tells.
                 let undelivered = undelivered.filter(|_| self.tells_undelivered);
-                let undelivered = undelivered.map(|job| Undelivered { job, in_part: self.rng.chance(30) });
+                let undelivered = undelivered.map(|job| Undelivered {
+                    job,
+                    in_part: is_unreadable(self.unreadable, job) || self.rng.chance(30),
+                });
                 self.input(Input::Exited { seat, undelivered });
             }
             Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
@@ -374,7 +393,10 @@ impl World {
         let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
-        self.machine.handle(self.now, input.clone(), &mut effects);
+        self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
+        if let Err(found) = Checker::distinct(&effects) {
+            self.found.get_or_insert(found);
+        }
         for effect in effects {
             if self.trace {
                 println!("{:>14} {effect:?}", "");
@@ -382,12 +404,20 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
+            if let (Effect::Signal(seat, _), Input::Abort { id, .. }) = (&effect, &input)
+                && self.actors.get(seat).is_some_and(|actor| actor.has_skipped(*id))
+            {
+                self.found.get_or_insert(format!("{seat:?} is killed for job {id}, which it has skipped"));
+            }
             if let Err(found) = self.is_true(&effect) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
             self.carry_out(effect);
         }
         if awaited && let Err(found) = self.checker.answer_counts(&input) {
+            self.found.get_or_insert(found);
+        }
+        if let Err(found) = self.checker.is_complete(&input) {
             self.found.get_or_insert(found);
         }
         while let Some(seat) = self.measured.pop() {
@@ -414,12 +444,13 @@ impl World {
             Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
             Effect::Hear(seat) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
-                    actor.going.push_back(FromActor::Heard);
+                    actor.ask_to_hear();
                     self.soon(Due::Deliver(seat));
                 }
             }
             Effect::Signal(seat, Signal::Stop) => {
                 if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.ask_no_more();
                     actor.to_stop = true;
                     // Now and then it does not stop for long, as one that waits for a disk.
                     let after = if self.rng.chance(2) { 3 * MILLI * 1000 } else { Duration::ZERO };
@@ -456,6 +487,11 @@ impl World {
             self.plan(MILLI, Due::Arrive(seat));
             return;
         }
+        if let Some(&ToActor::Job { job, .. }) = actor.coming.front()
+            && is_unreadable(self.unreadable, job)
+        {
+            return self.die(seat, false);
+        }
         let Some(message) = actor.coming.pop_front() else { return };
         actor.inbox.push_back(message);
         match actor.phase {
@@ -486,7 +522,12 @@ impl World {
         if let Some(actor) = self.actors.get_mut(&seat) {
             match said {
                 Said::Ready => actor.is_ready = true,
-                Said::Answer { ready, .. } => (actor.unanswered, actor.is_ready) = (None, ready),
+                Said::Answer { job, ready, .. } => {
+                    if actor.unanswered == Some(job) && !actor.lied {
+                        self.checker.written(self.now, job, seat);
+                    }
+                    (actor.unanswered, actor.is_ready) = (None, ready);
+                }
                 Said::Terminal { .. } => (actor.is_ready, actor.terminal) = (false, true),
                 _ => {}
             }
@@ -514,7 +555,8 @@ impl World {
     fn die(&mut self, seat: Seat, killed: bool) {
         let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
         actor.die();
-        let bystander = actor.unanswered.filter(|_| killed && !actor.lied && !actor.output_closed);
+        let bystander =
+            actor.unanswered.filter(|_| killed && !(actor.lied || actor.output_closed || actor.input_closed));
         if let Some(job) = bystander.filter(|&job| self.checker.is_at(job, seat)) {
             self.found.get_or_insert(format!("job {job} is killed with {seat:?} for the sake of another"));
         }
@@ -532,7 +574,7 @@ impl World {
     /// SIGCONT: what it would have done meanwhile it does now.
     fn go_on_after_stop(&mut self, seat: Seat) {
         let Some(actor) = self.actors.get_mut(&seat) else { return };
-        actor.going.retain(|word| *word != FromActor::Stopped);
+        actor.ask_no_more();
         (actor.to_stop, actor.stopped) = (false, false);
         let epoch = actor.epoch;
         if mem::take(&mut actor.to_die) {
@@ -562,6 +604,10 @@ impl World {
             _ => {}
         }
         let Some(actor) = seat.and_then(|seat| self.actors.get(&seat)) else { return Ok(()) };
+        let timed_out = matches!(outcome, Outcome::TimedOut { .. });
+        if timed_out && actor.has_skipped(job) {
+            return Err(format!("job {job} (attempt {attempt}) is charged, and was skipped"));
+        }
         if actor.lied || !matches!(outcome, Outcome::Crashed(_) | Outcome::Panicked) {
             return Ok(());
         }
@@ -651,8 +697,11 @@ impl World {
         }
         let epoch = self.actors[&seat].epoch;
         if self.rng.chance(self.rates.long) {
-            let long = self.rng.pick(&[2, 5, 19, 20, 21]) * MILLI;
-            self.plan(long, Due::Act(seat, epoch));
+            // Some end about when a worker that is over its limit has not answered the recall, and is stopped; some have
+            // kept a recall waiting for long.
+            let long = self.rng.pick(&[2, 5, 10, 13, 17, 19, 20, 21, 30, 35, 1500]) * MILLI;
+            let late = Duration::from_micros(self.rng.pick(&[0, 20, 100, 1000]));
+            self.plan(long + late, Due::Act(seat, epoch));
         } else {
             self.soon(Due::Act(seat, epoch));
         }
@@ -662,7 +711,7 @@ impl World {
     fn act(&mut self, seat: Seat) {
         match self.actors[&seat].phase {
             Phase::Booting => self.start(seat),
-            Phase::Running { job, fate, .. } => self.finish(seat, job, fate),
+            Phase::Running { job, attempt, fate } => self.finish(seat, job, attempt, fate),
             Phase::Recovering => self.recovered(seat),
             Phase::Idle if self.actors[&seat].start == Start::DiesIdle => self.die(seat, false),
             Phase::Idle | Phase::Hung => {}
@@ -716,7 +765,7 @@ impl World {
         }
     }
 
-    fn finish(&mut self, seat: Seat, job: u64, fate: Fate) {
+    fn finish(&mut self, seat: Seat, job: u64, attempt: u32, fate: Fate) {
         let success = Outcome::Success;
         if let Some(actor) = self.actors.get_mut(&seat) {
             actor.lied |= matches!(fate, Fate::SecondAnswer | Fate::WrongJob | Fate::ReadyWhileWorking | Fate::Garble);
@@ -761,6 +810,16 @@ impl World {
                 self.say(seat, FromActor::Garbled);
                 self.set(seat, Phase::Hung);
             }
+            Fate::CloseInput => {
+                if let Some(actor) = self.actors.get_mut(&seat) {
+                    actor.input_closed = true;
+                }
+                self.soon(Due::InputBreaks(seat));
+                self.set(seat, Phase::Running { job, attempt, fate: Fate::Answer(success) });
+                let epoch = self.actors[&seat].epoch;
+                let late = delay(&mut self.rng, &self.limits);
+                self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(seat, epoch));
+            }
             Fate::ClosePipe => {
                 self.say(seat, FromActor::OutputEnd);
                 self.set(seat, Phase::Hung);
@@ -801,4 +860,8 @@ impl World {
             self.go_on(seat);
         }
     }
+}
+
+fn is_unreadable(unreadable: Option<u64>, job: u64) -> bool {
+    unreadable.is_some_and(|of| job.is_multiple_of(of))
 }

@@ -1,0 +1,470 @@
+//! Spoils what goes between the machine and the simulated world, to prove that the checker notices.
+//!
+//! The world and the checker see what truly happens and what is truly done; the machine behind the saboteur learns of
+//! something else, or its effects are not what is done. To them it is a machine with a bug. Bugs that can only be made inside
+//! the machine are the patches in `tests/mutants`.
+
+use crate::supervisor::{
+    Begun, Config, Effect, Input, JobSettings, MaxMemory, Said, Seat, Signal, Supervisor, Undelivered,
+};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What is spoiled. Kinds are those of [`kind_of_input`] and [`kind_of_effect`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sabotage {
+    /// The machine never learns of such an input.
+    InputLost(&'static str),
+    /// It learns of it again before the next one.
+    InputTwice(&'static str),
+    /// Such an effect is neither carried out nor told.
+    EffectLost(&'static str),
+    /// It is carried out and told again with the next step.
+    EffectTwice(&'static str),
+
+    /// All jobs are equal.
+    NoPriorities,
+    OwnLimitForgotten,
+    OwnRetriesForgotten,
+    OneRetryTooMany,
+    OneRetryTooFew,
+    OneJobTooMany,
+    OneJobTooFew,
+    OneWorkerTooMany,
+    NoMinimum,
+    NoGrace,
+    GraceTooLong,
+    NoLimitOfInitializing,
+    NoLimitOfWorking,
+    NoLimitOfRecovering,
+    LimitsTooShort,
+    NoSoftMemory,
+    NoHardMemory,
+    OneStartFailureTooMany,
+    /// Jobs are sent ahead though that is off.
+    PrefetchThoughOff,
+    /// What is said of a worker is taken as said of its successor in the slot.
+    NamesakesAreOne,
+    /// Every worker is taken for one that answers recalls while a job runs.
+    AllAnswerRecalls,
+    /// The limit is found to be over before the pipe is read.
+    HeardAtOnce,
+    /// The worker counts as stopped before it is, and before the pipe is read.
+    StoppedAtOnce,
+    /// A job that is recalled counts as skipped at once.
+    SkippedAtOnce,
+    /// The exit counts as the end of the output.
+    ExitEndsOutput,
+    /// The end of the pipe of a worker that lives is nothing.
+    ClosedPipeIsNothing,
+    /// The job that a dead worker was doing counts as not read.
+    BegunIsUndelivered,
+    /// The job behind the one that a dead worker had not read counts as the first.
+    NextIsUndelivered,
+    /// SIGTERM once the worker is reaped.
+    SignalToTheReaped,
+    /// SIGKILL in place of SIGTERM.
+    KilledAtOnce,
+    /// A worker is spawned for each that is on its way out.
+    DyingDoNotCount,
+    /// Attempts are counted from 0.
+    AttemptsFromZero,
+    /// Whoever is told of a failure is told that nothing had begun, or that it had.
+    NothingHadBegun,
+    AllHadBegun,
+    /// Memory is found to be a byte less than the limit.
+    MemoryIsFree,
+    /// Soft limits are found to be over at the hard limit's measurements only, and hard ones at rest only.
+    AlwaysAtRest,
+}
+
+/// All of them, but those that [`HARMLESS`] names.
+pub(super) fn all() -> Vec<Sabotage> {
+    use Sabotage::*;
+    let inputs = INPUTS.iter().flat_map(|&kind| [InputLost(kind), InputTwice(kind)]);
+    let effects = EFFECTS.iter().flat_map(|&kind| [EffectLost(kind), EffectTwice(kind)]);
+    let others = [
+        NoPriorities,
+        OwnLimitForgotten,
+        OwnRetriesForgotten,
+        OneRetryTooMany,
+        OneRetryTooFew,
+        OneJobTooMany,
+        OneJobTooFew,
+        OneWorkerTooMany,
+        NoMinimum,
+        NoGrace,
+        GraceTooLong,
+        NoLimitOfInitializing,
+        NoLimitOfWorking,
+        NoLimitOfRecovering,
+        LimitsTooShort,
+        NoSoftMemory,
+        NoHardMemory,
+        OneStartFailureTooMany,
+        PrefetchThoughOff,
+        NamesakesAreOne,
+        AllAnswerRecalls,
+        HeardAtOnce,
+        StoppedAtOnce,
+        SkippedAtOnce,
+        ExitEndsOutput,
+        ClosedPipeIsNothing,
+        BegunIsUndelivered,
+        NextIsUndelivered,
+        SignalToTheReaped,
+        KilledAtOnce,
+        DyingDoNotCount,
+        AttemptsFromZero,
+        NothingHadBegun,
+        AllHadBegun,
+        MemoryIsFree,
+        AlwaysAtRest,
+    ];
+    inputs.chain(effects).chain(others).filter(|sabotage| !HARMLESS.iter().any(|(of, _)| of == sabotage)).collect()
+}
+
+/// What is found only within some ten thousand worlds.
+pub(super) const RARE: [Sabotage; 1] = [Sabotage::StoppedAtOnce];
+
+/// What the pool takes in its stride, and why.
+pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
+    (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
+    (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
+    (Sabotage::InputTwice("Retire"), "it says the same"),
+    (Sabotage::InputTwice("Resident"), "it says the same"),
+    (Sabotage::InputTwice("Abort"), "a job that is over is not aborted"),
+    (Sabotage::InputTwice("SpawnWorkers"), "all are there or asked for"),
+    (Sabotage::InputTwice("Close"), "it is closed"),
+    (Sabotage::InputTwice("Exit"), "there is nothing left to end"),
+    (Sabotage::InputTwice("Tick"), "nothing is due"),
+    (Sabotage::InputTwice("SpawnFailed"), "its slot is empty"),
+    (Sabotage::InputTwice("Greeted"), "it says the same"),
+    (Sabotage::InputTwice("Start"), "only the first word about a job proves anything"),
+    (Sabotage::InputTwice("Heard"), "nobody waits for it"),
+    (Sabotage::InputTwice("Stopped"), "the worker is being killed"),
+    (Sabotage::InputTwice("Garbled"), "the worker is being killed"),
+    (Sabotage::InputTwice("OutputEnded"), "it has ended"),
+    (Sabotage::InputTwice("InputBroken"), "it is broken"),
+    (Sabotage::InputTwice("Exited"), "it has exited"),
+];
+
+const INPUTS: [&str; 23] = [
+    "Enqueue",
+    "Abort",
+    "SpawnWorkers",
+    "Close",
+    "Exit",
+    "Tick",
+    "Spawned",
+    "SpawnFailed",
+    "Greeted",
+    "Ready",
+    "Start",
+    "Progress",
+    "Answer",
+    "Terminal",
+    "Skipped",
+    "Retire",
+    "Heard",
+    "Stopped",
+    "Resident",
+    "Garbled",
+    "OutputEnded",
+    "InputBroken",
+    "Exited",
+];
+
+fn kind_of_input(input: &Input<u64>) -> &'static str {
+    match input {
+        Input::Enqueue { .. } => "Enqueue",
+        Input::Abort { .. } => "Abort",
+        Input::SpawnWorkers => "SpawnWorkers",
+        Input::Close => "Close",
+        Input::Exit => "Exit",
+        Input::Tick => "Tick",
+        Input::Spawned(_) => "Spawned",
+        Input::SpawnFailed(_) => "SpawnFailed",
+        Input::Greeted { .. } => "Greeted",
+        Input::Said(_, said) => match said {
+            Said::Ready => "Ready",
+            Said::Start { .. } => "Start",
+            Said::Progress { .. } => "Progress",
+            Said::Answer { .. } => "Answer",
+            Said::Terminal { .. } => "Terminal",
+            Said::Skipped { .. } => "Skipped",
+            Said::Retire => "Retire",
+        },
+        Input::Heard(_) => "Heard",
+        Input::Stopped(_) => "Stopped",
+        Input::Resident { .. } => "Resident",
+        Input::Garbled(_) => "Garbled",
+        Input::OutputEnded(_) => "OutputEnded",
+        Input::InputBroken(_) => "InputBroken",
+        Input::ErrorsEnded(_) => "ErrorsEnded",
+        Input::Exited { .. } => "Exited",
+    }
+}
+
+const EFFECTS: [&str; 32] = [
+    "Spawn",
+    "SendJob",
+    "SendSkip",
+    "SendLeave",
+    "Hear",
+    "Terminate",
+    "Kill",
+    "Stop",
+    "Continue",
+    "Measure",
+    "Refused",
+    "Enqueued",
+    "Backlogged",
+    "Task",
+    "Started",
+    "Progressed",
+    "Retried",
+    "Returned",
+    "Settled",
+    "Spawned",
+    "State",
+    "OverLimit",
+    "Outgrown",
+    "OverMemory",
+    "RecallIgnored",
+    "OutputClosed",
+    "Violated",
+    "LastWords",
+    "Died",
+    "StartFailed",
+    "AllReady",
+    "Idle",
+];
+
+fn kind_of_effect(effect: &Effect<u64>) -> &'static str {
+    match effect {
+        Effect::Spawn(_) => "Spawn",
+        Effect::SendJob { .. } => "SendJob",
+        Effect::SendSkip { .. } => "SendSkip",
+        Effect::SendLeave(_) => "SendLeave",
+        Effect::Hear(_) => "Hear",
+        Effect::Signal(_, Signal::Terminate) => "Terminate",
+        Effect::Signal(_, Signal::Kill) => "Kill",
+        Effect::Signal(_, Signal::Stop) => "Stop",
+        Effect::Signal(_, Signal::Continue) => "Continue",
+        Effect::Measure(_) => "Measure",
+        Effect::Refused(_) => "Refused",
+        Effect::Enqueued(_) => "Enqueued",
+        Effect::Backlogged(_) => "Backlogged",
+        Effect::Task { .. } => "Task",
+        Effect::Started { .. } => "Started",
+        Effect::Progressed { .. } => "Progressed",
+        Effect::Retried { .. } => "Retried",
+        Effect::Returned { .. } => "Returned",
+        Effect::Settled { .. } => "Settled",
+        Effect::Spawned(_) => "Spawned",
+        Effect::State { .. } => "State",
+        Effect::OverLimit { .. } => "OverLimit",
+        Effect::Outgrown { .. } => "Outgrown",
+        Effect::OverMemory { .. } => "OverMemory",
+        Effect::RecallIgnored(_) => "RecallIgnored",
+        Effect::OutputClosed(_) => "OutputClosed",
+        Effect::Violated(..) => "Violated",
+        Effect::LastWords(_) => "LastWords",
+        Effect::Died(_) => "Died",
+        Effect::StartFailed { .. } => "StartFailed",
+        Effect::AllReady => "AllReady",
+        Effect::Idle => "Idle",
+    }
+}
+
+/// Stands between a machine and its world; lets everything pass where there is nothing to spoil.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Saboteur {
+    sabotage: Option<Sabotage>,
+    inputs_again: Vec<Input<u64>>,
+    effects_again: Vec<Effect<u64>>,
+    /// The jobs that were sent, the latest last.
+    sent: Vec<(Seat, u64)>,
+}
+
+impl Saboteur {
+    pub(super) fn new(sabotage: Option<Sabotage>) -> Self {
+        Saboteur { sabotage, ..Saboteur::default() }
+    }
+
+    /// The machine that works by these options, or by others.
+    pub(super) fn machine(&self, mut config: Config) -> Supervisor<u64> {
+        let long = |limit: Option<Duration>| limit.filter(|_| false);
+        match self.sabotage {
+            Some(Sabotage::OneRetryTooMany) => config.retries += 1,
+            Some(Sabotage::OneRetryTooFew) => config.retries = config.retries.saturating_sub(1),
+            Some(Sabotage::OneJobTooMany) => config.max_jobs_per_process += 1,
+            Some(Sabotage::OneJobTooFew) => config.max_jobs_per_process = (config.max_jobs_per_process - 1).max(1),
+            Some(Sabotage::OneWorkerTooMany) => config.max_processes += 1,
+            Some(Sabotage::NoMinimum) => config.min_processes = 0,
+            Some(Sabotage::NoGrace) => config.kill_grace = Duration::ZERO,
+            Some(Sabotage::GraceTooLong) => config.kill_grace *= 2,
+            Some(Sabotage::NoLimitOfInitializing) => config.timeout_initializing = long(config.timeout_initializing),
+            Some(Sabotage::NoLimitOfWorking) => config.timeout_working = None,
+            Some(Sabotage::NoLimitOfRecovering) => config.timeout_recovering = None,
+            Some(Sabotage::LimitsTooShort) => {
+                for limit in
+                    [&mut config.timeout_initializing, &mut config.timeout_working, &mut config.timeout_recovering]
+                {
+                    *limit = limit.map(|limit| limit / 2);
+                }
+            }
+            Some(Sabotage::NoSoftMemory) => config.max_memory = MaxMemory { soft: None, ..config.max_memory },
+            Some(Sabotage::NoHardMemory) => config.max_memory = MaxMemory { hard: None, ..config.max_memory },
+            Some(Sabotage::OneStartFailureTooMany) => config.start_failures = config.start_failures.saturating_add(1),
+            Some(Sabotage::PrefetchThoughOff) => config.hand_ahead = config.hand_ahead.max(2),
+            _ => {}
+        }
+        Supervisor::new(config)
+    }
+
+    /// Tells the machine what happened, or something else; gives what is to be done, or something else.
+    pub(super) fn handle(
+        &mut self,
+        machine: &mut Supervisor<u64>,
+        now: Duration,
+        input: Input<u64>,
+        effects: &mut Vec<Effect<u64>>,
+    ) {
+        let Some(sabotage) = self.sabotage else { return machine.handle(now, input, effects) };
+        effects.append(&mut self.effects_again);
+        let mut inputs: VecDeque<_> = std::mem::take(&mut self.inputs_again).into();
+        inputs.extend(self.spoiled_input(sabotage, machine, input));
+        while let Some(input) = inputs.pop_front() {
+            let mut caused = Vec::new();
+            machine.handle(now, input, &mut caused);
+            for effect in caused {
+                if let Effect::SendJob { seat, key, .. } = effect
+                    && let Some((&job, _)) = machine.job(key)
+                {
+                    self.sent.push((seat, job));
+                }
+                inputs.extend(answer_at_once(sabotage, &effect));
+                self.spoil_effect(sabotage, effect, effects);
+            }
+        }
+    }
+
+    fn spoiled_input(
+        &mut self,
+        sabotage: Sabotage,
+        machine: &Supervisor<u64>,
+        mut input: Input<u64>,
+    ) -> Vec<Input<u64>> {
+        let kind = kind_of_input(&input);
+        match sabotage {
+            Sabotage::InputLost(of) if of == kind => return Vec::new(),
+            Sabotage::InputTwice(of) if of == kind => self.inputs_again.push(input.clone()),
+            Sabotage::NamesakesAreOne => {
+                if let Some(seat) = seat_of(&mut input)
+                    && let Some((successor, _)) = machine.workers().find(|(of, _)| of.slot == seat.slot)
+                {
+                    *seat = successor;
+                }
+            }
+            Sabotage::ClosedPipeIsNothing => {
+                if let Input::OutputEnded(seat) = input
+                    && machine.worker(seat).is_some_and(|worker| !worker.exited)
+                {
+                    return Vec::new();
+                }
+            }
+            Sabotage::ExitEndsOutput => {
+                if let Input::Exited { seat, .. } = input {
+                    return vec![input, Input::OutputEnded(seat)];
+                }
+            }
+            _ => spoil_values(sabotage, machine, &self.sent, &mut input),
+        }
+        vec![input]
+    }
+
+    fn spoil_effect(&mut self, sabotage: Sabotage, mut effect: Effect<u64>, effects: &mut Vec<Effect<u64>>) {
+        let kind = kind_of_effect(&effect);
+        match (sabotage, &mut effect) {
+            (Sabotage::EffectLost(of), _) if of == kind => return,
+            (Sabotage::EffectTwice(of), effect) if of == kind => self.effects_again.push(effect.clone()),
+            (Sabotage::SignalToTheReaped, &mut Effect::Died(seat)) => {
+                effects.push(Effect::Signal(seat, Signal::Terminate));
+            }
+            (Sabotage::KilledAtOnce, Effect::Signal(_, signal @ Signal::Terminate)) => *signal = Signal::Kill,
+            (Sabotage::DyingDoNotCount, &mut Effect::SendLeave(seat)) => {
+                effects.push(Effect::Spawn(Seat { worker: u64::MAX - seat.worker, ..seat }));
+            }
+            (Sabotage::AttemptsFromZero, Effect::SendJob { attempt, .. } | Effect::Task { attempt, .. }) => {
+                *attempt -= 1;
+            }
+            (Sabotage::NothingHadBegun, Effect::Settled { begun, .. } | Effect::Retried { begun, .. }) => {
+                *begun = Begun::No;
+            }
+            (Sabotage::AllHadBegun, Effect::Settled { begun, .. } | Effect::Retried { begun, .. }) => {
+                *begun = Begun::Yes;
+            }
+            _ => {}
+        }
+        effects.push(effect);
+    }
+}
+
+/// What is told of a worker before it can have happened.
+fn answer_at_once(sabotage: Sabotage, effect: &Effect<u64>) -> Option<Input<u64>> {
+    match (sabotage, effect) {
+        (Sabotage::HeardAtOnce, &Effect::Hear(seat)) => Some(Input::Heard(seat)),
+        (Sabotage::StoppedAtOnce, &Effect::Signal(seat, Signal::Stop)) => Some(Input::Stopped(seat)),
+        (Sabotage::SkippedAtOnce, &Effect::SendSkip { seat, id }) => Some(Input::Said(seat, Said::Skipped { job: id })),
+        _ => None,
+    }
+}
+
+fn spoil_values(sabotage: Sabotage, machine: &Supervisor<u64>, sent: &[(Seat, u64)], input: &mut Input<u64>) {
+    match (sabotage, input) {
+        (_, Input::Enqueue { settings, .. }) => *settings = spoiled_settings(sabotage, settings),
+        (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
+        (Sabotage::BegunIsUndelivered, Input::Exited { seat, undelivered }) => {
+            let job = machine.worker(*seat).and_then(|worker| worker.job());
+            *undelivered = job.map(|job| Undelivered { job, in_part: false }).or(*undelivered);
+        }
+        (Sabotage::NextIsUndelivered, Input::Exited { seat, undelivered: Some(undelivered) }) => {
+            let behind = sent.iter().filter(|(of, _)| of == seat).skip_while(|(_, job)| *job != undelivered.job).nth(1);
+            undelivered.job = behind.map_or(undelivered.job, |(_, job)| *job);
+        }
+        (Sabotage::MemoryIsFree, Input::Resident { bytes, .. }) => *bytes = 0,
+        (Sabotage::AlwaysAtRest, Input::Resident { at_rest, .. }) => *at_rest = true,
+        _ => {}
+    }
+}
+
+fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
+    let mut spoiled = JobSettings::default();
+    if sabotage != Sabotage::NoPriorities {
+        spoiled.set_priority(settings.priority());
+    }
+    let limit = settings.timeout(None);
+    if limit == settings.timeout(Some(Duration::MAX)) && sabotage != Sabotage::OwnLimitForgotten {
+        spoiled.set_timeout(limit);
+    }
+    let retries = settings.retries(0);
+    if retries == settings.retries(1) && sabotage != Sabotage::OwnRetriesForgotten {
+        spoiled.set_retries(retries);
+    }
+    spoiled
+}
+
+fn seat_of(input: &mut Input<u64>) -> Option<&mut Seat> {
+    match input {
+        Input::Enqueue { .. } | Input::Abort { .. } => None,
+        Input::SpawnWorkers | Input::Close | Input::Exit | Input::Tick => None,
+        Input::Spawned(seat) | Input::SpawnFailed(seat) | Input::Greeted { seat, .. } | Input::Said(seat, _) => {
+            Some(seat)
+        }
+        Input::Heard(seat) | Input::Stopped(seat) | Input::Resident { seat, .. } | Input::Garbled(seat) => Some(seat),
+        Input::OutputEnded(seat) | Input::InputBroken(seat) | Input::ErrorsEnded(seat) => Some(seat),
+        Input::Exited { seat, .. } => Some(seat),
+    }
+}
