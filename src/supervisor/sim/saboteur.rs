@@ -299,8 +299,12 @@ impl Saboteur {
         match self.sabotage {
             Some(Sabotage::OneRetryTooMany) => config.retries += 1,
             Some(Sabotage::OneRetryTooFew) => config.retries = config.retries.saturating_sub(1),
-            Some(Sabotage::OneJobTooMany) => config.max_jobs_per_process += 1,
-            Some(Sabotage::OneJobTooFew) => config.max_jobs_per_process = (config.max_jobs_per_process - 1).max(1),
+            Some(Sabotage::OneJobTooMany) => {
+                config.max_jobs_per_process = config.max_jobs_per_process.map(|most| most + 1)
+            }
+            Some(Sabotage::OneJobTooFew) => {
+                config.max_jobs_per_process = config.max_jobs_per_process.map(|most| (most - 1).max(1))
+            }
             Some(Sabotage::OneWorkerTooMany) => config.max_processes += 1,
             Some(Sabotage::NoMinimum) => config.min_processes = 0,
             Some(Sabotage::NoGrace) => config.kill_grace = Duration::ZERO,
