@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How long a worker may take to answer a recall before it is stopped.
 const WORD: Duration = Duration::from_millis(10);
 
-/// How long a worker without a job may take to leave when the pool ends.
+/// How long a worker without a job may take to leave when the pool ends. The grace time may be shorter.
 const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 
 /// How long a worker may take to stop: SIGSTOP is not held up for long by anything but the kernel.
@@ -32,7 +32,8 @@ impl<T> Step<'_, T> {
         self.worker(seat).end(End::PoolExit);
         self.emit(Effect::SendLeave(seat));
         self.on_its_way(seat);
-        self.start_limit(seat, Some(LEAVE_AT_EXIT));
+        let grace = self.machine.config.kill_grace;
+        self.start_limit(seat, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
     /// The worker will end by itself; if it does not within the grace time, it is told to.
