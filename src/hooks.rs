@@ -6,6 +6,7 @@ use crate::events::Subscriber;
 use crate::forward::Forward;
 use crate::record::{JobHappening, JobHook, JobRecord};
 use parking_lot::{Condvar, Mutex};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -72,6 +73,11 @@ impl Call {
     }
 }
 
+thread_local! {
+    /// What this thread, that of some pool's hooks, has taken and not done.
+    static TAKEN: RefCell<VecDeque<Call>> = const { RefCell::new(VecDeque::new()) };
+}
+
 /// A buffer of more calls than this is not kept.
 const SPARE: usize = 4096;
 
@@ -87,8 +93,6 @@ pub(crate) struct Hooks {
     /// The number of the next hook.
     next: AtomicU64,
     waiting: Mutex<Waiting>,
-    /// What the thread has taken and not done. Nobody else locks it.
-    taken: Mutex<VecDeque<Call>>,
     bell: Condvar,
     forward: Forward,
     /// The thread has ended: whoever rings does what was queued.
@@ -107,7 +111,6 @@ impl Hooks {
             registry: Mutex::default(),
             next: AtomicU64::new(0),
             waiting: Mutex::default(),
-            taken: Mutex::default(),
             bell: Condvar::new(),
             forward: Forward::default(),
             ended: AtomicBool::new(false),
@@ -206,7 +209,7 @@ impl Hooks {
         waiting.uncharged = true;
         waiting.calls.iter_mut().for_each(Call::uncharge);
         drop(waiting);
-        self.taken.lock().iter_mut().for_each(Call::uncharge);
+        TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Call::uncharge));
         let waited = wait();
         self.waiting.lock().uncharged = false;
         waited
@@ -266,7 +269,7 @@ impl Hooks {
         while !self.ended.load(Ordering::SeqCst) {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
-            while let Some(call) = self.next_taken() {
+            while let Some(call) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
                 if matches!(call, Call::End) {
                     self.ended.store(true, Ordering::SeqCst);
                 }
@@ -282,18 +285,15 @@ impl Hooks {
 
     /// Blocks until there is something to do, and takes all of it.
     fn take(&self) {
-        let mut taken = self.taken.lock();
+        let mut taken = TAKEN.take();
         taken.shrink_to(SPARE);
         let mut waiting = self.waiting.lock();
         while waiting.calls.is_empty() {
             waiting.asleep = true;
             self.bell.wait(&mut waiting);
         }
-        mem::swap(&mut waiting.calls, &mut *taken);
-    }
-
-    fn next_taken(&self) -> Option<Call> {
-        self.taken.lock().pop_front()
+        mem::swap(&mut waiting.calls, &mut taken);
+        TAKEN.set(taken);
     }
 
     /// Does what was queued around the thread's end.
