@@ -3,7 +3,7 @@
 use crate::driver::{Driver, Launch, Launcher, Mask, Plan, marked_name};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind, describe};
-use crate::handle::PoolEnd;
+use crate::handle::Shared;
 use crate::harness;
 use crate::hooks::Hooks;
 use crate::limits::Limits;
@@ -13,7 +13,7 @@ use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::unserved_mark;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares};
+use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
@@ -92,7 +92,7 @@ impl<J: Job> PoolBuilder<J> {
                 timeout_recovering: Some(Duration::from_secs(5)),
                 kill_grace: Duration::from_millis(500),
                 start_failures: 5,
-                hand_ahead: ADAPTIVE,
+                prefetch: ADAPTIVE,
                 cores,
                 max_memory: MaxMemory::default(),
             },
@@ -446,11 +446,11 @@ impl<J: Job> PoolBuilder<J> {
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// // No job leaves the backlog before the worker that will do it is free.
-    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).hand_ahead(0).build()?;
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>()).prefetch(0).build()?;
     /// # Ok(()) }
     /// ```
-    pub fn hand_ahead(mut self, jobs: impl Into<Option<u32>>) -> Self {
-        self.config.hand_ahead = jobs.into().unwrap_or(ADAPTIVE);
+    pub fn prefetch(mut self, jobs: impl Into<Option<u32>>) -> Self {
+        self.config.prefetch = jobs.into().unwrap_or(ADAPTIVE);
         self
     }
 
@@ -552,7 +552,7 @@ impl<J: Job> PoolBuilder<J> {
             hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let last_stats = Arc::new(Mutex::new(Stats::default()));
         let (first, first_spawn) = bounded(1);
-        let spares = Arc::<Spares>::default();
+        let buffers = Arc::<BufferPool>::default();
         let look_ahead = config.max_processes.saturating_mul(2);
         let plan = Plan {
             pool: Arc::clone(&name),
@@ -561,7 +561,7 @@ impl<J: Job> PoolBuilder<J> {
             config,
             max_backlog: self.max_backlog,
             max_frame: self.max_frame,
-            spares: Arc::clone(&spares),
+            buffers: Arc::clone(&buffers),
             limits: self.limits,
             stderr: self.stderr,
             launch,
@@ -580,9 +580,9 @@ impl<J: Job> PoolBuilder<J> {
         drop(mask);
         let pool = Pool::from_parts(Parts {
             name,
-            end: PoolEnd { commands, hooks },
+            end: Shared { commands, hooks },
             max_frame: self.max_frame,
-            spares,
+            buffers,
             limited: self.max_backlog.is_some(),
             look_ahead,
             last_stats,

@@ -11,7 +11,7 @@ mod command;
 mod effects;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod line;
+mod inbox;
 mod outbox;
 mod poller;
 mod process;
@@ -23,25 +23,25 @@ mod spawner;
 mod tests;
 
 pub(crate) use budget::Charge;
-pub(crate) use command::{Admission, Blocked, Command, Mode};
-pub(crate) use line::Line;
+pub(crate) use command::{Admission, Command, PendingSubmit, WhenFull};
+pub(crate) use inbox::InboxSender;
 pub(crate) use signals::Mask;
 pub(crate) use spawner::{Launch, Launcher, SELF, marked_name};
 
 use crate::error::{Failure, ReadyError, StartFailure};
 use crate::event::EventKind;
-use crate::hooks::{Call, Hooks};
+use crate::hooks::{Hooks, Notification};
 use crate::limits::Limits;
 use crate::pool::{Stats, Stderr};
-use crate::record::{Ticket, Waiters};
-use crate::supervisor::{Config, Effect, Input, Outcome, Said, Seat, Signal, Supervisor};
+use crate::record::{Ticket, WakeOnDrop};
+use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
 use crate::sys;
 use child::Child;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, Spares, ToWorker, frame_into,
+    ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
 };
-use line::{Ears, lines};
+use inbox::{Inbox, inbox};
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
@@ -62,7 +62,7 @@ pub(crate) struct Plan {
     pub(crate) max_backlog: Option<usize>,
     pub(crate) max_frame: usize,
     /// Buffers for large jobs and answers.
-    pub(crate) spares: Arc<Spares>,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limits: Limits,
     pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
@@ -75,8 +75,8 @@ pub(crate) struct Plan {
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
 /// commands, because what waits in their channel is in no backlog yet, and cannot be sent ahead.
-const COMMANDS_A_TURN: usize = 1024;
-const REPORTS_A_TURN: usize = 128;
+const COMMANDS_PER_ITERATION: usize = 1024;
+const REPORTS_PER_ITERATION: usize = 128;
 
 /// How often it is looked whether a worker that was sent SIGSTOP has stopped.
 const STOP_LOOK: Duration = Duration::from_micros(200);
@@ -90,10 +90,10 @@ pub(crate) struct Driver {
     machine: Supervisor<Ticket>,
     started: Instant,
     now: Duration,
-    ears: Ears<Command, Report>,
+    inbox: Inbox<Command, Report>,
     spawner: Spawner,
     /// Seats whose process has been asked for and not reported.
-    spawning: BTreeSet<Seat>,
+    spawning: BTreeSet<WorkerKey>,
     poller: Poller,
     poller_thread: JoinHandle<()>,
     /// Readers of workers that are no more, to be joined.
@@ -104,15 +104,15 @@ pub(crate) struct Driver {
     dirty: Vec<usize>,
     effects: Vec<Effect<Ticket>>,
     /// Who waited for the jobs that this turn has settled: woken at its end, so that none takes the core before that.
-    released: Vec<Waiters>,
+    released: Vec<WakeOnDrop>,
     /// Workers whose memory is to be looked at.
-    to_measure: Vec<Seat>,
+    to_measure: Vec<WorkerKey>,
     /// Workers that are to be heard out before the machine decides about them, and how many questions were asked.
-    hearing: Vec<Seat>,
+    draining: Vec<WorkerKey>,
     questions: u64,
     /// The message that is being handled: its payload goes where the effects say.
     incoming: Option<Incoming>,
-    blocked: VecDeque<Blocked>,
+    blocked: VecDeque<PendingSubmit>,
     idle_waiters: Vec<Sender<()>>,
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
@@ -131,7 +131,7 @@ struct Standing {
     stderr: Stderr,
     hooks: Arc<Hooks>,
     last_stats: Arc<Mutex<Stats>>,
-    spares: Arc<Spares>,
+    buffers: Arc<BufferPool>,
     /// Whether the memory of workers is looked at.
     measures: bool,
 }
@@ -150,31 +150,31 @@ impl Driver {
     /// # Errors
     ///
     /// Where a thread or the poller's pipe cannot be had.
-    pub(crate) fn start(plan: Plan) -> io::Result<(Line<Command>, JoinHandle<()>)> {
+    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>)> {
         let (driver, commands, _) = Driver::new(plan)?;
         let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
         Ok((commands, thread))
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
-    fn new(plan: Plan) -> io::Result<(Self, Line<Command>, Line<Report>)> {
-        let (commands, reports, ears) = lines();
+    fn new(plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+        let (commands, reports, inbox) = inbox();
         let told = {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
             move || !quiet || hooks.wants(EventKind::WorkerStderr)
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
-        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, spares: Arc::clone(&plan.spares) };
-        let mut greeting = Vec::new();
-        frame_into(&Hello::new(0), &[], &mut greeting);
+        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
+        let mut handshake = Vec::new();
+        frame_into(&Hello::new(0), &[], &mut handshake);
         let init = ToWorker::Init {
             job_type: plan.job_type.into(),
             codec: PAYLOAD_CODEC.into(),
             max_frame: plan.max_frame as u64,
             has_options: plan.options.is_some(),
         };
-        frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut greeting);
-        let spawner = Spawner::start(plan.launch, plan.limits, terms, greeting, reports.clone())?;
+        frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
+        let spawner = Spawner::start(plan.launch, plan.limits, terms, handshake, reports.clone())?;
 
         let slots = plan.config.max_processes;
         let measures = plan.config.max_memory.is_limited();
@@ -182,7 +182,7 @@ impl Driver {
             machine: Supervisor::new(plan.config),
             started: clock(),
             now: Duration::ZERO,
-            ears,
+            inbox,
             spawner,
             spawning: BTreeSet::new(),
             poller,
@@ -193,7 +193,7 @@ impl Driver {
             effects: Vec::new(),
             released: Vec::new(),
             to_measure: Vec::new(),
-            hearing: Vec::new(),
+            draining: Vec::new(),
             questions: 0,
             incoming: None,
             blocked: VecDeque::new(),
@@ -210,7 +210,7 @@ impl Driver {
                 stderr: plan.stderr,
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
-                spares: plan.spares,
+                buffers: plan.buffers,
                 measures,
             },
         };
@@ -222,7 +222,7 @@ impl Driver {
         let hooks = Arc::clone(&self.plan.hooks);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
             let why = crate::hooks::text_of(&*panic).to_owned();
-            hooks.call(Call::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+            hooks.call(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
         }
         self.tear_down();
         hooks.end();
@@ -231,32 +231,32 @@ impl Driver {
     fn run(&mut self) {
         self.input(Input::Tick);
         self.write_all();
-        self.end_turn();
+        self.end_iteration();
         while !self.machine.is_finished() {
             self.wait();
-            self.turn(clock().duration_since(self.started));
+            self.iterate(clock().duration_since(self.started));
         }
     }
 
     /// One round: what has come goes in, and what that leads to is done.
-    fn turn(&mut self, now: Duration) {
+    fn iterate(&mut self, now: Duration) {
         self.now = now;
         let is_due = self.machine.next_deadline().is_some_and(|at| at <= now);
         // Before a limit is found to be over, all is heard that was there in time.
-        let reports = if is_due { self.ears.second.len().max(REPORTS_A_TURN) } else { REPORTS_A_TURN };
+        let reports = if is_due { self.inbox.reports.len().max(REPORTS_PER_ITERATION) } else { REPORTS_PER_ITERATION };
         self.take_in(reports);
         if is_due {
             self.input(Input::Tick);
         }
-        self.hear_all();
+        self.drain_all();
         self.admit();
         self.release_waiters();
         self.write_all();
-        self.end_turn();
+        self.end_iteration();
     }
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.
-    fn end_turn(&mut self) {
+    fn end_iteration(&mut self) {
         self.plan.hooks.ring();
         self.released.clear();
         self.released.shrink_to(KEPT);
@@ -267,20 +267,20 @@ impl Driver {
         let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
         let until_due = || self.machine.next_deadline().map(left);
         let until_stopped = || self.awaits_stop().then_some(STOP_LOOK);
-        self.ears.listen(|| [until_due(), until_stopped(), self.plan.spares.tidy()].into_iter().flatten().min());
+        self.inbox.wait(|| [until_due(), until_stopped(), self.plan.buffers.trim()].into_iter().flatten().min());
     }
 
     /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
     fn take_in(&mut self, reports: usize) {
-        for _ in 0..COMMANDS_A_TURN {
-            match self.ears.first.try_recv() {
+        for _ in 0..COMMANDS_PER_ITERATION {
+            match self.inbox.commands.try_recv() {
                 Ok(command) => self.command(command),
                 Err(_) => break,
             }
         }
         for _ in 0..reports {
-            match self.ears.second.try_recv() {
+            match self.inbox.reports.try_recv() {
                 Ok(report) => self.report(report),
                 Err(_) => break,
             }
@@ -295,16 +295,16 @@ impl Driver {
             self.carry_out(effect);
         }
         self.effects = effects;
-        while let Some(seat) = self.to_measure.pop() {
-            self.measure(seat, false);
+        while let Some(worker_key) = self.to_measure.pop() {
+            self.measure(worker_key, false);
         }
     }
 
     /// Looks at how much memory a worker holds.
-    fn measure(&mut self, seat: Seat, at_rest: bool) {
-        let bytes = self.child(seat).and_then(|child| sys::resident(child.pid));
+    fn measure(&mut self, worker_key: WorkerKey, at_rest: bool) {
+        let bytes = self.child(worker_key).and_then(|child| sys::resident(child.pid));
         if let Some(bytes) = bytes {
-            self.input(Input::Resident { seat, bytes, at_rest });
+            self.input(Input::Resident { worker_key, bytes, at_rest });
         }
     }
 
@@ -313,83 +313,83 @@ impl Driver {
     fn report(&mut self, report: Report) {
         match report {
             Report::Spawned(started) => {
-                let seat = started.seat;
-                self.spawning.remove(&seat);
-                self.adopt(*started);
-                self.input(Input::Spawned(seat));
+                let worker_key = started.worker_key;
+                self.spawning.remove(&worker_key);
+                self.insert(*started);
+                self.input(Input::Spawned(worker_key));
                 if let Some(first) = self.first.take() {
                     let _ = first.send(Ok(()));
                 }
             }
-            Report::SpawnFailed(seat, failure) => {
-                if self.spawning.remove(&seat) {
+            Report::SpawnFailed(worker_key, failure) => {
+                if self.spawning.remove(&worker_key) {
                     // Not the end of the worker that was in the slot before.
                     self.last_death = None;
                     self.failed_to_start(failure.clone());
-                    self.input(Input::SpawnFailed(seat));
+                    self.input(Input::SpawnFailed(worker_key));
                     if let Some(first) = self.first.take() {
                         let _ = first.send(Err(failure));
                     }
                 }
             }
-            Report::Noise(seat, noise) => self.noise(seat, &noise),
-            Report::Greeted(seat, flags) => {
-                self.input(Input::Greeted { seat, recalls: flags & ANSWERS_RECALLS != 0 });
+            Report::Preamble(worker_key, preamble) => self.preamble(worker_key, &preamble),
+            Report::Greeted(worker_key, flags) => {
+                self.input(Input::Greeted { worker_key, recalls: flags & ANSWERS_RECALLS != 0 });
             }
-            Report::Said(seat, frame, charge) => self.said(seat, frame, charge),
-            Report::Drained(seat, number) => self.drained(seat, number),
-            Report::Garbled(seat, reason) => {
-                if let Some(child) = self.child(seat) {
+            Report::Message(worker_key, frame, charge) => self.message(worker_key, frame, charge),
+            Report::Drained(worker_key, number) => self.drained(worker_key, number),
+            Report::Malformed(worker_key, reason) => {
+                if let Some(child) = self.child(worker_key) {
                     child.reason.get_or_insert(reason);
-                    self.input(Input::Garbled(seat));
+                    self.input(Input::Malformed(worker_key));
                 }
             }
-            Report::OutputEnded(seat) => self.input(Input::OutputEnded(seat)),
-            Report::InputBroken(seat) => self.input(Input::InputBroken(seat)),
-            Report::ErrorsEnded(seat) => {
-                if let Some(child) = self.child(seat) {
-                    child.errors_ended = true;
-                    self.input(Input::ErrorsEnded(seat));
+            Report::StdoutClosed(worker_key) => self.input(Input::StdoutClosed(worker_key)),
+            Report::StdinBroken(worker_key) => self.input(Input::StdinBroken(worker_key)),
+            Report::StderrClosed(worker_key) => {
+                if let Some(child) = self.child(worker_key) {
+                    child.stderr_closed = true;
+                    self.input(Input::StderrClosed(worker_key));
                 }
             }
-            Report::Exited(seat, reaped) => {
-                if let Some(child) = self.child(seat) {
+            Report::Exited(worker_key, reaped) => {
+                if let Some(child) = self.child(worker_key) {
                     child.reaped = Some(reaped);
                     child.budget.lift();
-                    child.hearing = None;
+                    child.draining = None;
                     let undelivered = child.undelivered();
-                    self.input(Input::Exited { seat, undelivered });
+                    self.input(Input::Exited { worker_key, undelivered });
                 }
             }
-            Report::Stderr(seat, lines, charge) => self.stderr_lines(seat, lines, charge),
+            Report::Stderr(worker_key, lines, charge) => self.stderr_lines(worker_key, lines, charge),
         }
     }
 
-    fn said(&mut self, seat: Seat, frame: Frame<FromWorker>, charge: Charge) {
-        let said = match frame.message {
-            FromWorker::Ready => Said::Ready,
-            FromWorker::Start { job } => Said::Start { job },
-            FromWorker::Progress { job } => Said::Progress { job },
-            FromWorker::Success { job, ready } => Said::Answer { job, outcome: Outcome::Success, ready },
-            FromWorker::Failure { job, ready } => Said::Answer { job, outcome: Outcome::Failed, ready },
+    fn message(&mut self, worker_key: WorkerKey, frame: Frame<FromWorker>, charge: Charge) {
+        let message = match frame.message {
+            FromWorker::Ready => Message::Ready,
+            FromWorker::Start { job } => Message::Start { job },
+            FromWorker::Progress { job } => Message::Progress { job },
+            FromWorker::Success { job, ready } => Message::Answer { job, outcome: Outcome::Success, ready },
+            FromWorker::Failure { job, ready } => Message::Answer { job, outcome: Outcome::Failed, ready },
             FromWorker::Unusable { job, ready, fault: Fault::DecodeJob, .. } => {
-                Said::Answer { job, outcome: Outcome::Undecodable, ready }
+                Message::Answer { job, outcome: Outcome::Undecodable, ready }
             }
-            FromWorker::Unusable { job, ready, .. } => Said::Answer { job, outcome: Outcome::Unencodable, ready },
-            FromWorker::Terminal { job, .. } => Said::Terminal { job },
-            FromWorker::Skipped { job } => Said::Skipped { job },
-            FromWorker::Retire => Said::Retire,
+            FromWorker::Unusable { job, ready, .. } => Message::Answer { job, outcome: Outcome::Unencodable, ready },
+            FromWorker::Terminal { job, .. } => Message::Terminal { job },
+            FromWorker::Skipped { job } => Message::Skipped { job },
+            FromWorker::Retire => Message::Retire,
         };
-        if let Said::Answer { job, .. } | Said::Skipped { job } = said
-            && let Some(child) = self.child(seat)
+        if let Message::Answer { job, .. } | Message::Skipped { job } = message
+            && let Some(child) = self.child(worker_key)
         {
             child.no_longer_sent(job);
         }
-        if self.plan.measures && matches!(said, Said::Ready | Said::Answer { ready: true, .. }) {
-            self.measure(seat, true);
+        if self.plan.measures && matches!(message, Message::Ready | Message::Answer { ready: true, .. }) {
+            self.measure(worker_key, true);
         }
         self.incoming = Some(Incoming { message: frame.message, payload: frame.payload, charge: Some(charge) });
-        self.input(Input::Said(seat, said));
+        self.input(Input::Message(worker_key, message));
         self.incoming = None;
     }
 
@@ -404,12 +404,12 @@ impl Driver {
         for slot in 0..self.children.len() {
             if let Some(child) = self.children[slot].take() {
                 child.process.signal(Signal::Kill);
-                self.bury(child);
+                self.remove(child);
             }
         }
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
-        drop((self.ears, self.machine, self.blocked));
+        drop((self.inbox, self.machine, self.blocked));
         self.spawner.join();
         for reader in self.readers {
             let _ = reader.join();

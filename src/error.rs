@@ -32,6 +32,10 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 
 /// Why a job gave no output.
 ///
+/// The sentence that an error writes names the worker's process, the job with its label, and the attempt. `Failed` has only
+/// the handler's own words, and `Aborted` and `Closed` have no more than that; a [`JobHandle`](crate::JobHandle) writes its
+/// job's number and label, and an [`Event`](crate::Event) all of it.
+///
 /// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as often as the pool or the job's
 /// request says, and what is here is the last attempt's.
 ///
@@ -264,7 +268,7 @@ pub(crate) fn what_it_did(reason: &str) -> String {
 }
 
 /// The worker's last words, under the sentence.
-fn last_words(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
+fn terminal_failure(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     for line in stderr.lines() {
         write!(f, "\n  | {line}")?;
     }
@@ -363,7 +367,7 @@ pub struct WorkerPanic {
     pub backtrace: Option<String>,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker had written to standard error by then, at most 8 KiB.
+    /// The last that the worker had written to standard error by then since it was sent the job, at most 8 KiB.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -407,7 +411,8 @@ pub struct Crash {
     pub cause: CrashCause,
     /// How the process ended; none where the worker lived on without its pipe, or this program ignores SIGCHLD.
     pub status: Option<ExitStatus>,
-    /// The last that the worker wrote to standard error, at most 8 KiB.
+    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB. For a job that was sent
+    /// ahead that may hold the last lines of the jobs before it.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -421,7 +426,7 @@ impl fmt::Display for Crash {
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
-        last_words(f, &self.stderr)
+        terminal_failure(f, &self.stderr)
     }
 }
 
@@ -528,7 +533,7 @@ pub struct OutOfMemory {
     pub limit: u64,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker wrote to standard error, at most 8 KiB.
+    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -539,7 +544,7 @@ impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (held, limit) = (Mebibytes(self.resident), Mebibytes(self.limit));
         write!(f, "{} held {held}, over its limit of {limit},{} and was killed", self.who, while_it_did_in(&self.who))?;
-        last_words(f, &self.stderr)
+        terminal_failure(f, &self.stderr)
     }
 }
 
@@ -579,7 +584,7 @@ pub struct Timeout {
     pub limit: Duration,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker wrote to standard error, at most 8 KiB.
+    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -593,7 +598,7 @@ impl fmt::Display for Timeout {
             write!(f, " on {work}")?;
         }
         f.write_str(", and was killed")?;
-        last_words(f, &self.stderr)
+        terminal_failure(f, &self.stderr)
     }
 }
 
@@ -627,7 +632,7 @@ pub struct StartFailure {
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no worker would start: {} {}", self.program, self.reason)?;
-        last_words(f, &self.stderr)
+        terminal_failure(f, &self.stderr)
     }
 }
 
@@ -884,7 +889,7 @@ impl fmt::Display for ReadyError {
         match &self.failure {
             Some(failure) => {
                 write!(f, ": {} {}", failure.program, failure.reason)?;
-                last_words(f, &failure.stderr)
+                terminal_failure(f, &failure.stderr)
             }
             None => Ok(()),
         }

@@ -299,7 +299,7 @@ pub(crate) enum More {
     Ended {
         status: Option<ExitStatus>,
     },
-    OverLimit {
+    TimedOut {
         state: WorkerState,
         limit: Duration,
     },
@@ -561,7 +561,7 @@ impl Event {
     /// ```
     pub fn timeout(&self) -> Option<(WorkerState, Duration)> {
         match self.fields()?.more {
-            More::OverLimit { state, limit } => Some((state, limit)),
+            More::TimedOut { state, limit } => Some((state, limit)),
             _ => None,
         }
     }
@@ -639,7 +639,7 @@ impl fmt::Display for Event {
             More::Failure { failure, .. } => write!(f, ": {}", first_line(&failure.in_short())),
             More::Described { failure, describe, .. } => write!(f, ": {}", first_line(&describe(failure))),
             More::Ended { status } => write!(f, ": {}", ended_somehow(*status)),
-            More::OverLimit { state, limit } => write!(f, ": {state} for more than {limit:?}"),
+            More::TimedOut { state, limit } => write!(f, ": {state} for more than {limit:?}"),
             More::Stderr(line) => write!(f, ": {line}"),
         }
     }

@@ -1,10 +1,10 @@
 //! What a caller holds of a job.
 
-use crate::driver::{Command, Line};
+use crate::driver::{Command, InboxSender};
 use crate::error::{Failure, JobError, JobResult, decoded, typed};
 use crate::event::JobId;
 use crate::events::ProgressStream;
-use crate::hooks::{Call, Hooks};
+use crate::hooks::{Hooks, Notification};
 use crate::record::{JobHook, JobRecord};
 use crate::supervisor::Begun;
 use hirelings_worker_kit::Job;
@@ -45,8 +45,8 @@ pub enum JobStatus {
 }
 
 /// What a job's handles need of its pool.
-pub(crate) struct PoolEnd {
-    pub(crate) commands: Line<Command>,
+pub(crate) struct Shared {
+    pub(crate) commands: InboxSender<Command>,
     pub(crate) hooks: Arc<Hooks>,
 }
 
@@ -67,12 +67,12 @@ pub(crate) struct PoolEnd {
 /// ```
 pub struct JobHandle<J: Job> {
     record: Arc<JobRecord>,
-    pool: Arc<PoolEnd>,
+    pool: Arc<Shared>,
     jobs: PhantomData<fn() -> J>,
 }
 
 impl<J: Job> JobHandle<J> {
-    pub(crate) fn new(record: Arc<JobRecord>, pool: Arc<PoolEnd>) -> Self {
+    pub(crate) fn new(record: Arc<JobRecord>, pool: Arc<Shared>) -> Self {
         JobHandle { record, pool, jobs: PhantomData }
     }
 
@@ -401,7 +401,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.pool.hooks.call(Call::AddHook(Arc::clone(&self.record), hook));
+        self.pool.hooks.call(Notification::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }
@@ -491,7 +491,7 @@ pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> 
 #[derive(Clone)]
 pub struct AbortHandle {
     record: Arc<JobRecord>,
-    pool: Arc<PoolEnd>,
+    pool: Arc<Shared>,
 }
 
 impl AbortHandle {
@@ -537,7 +537,7 @@ impl fmt::Debug for AbortHandle {
 }
 
 /// Asks, and waits until the job is settled: by this, or by what came before it.
-fn abort(record: &Arc<JobRecord>, commands: &Line<Command>) {
+fn abort(record: &Arc<JobRecord>, commands: &InboxSender<Command>) {
     if record.try_outcome().is_none() && commands.send(Command::Abort(Arc::clone(record))).is_ok() {
         let _ = record.outcome();
     }

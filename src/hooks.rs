@@ -4,7 +4,7 @@ use crate::driver::Charge;
 use crate::event::{Describe, Event, EventFields, EventKind};
 use crate::events::Subscriber;
 use crate::forward::Forward;
-use crate::record::{JobHappening, JobHook, JobRecord};
+use crate::record::{JobHook, JobRecord, JobUpdate};
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -32,10 +32,10 @@ pub struct HookId(u64);
 type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
 
 /// What the hook thread is to do.
-pub(crate) enum Call {
+pub(crate) enum Notification {
     /// With the number of the first hook that was not there yet.
     Event(EventFields, Option<Arc<Charge>>, u64),
-    Job(Arc<JobRecord>, JobHappening),
+    Job(Arc<JobRecord>, JobUpdate),
     AddHook(Arc<JobRecord>, JobHook),
     Log(log::Level, String),
     /// A worker's standard error, to this program's.
@@ -53,21 +53,21 @@ struct Registry {
 /// What the hook thread has not taken yet.
 #[derive(Default)]
 struct Waiting {
-    calls: VecDeque<Call>,
+    calls: VecDeque<Notification>,
     /// Whether the thread waits to be rung.
     asleep: bool,
     /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
     uncharged: bool,
 }
 
-impl Call {
+impl Notification {
     /// Lets the worker that it came from be read on, though this has not been done.
     fn uncharge(&mut self) {
         match self {
-            Call::Event(_, charge, _) => drop(charge.take()),
-            Call::Job(_, JobHappening::Progress(progress)) => progress.uncharge(),
+            Notification::Event(_, charge, _) => drop(charge.take()),
+            Notification::Job(_, JobUpdate::Progress(progress)) => progress.uncharge(),
             // Lines for standard error: a worker that cannot write more of them may be the one that is waited for.
-            Call::Forward(_, charge) => drop(charge.take()),
+            Notification::Forward(_, charge) => drop(charge.take()),
             _ => {}
         }
     }
@@ -75,7 +75,7 @@ impl Call {
 
 thread_local! {
     /// What this thread, that of some pool's hooks, has taken and not done.
-    static TAKEN: RefCell<VecDeque<Call>> = const { RefCell::new(VecDeque::new()) };
+    static TAKEN: RefCell<VecDeque<Notification>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// A buffer of more calls than this is not kept.
@@ -156,12 +156,12 @@ impl Hooks {
             }
         }
         if self.hooked.load(Ordering::Relaxed) & bit != 0 {
-            self.queue(Call::Event(fields, charge, self.next.load(Ordering::SeqCst)));
+            self.queue(Notification::Event(fields, charge, self.next.load(Ordering::SeqCst)));
         }
     }
 
     /// Hands over a call, which is due once the thread is rung for.
-    pub(crate) fn queue(&self, mut call: Call) {
+    pub(crate) fn queue(&self, mut call: Notification) {
         let mut waiting = self.waiting.lock();
         if waiting.uncharged {
             call.uncharge();
@@ -186,7 +186,7 @@ impl Hooks {
     }
 
     /// Hands over a call that is due now.
-    pub(crate) fn call(&self, call: Call) {
+    pub(crate) fn call(&self, call: Notification) {
         self.queue(call);
         self.ring();
     }
@@ -194,7 +194,7 @@ impl Hooks {
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
         self.forward.end();
-        self.call(Call::End);
+        self.call(Notification::End);
     }
 
     // ------------------------------------------------------------ the callers' side
@@ -207,9 +207,9 @@ impl Hooks {
         }
         let mut waiting = self.waiting.lock();
         waiting.uncharged = true;
-        waiting.calls.iter_mut().for_each(Call::uncharge);
+        waiting.calls.iter_mut().for_each(Notification::uncharge);
         drop(waiting);
-        TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Call::uncharge));
+        TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Notification::uncharge));
         let waited = wait();
         self.waiting.lock().uncharged = false;
         waited
@@ -218,7 +218,7 @@ impl Hooks {
     /// A job was settled without ever being in the pool: its hooks are told all the same.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
         if record.is_hooked() {
-            self.call(Call::Job(Arc::clone(record), JobHappening::Done));
+            self.call(Notification::Job(Arc::clone(record), JobUpdate::Done));
         }
     }
 
@@ -270,7 +270,7 @@ impl Hooks {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
             while let Some(call) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
-                if matches!(call, Call::End) {
+                if matches!(call, Notification::End) {
                     self.ended.store(true, Ordering::SeqCst);
                 }
                 self.perform(call, &mut hooks);
@@ -309,9 +309,9 @@ impl Hooks {
     }
 
     /// `hooks` is a buffer.
-    fn perform(&self, call: Call, hooks: &mut Vec<PoolHook>) {
+    fn perform(&self, call: Notification, hooks: &mut Vec<PoolHook>) {
         match call {
-            Call::Event(fields, _charge, next) => {
+            Notification::Event(fields, _charge, next) => {
                 let event = Event::new(fields);
                 let registry = self.registry.lock();
                 let listening = registry.hooks[event.kind() as usize].iter().filter(|(id, _)| id.0 < next);
@@ -326,8 +326,8 @@ impl Hooks {
                     });
                 }
             }
-            Call::Job(record, happening) => record.call_hooks(&happening, &guarded),
-            Call::AddHook(record, hook) => {
+            Notification::Job(record, happening) => record.call_hooks(&happening, &guarded),
+            Notification::AddHook(record, hook) => {
                 let mut hook = Some(hook);
                 guarded(&mut || {
                     if let Some(hook) = hook.take() {
@@ -335,9 +335,9 @@ impl Hooks {
                     }
                 });
             }
-            Call::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
-            Call::Forward(lines, _charge) => self.forward.write(&lines),
-            Call::End => {}
+            Notification::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
+            Notification::Forward(lines, _charge) => self.forward.write(&lines),
+            Notification::End => {}
         }
     }
 }
@@ -363,6 +363,6 @@ mod tests {
     /// What waits for a slow hook is kept, however much it is.
     #[test]
     fn a_call_is_small() {
-        assert!(size_of::<Call>() <= 192, "{}", size_of::<Call>());
+        assert!(size_of::<Notification>() <= 192, "{}", size_of::<Notification>());
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{JobError, JobResult};
 use crate::handle::JobHandle;
 use crate::pool::Pool;
-use crate::record::Extras;
+use crate::record::Observers;
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hirelings_worker_kit::Job;
@@ -221,7 +221,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
                 self.jobs = None;
                 break;
             };
-            let mut extras = Box::<Extras>::default();
+            let mut extras = Box::<Observers>::default();
             extras.tell_when_finished(self.finish.clone(), self.next);
             let handle = self.pool.accept(&job, JobSettings::default(), Some(extras));
             let bytes = handle.payload_len();

@@ -1,19 +1,19 @@
 //! The pool, as callers have it.
 
 use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Blocked, Command as ToDriver, Mode, SELF};
+use crate::driver::{Admission, Command as ToDriver, PendingSubmit, SELF, WhenFull};
 use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
 use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
 use crate::events::Events;
-use crate::handle::{JobHandle, PoolEnd};
+use crate::handle::{JobHandle, Shared};
 use crate::hooks::HookId;
 use crate::map::{Map, MapUnordered};
-use crate::record::{Extras, JobRecord, Ticket};
+use crate::record::{JobRecord, Observers, Ticket};
 use crate::request::JobRequest;
 use crate::supervisor::{JobSettings, WorkerState};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, CodecFault, Payload, Spares, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload, WORKER_MARK};
 use parking_lot::Mutex;
 use std::marker::PhantomData;
 use std::os::unix::process::CommandExt;
@@ -210,14 +210,14 @@ const JOB_HEADER: usize = 16;
 /// # Ok(()) }
 /// ```
 pub struct Pool<J: Job> {
-    pub(crate) end: Arc<PoolEnd>,
+    pub(crate) end: Arc<Shared>,
     pub(crate) name: Arc<str>,
     next_job: AtomicU64,
     /// Set as soon as the pool is told to take no more jobs.
     closed: AtomicBool,
     max_frame: usize,
     /// Buffers for large jobs and answers.
-    spares: Arc<Spares>,
+    buffers: Arc<BufferPool>,
     /// How large the last job was, encoded: the next may be as large.
     encoded: AtomicUsize,
     /// Whether the backlog is limited, so that each job asks to be let in.
@@ -233,9 +233,9 @@ pub struct Pool<J: Job> {
 /// What a pool is made of, once its threads run.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
-    pub(crate) end: PoolEnd,
+    pub(crate) end: Shared,
     pub(crate) max_frame: usize,
-    pub(crate) spares: Arc<Spares>,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
     pub(crate) look_ahead: usize,
     pub(crate) last_stats: Arc<Mutex<Stats>>,
@@ -248,7 +248,7 @@ pub(crate) struct Rejected {
     pub(crate) kind: EnqueueErrorKind,
     pub(crate) message: String,
     pub(crate) settings: JobSettings,
-    pub(crate) extras: Option<Box<Extras>>,
+    pub(crate) extras: Option<Box<Observers>>,
 }
 
 impl<J: Job> Pool<J> {
@@ -259,7 +259,7 @@ impl<J: Job> Pool<J> {
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             max_frame: parts.max_frame,
-            spares: parts.spares,
+            buffers: parts.buffers,
             encoded: AtomicUsize::new(0),
             limited: parts.limited,
             look_ahead: parts.look_ahead,
@@ -376,7 +376,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn try_enqueue(&self, job: J) -> Result<JobHandle<J>, EnqueueError<J>> {
-        self.offer(&job, JobSettings::default(), None, Mode::Refuse).map_err(|refused| EnqueueError {
+        self.offer(&job, JobSettings::default(), None, WhenFull::Refuse).map_err(|refused| EnqueueError {
             kind: refused.kind,
             rejected: job,
             message: refused.message,
@@ -433,8 +433,8 @@ impl<J: Job> Pool<J> {
     }
 
     /// Enqueues, and makes of a refusal a handle that is settled.
-    pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Extras>>) -> JobHandle<J> {
-        let mode = if self.end.hooks.is_this_thread() { Mode::Exceed } else { Mode::Wait };
+    pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Observers>>) -> JobHandle<J> {
+        let mode = if self.end.hooks.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
         match self.offer(job, settings, extras, mode) {
             Ok(handle) => handle,
             Err(refused) => {
@@ -453,8 +453,8 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        extras: Option<Box<Extras>>,
-        mode: Mode,
+        extras: Option<Box<Observers>>,
+        mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
         let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
@@ -473,7 +473,7 @@ impl<J: Job> Pool<J> {
             return Ok(JobHandle::new(record, Arc::clone(&self.end)));
         }
         let (reply, admission) = bounded(1);
-        let job = Box::new(Blocked { ticket, settings: settings.clone(), reply });
+        let job = Box::new(PendingSubmit { ticket, settings: settings.clone(), reply });
         let sent = self.end.commands.send(ToDriver::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
@@ -486,10 +486,10 @@ impl<J: Job> Pool<J> {
     }
 
     fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
-        let mut bytes = self.spares.buffer(self.encoded.load(Ordering::Relaxed));
+        let mut bytes = self.buffers.buffer(self.encoded.load(Ordering::Relaxed));
         wire::encode_payload(job, &mut bytes, self.max_frame - JOB_HEADER)?;
         self.encoded.store(bytes.len(), Ordering::Relaxed);
-        Ok(Payload::tail(bytes, 0, &self.spares))
+        Ok(Payload::tail(bytes, 0, &self.buffers))
     }
 
     fn next_id(&self) -> u64 {
@@ -532,8 +532,8 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
-        match self.ask(ToDriver::WaitReady).map(|verdict| verdict.recv_timeout(limit)) {
-            Some(Ok(verdict)) => verdict,
+        match self.ask(ToDriver::WaitReady).map(|decision| decision.recv_timeout(limit)) {
+            Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
                 Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })

@@ -11,7 +11,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// One job. A queued one is small: what most jobs do not have is in [`Extras`].
+/// One job. A queued one is small: what most jobs do not have is in [`Observers`].
 pub(crate) struct JobRecord {
     pub(crate) id: u64,
     state: Mutex<State>,
@@ -23,7 +23,7 @@ struct State {
     key: JobKey,
     history: History,
     stage: Stage,
-    extras: Option<Box<Extras>>,
+    extras: Option<Box<Observers>>,
 }
 
 enum Stage {
@@ -34,7 +34,7 @@ enum Stage {
 
 /// What a job has only if somebody listens to it, or named it.
 #[derive(Default)]
-pub(crate) struct Extras {
+pub(crate) struct Observers {
     pub(crate) label: Option<Arc<str>>,
     /// Whether there are hooks, or some on their way to the hook thread.
     hooked: bool,
@@ -59,7 +59,7 @@ impl JobHook {
 }
 
 /// Something that happened to a job, for its hooks.
-pub(crate) enum JobHappening {
+pub(crate) enum JobUpdate {
     Start(u32),
     Progress(EncodedProgress),
     Retry(Arc<Failure>),
@@ -67,13 +67,13 @@ pub(crate) enum JobHappening {
 }
 
 impl JobRecord {
-    pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Extras>>) -> Arc<Self> {
+    pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Observers>>) -> Arc<Self> {
         let state = State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), extras };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
     /// A job that never came into the pool.
-    pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Extras>>) -> Arc<Self> {
+    pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Observers>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, extras);
         drop(record.settle(Err(Arc::new(failure)), Begun::No));
         record
@@ -145,7 +145,7 @@ impl JobRecord {
 
     /// It is over. The first outcome stands. Gives those who wait for it, to be woken when that is dropped.
     #[must_use]
-    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun) -> Option<Waiters> {
+    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun) -> Option<WakeOnDrop> {
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(..)) {
             return None;
@@ -158,7 +158,7 @@ impl JobRecord {
             extras.streams = Vec::new();
             finished = extras.finished.take();
         }
-        Some(Waiters { record: Arc::clone(self), finished })
+        Some(WakeOnDrop { record: Arc::clone(self), finished })
     }
 
     // ------------------------------------------------------------ the callers
@@ -223,7 +223,7 @@ impl JobRecord {
     }
 
     /// What was to go with a job that was refused.
-    pub(crate) fn take_extras(&self) -> Option<Box<Extras>> {
+    pub(crate) fn take_extras(&self) -> Option<Box<Observers>> {
         self.state.lock().extras.take()
     }
 
@@ -263,10 +263,10 @@ impl JobRecord {
     }
 
     /// Calls the hooks, each through `guarded`, without holding the record.
-    pub(crate) fn call_hooks(&self, happening: &JobHappening, guarded: &dyn Fn(&mut dyn FnMut())) {
+    pub(crate) fn call_hooks(&self, happening: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
         let mut hooks = mem::take(&mut self.state.lock().extras.get_or_insert_default().hooks);
         match happening {
-            JobHappening::Start(attempt) => {
+            JobUpdate::Start(attempt) => {
                 for hook in &mut hooks {
                     if let JobHook::Start { called, hook } = hook
                         && *called < *attempt
@@ -276,21 +276,21 @@ impl JobRecord {
                     }
                 }
             }
-            JobHappening::Progress(progress) => {
+            JobUpdate::Progress(progress) => {
                 for hook in &mut hooks {
                     if let JobHook::Progress(hook) = hook {
                         guarded(&mut || hook(&progress.payload));
                     }
                 }
             }
-            JobHappening::Retry(failure) => {
+            JobUpdate::Retry(failure) => {
                 for hook in &mut hooks {
                     if let JobHook::Retry(hook) = hook {
                         guarded(&mut || hook(failure));
                     }
                 }
             }
-            JobHappening::Done => {
+            JobUpdate::Done => {
                 let Some(settled) = self.try_outcome() else { return };
                 for hook in hooks {
                     let mut hook = Some(hook);
@@ -345,7 +345,7 @@ impl State {
     }
 }
 
-impl Extras {
+impl Observers {
     pub(crate) fn add_hook(&mut self, hook: JobHook) {
         self.hooked = true;
         self.hooks.push(hook);
@@ -357,12 +357,12 @@ impl Extras {
 }
 
 /// Those who wait for a job that is settled: woken when this is dropped.
-pub(crate) struct Waiters {
+pub(crate) struct WakeOnDrop {
     record: Arc<JobRecord>,
     finished: Option<(Sender<usize>, usize)>,
 }
 
-impl Drop for Waiters {
+impl Drop for WakeOnDrop {
     fn drop(&mut self) {
         if let Some((finished, number)) = self.finished.take() {
             // Whoever waited for it may have gone.

@@ -1,10 +1,10 @@
 //! One job's own settings and hooks.
 
-use crate::driver::Mode;
+use crate::driver::WhenFull;
 use crate::error::{EnqueueError, JobError, JobResult};
 use crate::handle::{self, JobHandle};
 use crate::pool::Pool;
-use crate::record::{Extras, JobHook};
+use crate::record::{JobHook, Observers};
 use crate::supervisor::JobSettings;
 use hirelings_worker_kit::Job;
 use std::fmt;
@@ -34,7 +34,7 @@ pub struct JobRequest<'p, J: Job> {
     pool: &'p Pool<J>,
     job: J,
     settings: JobSettings,
-    extras: Option<Box<Extras>>,
+    extras: Option<Box<Observers>>,
 }
 
 impl<'p, J: Job> JobRequest<'p, J> {
@@ -284,7 +284,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// ```
     pub fn try_enqueue(self) -> Result<JobHandle<J>, EnqueueError<JobRequest<'p, J>>> {
         let JobRequest { pool, job, settings, extras } = self;
-        pool.offer(&job, settings, extras, Mode::Refuse).map_err(|refused| EnqueueError {
+        pool.offer(&job, settings, extras, WhenFull::Refuse).map_err(|refused| EnqueueError {
             kind: refused.kind,
             message: refused.message,
             rejected: JobRequest { pool, job, settings: refused.settings, extras: refused.extras },

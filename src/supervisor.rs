@@ -41,17 +41,17 @@ mod transcripts;
 pub(crate) use config::{Config, JobSettings, MaxMemory};
 pub use effect::{Begun, CrashCause};
 pub(crate) use effect::{Effect, Outcome, Signal, Violation};
-pub(crate) use input::{Input, Said, Undelivered};
+pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
-pub(crate) use worker::Seat;
+pub(crate) use worker::WorkerKey;
 pub use worker::WorkerState;
 
 use backlog::Backlog;
-use jobs::{Jobs, Place};
-use restart::Starts;
+use jobs::{JobState, Jobs};
+use restart::RestartPolicy;
 use std::time::Duration;
 use timers::Timer;
-use worker::{Doom, End, Worker};
+use worker::{End, KillCause, Worker};
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
 /// the first sign.
@@ -100,7 +100,7 @@ pub(crate) struct Supervisor<T> {
     live: Vec<usize>,
     /// How long the last start took, from the spawn to ready.
     init_took: Duration,
-    starts: Starts,
+    restarts: RestartPolicy,
     /// The slots of the workers that can take a job; the one used last is used next.
     free: Vec<usize>,
     next_worker: u64,
@@ -121,7 +121,7 @@ impl<T> Supervisor<T> {
     pub(crate) fn new(config: Config) -> Self {
         let slots = (0..config.max_processes).map(|_| None).collect();
         Supervisor {
-            starts: Starts::new(config.max_processes, config.start_failures),
+            restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
             phase: Phase::Open,
             jobs: Jobs::new(),
@@ -158,8 +158,8 @@ impl<T> Supervisor<T> {
     }
 
     /// Whether no worker would start, and none has since.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.starts.is_broken()
+    pub(crate) fn is_circuit_open(&self) -> bool {
+        self.restarts.is_circuit_open()
     }
 
     /// Whether a worker waits for a job.
@@ -189,20 +189,20 @@ impl<T> Supervisor<T> {
         self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.been_ready)
     }
 
-    pub(crate) fn worker(&self, seat: Seat) -> Option<&Worker> {
-        self.slots.get(seat.slot)?.as_ref().filter(|worker| worker.id == seat.worker)
+    pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
+        self.slots.get(worker_key.slot)?.as_ref().filter(|worker| worker.id == worker_key.worker)
     }
 
     /// The workers that have a process, in the order of their slots.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = (Seat, &Worker)> {
+    pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
         self.alive().filter(|(_, worker)| worker.spawned)
     }
 
     /// The workers, those included that are being spawned, in the order of their slots.
-    fn alive(&self) -> impl Iterator<Item = (Seat, &Worker)> {
+    fn alive(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
         self.live.iter().filter_map(|&slot| {
             let worker = self.slots[slot].as_ref()?;
-            Some((Seat { slot, worker: worker.id }, worker))
+            Some((WorkerKey { slot, worker: worker.id }, worker))
         })
     }
 
@@ -220,7 +220,7 @@ impl<T> Supervisor<T> {
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let workers = self.alive().filter_map(|(_, worker)| worker.timers.next());
-        workers.chain(self.starts.next_deadline()).min()
+        workers.chain(self.restarts.next_deadline()).min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -237,20 +237,26 @@ impl<T> Supervisor<T> {
             Input::Close => step.close(),
             Input::Exit => step.exit(),
             Input::Tick => step.tick(),
-            Input::Spawned(seat) => step.of_worker(seat, |step| step.spawned(seat)),
-            Input::SpawnFailed(seat) => step.of_worker(seat, |step| step.vacate(seat)),
-            Input::Greeted { seat, recalls } => step.of_worker(seat, |step| step.worker(seat).recalls = recalls),
-            Input::Said(seat, said) => step.of_worker(seat, |step| step.said(seat, said)),
-            Input::Heard(seat) => step.of_worker(seat, |step| step.heard(seat)),
-            Input::Stopped(seat) => step.of_worker(seat, |step| step.stopped(seat)),
-            Input::Resident { seat, bytes, at_rest } => {
-                step.of_worker(seat, |step| step.resident(seat, bytes, at_rest));
+            Input::Spawned(worker_key) => step.of_worker(worker_key, |step| step.spawned(worker_key)),
+            Input::SpawnFailed(worker_key) => step.of_worker(worker_key, |step| step.vacate(worker_key)),
+            Input::Greeted { worker_key, recalls } => {
+                step.of_worker(worker_key, |step| step.worker(worker_key).recalls = recalls)
             }
-            Input::Garbled(seat) => step.of_worker(seat, |step| step.violated(seat, Violation::Garbled)),
-            Input::OutputEnded(seat) => step.of_worker(seat, |step| step.output_ended(seat)),
-            Input::InputBroken(seat) => step.of_worker(seat, |step| step.input_broken(seat)),
-            Input::ErrorsEnded(seat) => step.of_worker(seat, |step| step.errors_ended(seat)),
-            Input::Exited { seat, undelivered } => step.of_worker(seat, |step| step.exited(seat, undelivered)),
+            Input::Message(worker_key, message) => step.of_worker(worker_key, |step| step.message(worker_key, message)),
+            Input::Drained(worker_key) => step.of_worker(worker_key, |step| step.drained(worker_key)),
+            Input::Stopped(worker_key) => step.of_worker(worker_key, |step| step.stopped(worker_key)),
+            Input::Resident { worker_key, bytes, at_rest } => {
+                step.of_worker(worker_key, |step| step.resident(worker_key, bytes, at_rest));
+            }
+            Input::Malformed(worker_key) => {
+                step.of_worker(worker_key, |step| step.violated(worker_key, Violation::Malformed))
+            }
+            Input::StdoutClosed(worker_key) => step.of_worker(worker_key, |step| step.stdout_closed(worker_key)),
+            Input::StdinBroken(worker_key) => step.of_worker(worker_key, |step| step.stdin_broken(worker_key)),
+            Input::StderrClosed(worker_key) => step.of_worker(worker_key, |step| step.stderr_closed(worker_key)),
+            Input::Exited { worker_key, undelivered } => {
+                step.of_worker(worker_key, |step| step.exited(worker_key, undelivered))
+            }
         }
         step.finish();
     }
@@ -283,16 +289,17 @@ impl<T> Step<'_, T> {
     }
 
     /// Does something about a worker, unless it is no more.
-    fn of_worker(&mut self, seat: Seat, then: impl FnOnce(&mut Self)) {
-        if self.machine.worker(seat).is_some() {
+    fn of_worker(&mut self, worker_key: WorkerKey, then: impl FnOnce(&mut Self)) {
+        if self.machine.worker(worker_key).is_some() {
             then(self);
-            self.recount(seat);
+            self.recount(worker_key);
         }
     }
 
     /// Counts the worker among the busy, or no longer.
-    fn recount(&mut self, seat: Seat) {
-        let Some(worker) = self.machine.slots[seat.slot].as_mut().filter(|worker| worker.id == seat.worker) else {
+    fn recount(&mut self, worker_key: WorkerKey) {
+        let Some(worker) = self.machine.slots[worker_key.slot].as_mut().filter(|worker| worker.id == worker_key.worker)
+        else {
             return;
         };
         let busy = worker.is_busy();
@@ -301,19 +308,19 @@ impl<T> Step<'_, T> {
         self.machine.busy -= usize::from(before);
     }
 
-    /// The worker in `seat`, which is known to be there.
-    fn worker(&mut self, seat: Seat) -> &mut Worker {
-        match &mut self.machine.slots[seat.slot] {
-            Some(worker) if worker.id == seat.worker => worker,
+    /// The worker in `worker_key`, which is known to be there.
+    fn worker(&mut self, worker_key: WorkerKey) -> &mut Worker {
+        match &mut self.machine.slots[worker_key.slot] {
+            Some(worker) if worker.id == worker_key.worker => worker,
             _ => unreachable!("a seat is used only while its worker is in it"),
         }
     }
 
     /// The seat of the worker that is in `slot`.
-    fn seat(&self, slot: u32) -> Seat {
+    fn worker_key(&self, slot: u32) -> WorkerKey {
         let slot = slot as usize;
         let worker = self.machine.slots[slot].as_ref().map_or(0, |worker| worker.id);
-        Seat { slot, worker }
+        WorkerKey { slot, worker }
     }
 
     fn after(&self, limit: Option<Duration>) -> Option<Duration> {
@@ -337,58 +344,58 @@ impl<T> Step<'_, T> {
     fn tick(&mut self) {
         let now = self.now;
         let due = self.machine.alive().filter(|(_, worker)| worker.timers.is_any_due(now));
-        for seat in due.map(|(seat, _)| seat).collect::<Vec<_>>() {
+        for worker_key in due.map(|(worker_key, _)| worker_key).collect::<Vec<_>>() {
             for timer in Timer::ALL {
                 // One that was due first may have ended the worker.
-                if self.machine.worker(seat).is_some() && self.worker(seat).timers.take_due(timer, now) {
-                    self.of_worker(seat, |step| step.due(seat, timer));
+                if self.machine.worker(worker_key).is_some() && self.worker(worker_key).timers.take_due(timer, now) {
+                    self.of_worker(worker_key, |step| step.due(worker_key, timer));
                 }
             }
         }
     }
 
-    fn due(&mut self, seat: Seat, timer: Timer) {
+    fn due(&mut self, worker_key: WorkerKey, timer: Timer) {
         match timer {
-            Timer::Recall => self.recall(seat),
-            Timer::Unanswered => self.recall_unanswered(seat),
-            Timer::Condemned => self.condemned_is_due(seat),
-            Timer::Limit => self.over_limit(seat),
+            Timer::Recall => self.recall(worker_key),
+            Timer::Unanswered => self.recall_unanswered(worker_key),
+            Timer::PendingKill => self.pending_kill_is_due(worker_key),
+            Timer::Limit => self.timed_out(worker_key),
             Timer::Measure => {
-                self.measure_later(seat);
-                self.emit(Effect::Measure(seat));
+                self.measure_later(worker_key);
+                self.emit(Effect::Measure(worker_key));
             }
-            Timer::Death => self.death_due(seat),
+            Timer::Death => self.death_due(worker_key),
         }
     }
 
     /// The only place where a worker's state changes.
-    fn enter(&mut self, seat: Seat, state: WorkerState) {
-        let worker = self.worker(seat);
+    fn enter(&mut self, worker_key: WorkerKey, state: WorkerState) {
+        let worker = self.worker(worker_key);
         if std::mem::replace(&mut worker.state, state) == state {
             return;
         }
         match state {
             WorkerState::Exiting => {
-                worker.hearing = false;
-                for timer in [Timer::Recall, Timer::Unanswered, Timer::Condemned, Timer::Measure] {
+                worker.draining = false;
+                for timer in [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure] {
                     worker.timers.clear(timer);
                 }
-                self.no_longer_free(seat);
+                self.no_longer_free(worker_key);
             }
             WorkerState::Ready => worker.timers.clear(Timer::Measure),
-            WorkerState::Working => self.measure_later(seat),
+            WorkerState::Working => self.measure_later(worker_key),
             WorkerState::Initializing | WorkerState::Recovering => {}
         }
-        self.emit_state(seat, state);
+        self.emit_state(worker_key, state);
     }
 
-    fn emit_state(&mut self, seat: Seat, state: WorkerState) {
-        let job = self.worker(seat).held();
-        self.emit(Effect::State { seat, state, job });
+    fn emit_state(&mut self, worker_key: WorkerKey, state: WorkerState) {
+        let job = self.worker(worker_key).held();
+        self.emit(Effect::State { worker_key, state, job });
     }
 
-    fn no_longer_free(&mut self, seat: Seat) {
-        self.machine.free.retain(|&slot| slot != seat.slot);
+    fn no_longer_free(&mut self, worker_key: WorkerKey) {
+        self.machine.free.retain(|&slot| slot != worker_key.slot);
     }
 
     // ------------------------------------------------------------ the callers
@@ -412,16 +419,16 @@ impl<T> Step<'_, T> {
         let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
         let place = entry.place;
         self.settle(key, Outcome::Aborted);
-        if let Place::Held(slot) = place {
-            let seat = self.seat(slot);
-            self.of_worker(seat, |step| step.condemn(seat, Doom::Aborted));
+        if let JobState::Running(slot) = place {
+            let worker_key = self.worker_key(slot);
+            self.of_worker(worker_key, |step| step.prepare_kill(worker_key, KillCause::Aborted));
         }
     }
 
     fn spawn_workers(&mut self) {
         if self.machine.phase == Phase::Open {
             self.machine.awaiting_ready = true;
-            self.machine.starts.want_all();
+            self.machine.restarts.want_all();
             self.announce_all_ready();
         }
     }
@@ -435,9 +442,11 @@ impl<T> Step<'_, T> {
     fn exit(&mut self) {
         self.machine.phase = Phase::Exiting;
         self.settle_all(Outcome::Closed, |_| true);
-        let workers: Vec<_> = self.machine.alive().map(|(seat, worker)| (seat, worker.is_free())).collect();
-        for (seat, free) in workers {
-            self.of_worker(seat, |step| if free { step.leave_at_exit(seat) } else { step.kill(seat, End::PoolExit) });
+        let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();
+        for (worker_key, free) in workers {
+            self.of_worker(worker_key, |step| {
+                if free { step.leave_at_exit(worker_key) } else { step.kill(worker_key, End::PoolExit) }
+            });
         }
     }
 }

@@ -3,13 +3,14 @@
 use super::Driver;
 use super::budget::Budget;
 use super::outbox::{Flush, Outbox};
-use super::poller::{LastWords, Watched};
+use super::poller::{StderrTail, Watched};
 use super::process::{Process, Reaped};
 use super::reader::Output;
 use super::spawner::Started;
-use crate::supervisor::{Input, Seat, Undelivered};
+use crate::supervisor::{Input, Undelivered, WorkerKey};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use std::time::Duration;
 const UNTOLD: usize = 1024 * 1024;
 
 /// How much of the noise before a hello is quoted.
-const NOISE_QUOTED: usize = 1024;
+const PREAMBLE_QUOTED: usize = 1024;
 
 pub(super) struct Child {
-    pub(super) seat: Seat,
+    pub(super) worker_key: WorkerKey,
     pub(super) pid: u32,
     pub(super) program: String,
     pub(super) process: Arc<dyn Process>,
@@ -29,12 +30,12 @@ pub(super) struct Child {
     /// The jobs that it was sent and has neither answered nor skipped, and where their frames end.
     pub(super) sent: VecDeque<Sent>,
     pub(super) output: Arc<Output>,
-    pub(super) hearing: Option<Hearing>,
-    pub(super) words: Arc<Mutex<LastWords>>,
+    pub(super) draining: Option<Draining>,
+    pub(super) stderr: Arc<StderrTail>,
     /// What it wrote before its hello.
-    pub(super) noise: Vec<u8>,
+    pub(super) preamble: Vec<u8>,
     pub(super) reaped: Option<Reaped>,
-    pub(super) errors_ended: bool,
+    pub(super) stderr_closed: bool,
     /// What it did wrong, or said last, in words.
     pub(super) reason: Option<String>,
     /// Whether it is killed because it can say nothing more.
@@ -44,16 +45,18 @@ pub(super) struct Child {
     reader: JoinHandle<()>,
 }
 
-/// Where a job's frame is in all that was written to a worker.
+/// A job that was sent.
 pub(super) struct Sent {
     pub(super) job: u64,
-    pub(super) start: u64,
-    pub(super) end: u64,
+    /// Where its frame is in all that was written to the worker.
+    pub(super) frame: Range<u64>,
+    /// How much the worker had written to standard error before: that is not quoted with this job.
+    pub(super) stderr: u64,
 }
 
 /// What the worker has written until now is to be reported before the machine decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hearing {
+pub(super) enum Draining {
     /// Its limit is over. The number is that of the question to its reader.
     Limit(u64),
     /// It has been sent SIGSTOP, and may still run.
@@ -66,8 +69,8 @@ impl Child {
     /// The first job that it has not read whole, now that it is dead.
     pub(super) fn undelivered(&self) -> Option<Undelivered> {
         let read = self.outbox.lock().read_by_worker();
-        let sent = self.sent.iter().find(|sent| sent.end > read)?;
-        Some(Undelivered { job: sent.job, in_part: sent.start < read })
+        let sent = self.sent.iter().find(|sent| sent.frame.end > read)?;
+        Some(Undelivered { job: sent.job, in_part: sent.frame.start < read })
     }
 
     /// The worker has said its last of this job.
@@ -77,35 +80,48 @@ impl Child {
         }
     }
 
+    /// A job is sent whose frame lies there.
+    pub(super) fn sends(&mut self, job: u64, frame: Range<u64>) {
+        // Behind others it is not worth a system call: a few lines of the job before may be taken for its own.
+        let stderr = if self.sent.is_empty() { self.stderr.written() } else { self.stderr.read() };
+        self.sent.push_back(Sent { job, frame, stderr });
+    }
+
+    /// What it wrote to standard error last, since this job was sent.
+    pub(super) fn stderr_of(&self, job: u64) -> String {
+        let sent = self.sent.iter().find(|sent| sent.job == job);
+        self.stderr.text(sent.map_or(0, |sent| sent.stderr))
+    }
+
     /// What it wrote to standard error last, or, where that is nothing, before its hello.
-    pub(super) fn last_words(&self) -> String {
-        let words = self.words.lock().to_text();
-        if words.is_empty() { String::from_utf8_lossy(&self.noise).trim_end().to_owned() } else { words }
+    pub(super) fn stderr_or_preamble(&self) -> String {
+        let words = self.stderr.text(0);
+        if words.is_empty() { String::from_utf8_lossy(&self.preamble).trim_end().to_owned() } else { words }
     }
 }
 
 impl Driver {
-    pub(super) fn child(&mut self, seat: Seat) -> Option<&mut Child> {
-        self.children.get_mut(seat.slot)?.as_mut().filter(|child| child.seat == seat)
+    pub(super) fn child(&mut self, worker_key: WorkerKey) -> Option<&mut Child> {
+        self.children.get_mut(worker_key.slot)?.as_mut().filter(|child| child.worker_key == worker_key)
     }
 
     /// Takes a new worker into the table, and has it watched.
-    pub(super) fn adopt(&mut self, started: Started) {
-        let seat = started.seat;
+    pub(super) fn insert(&mut self, started: Started) {
+        let worker_key = started.worker_key;
         let pipe = started.outbox.pipe();
         let child = Child {
-            seat,
+            worker_key,
             pid: started.process.pid(),
             program: started.program,
             process: started.process,
             outbox: Arc::new(Mutex::new(started.outbox)),
             sent: VecDeque::new(),
             output: started.output,
-            hearing: None,
-            words: Arc::default(),
-            noise: Vec::new(),
+            draining: None,
+            stderr: StderrTail::new(started.errors),
+            preamble: Vec::new(),
             reaped: None,
-            errors_ended: false,
+            stderr_closed: false,
             reason: None,
             closed_pipe: false,
             since: self.now,
@@ -113,125 +129,130 @@ impl Driver {
             reader: started.reader,
         };
         self.poller.watch(Watched {
-            seat,
+            worker_key,
             process: Arc::clone(&child.process),
-            errors: started.errors,
-            words: Arc::clone(&child.words),
+            stderr: Arc::clone(&child.stderr),
             budget: Budget::new(UNTOLD, Some(Box::new(self.poller.waker()))),
             outbox: Arc::clone(&child.outbox),
             pipe,
         });
-        self.children[seat.slot] = Some(child);
+        self.children[worker_key.slot] = Some(child);
         // What the pipe did not take of its greeting.
-        self.mark_dirty(seat);
+        self.mark_dirty(worker_key);
     }
 
     /// Lets go of a worker that is no more: its descriptors close as the last of the threads lets go of them.
-    pub(super) fn bury(&mut self, child: Child) {
-        if child.reaped.is_none() || !child.errors_ended {
-            self.poller.forget(child.seat);
+    pub(super) fn remove(&mut self, child: Child) {
+        if child.reaped.is_none() || !child.stderr_closed {
+            self.poller.forget(child.worker_key);
         }
         child.budget.close();
         self.readers.retain(|reader| !reader.is_finished());
         self.readers.push(child.reader);
     }
 
-    pub(super) fn noise(&mut self, seat: Seat, noise: &[u8]) {
-        let Some(child) = self.child(seat) else { return };
-        let room = NOISE_QUOTED - child.noise.len();
-        child.noise.extend_from_slice(&noise[..noise.len().min(room)]);
+    pub(super) fn preamble(&mut self, worker_key: WorkerKey, preamble: &[u8]) {
+        let Some(child) = self.child(worker_key) else { return };
+        let room = PREAMBLE_QUOTED - child.preamble.len();
+        child.preamble.extend_from_slice(&preamble[..preamble.len().min(room)]);
         let pid = child.pid;
-        let quoted = String::from_utf8_lossy(&noise[..noise.len().min(NOISE_QUOTED)]).into_owned();
-        self.log(log::Level::Warn, || format!("worker {pid} wrote {} bytes before its hello: {quoted:?}", noise.len()));
+        let quoted = String::from_utf8_lossy(&preamble[..preamble.len().min(PREAMBLE_QUOTED)]).into_owned();
+        self.log(log::Level::Warn, || {
+            format!("worker process {pid} wrote {} bytes before its hello: {quoted:?}", preamble.len())
+        });
     }
 
     // ------------------------------------------------------------ hearing a worker out
 
     /// Asks for all that the worker has written until now; its limit is over.
-    pub(super) fn hear(&mut self, seat: Seat) {
+    pub(super) fn drain(&mut self, worker_key: WorkerKey) {
         self.questions += 1;
         let number = self.questions;
-        if let Some(child) = self.child(seat) {
-            child.hearing = Some(Hearing::Limit(number));
+        if let Some(child) = self.child(worker_key) {
+            child.draining = Some(Draining::Limit(number));
             child.output.ask(number);
-            self.hearing.push(seat);
+            self.draining.push(worker_key);
         }
     }
 
     /// The same once a worker that was sent SIGSTOP has stopped.
-    pub(super) fn hear_when_stopped(&mut self, seat: Seat) {
-        if let Some(child) = self.child(seat) {
-            child.hearing = Some(Hearing::Stopping);
-            self.hearing.push(seat);
+    pub(super) fn drain_when_stopped(&mut self, worker_key: WorkerKey) {
+        if let Some(child) = self.child(worker_key) {
+            child.draining = Some(Draining::Stopping);
+            self.draining.push(worker_key);
         }
     }
 
-    pub(super) fn hear_no_more(&mut self, seat: Seat) {
-        if let Some(child) = self.child(seat) {
-            child.hearing = None;
+    pub(super) fn stop_draining(&mut self, worker_key: WorkerKey) {
+        if let Some(child) = self.child(worker_key) {
+            child.draining = None;
             child.budget.restore();
         }
     }
 
     /// Looks which of the workers that are to be heard out have been.
-    pub(super) fn hear_all(&mut self) {
-        for seat in std::mem::take(&mut self.hearing) {
+    pub(super) fn drain_all(&mut self) {
+        for worker_key in std::mem::take(&mut self.draining) {
             let number = self.questions + 1;
-            let Some(child) = self.child(seat) else { continue };
-            if child.hearing == Some(Hearing::Stopping) && child.process.is_stopped() {
+            let Some(child) = self.child(worker_key) else { continue };
+            if child.draining == Some(Draining::Stopping) && child.process.is_stopped() {
                 // It is stopped, so what lies in its pipe is little, and is read whether or not there is room.
                 child.budget.lift();
-                child.hearing = Some(Hearing::Stopped(number));
+                child.draining = Some(Draining::Stopped(number));
                 child.output.ask(number);
                 self.questions = number;
             }
-            let Some(child) = self.child(seat) else { continue };
-            let Some(hearing) = child.hearing else { continue };
-            let drained = match hearing {
-                Hearing::Limit(_) => child.output.is_drained(true),
-                Hearing::Stopping => false,
-                Hearing::Stopped(_) => child.output.is_drained(false),
+            let Some(child) = self.child(worker_key) else { continue };
+            let Some(draining) = child.draining else { continue };
+            let drained = match draining {
+                Draining::Limit(_) => child.output.is_drained(true),
+                Draining::Stopping => false,
+                Draining::Stopped(_) => child.output.is_drained(false),
             };
             if drained {
                 // All has been reported: take it in before the machine decides.
-                self.take_in(self.ears.second.len());
-                self.heard_out(seat, hearing);
+                self.take_in(self.inbox.reports.len());
+                self.drain_done(worker_key, draining);
             } else {
-                self.hearing.push(seat);
+                self.draining.push(worker_key);
             }
         }
     }
 
-    pub(super) fn drained(&mut self, seat: Seat, number: u64) {
-        let Some(child) = self.child(seat) else { return };
-        match child.hearing {
-            Some(hearing @ (Hearing::Limit(asked) | Hearing::Stopped(asked))) if asked == number => {
-                self.heard_out(seat, hearing);
+    pub(super) fn drained(&mut self, worker_key: WorkerKey, number: u64) {
+        let Some(child) = self.child(worker_key) else { return };
+        match child.draining {
+            Some(draining @ (Draining::Limit(asked) | Draining::Stopped(asked))) if asked == number => {
+                self.drain_done(worker_key, draining);
             }
             _ => {}
         }
     }
 
-    fn heard_out(&mut self, seat: Seat, hearing: Hearing) {
-        let Some(child) = self.child(seat).filter(|child| child.hearing == Some(hearing)) else { return };
-        child.hearing = None;
-        match hearing {
-            Hearing::Limit(_) => self.input(Input::Heard(seat)),
-            Hearing::Stopping => {}
-            Hearing::Stopped(_) => self.input(Input::Stopped(seat)),
+    fn drain_done(&mut self, worker_key: WorkerKey, draining: Draining) {
+        let Some(child) = self.child(worker_key).filter(|child| child.draining == Some(draining)) else { return };
+        child.draining = None;
+        match draining {
+            Draining::Limit(_) => self.input(Input::Drained(worker_key)),
+            Draining::Stopping => {}
+            Draining::Stopped(_) => self.input(Input::Stopped(worker_key)),
         }
     }
 
     /// Whether it is to be looked soon whether a worker has stopped: nothing tells of that.
     pub(super) fn awaits_stop(&self) -> bool {
-        let child = |seat: &Seat| self.children[seat.slot].as_ref().filter(|child| child.seat == *seat);
-        self.hearing.iter().any(|seat| child(seat).is_some_and(|child| child.hearing == Some(Hearing::Stopping)))
+        let child = |worker_key: &WorkerKey| {
+            self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == *worker_key)
+        };
+        self.draining
+            .iter()
+            .any(|worker_key| child(worker_key).is_some_and(|child| child.draining == Some(Draining::Stopping)))
     }
 
     /// Something is to be written to this worker at the end of the turn.
-    pub(super) fn mark_dirty(&mut self, seat: Seat) {
-        if !self.dirty.contains(&seat.slot) {
-            self.dirty.push(seat.slot);
+    pub(super) fn mark_dirty(&mut self, worker_key: WorkerKey) {
+        if !self.dirty.contains(&worker_key.slot) {
+            self.dirty.push(worker_key.slot);
         }
     }
 
@@ -239,7 +260,7 @@ impl Driver {
     pub(super) fn write_all(&mut self) {
         while let Some(slot) = self.dirty.pop() {
             let Some(child) = &self.children[slot] else { continue };
-            let seat = child.seat;
+            let worker_key = child.worker_key;
             let flush = {
                 let mut outbox = child.outbox.lock();
                 if outbox.waiting {
@@ -251,8 +272,8 @@ impl Driver {
             };
             match flush {
                 Flush::Done => {}
-                Flush::Full => self.poller.wait_for_room(seat),
-                Flush::Broken => self.input(Input::InputBroken(seat)),
+                Flush::Full => self.poller.wait_for_room(worker_key),
+                Flush::Broken => self.input(Input::StdinBroken(worker_key)),
             }
         }
     }

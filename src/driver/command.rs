@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) enum Command {
     Enqueue(Ticket, JobSettings),
     /// The same where the backlog is limited. Boxed: a burst of jobs waits as commands, whose size is that of the largest.
-    Submit(Box<Blocked>, Mode),
+    Submit(Box<PendingSubmit>, WhenFull),
     Abort(Arc<JobRecord>),
     SpawnWorkers,
     WaitReady(Sender<Result<(), ReadyError>>),
@@ -31,7 +31,7 @@ pub(crate) enum Command {
 
 /// What to do with a job while the backlog is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum WhenFull {
     Wait,
     Refuse,
     /// Take it: the caller is the hook thread, which must not wait for itself.
@@ -47,7 +47,7 @@ pub(crate) enum Admission {
 }
 
 /// A job whose caller waits for the backlog to shrink.
-pub(crate) struct Blocked {
+pub(crate) struct PendingSubmit {
     pub(crate) ticket: Ticket,
     pub(crate) settings: JobSettings,
     pub(crate) reply: Sender<Admission>,
@@ -90,8 +90,8 @@ impl Driver {
                 self.refuse_blocked();
                 if self.spawner.close() {
                     // No report will come for those.
-                    for seat in std::mem::take(&mut self.spawning) {
-                        self.input(Input::SpawnFailed(seat));
+                    for worker_key in std::mem::take(&mut self.spawning) {
+                        self.input(Input::SpawnFailed(worker_key));
                     }
                 }
                 if let Some(reply) = reply {
@@ -108,19 +108,19 @@ impl Driver {
         self.input(Input::Enqueue { id, job: ticket, settings });
     }
 
-    fn submit(&mut self, job: Blocked, mode: Mode) {
+    fn submit(&mut self, job: PendingSubmit, mode: WhenFull) {
         if !self.machine.is_open() {
             let _ = job.reply.send(Admission::Closed);
-        } else if mode == Mode::Exceed || (self.blocked.is_empty() && !self.is_full()) {
-            self.let_in(job);
-        } else if mode == Mode::Wait {
+        } else if mode == WhenFull::Exceed || (self.blocked.is_empty() && !self.is_full()) {
+            self.admit_one(job);
+        } else if mode == WhenFull::Wait {
             self.blocked.push_back(job);
         } else {
             let _ = job.reply.send(Admission::Full);
         }
     }
 
-    fn let_in(&mut self, job: Blocked) {
+    fn admit_one(&mut self, job: PendingSubmit) {
         self.enqueue(job.ticket, job.settings);
         let _ = job.reply.send(Admission::Accepted);
     }
@@ -134,7 +134,7 @@ impl Driver {
     pub(super) fn admit(&mut self) {
         while !self.blocked.is_empty() && !self.is_full() {
             if let Some(job) = self.blocked.pop_front() {
-                self.let_in(job);
+                self.admit_one(job);
             }
         }
     }
@@ -157,17 +157,17 @@ impl Driver {
         if self.ready_waiters.is_empty() {
             return;
         }
-        let verdict = if self.machine.all_ready() {
+        let decision = if self.machine.all_ready() {
             Ok(())
         } else if !self.machine.is_open() {
             Err(self.not_ready("the pool was closed before its workers were ready"))
-        } else if self.machine.is_broken() {
+        } else if self.machine.is_circuit_open() {
             Err(self.not_ready("the workers do not start"))
         } else {
             return;
         };
         for waiter in self.ready_waiters.drain(..) {
-            let _ = waiter.send(verdict.clone());
+            let _ = waiter.send(decision.clone());
         }
     }
 
@@ -195,11 +195,11 @@ impl Driver {
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
-        let workers = self.machine.workers().filter_map(|(seat, worker)| {
-            let child = self.children[seat.slot].as_ref().filter(|child| child.seat == seat)?;
+        let workers = self.machine.workers().filter_map(|(worker_key, worker)| {
+            let child = self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == worker_key)?;
             Some(WorkerInfo {
-                id: WorkerId(seat.worker),
-                slot: Slot(seat.slot),
+                id: WorkerId(worker_key.worker),
+                slot: Slot(worker_key.slot),
                 pid: child.pid,
                 state: worker.state(),
                 jobs_done: worker.jobs_done(),

@@ -1,12 +1,12 @@
 //! A worker's bytes, as the pool's reader thread makes reports of them.
 
 use super::budget::Budget;
-use super::line::lines;
+use super::inbox::inbox;
 use super::process::{Process, Reaped};
 use super::reader::{self, Output, Reading};
 use super::report::Report;
 use crate::fuzz::{Written, decoded};
-use crate::supervisor::{Seat, Signal};
+use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
 use os_pipe::PipeReader;
 use std::io::Write;
@@ -38,17 +38,17 @@ pub(crate) fn reader(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
     let (output, mut write) = os_pipe::pipe().expect("a pipe");
     let (exit, _alive) = os_pipe::pipe().expect("a pipe");
-    let seat = Seat { slot: 0, worker: 1 };
-    let (reports, _commands, ears) = lines::<Report, ()>();
+    let worker_key = WorkerKey { slot: 0, worker: 1 };
+    let (_commands, reports, inbox) = inbox::<(), Report>();
     let (give, readings) = bounded(1);
     let thread = reader::start(readings, reports).expect("a thread");
     let reading = Reading {
-        seat,
+        worker_key,
         output: Output::new(output.into()),
         process: Arc::new(Alive(exit)),
         budget: Budget::new(usize::MAX, None),
         max_frame: written.max_frame,
-        spares: Arc::default(),
+        buffers: Arc::default(),
         job_type: "job",
     };
     assert!(give.send(reading).is_ok(), "there is no reader");
@@ -58,37 +58,37 @@ pub(crate) fn reader(data: &[u8]) {
     drop(write);
     thread.join().expect("a reader does not panic");
 
-    let (mut noise, mut frames) = (Vec::new(), Vec::new());
-    let (mut garbled, mut ended) = (false, false);
-    for report in ears.first.try_iter() {
+    let (mut preamble, mut frames) = (Vec::new(), Vec::new());
+    let (mut malformed, mut ended) = (false, false);
+    for report in inbox.reports.try_iter() {
         assert!(!ended, "a report after the end");
         match report {
-            Report::Noise(of, bytes) => {
-                assert!(of == seat && frames.is_empty() && !garbled);
-                noise.extend(bytes);
+            Report::Preamble(of, bytes) => {
+                assert!(of == worker_key && frames.is_empty() && !malformed);
+                preamble.extend(bytes);
             }
-            Report::Said(of, frame, _) => {
-                assert!(of == seat && !garbled);
+            Report::Message(of, frame, _) => {
+                assert!(of == worker_key && !malformed);
                 frames.push((frame.message, frame.payload.as_slice().to_vec()));
             }
-            Report::Greeted(of, _) => assert!(of == seat && frames.is_empty() && !garbled),
-            Report::Garbled(of, why) => {
-                assert!(of == seat && !garbled && !why.is_empty());
-                garbled = true;
+            Report::Greeted(of, _) => assert!(of == worker_key && frames.is_empty() && !malformed),
+            Report::Malformed(of, why) => {
+                assert!(of == worker_key && !malformed && !why.is_empty());
+                malformed = true;
             }
-            Report::OutputEnded(of) => {
-                assert!(of == seat);
+            Report::StdoutClosed(of) => {
+                assert!(of == worker_key);
                 ended = true;
             }
             _ => panic!("a reader does not report this"),
         }
     }
     assert!(ended, "no end");
-    assert!(written.bytes.starts_with(&noise));
+    assert!(written.bytes.starts_with(&preamble));
     // A hello behind too much noise is found or not, by how the bytes arrive. One that does not fit is a complaint.
     if let Some(expected) = decoded(&written.bytes, written.max_frame) {
         assert!(
-            frames == expected || (garbled && frames.is_empty()),
+            frames == expected || (malformed && frames.is_empty()),
             "{} messages that are not the {} written",
             frames.len(),
             expected.len()

@@ -1,11 +1,12 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
 use super::budget::Budget;
-use super::line::Line;
+use super::inbox::InboxSender;
 use super::outbox::{Flush, Outbox};
 use super::process::Process;
 use super::report::Report;
-use crate::supervisor::Seat;
+use crate::supervisor::WorkerKey;
+use crate::sys::unread;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,39 +15,68 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// How much of each worker's standard error is kept for errors.
-pub(crate) const WORDS_KEPT: usize = 8 * 1024;
+const TAIL: usize = 8 * 1024;
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
 /// A line longer than this is told in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
-/// The last that a worker wrote to standard error.
-#[derive(Debug, Default)]
-pub(crate) struct LastWords(VecDeque<u8>);
+/// A worker's standard error: the end that is read, and the last that was.
+pub(crate) struct StderrTail {
+    pipe: OwnedFd,
+    kept: Mutex<VecDeque<u8>>,
+    /// How many bytes were read in all.
+    read: AtomicU64,
+}
 
-impl LastWords {
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let new = &bytes[bytes.len().saturating_sub(WORDS_KEPT)..];
-        let over = (self.0.len() + new.len()).saturating_sub(WORDS_KEPT);
-        self.0.drain(..over);
-        self.0.extend(new);
+impl StderrTail {
+    pub(crate) fn new(pipe: OwnedFd) -> Arc<Self> {
+        Arc::new(StderrTail { pipe, kept: Mutex::default(), read: AtomicU64::new(0) })
     }
 
-    pub(crate) fn to_text(&self) -> String {
-        let (front, back) = self.0.as_slices();
-        String::from_utf8_lossy(&[front, back].concat()).trim_end().to_owned()
+    /// How many bytes were read until now: all that the worker wrote, but for the last moments.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes the worker has written until now.
+    pub(crate) fn written(&self) -> u64 {
+        // What has left the pipe is counted before the lock is released.
+        let _kept = self.kept.lock();
+        self.read() + unread(&self.pipe).unwrap_or(0)
+    }
+
+    /// What was written last, of that which follows the first `from` bytes.
+    pub(crate) fn text(&self, from: u64) -> String {
+        let kept = self.kept.lock();
+        let since = usize::try_from(self.read().saturating_sub(from)).unwrap_or(usize::MAX);
+        let skipped = kept.len().saturating_sub(since);
+        let last: Vec<u8> = kept.iter().skip(skipped).copied().collect();
+        String::from_utf8_lossy(&last).trim_end().to_owned()
+    }
+
+    /// Reads once. Of nothing more, nothing.
+    fn read_into<'a>(&self, chunk: &'a mut [u8]) -> &'a [u8] {
+        let mut kept = self.kept.lock();
+        let read = rustix::io::read(&self.pipe, &mut *chunk).unwrap_or(0);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        let new = &chunk[read.saturating_sub(TAIL)..read];
+        let over = (kept.len() + new.len()).saturating_sub(TAIL);
+        kept.drain(..over);
+        kept.extend(new);
+        &chunk[..read]
     }
 }
 
 /// What the poller watches of one worker.
 pub(crate) struct Watched {
-    pub(crate) seat: Seat,
+    pub(crate) worker_key: WorkerKey,
     pub(crate) process: Arc<dyn Process>,
-    pub(crate) errors: OwnedFd,
-    pub(crate) words: Arc<Mutex<LastWords>>,
+    pub(crate) stderr: Arc<StderrTail>,
     /// Room for lines that nobody has taken yet.
     pub(crate) budget: Arc<Budget>,
     pub(crate) outbox: Arc<Mutex<Outbox>>,
@@ -57,9 +87,9 @@ pub(crate) struct Watched {
 enum Request {
     Watch(Box<Watched>),
     /// The worker's pipe is full.
-    WaitForRoom(Seat),
+    WaitForRoom(WorkerKey),
     /// The worker's death is handled, though its standard error is open: whoever still holds that may keep it.
-    Forget(Seat),
+    Forget(WorkerKey),
 }
 
 /// The supervisor's end of the poller.
@@ -71,7 +101,7 @@ pub(crate) struct Poller {
 impl Poller {
     /// Starts the thread, which ends when this end is gone. `told`: whether anybody wants lines of standard error.
     pub(crate) fn start(
-        reports: Line<Report>,
+        reports: InboxSender<Report>,
         told: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (woken, wake) = os_pipe::pipe()?;
@@ -89,12 +119,12 @@ impl Poller {
         self.ask(Request::Watch(Box::new(watched)));
     }
 
-    pub(crate) fn wait_for_room(&self, seat: Seat) {
-        self.ask(Request::WaitForRoom(seat));
+    pub(crate) fn wait_for_room(&self, worker_key: WorkerKey) {
+        self.ask(Request::WaitForRoom(worker_key));
     }
 
-    pub(crate) fn forget(&self, seat: Seat) {
-        self.ask(Request::Forget(seat));
+    pub(crate) fn forget(&self, worker_key: WorkerKey) {
+        self.ask(Request::Forget(worker_key));
     }
 
     /// Lets the poller look again at what it does not wait for.
@@ -128,16 +158,16 @@ struct Polled {
     watched: Watched,
     /// The start of a line whose end has not come.
     line: Vec<u8>,
-    errors_open: bool,
+    stderr_open: bool,
     exited: bool,
     wants_room: bool,
 }
 
 struct Polling {
-    workers: BTreeMap<Seat, Polled>,
+    workers: BTreeMap<WorkerKey, Polled>,
     asked: Receiver<Request>,
     woken: OwnedFd,
-    reports: Line<Report>,
+    reports: InboxSender<Report>,
     told: Box<dyn Fn() -> bool + Send>,
 }
 
@@ -152,16 +182,16 @@ enum What {
 impl Polling {
     fn run(mut self) {
         while self.take_requests() {
-            for (seat, what) in self.wait() {
-                let Some(polled) = self.workers.get_mut(&seat) else { continue };
+            for (worker_key, what) in self.wait() {
+                let Some(polled) = self.workers.get_mut(&worker_key) else { continue };
                 match what {
-                    What::Errors => polled.read_errors(&self.reports, (self.told)()),
+                    What::Errors => polled.read_stderr(&self.reports, (self.told)()),
                     What::Exit => polled.reap(&self.reports),
                     What::Room => polled.write(&self.reports),
                 }
-                if polled.exited && !polled.errors_open {
+                if polled.exited && !polled.stderr_open {
                     // Nothing more comes of it.
-                    self.workers.remove(&seat);
+                    self.workers.remove(&worker_key);
                 }
             }
         }
@@ -172,22 +202,22 @@ impl Polling {
         loop {
             match self.asked.try_recv() {
                 Ok(Request::Watch(watched)) => {
-                    let seat = watched.seat;
+                    let worker_key = watched.worker_key;
                     let polled = Polled {
                         watched: *watched,
                         line: Vec::new(),
-                        errors_open: true,
+                        stderr_open: true,
                         exited: false,
                         wants_room: false,
                     };
-                    self.workers.insert(seat, polled);
+                    self.workers.insert(worker_key, polled);
                 }
-                Ok(Request::WaitForRoom(seat)) => {
-                    if let Some(polled) = self.workers.get_mut(&seat) {
+                Ok(Request::WaitForRoom(worker_key)) => {
+                    if let Some(polled) = self.workers.get_mut(&worker_key) {
                         polled.wants_room = true;
                     }
                 }
-                Ok(Request::Forget(seat)) => drop(self.workers.remove(&seat)),
+                Ok(Request::Forget(worker_key)) => drop(self.workers.remove(&worker_key)),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => return false,
             }
@@ -195,22 +225,22 @@ impl Polling {
     }
 
     /// Blocks until something can be done, and says what.
-    fn wait(&self) -> Vec<(Seat, What)> {
+    fn wait(&self) -> Vec<(WorkerKey, What)> {
         let mut fds = vec![PollFd::new(&self.woken, PollFlags::IN)];
         let mut of = Vec::new();
-        for (&seat, polled) in &self.workers {
+        for (&worker_key, polled) in &self.workers {
             let watched = &polled.watched;
-            if polled.errors_open && watched.budget.has_room() {
-                fds.push(PollFd::new(&watched.errors, PollFlags::IN));
-                of.push((seat, What::Errors));
+            if polled.stderr_open && watched.budget.has_room() {
+                fds.push(PollFd::new(&watched.stderr.pipe, PollFlags::IN));
+                of.push((worker_key, What::Errors));
             }
             if !polled.exited {
                 fds.push(PollFd::from_borrowed_fd(watched.process.exit_fd(), PollFlags::IN));
-                of.push((seat, What::Exit));
+                of.push((worker_key, What::Exit));
             }
             if polled.wants_room {
                 fds.push(PollFd::new(&*watched.pipe, PollFlags::OUT));
-                of.push((seat, What::Room));
+                of.push((worker_key, What::Room));
             }
         }
         if !poll_all(&mut fds) {
@@ -241,22 +271,20 @@ fn poll_all(fds: &mut [PollFd<'_>]) -> bool {
 
 impl Polled {
     /// Reads once; whole lines go on, if anybody wants them.
-    fn read_errors(&mut self, reports: &Line<Report>, told: bool) {
+    fn read_stderr(&mut self, reports: &InboxSender<Report>, told: bool) {
         let mut chunk = [0u8; 16 * 1024];
-        let read = rustix::io::read(&self.watched.errors, &mut chunk).unwrap_or(0);
-        let seat = self.watched.seat;
-        if read == 0 {
-            self.errors_open = false;
+        let chunk = self.watched.stderr.read_into(&mut chunk);
+        let worker_key = self.watched.worker_key;
+        if chunk.is_empty() {
+            self.stderr_open = false;
             if !self.line.is_empty() {
                 self.line.push(b'\n');
                 let last = std::mem::take(&mut self.line);
-                self.tell(reports, last);
+                self.emit_event(reports, last);
             }
-            let _ = reports.send(Report::ErrorsEnded(seat));
+            let _ = reports.send(Report::StderrClosed(worker_key));
             return;
         }
-        let chunk = &chunk[..read];
-        self.watched.words.lock().push(chunk);
         if !told {
             self.line.clear();
             return;
@@ -265,35 +293,35 @@ impl Polled {
         if let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') {
             let rest = self.line.split_off(end + 1);
             let lines = std::mem::replace(&mut self.line, rest);
-            self.tell(reports, lines);
+            self.emit_event(reports, lines);
         } else if self.line.len() > LONGEST_LINE {
             self.line.push(b'\n');
             let piece = std::mem::take(&mut self.line);
-            self.tell(reports, piece);
+            self.emit_event(reports, piece);
         }
     }
 
-    fn tell(&self, reports: &Line<Report>, lines: Vec<u8>) {
+    fn emit_event(&self, reports: &InboxSender<Report>, lines: Vec<u8>) {
         // A line is an event of its own, which is larger than a short line.
         let count = lines.iter().filter(|&&byte| byte == b'\n').count();
         let charge = self.watched.budget.charge(lines.len() + count * LINE_COST);
-        let _ = reports.send(Report::Stderr(self.watched.seat, lines, charge));
+        let _ = reports.send(Report::Stderr(self.watched.worker_key, lines, charge));
     }
 
-    fn reap(&mut self, reports: &Line<Report>) {
+    fn reap(&mut self, reports: &InboxSender<Report>) {
         if let Some(reaped) = self.watched.process.reap() {
             self.exited = true;
             self.wants_room = false;
-            let _ = reports.send(Report::Exited(self.watched.seat, reaped));
+            let _ = reports.send(Report::Exited(self.watched.worker_key, reaped));
         }
     }
 
     /// Goes on with what the supervisor could not write; once, so that it is never kept waiting for the lock.
-    fn write(&mut self, reports: &Line<Report>) {
+    fn write(&mut self, reports: &InboxSender<Report>) {
         let mut outbox = self.watched.outbox.lock();
         let flush = outbox.write_once();
         if flush == Flush::Broken {
-            let _ = reports.send(Report::InputBroken(self.watched.seat));
+            let _ = reports.send(Report::StdinBroken(self.watched.worker_key));
         }
         if outbox.is_empty() {
             outbox.waiting = false;
@@ -307,14 +335,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_words_are_the_last() {
-        let mut words = LastWords::default();
-        words.push(b"first\n");
-        words.push(&[b'x'; WORDS_KEPT - 5]);
-        words.push(b"end\n");
-        let text = words.to_text();
+    fn the_tail_is_the_last_that_was_written() -> io::Result<()> {
+        let (theirs, mut worker) = os_pipe::pipe()?;
+        let tail = StderrTail::new(theirs.into());
+        let mut chunk = [0u8; 64 * 1024];
+        worker.write_all(b"first\n")?;
+        assert_eq!((tail.read(), tail.written()), (0, 6));
+        tail.read_into(&mut chunk);
+        assert_eq!((tail.read(), tail.written()), (6, 6));
+        worker.write_all(b"second\n")?;
+        tail.read_into(&mut chunk);
+        assert_eq!(tail.text(0), "first\nsecond");
+        assert_eq!(tail.text(6), "second");
+        assert_eq!(tail.text(13), "");
+        worker.write_all(&[b'x'; TAIL - 5])?;
+        worker.write_all(b"end\n")?;
+        tail.read_into(&mut chunk);
+        let text = tail.text(0);
         assert!(!text.contains("first") && text.ends_with("xend"), "{} bytes", text.len());
-        words.push(&[b'y'; 3 * WORDS_KEPT]);
-        assert_eq!(words.to_text(), "y".repeat(WORDS_KEPT));
+        worker.write_all(&[b'y'; 3 * TAIL])?;
+        tail.read_into(&mut chunk);
+        assert_eq!(tail.text(0), "y".repeat(TAIL));
+        Ok(())
     }
 }

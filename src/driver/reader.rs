@@ -1,13 +1,13 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
 use super::budget::Budget;
-use super::line::Line;
+use super::inbox::InboxSender;
 use super::process::Process;
 use super::report::Report;
-use crate::supervisor::{DEATH_WAIT, Seat};
+use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
-use hirelings_worker_kit::wire::{FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, Spares, split_hello};
+use hirelings_worker_kit::wire::{BufferPool, FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -73,17 +73,17 @@ impl Output {
 
 /// What a reader needs, once there is a process.
 pub(crate) struct Reading {
-    pub(crate) seat: Seat,
+    pub(crate) worker_key: WorkerKey,
     pub(crate) output: Arc<Output>,
     pub(crate) process: Arc<dyn Process>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_frame: usize,
-    pub(crate) spares: Arc<Spares>,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) job_type: &'static str,
 }
 
 /// Starts a reader, which is told afterwards what to read.
-pub(crate) fn start(readings: Receiver<Reading>, reports: Line<Report>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
             drop(readings);
@@ -96,15 +96,15 @@ pub(crate) fn start(readings: Receiver<Reading>, reports: Line<Report>) -> io::R
 /// How far the worker's output has come.
 enum Stage {
     /// No hello yet; there may be noise before it.
-    Noise,
+    Preamble,
     Messages,
     /// It wrote what makes no sense: the rest is thrown away, so that it does not block on it.
-    Deaf,
+    Discarding,
 }
 
 struct Reader {
     reading: Reading,
-    reports: Line<Report>,
+    reports: InboxSender<Report>,
     buffer: FrameBuffer,
     stage: Stage,
     enlarged: Option<Enlarged>,
@@ -118,13 +118,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(reading: Reading, reports: Line<Report>) -> Self {
-        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.spares));
+    fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
+        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.buffers));
         Reader {
             reading,
             reports,
             buffer,
-            stage: Stage::Noise,
+            stage: Stage::Preamble,
             enlarged: None,
             asked: 0,
             answered: 0,
@@ -135,8 +135,8 @@ impl Reader {
 
     fn run(mut self) {
         self.read_all();
-        if matches!(self.stage, Stage::Noise) && !self.buffer.pending().is_empty() {
-            self.noise(self.buffer.pending().len());
+        if matches!(self.stage, Stage::Preamble) && !self.buffer.pending().is_empty() {
+            self.preamble(self.buffer.pending().len());
         }
     }
 
@@ -196,7 +196,7 @@ impl Reader {
     fn answer(&mut self) {
         if self.asked != self.answered && self.left == 0 {
             self.answered = self.asked;
-            let _ = self.reports.send(Report::Drained(self.reading.seat, self.asked));
+            let _ = self.reports.send(Report::Drained(self.reading.worker_key, self.asked));
         }
     }
 
@@ -223,14 +223,14 @@ impl Reader {
     fn take_in(&mut self) {
         loop {
             match self.stage {
-                Stage::Deaf => {
+                Stage::Discarding => {
                     let all = self.buffer.pending().len();
                     return self.buffer.skip(all);
                 }
-                Stage::Noise => match split_hello(self.buffer.pending()) {
-                    Some(noise) => {
-                        if noise > 0 {
-                            self.noise(noise);
+                Stage::Preamble => match split_hello(self.buffer.pending()) {
+                    Some(preamble) => {
+                        if preamble > 0 {
+                            self.preamble(preamble);
                         }
                         if !self.greeted() {
                             return;
@@ -239,18 +239,18 @@ impl Reader {
                     // A hello may have begun just before the limit.
                     None if self.buffer.pending().len() > NOISE_LIMIT + Hello::LEN => {
                         let limit = NOISE_LIMIT / 1024;
-                        self.noise(NOISE_LIMIT);
-                        self.garbled(format!("wrote {limit} KiB and no hello: it is no worker"));
+                        self.preamble(NOISE_LIMIT);
+                        self.malformed(format!("wrote {limit} KiB and no hello: it is no worker"));
                     }
                     None => return,
                 },
                 Stage::Messages => match self.buffer.next_frame::<FromWorker>() {
                     Ok(Some(frame)) => {
                         let charge = self.reading.budget.charge(frame.len + FRAME_COST);
-                        let _ = self.reports.send(Report::Said(self.reading.seat, frame, charge));
+                        let _ = self.reports.send(Report::Message(self.reading.worker_key, frame, charge));
                     }
                     Ok(None) => return,
-                    Err(fault) => self.garbled(format!("wrote {fault}")),
+                    Err(fault) => self.malformed(format!("wrote {fault}")),
                 },
             }
         }
@@ -263,38 +263,38 @@ impl Reader {
                 let hello = frame.message;
                 let (ours, theirs) = (self.reading.job_type, String::from_utf8_lossy(frame.payload.as_slice()));
                 if hello.flags & FROM_WORKER == 0 {
-                    self.garbled("writes back what it reads: it is no worker".into());
+                    self.malformed("writes back what it reads: it is no worker".into());
                 } else if hello.common_version().is_none() {
                     let ours = hirelings_worker_kit::wire::VERSION;
-                    self.garbled(format!(
+                    self.malformed(format!(
                         "speaks versions {} to {} of the protocol, this pool speaks {ours}",
                         hello.lowest, hello.highest
                     ));
                 } else if !theirs.is_empty() && theirs != ours {
-                    self.garbled(format!("does jobs of type {theirs}, this pool has {ours}"));
+                    self.malformed(format!("does jobs of type {theirs}, this pool has {ours}"));
                 } else {
                     self.stage = Stage::Messages;
-                    let _ = self.reports.send(Report::Greeted(self.reading.seat, hello.flags));
+                    let _ = self.reports.send(Report::Greeted(self.reading.worker_key, hello.flags));
                 }
                 true
             }
             Ok(None) => false,
             Err(fault) => {
-                self.garbled(format!("wrote {fault}"));
+                self.malformed(format!("wrote {fault}"));
                 true
             }
         }
     }
 
-    fn noise(&mut self, len: usize) {
-        let noise = self.buffer.pending()[..len].to_vec();
+    fn preamble(&mut self, len: usize) {
+        let preamble = self.buffer.pending()[..len].to_vec();
         self.buffer.skip(len);
-        let _ = self.reports.send(Report::Noise(self.reading.seat, noise));
+        let _ = self.reports.send(Report::Preamble(self.reading.worker_key, preamble));
     }
 
-    fn garbled(&mut self, reason: String) {
-        self.stage = Stage::Deaf;
-        let _ = self.reports.send(Report::Garbled(self.reading.seat, reason));
+    fn malformed(&mut self, reason: String) {
+        self.stage = Stage::Discarding;
+        let _ = self.reports.send(Report::Malformed(self.reading.worker_key, reason));
     }
 }
 
@@ -302,7 +302,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         // The supervisor may have gone; then there is nobody to tell.
-        let _ = self.reports.send(Report::OutputEnded(self.reading.seat));
+        let _ = self.reports.send(Report::StdoutClosed(self.reading.worker_key));
         self.reading.output.state.store(ENDED, SeqCst);
     }
 }

@@ -1,7 +1,7 @@
 //! One thread a pool: runs the launcher and starts processes, since either may take its time.
 
 use super::budget::Budget;
-use super::line::Line;
+use super::inbox::InboxSender;
 use super::outbox::Outbox;
 use super::process::{OsProcess, Process};
 use super::reader::{self, Output, Reading};
@@ -12,10 +12,10 @@ use crate::event::Slot;
 use crate::harness;
 use crate::hooks::text_of;
 use crate::limits::Limits;
-use crate::supervisor::{Begun, Seat};
+use crate::supervisor::{Begun, WorkerKey};
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use hirelings_worker_kit::wire::{Mark, Spares, WORKER_MARK};
+use hirelings_worker_kit::wire::{BufferPool, Mark, WORKER_MARK};
 use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -54,7 +54,7 @@ pub(crate) trait Launch: Send {
 
 /// A worker for the supervisor's table.
 pub(crate) struct Started {
-    pub(crate) seat: Seat,
+    pub(crate) worker_key: WorkerKey,
     pub(crate) program: String,
     pub(crate) process: Arc<dyn Process>,
     pub(crate) outbox: Outbox,
@@ -69,7 +69,7 @@ pub(crate) struct Started {
 pub(crate) struct Terms {
     pub(crate) job_type: &'static str,
     pub(crate) max_frame: usize,
-    pub(crate) spares: Arc<Spares>,
+    pub(crate) buffers: Arc<BufferPool>,
 }
 
 /// How much of a worker's output may wait for those who listen to its progress.
@@ -86,7 +86,7 @@ const CLOSED: u8 = 3;
 
 /// The supervisor's end of the spawner.
 pub(crate) struct Spawner {
-    requests: Sender<Seat>,
+    requests: Sender<WorkerKey>,
     phase: Arc<AtomicU8>,
     thread: JoinHandle<()>,
     /// The launcher had not returned when the pool ended.
@@ -98,19 +98,19 @@ impl Spawner {
         launch: Box<dyn Launch>,
         limits: Limits,
         terms: Terms,
-        greeting: Vec<u8>,
-        reports: Line<Report>,
+        handshake: Vec<u8>,
+        reports: InboxSender<Report>,
     ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
-        let spawning = Spawning { launch, limits, terms, greeting, reports, asked, phase: Arc::clone(&phase) };
+        let spawning = Spawning { launch, limits, terms, handshake, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
         Ok(Spawner { requests, phase, thread, stuck: false })
     }
 
     /// Asks for a worker. A report follows, unless the spawner is closed and found stuck before.
-    pub(crate) fn spawn(&self, seat: Seat) {
-        let _ = self.requests.send(seat);
+    pub(crate) fn spawn(&self, worker_key: WorkerKey) {
+        let _ = self.requests.send(worker_key);
     }
 
     /// The pool has ended: nothing more is started. `true` where a launcher has not returned: then no report follows
@@ -135,53 +135,53 @@ struct Spawning {
     limits: Limits,
     terms: Terms,
     /// Hello and init, as each worker gets them.
-    greeting: Vec<u8>,
-    reports: Line<Report>,
-    asked: Receiver<Seat>,
+    handshake: Vec<u8>,
+    reports: InboxSender<Report>,
+    asked: Receiver<WorkerKey>,
     phase: Arc<AtomicU8>,
 }
 
 impl Spawning {
     fn run(mut self) {
-        while let Ok(seat) = self.asked.recv() {
-            if !self.turn(IDLE, PREPARING) {
-                self.failed(seat, failure("the program", "was not started: the pool has ended"));
+        while let Ok(worker_key) = self.asked.recv() {
+            if !self.iterate(IDLE, PREPARING) {
+                self.failed(worker_key, failure("the program", "was not started: the pool has ended"));
                 continue;
             }
-            let prepared = catch_unwind(AssertUnwindSafe(|| self.launch.prepare(Slot(seat.slot))));
-            if !self.turn(PREPARING, STARTING) {
+            let prepared = catch_unwind(AssertUnwindSafe(|| self.launch.prepare(Slot(worker_key.slot))));
+            if !self.iterate(PREPARING, STARTING) {
                 // The supervisor has given up on every request.
                 return;
             }
             let started = match prepared {
-                Ok(()) => self.start(seat),
+                Ok(()) => self.start(worker_key),
                 Err(panic) => Err(failure("the launcher", format!("panicked: {}", text_of(&*panic)))),
             };
             if let Err(why) = started {
-                self.failed(seat, why);
+                self.failed(worker_key, why);
             }
-            self.turn(STARTING, IDLE);
+            self.iterate(STARTING, IDLE);
         }
     }
 
     /// Moves on, unless the pool has ended.
-    fn turn(&self, from: u8, to: u8) -> bool {
+    fn iterate(&self, from: u8, to: u8) -> bool {
         self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    fn failed(&self, seat: Seat, why: StartFailure) {
-        let _ = self.reports.send(Report::SpawnFailed(seat, why));
+    fn failed(&self, worker_key: WorkerKey, why: StartFailure) {
+        let _ = self.reports.send(Report::SpawnFailed(worker_key, why));
     }
 
     /// Starts a reader, a process, greets it, and lets the one read the other. What fails on the way takes the rest with it.
-    fn start(&mut self, seat: Seat) -> Result<(), StartFailure> {
+    fn start(&mut self, worker_key: WorkerKey) -> Result<(), StartFailure> {
         let (reading, readings) = bounded(1);
         let reader = reader::start(readings, self.reports.clone())
             .map_err(|error| failure("a thread to read its output", format!("could not be started: {error}")))?;
-        let launched = self.launch.launch(Slot(seat.slot))?;
+        let launched = self.launch.launch(Slot(worker_key.slot))?;
         // It has not been greeted: none of its jobs is without them.
         if let Some(pid) = Pid::from_raw(launched.process.pid().cast_signed()) {
-            sys::limit(pid, seat.slot, &self.limits).map_err(|error| {
+            sys::limit(pid, worker_key.slot, &self.limits).map_err(|error| {
                 failure(&launched.program, format!("was started, but its limits could not be set: {error}"))
             })?;
         }
@@ -189,13 +189,13 @@ impl Spawning {
             failure(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
         })?;
         // Not left to the supervisor, so that it finds them when it comes up. What does not fit, the supervisor writes.
-        outbox.push_bytes(&self.greeting);
+        outbox.push_bytes(&self.handshake);
         outbox.flush();
         let budget = Budget::new(UNREAD, None);
         let output = Output::new(launched.output);
         let process = Arc::clone(&launched.process);
         let started = Started {
-            seat,
+            worker_key,
             program: launched.program,
             process: launched.process,
             outbox,
@@ -206,8 +206,8 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let Terms { job_type, max_frame, spares } = self.terms.clone();
-        let _ = reading.send(Reading { seat, output, process, budget, max_frame, spares, job_type });
+        let Terms { job_type, max_frame, buffers } = self.terms.clone();
+        let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, buffers, job_type });
         Ok(())
     }
 }

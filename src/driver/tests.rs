@@ -111,11 +111,11 @@ impl Launch for Threads {
 
 /// Starts what reads nothing, says nothing and lives until it is killed.
 #[derive(Default)]
-struct Deaf {
+struct Discarding {
     outputs: Vec<[PipeWriter; 2]>,
 }
 
-impl Launch for Deaf {
+impl Launch for Discarding {
     fn prepare(&mut self, _: Slot) {}
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
@@ -199,7 +199,7 @@ fn exit_settles_what_waits_and_ends_every_thread() {
 
 #[test]
 fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
-    let builder = PoolBuilder::<Task>::new(Deaf::default()).max_processes(1).start_failures(1);
+    let builder = PoolBuilder::<Task>::new(Discarding::default()).max_processes(1).start_failures(1);
     // No other limit would end it.
     let pool = builder.timeout_initializing(None).kill_grace(Duration::ZERO).build().unwrap();
     let error = pool.wait_ready(Duration::from_secs(60)).unwrap_err().to_string();
@@ -207,7 +207,7 @@ fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
 }
 
 /// A driver without its thread, for a test to be its clock.
-fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, Sender<()>) {
+fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSender<Report>, Sender<()>) {
     let (release, released) = unbounded();
     let config = Config {
         max_processes: 1,
@@ -219,7 +219,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, S
         timeout_recovering: None,
         kill_grace: Duration::ZERO,
         start_failures: 3,
-        hand_ahead: 0,
+        prefetch: 0,
         cores: 1,
         max_memory: crate::supervisor::MaxMemory::default(),
     };
@@ -231,7 +231,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, Line<Command>, Line<Report>, S
         config,
         max_backlog: None,
         max_frame: 1024,
-        spares: Arc::default(),
+        buffers: Arc::default(),
         limits: Limits::default(),
         stderr: Stderr::Null,
         launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
@@ -254,26 +254,26 @@ fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
     driver.input(Input::Tick);
     while !matches!(record.status(), JobStatus::Running { .. }) {
         driver.wait();
-        driver.turn(Duration::ZERO);
+        driver.iterate(Duration::ZERO);
     }
 
     // More than it takes in at once, and the answer behind it; then it does not come to its turn for two seconds.
     let child = driver.children[0].as_ref().expect("a worker");
-    let (seat, budget) = (child.seat, Arc::clone(&child.budget));
+    let (worker_key, budget) = (child.worker_key, Arc::clone(&child.budget));
     let say = |message| {
         let frame = Frame { message, payload: Payload::Empty, len: 0 };
-        assert!(reports.send(Report::Said(seat, frame, budget.charge(0))).is_ok());
+        assert!(reports.send(Report::Message(worker_key, frame, budget.charge(0))).is_ok());
     };
-    (0..3 * REPORTS_A_TURN).for_each(|_| say(FromWorker::Progress { job: 7 }));
+    (0..3 * REPORTS_PER_ITERATION).for_each(|_| say(FromWorker::Progress { job: 7 }));
     say(FromWorker::Success { job: 7, ready: true });
-    driver.turn(2 * LIMIT);
+    driver.iterate(2 * LIMIT);
     assert!(matches!(record.try_outcome(), Some(Ok(_))), "{:?}", record.status());
 
     drop(release);
     assert!(commands.send(Command::Exit(None)).is_ok());
     while !driver.machine.is_finished() {
         driver.wait();
-        driver.turn(driver.machine.next_deadline().unwrap_or(2 * LIMIT));
+        driver.iterate(driver.machine.next_deadline().unwrap_or(2 * LIMIT));
     }
     driver.tear_down();
 }

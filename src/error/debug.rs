@@ -219,10 +219,10 @@ mod tests {
 
     #[test]
     fn a_round_figure_of_memory_is_one() {
-        let said = |bytes: u64| Mebibytes(bytes).to_string();
-        assert_eq!([said(1 << 30), said(192 << 20), said(3 << 19)], ["1024 MiB", "192 MiB", "1.5 MiB"]);
+        let message = |bytes: u64| Mebibytes(bytes).to_string();
+        assert_eq!([message(1 << 30), message(192 << 20), message(3 << 19)], ["1024 MiB", "192 MiB", "1.5 MiB"]);
         // To a tenth, these were as large as their limit.
-        assert_eq!([said((1 << 30) + 1), said(4096)], ["1073741825 bytes", "4096 bytes"]);
+        assert_eq!([message((1 << 30) + 1), message(4096)], ["1073741825 bytes", "4096 bytes"]);
     }
 
     #[test]

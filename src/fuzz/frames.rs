@@ -38,7 +38,7 @@ impl Written {
 pub fn frames_from_worker(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
     let mut greeted = false;
-    let mut noise = 0;
+    let mut preamble = 0;
     let taken = read(&written, |buffer| {
         if !greeted {
             let Some(before) = split_hello(buffer.pending()) else {
@@ -46,14 +46,14 @@ pub fn frames_from_worker(data: &[u8]) {
                 return if enough { Step::Fault } else { Step::Wait };
             };
             buffer.skip(before);
-            noise += before;
+            preamble += before;
             let step = next::<Hello>(buffer);
             greeted = matches!(step, Step::Frame(_));
             return step;
         }
         next::<FromWorker>(buffer)
     });
-    assert!(noise + taken <= written.bytes.len());
+    assert!(preamble + taken <= written.bytes.len());
 }
 
 /// The decoder as the worker's side uses it: a hello, messages.
@@ -76,7 +76,7 @@ pub(crate) fn decoded(bytes: &[u8], max_frame: usize) -> Option<Vec<(FromWorker,
     buffer.push(bytes);
     let mut frames = Vec::new();
     match split_hello(bytes) {
-        Some(noise) if noise <= NOISE_LIMIT => buffer.skip(noise),
+        Some(preamble) if preamble <= NOISE_LIMIT => buffer.skip(preamble),
         Some(_) => return None,
         None => return Some(frames),
     }

@@ -30,7 +30,7 @@ pub fn messages(data: &[u8]) {
     payload::<Vec<(String, Option<u32>)>>(data);
     payload::<Shape>(data);
     payload::<Result<Box<Shape>, (u8, [i16; 3])>>(data);
-    assert!(split_hello(data).is_none_or(|noise| noise + 12 <= data.len()));
+    assert!(split_hello(data).is_none_or(|preamble| preamble + 12 <= data.len()));
 }
 
 fn message<M: WireMessage + Debug + PartialEq>(bytes: &[u8]) {

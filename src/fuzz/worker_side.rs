@@ -51,8 +51,8 @@ pub fn worker_side(data: &[u8]) {
     to_worker.write_all(&bytes).expect("a pipe with room");
     drop(to_worker);
     let listener = thread::spawn(move || {
-        let mut said = Vec::new();
-        from_worker.read_to_end(&mut said).map(|_| said)
+        let mut message = Vec::new();
+        from_worker.read_to_end(&mut message).map(|_| message)
     });
     let end = serve_over::<Errand>(input.into(), output.into(), |errand, ctx| match errand {
         Errand::Echo(bytes) => Ok(bytes),
@@ -71,8 +71,8 @@ pub fn worker_side(data: &[u8]) {
         let known = ["its standard input ", "the pool ", "the pool's ", "this worker "];
         assert!(known.iter().any(|start| words.starts_with(start)), "{words}");
     }
-    let said = listener.join().expect("a listener").expect("a pipe that can be read");
-    is_sound(&said, &jobs(&bytes));
+    let message = listener.join().expect("a listener").expect("a pipe that can be read");
+    is_sound(&message, &jobs(&bytes));
 }
 
 /// The jobs that the parent has given, as far as it makes sense.
@@ -90,9 +90,9 @@ fn jobs(bytes: &[u8]) -> Vec<u64> {
     jobs
 }
 
-fn is_sound(said: &[u8], jobs: &[u64]) {
+fn is_sound(message: &[u8], jobs: &[u64]) {
     let mut buffer = FrameBuffer::new(u32::MAX as usize);
-    buffer.push(said);
+    buffer.push(message);
     let hello = buffer.next_frame::<Hello>().expect("a hello").expect("a whole hello");
     assert_eq!(
         (hello.message, hello.payload.as_slice()),

@@ -1,77 +1,77 @@
 //! Where attempts at jobs lead: settled, or back into the backlog.
 
-use super::jobs::Place;
-use super::worker::{Ahead, Current, Doom};
-use super::{Begun, Effect, JobKey, Outcome, Seat, Step, Supervisor, WorkerState};
+use super::jobs::JobState;
+use super::worker::{Current, KillCause, Prefetched};
+use super::{Begun, Effect, JobKey, Outcome, Step, Supervisor, WorkerKey, WorkerState};
 
 impl<T> Step<'_, T> {
     // ------------------------------------------------------------ an attempt begins
 
     /// A job is sent to a free worker, which holds it from here on; its clock runs.
-    pub(super) fn begin(&mut self, seat: Seat, key: JobKey) {
-        let entry = self.machine.jobs.begin(key, seat.slot as u32);
+    pub(super) fn begin(&mut self, worker_key: WorkerKey, key: JobKey) {
+        let entry = self.machine.jobs.begin(key, worker_key.slot as u32);
         let (id, attempt) = (entry.id, entry.attempt);
         let since = self.now;
-        self.emit(Effect::SendJob { seat, key, attempt });
+        self.emit(Effect::SendJob { worker_key, key, attempt });
         let key = Some(key);
         let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
-        let worker = self.worker(seat);
+        let worker = self.worker(worker_key);
         worker.taken += 1;
         worker.current = Some(current);
-        self.start_own_limit(seat);
-        self.announce(seat);
+        self.start_own_limit(worker_key);
+        self.announce(worker_key);
     }
 
     /// The worker is ready, and the first of what it holds was sent before that: it is presumed begun, limited and blamed
     /// as if it had. Only the worker's own word that it skips it takes that back.
-    pub(super) fn presume_begun(&mut self, seat: Seat, front: Ahead) {
-        self.hold(seat, front);
-        self.recall_was_answered(seat);
-        if self.worker(seat).is_ending() {
+    pub(super) fn presume_begun(&mut self, worker_key: WorkerKey, front: Prefetched) {
+        self.hold(worker_key, front);
+        self.recall_was_answered(worker_key);
+        if self.worker(worker_key).is_ending() {
             return;
         }
         if front.key.is_none() {
-            return self.condemn(seat, Doom::Aborted);
+            return self.prepare_kill(worker_key, KillCause::Aborted);
         }
-        self.start_own_limit(seat);
+        self.start_own_limit(worker_key);
         if !front.recalled {
-            self.announce(seat);
-            self.refill(seat);
+            self.announce(worker_key);
+            self.refill(worker_key);
         }
     }
 
     /// From here on `front` is what the worker is presumed to do.
-    fn hold(&mut self, seat: Seat, front: Ahead) {
+    fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
         let since = self.now;
-        let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, seat.slot as u32).attempt);
-        let Ahead { id, key, recalled } = front;
-        self.worker(seat).current =
+        let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u32).attempt);
+        let Prefetched { id, key, recalled } = front;
+        self.worker(worker_key).current =
             Some(Current { id, key, attempt, announced: false, started: false, recalled, since });
     }
 
-    fn start_own_limit(&mut self, seat: Seat) {
+    fn start_own_limit(&mut self, worker_key: WorkerKey) {
         let pools = self.machine.config.timeout_working;
-        let Some(key) = self.worker(seat).current.and_then(|current| current.key) else { return };
+        let Some(key) = self.worker(worker_key).current.and_then(|current| current.key) else { return };
         let limit = self.machine.jobs.get(key).and_then(|entry| entry.settings.timeout(pools));
-        self.start_limit(seat, limit);
+        self.start_limit(worker_key, limit);
     }
 
     /// Says that the job which is presumed begun is the worker's, unless that was said.
-    pub(super) fn announce(&mut self, seat: Seat) {
-        let Some(current) = &mut self.worker(seat).current else { return };
+    pub(super) fn announce(&mut self, worker_key: WorkerKey) {
+        let Some(current) = &mut self.worker(worker_key).current else { return };
         let Some(key) = current.key.filter(|_| !current.announced) else { return };
         current.announced = true;
         let attempt = current.attempt;
         self.machine.held += 1;
-        self.emit(Effect::Task { seat, key, attempt });
-        if self.worker(seat).state == WorkerState::Ready {
-            self.enter(seat, WorkerState::Working);
+        self.emit(Effect::Task { worker_key, key, attempt });
+        if self.worker(worker_key).state == WorkerState::Ready {
+            self.enter(worker_key, WorkerState::Working);
         }
     }
 
     /// The job that was presumed begun is known not to have begun: it is where it was before it was sent.
-    pub(super) fn not_begun(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
+    pub(super) fn not_begun(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         let Some(current) = worker.current.take() else { return };
         worker.taken -= 1;
         let Some(key) = current.key else { return };
@@ -79,7 +79,7 @@ impl<T> Step<'_, T> {
         if current.announced {
             self.machine.held -= 1;
             let begun = self.machine.jobs.entry(key.0).begun;
-            self.emit(Effect::Returned { key, begun, seat });
+            self.emit(Effect::Returned { key, begun, worker_key });
         }
         self.requeue(key);
     }
@@ -106,23 +106,23 @@ impl<T> Step<'_, T> {
         let mut begun = entry.begun;
         let mut by = None;
         match entry.place {
-            Place::Nowhere | Place::Settled => {}
-            Place::Queued => {
+            JobState::Nowhere | JobState::Settled => {}
+            JobState::Queued => {
                 let Supervisor { backlog, jobs, .. } = &mut *self.machine;
                 backlog.remove(jobs, key);
             }
-            Place::Held(slot) => {
-                let seat = self.seat(slot);
-                by = self.worker(seat).held().map(|_| seat);
-                begun = begun.max(self.release(seat, outcome));
+            JobState::Running(slot) => {
+                let worker_key = self.worker_key(slot);
+                by = self.worker(worker_key).held().map(|_| worker_key);
+                begun = begun.max(self.release(worker_key, outcome));
             }
-            Place::Ahead(slot) => {
+            JobState::Prefetched(slot) => {
                 begun = begun.max(Begun::Perhaps);
-                self.cancel_prefetched(self.seat(slot), key);
+                self.cancel_prefetched(self.worker_key(slot), key);
             }
-            Place::Dying(slot) => {
-                let seat = self.seat(slot);
-                self.worker(seat).retry_at_death.retain(|&dying| dying != key);
+            JobState::AwaitingReap(slot) => {
+                let worker_key = self.worker_key(slot);
+                self.worker(worker_key).retry_at_death.retain(|&dying| dying != key);
             }
         }
         let pools = self.machine.config.retries;
@@ -134,10 +134,10 @@ impl<T> Step<'_, T> {
             Outcome::Aborted => counters.aborted += 1,
             _ => counters.failed += 1,
         }
-        self.emit(Effect::Settled { key, attempt, attempts, outcome, begun, seat: by });
+        self.emit(Effect::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
     }
 
-    pub(super) fn settle_all(&mut self, outcome: Outcome, which: impl Fn(Place) -> bool) {
+    pub(super) fn settle_all(&mut self, outcome: Outcome, which: impl Fn(JobState) -> bool) {
         for key in self.machine.jobs.keys_in_order(|entry| which(entry.place)) {
             self.settle(key, outcome);
         }
@@ -145,47 +145,47 @@ impl<T> Step<'_, T> {
 
     /// The attempt at the worker's first job, which has been announced, is over with `outcome`: the job settles, or goes
     /// back to be retried; where the worker is `dying`, only once it has been reaped, so that attempts never overlap.
-    pub(super) fn attempt_over(&mut self, seat: Seat, outcome: Outcome, dying: bool) {
-        let Some((key, attempt)) = self.worker(seat).held() else { return };
+    pub(super) fn attempt_over(&mut self, worker_key: WorkerKey, outcome: Outcome, dying: bool) {
+        let Some((key, attempt)) = self.worker(worker_key).held() else { return };
         let retries = self.machine.config.retries;
         let Some(entry) = self.machine.jobs.get(key) else { return };
         let attempts = entry.settings.retries(retries).saturating_add(1);
         if !outcome.may_be_retried() || attempt >= attempts {
             return self.settle(key, outcome);
         }
-        let begun = self.release(seat, outcome);
+        let begun = self.release(worker_key, outcome);
         let entry = self.machine.jobs.entry(key.0);
         entry.begun = entry.begun.max(begun);
         let begun = entry.begun;
         self.machine.counters.retried += 1;
-        self.emit(Effect::Retried { key, attempt, attempts, outcome, begun, seat });
+        self.emit(Effect::Retried { key, attempt, attempts, outcome, begun, worker_key });
         if dying {
-            self.machine.jobs.place(key, Place::Dying(seat.slot as u32));
-            self.worker(seat).retry_at_death.push(key);
+            self.machine.jobs.place(key, JobState::AwaitingReap(worker_key.slot as u32));
+            self.worker(worker_key).retry_at_death.push(key);
         } else {
-            self.machine.jobs.place(key, Place::Nowhere);
+            self.machine.jobs.place(key, JobState::Nowhere);
             self.queue_at_back(key);
         }
     }
 
     /// Nothing can be proven of what the worker holds: an attempt of each job is over.
-    pub(super) fn all_attempts_over(&mut self, seat: Seat, outcome: Outcome) {
-        self.announce(seat);
-        self.attempt_over(seat, outcome, true);
-        let worker = self.worker(seat);
+    pub(super) fn all_attempts_over(&mut self, worker_key: WorkerKey, outcome: Outcome) {
+        self.announce(worker_key);
+        self.attempt_over(worker_key, outcome, true);
+        let worker = self.worker(worker_key);
         let first = worker.current;
-        for ahead in std::mem::take(&mut worker.ahead) {
-            self.hold(seat, ahead);
-            self.announce(seat);
-            self.attempt_over(seat, outcome, true);
+        for prefetched in std::mem::take(&mut worker.prefetched) {
+            self.hold(worker_key, prefetched);
+            self.announce(worker_key);
+            self.attempt_over(worker_key, outcome, true);
         }
         // Its handler may still run, and is the first one's if any is.
-        self.worker(seat).current = first.map(|first| Current { key: None, ..first });
+        self.worker(worker_key).current = first.map(|first| Current { key: None, ..first });
     }
 
     /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.
-    fn release(&mut self, seat: Seat, outcome: Outcome) -> Begun {
-        let worker = self.worker(seat);
+    fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
+        let worker = self.worker(worker_key);
         worker.had_job = true;
         let undelivered = worker.undelivered.map(|of| of.job);
         let Some(current) = &mut worker.current else { return Begun::No };

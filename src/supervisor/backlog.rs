@@ -2,7 +2,7 @@
 //! many there are.
 
 use super::JobKey;
-use super::jobs::{Entry, Jobs, NONE, Place};
+use super::jobs::{Entry, JobState, Jobs, NONE};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ impl Backlog {
         let entry = jobs.entry(key.0);
         let (prev, next) = (std::mem::replace(&mut entry.prev, NONE), std::mem::replace(&mut entry.next, NONE));
         let priority = priority_of(entry);
-        entry.place = Place::Nowhere;
+        entry.place = JobState::Nowhere;
         if prev != NONE {
             jobs.entry(prev).next = next;
         }
@@ -86,7 +86,7 @@ impl Backlog {
         let list = self.lists.entry(priority).or_insert(List { head: NONE, tail: NONE });
         let after = if before == NONE { list.head } else { jobs.entry(before).next };
         let entry = jobs.entry(key);
-        (entry.prev, entry.next, entry.place) = (before, after, Place::Queued);
+        (entry.prev, entry.next, entry.place) = (before, after, JobState::Queued);
         if before == NONE {
             list.head = key;
         } else {

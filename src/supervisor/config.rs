@@ -16,7 +16,7 @@ pub(crate) struct Config {
     pub(crate) kill_grace: Duration,
     pub(crate) start_failures: u32,
     /// How many jobs may lie ahead at a worker; 0 is off.
-    pub(crate) hand_ahead: u32,
+    pub(crate) prefetch: u32,
     /// How many workers can run at the same time.
     pub(crate) cores: usize,
     pub(crate) max_memory: MaxMemory,
@@ -44,17 +44,17 @@ impl MaxMemory {
 
 /// What one job was told: `None` in all of it is the pool's own, and costs eight bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct JobSettings(Option<Box<Own>>);
+pub(crate) struct JobSettings(Option<Box<Overrides>>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Own {
+struct Overrides {
     priority: i32,
     retries: Option<u32>,
     timeout: Option<Option<Duration>>,
 }
 
 impl JobSettings {
-    fn own(&mut self) -> &mut Own {
+    fn own(&mut self) -> &mut Overrides {
         self.0.get_or_insert_default()
     }
 

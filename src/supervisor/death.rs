@@ -4,113 +4,113 @@
 //! counts. The first job that is not answered has used its attempt; those behind it had not begun, since each answer is
 //! written before the next job begins. A job that the worker had not read whole had not begun either.
 
-use super::jobs::Place;
+use super::jobs::JobState;
 use super::timers::Timer;
 use super::worker::End;
-use super::{CrashCause, DEATH_WAIT, Effect, JobKey, Outcome, Seat, Step, Undelivered, WorkerState};
+use super::{CrashCause, DEATH_WAIT, Effect, JobKey, Outcome, Step, Undelivered, WorkerKey, WorkerState};
 
 /// How many workers may die while they read a job, before that costs it an attempt.
 const READERS: u8 = 2;
 
 impl<T> Step<'_, T> {
-    pub(super) fn exited(&mut self, seat: Seat, undelivered: Option<Undelivered>) {
-        let worker = self.worker(seat);
+    pub(super) fn exited(&mut self, worker_key: WorkerKey, undelivered: Option<Undelivered>) {
+        let worker = self.worker(worker_key);
         worker.exited = true;
         worker.undelivered = undelivered;
         // It is past killing, and past its limits.
-        (worker.condemned, worker.hearing) = (None, false);
-        for timer in [Timer::Limit, Timer::Measure, Timer::Condemned, Timer::Unanswered] {
+        (worker.pending_kill, worker.draining) = (None, false);
+        for timer in [Timer::Limit, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
             worker.timers.clear(timer);
         }
-        self.sign_of_death(seat);
-        self.handle_death_if_complete(seat);
+        self.sign_of_death(worker_key);
+        self.handle_death_if_complete(worker_key);
     }
 
-    pub(super) fn output_ended(&mut self, seat: Seat) {
-        self.worker(seat).output_ended = true;
-        self.sign_of_death(seat);
-        self.handle_death_if_complete(seat);
+    pub(super) fn stdout_closed(&mut self, worker_key: WorkerKey) {
+        self.worker(worker_key).stdout_closed = true;
+        self.sign_of_death(worker_key);
+        self.handle_death_if_complete(worker_key);
     }
 
     /// The worker has closed the end from which it would read its jobs.
-    pub(super) fn input_broken(&mut self, seat: Seat) {
-        self.sign_of_death(seat);
+    pub(super) fn stdin_broken(&mut self, worker_key: WorkerKey) {
+        self.sign_of_death(worker_key);
     }
 
-    pub(super) fn errors_ended(&mut self, seat: Seat) {
-        self.worker(seat).errors_ended = true;
-        self.handle_death_if_complete(seat);
+    pub(super) fn stderr_closed(&mut self, worker_key: WorkerKey) {
+        self.worker(worker_key).stderr_closed = true;
+        self.handle_death_if_complete(worker_key);
     }
 
-    fn sign_of_death(&mut self, seat: Seat) {
+    fn sign_of_death(&mut self, worker_key: WorkerKey) {
         let due = self.after(Some(DEATH_WAIT));
-        self.no_longer_free(seat);
-        let worker = self.worker(seat);
+        self.no_longer_free(worker_key);
+        let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Recall);
         if worker.timers.get(Timer::Death).is_none() {
             worker.timers.set(Timer::Death, due);
         }
     }
 
-    fn handle_death_if_complete(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
-        if worker.exited && worker.output_ended && worker.errors_ended {
-            self.handle_death(seat);
+    fn handle_death_if_complete(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.exited && worker.stdout_closed && worker.stderr_closed {
+            self.handle_death(worker_key);
         }
     }
 
     /// The wait for the other signs of a death is over.
-    pub(super) fn death_due(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
+    pub(super) fn death_due(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         if worker.exited {
             // A grandchild may hold standard error for as long as it likes: it is waited for no longer. The end of the output
             // is sure to come.
-            worker.errors_ended = true;
-            return self.handle_death_if_complete(seat);
+            worker.stderr_closed = true;
+            return self.handle_death_if_complete(worker_key);
         }
         // A new wait starts with the exit.
         if worker.state == WorkerState::Exiting {
             return;
         }
         worker.end(End::PipeClosed);
-        self.emit(Effect::OutputClosed(seat));
-        if self.worker(seat).output_ended {
+        self.emit(Effect::PipeClosed(worker_key));
+        if self.worker(worker_key).stdout_closed {
             // It can answer nothing more, whenever it dies.
-            self.announce(seat);
-            self.attempt_over(seat, Outcome::Crashed(CrashCause::PipeClosed), true);
+            self.announce(worker_key);
+            self.attempt_over(worker_key, Outcome::Crashed(CrashCause::PipeClosed), true);
         }
-        self.kill(seat, End::PipeClosed);
+        self.kill(worker_key, End::PipeClosed);
     }
 
     /// The process is reaped, and all that it wrote has been read.
-    fn handle_death(&mut self, seat: Seat) {
-        self.judge(seat);
-        if self.worker(seat).state != WorkerState::Exiting {
-            self.enter(seat, WorkerState::Exiting);
+    fn handle_death(&mut self, worker_key: WorkerKey) {
+        self.judge(worker_key);
+        if self.worker(worker_key).state != WorkerState::Exiting {
+            self.enter(worker_key, WorkerState::Exiting);
         }
         self.machine.counters.exited += 1;
-        if !self.worker(seat).was_asked() {
+        if !self.worker(worker_key).was_asked() {
             self.machine.counters.crashed += 1;
         }
-        self.emit(Effect::Died(seat));
-        self.vacate(seat);
+        self.emit(Effect::Died(worker_key));
+        self.vacate(worker_key);
     }
 
     /// What becomes of the first job that the dead worker has not answered.
-    fn judge(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
+    fn judge(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         let Some(current) = worker.current else { return };
         if let Some(undelivered) = worker.undelivered.filter(|of| of.job == current.id && !current.started) {
             worker.had_job |= undelivered.in_part;
             if !undelivered.in_part || !self.killed_readers(current.key) {
-                return self.not_begun(seat);
+                return self.not_begun(worker_key);
             }
         }
-        let worker = self.worker(seat);
+        let worker = self.worker(worker_key);
         let cause = if worker.end == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
-        self.announce(seat);
-        self.attempt_over(seat, Outcome::Crashed(cause), false);
-        self.worker(seat).current = None;
+        self.announce(worker_key);
+        self.attempt_over(worker_key, Outcome::Crashed(cause), false);
+        self.worker(worker_key).current = None;
     }
 
     /// Counts a worker that died while it read this job: after a few it is taken for the reason, and costs an attempt.
@@ -122,30 +122,30 @@ impl<T> Step<'_, T> {
     }
 
     /// The slot is empty again: what was left in it goes back, and whether it was a start failure is decided.
-    pub(super) fn vacate(&mut self, seat: Seat) {
-        self.no_longer_free(seat);
-        let Some(worker) = self.machine.slots[seat.slot].take() else { return };
-        self.machine.live.retain(|&slot| slot != seat.slot);
+    pub(super) fn vacate(&mut self, worker_key: WorkerKey) {
+        self.no_longer_free(worker_key);
+        let Some(worker) = self.machine.slots[worker_key.slot].take() else { return };
+        self.machine.live.retain(|&slot| slot != worker_key.slot);
         self.machine.busy -= usize::from(worker.counted_busy);
-        for key in worker.ahead.iter().filter_map(|ahead| ahead.key) {
+        for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);
         }
         for &key in &worker.retry_at_death {
-            self.machine.jobs.place(key, Place::Nowhere);
+            self.machine.jobs.place(key, JobState::Nowhere);
             self.queue_at_back(key);
         }
         if !worker.failed_to_start() {
-            return self.machine.starts.one_has_ended(seat.slot, worker.had_job);
+            return self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
         }
         let others_ready = self.machine.alive().any(|(_, other)| other.been_ready);
-        let verdict = self.machine.starts.one_has_failed(seat.slot, self.now, others_ready);
-        self.emit(Effect::StartFailed { seat, wait: verdict.wait, in_a_row: verdict.in_a_row });
-        if verdict.breaks {
+        let decision = self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready);
+        self.emit(Effect::StartFailed { worker_key, wait: decision.wait, in_a_row: decision.in_a_row });
+        if decision.breaks {
             // Those that were asked for before say nothing of the jobs that come from now on.
             self.machine.slots.iter_mut().flatten().for_each(|other| other.probe = false);
         }
-        if verdict.breaks || (self.machine.is_broken() && worker.probe) {
-            self.settle_all(Outcome::NoWorker, |place| place == Place::Queued);
+        if decision.breaks || (self.machine.is_circuit_open() && worker.probe) {
+            self.settle_all(Outcome::NoWorker, |place| place == JobState::Queued);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::config::{USUAL_AGE, USUAL_JOBS};
 use super::worker::Worker;
-use super::{JobKey, Seat, Step, Supervisor};
+use super::{JobKey, Step, Supervisor, WorkerKey};
 
 impl<T> Step<'_, T> {
     /// Gives queued jobs to the workers that are free.
@@ -18,10 +18,10 @@ impl<T> Step<'_, T> {
     /// Sends a job to the free worker in `slot`, and what may go ahead behind it.
     pub(super) fn dispatch(&mut self, slot: usize, key: JobKey) {
         let Some(worker) = &self.machine.slots[slot] else { return };
-        let seat = Seat { slot, worker: worker.id };
-        self.begin(seat, key);
-        self.refill(seat);
-        self.recount(seat);
+        let worker_key = WorkerKey { slot, worker: worker.id };
+        self.begin(worker_key, key);
+        self.refill(worker_key);
+        self.recount(worker_key);
     }
 
     /// How many jobs the worker in `slot` may still be sent.
@@ -42,10 +42,10 @@ impl<T> Step<'_, T> {
         if priority <= machine.lowest_priority {
             return;
         }
-        let lower = |worker: &Worker| worker.ahead_keys().any(|ahead| priority_of(ahead) < priority);
-        let seats = machine.alive().filter(|(_, worker)| lower(worker)).map(|(seat, _)| seat);
-        for seat in seats.collect::<Vec<_>>() {
-            self.recall(seat);
+        let lower = |worker: &Worker| worker.prefetched_keys().any(|prefetched| priority_of(prefetched) < priority);
+        let worker_keys = machine.alive().filter(|(_, worker)| lower(worker)).map(|(worker_key, _)| worker_key);
+        for worker_key in worker_keys.collect::<Vec<_>>() {
+            self.recall(worker_key);
         }
     }
 }

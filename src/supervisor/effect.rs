@@ -1,6 +1,6 @@
 //! What is to be done.
 
-use super::{JobKey, Seat, WorkerState};
+use super::{JobKey, WorkerKey, WorkerState};
 use std::fmt;
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ pub(crate) enum Effect<T> {
     // ---- to do
     /// Start a process and greet it with hello and init; [`Input::Spawned`](super::Input::Spawned) or `SpawnFailed` must
     /// follow.
-    Spawn(Seat),
+    Spawn(WorkerKey),
     SendJob {
-        seat: Seat,
+        worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
     SendSkip {
-        seat: Seat,
+        worker_key: WorkerKey,
         id: u64,
     },
-    SendLeave(Seat),
-    /// What this worker has written until now is to be told, and then [`Input::Heard`](super::Input::Heard).
-    Hear(Seat),
+    SendLeave(WorkerKey),
+    /// What this worker has written until now is to be told, and then [`Input::Drained`](super::Input::Heard).
+    Drain(WorkerKey),
     /// To the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
-    Signal(Seat, Signal),
+    Signal(WorkerKey, Signal),
     /// Look at how much memory it holds: [`Input::Resident`](super::Input::Resident) is to follow, if that is known.
-    Measure(Seat),
+    Measure(WorkerKey),
 
     // ---- to tell, of jobs
     /// The pool is closed: the job was never in it.
@@ -34,17 +34,17 @@ pub(crate) enum Effect<T> {
     Enqueued(JobKey),
     Backlogged(JobKey),
     Task {
-        seat: Seat,
+        worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
     Started {
-        seat: Seat,
+        worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
     Progressed {
-        seat: Seat,
+        worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
@@ -54,15 +54,15 @@ pub(crate) enum Effect<T> {
         attempts: u32,
         outcome: Outcome,
         begun: Begun,
-        seat: Seat,
+        worker_key: WorkerKey,
     },
     /// Its worker died before it had read the job, which is back in its place with no attempt used.
     Returned {
         key: JobKey,
         begun: Begun,
-        seat: Seat,
+        worker_key: WorkerKey,
     },
-    /// The job is over, and is to be taken out with [`Supervisor::take`](super::Supervisor::take). `seat` is the worker
+    /// The job is over, and is to be taken out with [`Supervisor::take`](super::Supervisor::take). `worker_key` is the worker
     /// whose doing it was. `begun` is of all attempts.
     Settled {
         key: JobKey,
@@ -70,47 +70,47 @@ pub(crate) enum Effect<T> {
         attempts: u32,
         outcome: Outcome,
         begun: Begun,
-        seat: Option<Seat>,
+        worker_key: Option<WorkerKey>,
     },
 
     // ---- to tell, of workers
     /// Its process is there.
-    Spawned(Seat),
+    Spawned(WorkerKey),
     /// `job` is what it was handed, with the attempt.
     State {
-        seat: Seat,
+        worker_key: WorkerKey,
         state: WorkerState,
         job: Option<(JobKey, u32)>,
     },
-    OverLimit {
-        seat: Seat,
+    TimedOut {
+        worker_key: WorkerKey,
         state: WorkerState,
         limit: Duration,
         job: Option<(JobKey, u32)>,
     },
     /// It holds too much memory, and is replaced after its job.
-    Outgrown {
-        seat: Seat,
+    OverSoftLimit {
+        worker_key: WorkerKey,
         bytes: u64,
     },
     /// It holds far too much memory, and is killed.
-    OverMemory {
-        seat: Seat,
+    OverHardLimit {
+        worker_key: WorkerKey,
         bytes: u64,
         limit: u64,
     },
     /// It has not answered a recall for a while, and is sent nothing ahead any more.
-    RecallIgnored(Seat),
+    RecallIgnored(WorkerKey),
     /// It has closed its pipe and lives.
-    OutputClosed(Seat),
-    Violated(Seat, Violation),
+    PipeClosed(WorkerKey),
+    Violated(WorkerKey, Violation),
     /// A terminal failure.
-    LastWords(Seat),
+    TerminalFailure(WorkerKey),
     /// Reaped and read to the end: its descriptors can go.
-    Died(Seat),
+    Died(WorkerKey),
     /// It never got to work; the slot waits before the next.
     StartFailed {
-        seat: Seat,
+        worker_key: WorkerKey,
         wait: Duration,
         in_a_row: u32,
     },
@@ -221,7 +221,7 @@ pub enum Begun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Violation {
     /// Bytes that are no message; the driver knows more.
-    Garbled,
+    Malformed,
     ReadyWhile(WorkerState),
     NotItsJob {
         job: u64,
@@ -233,7 +233,7 @@ pub(crate) enum Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Violation::Garbled => f.write_str("it wrote bytes that are no message"),
+            Violation::Malformed => f.write_str("it wrote bytes that are no message"),
             Violation::ReadyWhile(state) => write!(f, "it said ready while it was {state}"),
             Violation::NotItsJob { job } => write!(f, "it spoke of job {job}, which it does not hold"),
             Violation::RecallUnanswered => {

@@ -1,6 +1,6 @@
 //! What can happen.
 
-use super::{JobKey, JobSettings, Outcome, Seat};
+use super::{JobKey, JobSettings, Outcome, WorkerKey};
 
 /// What happened, as the driver tells it.
 #[allow(clippy::enum_variant_names, reason = "a worker's input is what is broken")]
@@ -19,30 +19,30 @@ pub(crate) enum Input<T> {
     /// Time has passed; due at [`next_deadline`](super::Supervisor::next_deadline).
     Tick,
     /// The process that [`Effect::Spawn`](super::Effect::Spawn) asked for is there.
-    Spawned(Seat),
+    Spawned(WorkerKey),
     /// It will never be there.
-    SpawnFailed(Seat),
+    SpawnFailed(WorkerKey),
     /// Its hello came. `recalls`: it answers a recall while a job runs.
-    Greeted { seat: Seat, recalls: bool },
+    Greeted { worker_key: WorkerKey, recalls: bool },
     /// A message came.
-    Said(Seat, Said),
-    /// What it had written when [`Effect::Hear`](super::Effect::Hear) was said has been told.
-    Heard(Seat),
+    Message(WorkerKey, Message),
+    /// What it had written when [`Effect::Drain`](super::Effect::Hear) was said has been told.
+    Drained(WorkerKey),
     /// It has been stopped by [`Signal::Stop`](super::Signal::Stop), and what it had written before has been told.
-    Stopped(Seat),
+    Stopped(WorkerKey),
     /// The worker holds so many bytes of memory. `at_rest`: it has just done a job, which counts whatever it holds.
-    Resident { seat: Seat, bytes: u64, at_rest: bool },
+    Resident { worker_key: WorkerKey, bytes: u64, at_rest: bool },
     /// Bytes came that are no message.
-    Garbled(Seat),
+    Malformed(WorkerKey),
     /// Its standard output is read to the end, or, once it has exited, all that it wrote. After an exit this is sure to
     /// come.
-    OutputEnded(Seat),
+    StdoutClosed(WorkerKey),
     /// Its standard input was closed by it: a write failed.
-    InputBroken(Seat),
+    StdinBroken(WorkerKey),
     /// Its standard error is read to the end.
-    ErrorsEnded(Seat),
+    StderrClosed(WorkerKey),
     /// The process has ended and been reaped.
-    Exited { seat: Seat, undelivered: Option<Undelivered> },
+    Exited { worker_key: WorkerKey, undelivered: Option<Undelivered> },
 }
 
 /// The first job that a worker had not read whole when it died, where that is known. None of those behind it was read.
@@ -55,7 +55,7 @@ pub(crate) struct Undelivered {
 
 /// What a worker said, without the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Said {
+pub(crate) enum Message {
     Ready,
     Start { job: u64 },
     Progress { job: u64 },

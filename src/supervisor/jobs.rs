@@ -19,15 +19,15 @@ pub(super) const NONE: u32 = u32::MAX;
 
 /// What a job waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Place {
+pub(super) enum JobState {
     Nowhere,
     Queued,
     /// It is the first of those that the worker in this slot holds, and presumed begun.
-    Held(u32),
+    Running(u32),
     /// Sent to a worker that has not come to it.
-    Ahead(u32),
+    Prefetched(u32),
     /// To be retried once the worker that had it is reaped.
-    Dying(u32),
+    AwaitingReap(u32),
     /// Over; its entry stays until the driver has taken the job out.
     Settled,
 }
@@ -38,7 +38,7 @@ pub(super) struct Entry<T> {
     pub(super) job: T,
     /// How often it was handed out.
     pub(super) attempt: u32,
-    pub(super) place: Place,
+    pub(super) place: JobState,
     /// Whether an attempt before this one had begun.
     pub(super) begun: Begun,
     /// How many workers died while they read it.
@@ -94,7 +94,7 @@ impl<T> Jobs<T> {
             id,
             job,
             attempt: 0,
-            place: Place::Nowhere,
+            place: JobState::Nowhere,
             begun: Begun::No,
             readers: 0,
             settings,
@@ -115,7 +115,7 @@ impl<T> Jobs<T> {
     pub(super) fn settle(&mut self, key: JobKey) -> &Entry<T> {
         self.live -= 1;
         let entry = self.entry(key.0);
-        entry.place = Place::Settled;
+        entry.place = JobState::Settled;
         entry
     }
 
@@ -135,7 +135,7 @@ impl<T> Jobs<T> {
         }
     }
 
-    pub(super) fn place(&mut self, key: JobKey, place: Place) {
+    pub(super) fn place(&mut self, key: JobKey, place: JobState) {
         self.entry(key.0).place = place;
     }
 
@@ -143,14 +143,14 @@ impl<T> Jobs<T> {
     pub(super) fn unbegin(&mut self, key: JobKey) {
         let entry = self.entry(key.0);
         entry.attempt -= 1;
-        entry.place = Place::Nowhere;
+        entry.place = JobState::Nowhere;
     }
 
     /// Another attempt is presumed begun.
     pub(super) fn begin(&mut self, key: JobKey, slot: u32) -> &Entry<T> {
         let entry = self.entry(key.0);
         entry.attempt += 1;
-        entry.place = Place::Held(slot);
+        entry.place = JobState::Running(slot);
         entry
     }
 

@@ -6,8 +6,8 @@
 //! killed before it can; else it goes on.
 
 use super::timers::Timer;
-use super::worker::{Condemned, Doom, End};
-use super::{Effect, Outcome, Seat, Signal, Step, Violation, WorkerState};
+use super::worker::{End, KillCause, PendingKill};
+use super::{Effect, Outcome, Signal, Step, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
@@ -21,37 +21,37 @@ const STOP: Duration = Duration::from_secs(1);
 
 impl<T> Step<'_, T> {
     /// The worker is let go: it has done its jobs.
-    pub(super) fn leave(&mut self, seat: Seat) {
-        self.worker(seat).end(End::Left);
-        self.emit(Effect::SendLeave(seat));
-        self.on_its_way(seat);
+    pub(super) fn leave(&mut self, worker_key: WorkerKey) {
+        self.worker(worker_key).end(End::Left);
+        self.emit(Effect::SendLeave(worker_key));
+        self.on_its_way(worker_key);
     }
 
     /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
-    pub(super) fn leave_at_exit(&mut self, seat: Seat) {
-        self.worker(seat).end(End::PoolExit);
-        self.emit(Effect::SendLeave(seat));
-        self.on_its_way(seat);
+    pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
+        self.worker(worker_key).end(End::PoolExit);
+        self.emit(Effect::SendLeave(worker_key));
+        self.on_its_way(worker_key);
         let grace = self.machine.config.kill_grace;
-        self.start_limit(seat, Some(grace.min(LEAVE_AT_EXIT)));
+        self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
     /// The worker will end by itself; if it does not within the grace time, it is told to.
-    pub(super) fn on_its_way(&mut self, seat: Seat) {
+    pub(super) fn on_its_way(&mut self, worker_key: WorkerKey) {
         let grace = self.machine.config.kill_grace;
-        self.worker(seat).next_signal = Some(Signal::Terminate);
-        self.enter(seat, WorkerState::Exiting);
-        self.start_limit(seat, Some(grace));
+        self.worker(worker_key).next_signal = Some(Signal::Terminate);
+        self.enter(worker_key, WorkerState::Exiting);
+        self.start_limit(worker_key, Some(grace));
     }
 
     /// SIGTERM to the worker's group now, SIGKILL after the grace time.
-    pub(super) fn kill(&mut self, seat: Seat, end: End) {
+    pub(super) fn kill(&mut self, worker_key: WorkerKey, end: End) {
         let first = if self.machine.config.kill_grace.is_zero() { Signal::Kill } else { Signal::Terminate };
-        self.kill_with(seat, end, first);
+        self.kill_with(worker_key, end, first);
     }
 
-    fn kill_with(&mut self, seat: Seat, end: End, first: Signal) {
-        let worker = self.worker(seat);
+    fn kill_with(&mut self, worker_key: WorkerKey, end: End, first: Signal) {
+        let worker = self.worker(worker_key);
         worker.end(end);
         let told_to_leave = worker.next_signal == Some(Signal::Terminate);
         if worker.state == WorkerState::Exiting && !told_to_leave {
@@ -59,121 +59,121 @@ impl<T> Step<'_, T> {
             return;
         }
         worker.next_signal = Some(first);
-        let stopped = worker.condemned.take().is_some_and(|condemned| condemned.stopped);
-        self.enter(seat, WorkerState::Exiting);
-        if self.worker(seat).spawned {
-            self.signal(seat);
+        let stopped = worker.pending_kill.take().is_some_and(|pending_kill| pending_kill.stopped);
+        self.enter(worker_key, WorkerState::Exiting);
+        if self.worker(worker_key).spawned {
+            self.signal(worker_key);
         }
         if stopped && first != Signal::Kill {
-            self.emit(Effect::Signal(seat, Signal::Continue));
+            self.emit(Effect::Signal(worker_key, Signal::Continue));
         }
     }
 
     /// Sends the signal that is next, and sets the time of the one after it.
-    pub(super) fn signal(&mut self, seat: Seat) {
+    pub(super) fn signal(&mut self, worker_key: WorkerKey) {
         let grace = self.machine.config.kill_grace;
-        let worker = self.worker(seat);
-        let Some(signal) = worker.next_signal.filter(|_| !worker.exited) else { return self.clear_limit(seat) };
+        let worker = self.worker(worker_key);
+        let Some(signal) = worker.next_signal.filter(|_| !worker.exited) else { return self.clear_limit(worker_key) };
         worker.asked = true;
         worker.next_signal = (signal == Signal::Terminate).then_some(Signal::Kill);
         let next = worker.next_signal.map(|_| grace);
-        self.start_limit(seat, next);
-        self.emit(Effect::Signal(seat, signal));
+        self.start_limit(worker_key, next);
+        self.emit(Effect::Signal(worker_key, signal));
     }
 
     // ------------------------------------------------------------ for one job's sake
 
     /// The worker is to be killed for the sake of the job that it runs, or of its recovery.
-    pub(super) fn condemn(&mut self, seat: Seat, doom: Doom) {
+    pub(super) fn prepare_kill(&mut self, worker_key: WorkerKey, cause: KillCause) {
         let now = self.now;
-        let worker = self.worker(seat);
-        if worker.exited || worker.state == WorkerState::Exiting || worker.condemned.is_some() {
+        let worker = self.worker(worker_key);
+        if worker.exited || worker.state == WorkerState::Exiting || worker.pending_kill.is_some() {
             return;
         }
-        worker.condemned = Some(Condemned { doom, stopped: false });
+        worker.pending_kill = Some(PendingKill { cause, stopped: false });
         worker.recalled_at = None;
         worker.timers.clear(Timer::Unanswered);
         if worker.can_be_killed_alone() {
-            return self.execute(seat, None);
+            return self.carry_out_kill(worker_key, None);
         }
         // A worker that owes an answer for long is given no more time.
-        let patience = if doom == Doom::RecallUnanswered { Duration::ZERO } else { WORD };
-        worker.timers.set(Timer::Condemned, now.checked_add(patience));
-        self.clear_limit(seat);
-        self.recall(seat);
+        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { WORD };
+        worker.timers.set(Timer::PendingKill, now.checked_add(patience));
+        self.clear_limit(worker_key);
+        self.recall(worker_key);
     }
 
     /// What the worker was to be killed for has come to its end by itself.
-    pub(super) fn pardon(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
-        worker.timers.clear(Timer::Condemned);
-        let Some(condemned) = worker.condemned.take() else { return };
-        if condemned.stopped {
-            self.emit(Effect::Signal(seat, Signal::Continue));
+    pub(super) fn cancel_kill(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        worker.timers.clear(Timer::PendingKill);
+        let Some(pending_kill) = worker.pending_kill.take() else { return };
+        if pending_kill.stopped {
+            self.emit(Effect::Signal(worker_key, Signal::Continue));
         }
-        self.await_recall(seat);
+        self.await_recall(worker_key);
     }
 
     /// Kills a condemned worker if nothing lies behind the job any more. One that is stopped is heard first.
-    pub(super) fn kill_if_alone(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
-        if worker.can_be_killed_alone() && worker.condemned.is_some_and(|condemned| !condemned.stopped) {
-            self.execute(seat, None);
+    pub(super) fn kill_if_alone(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.can_be_killed_alone() && worker.pending_kill.is_some_and(|pending_kill| !pending_kill.stopped) {
+            self.carry_out_kill(worker_key, None);
         }
     }
 
     /// The condemned worker has not answered in time: it is stopped; or it does not stop, and is killed.
-    pub(super) fn condemned_is_due(&mut self, seat: Seat) {
+    pub(super) fn pending_kill_is_due(&mut self, worker_key: WorkerKey) {
         let now = self.now;
-        let worker = self.worker(seat);
-        let Some(condemned) = &mut worker.condemned else { return };
-        if std::mem::replace(&mut condemned.stopped, true) {
-            return self.execute(seat, Some(Signal::Kill));
+        let worker = self.worker(worker_key);
+        let Some(pending_kill) = &mut worker.pending_kill else { return };
+        if std::mem::replace(&mut pending_kill.stopped, true) {
+            return self.carry_out_kill(worker_key, Some(Signal::Kill));
         }
-        worker.timers.set(Timer::Condemned, now.checked_add(STOP));
-        self.emit(Effect::Signal(seat, Signal::Stop));
+        worker.timers.set(Timer::PendingKill, now.checked_add(STOP));
+        self.emit(Effect::Signal(worker_key, Signal::Stop));
     }
 
     /// The condemned worker is stopped, and all that it wrote has been heard: its job is not answered, so nothing behind it
     /// has begun, and nothing will.
-    pub(super) fn stopped(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
-        if worker.condemned.is_some_and(|condemned| condemned.stopped) {
+    pub(super) fn stopped(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.pending_kill.is_some_and(|pending_kill| pending_kill.stopped) {
             let alone = worker.can_be_killed_alone();
-            self.execute(seat, (!alone).then_some(Signal::Kill));
+            self.carry_out_kill(worker_key, (!alone).then_some(Signal::Kill));
         }
     }
 
     /// The attempt ends here, and the worker is killed: by `signal`, or as others are.
-    fn execute(&mut self, seat: Seat, signal: Option<Signal>) {
-        let Some(Condemned { doom, .. }) = self.worker(seat).condemned else { return };
-        self.worker(seat).timers.clear(Timer::Condemned);
-        self.announce(seat);
-        let worker = self.worker(seat);
+    fn carry_out_kill(&mut self, worker_key: WorkerKey, signal: Option<Signal>) {
+        let Some(PendingKill { cause, .. }) = self.worker(worker_key).pending_kill else { return };
+        self.worker(worker_key).timers.clear(Timer::PendingKill);
+        self.announce(worker_key);
+        let worker = self.worker(worker_key);
         let (state, job) = (worker.state, worker.held());
-        let (end, outcome) = match doom {
-            Doom::Aborted => (End::Aborted, None),
-            Doom::TimedOut { limit } => {
+        let (end, outcome) = match cause {
+            KillCause::Aborted => (End::Aborted, None),
+            KillCause::TimedOut { limit } => {
                 self.machine.counters.timed_out += 1;
-                self.emit(Effect::OverLimit { seat, state, limit, job });
+                self.emit(Effect::TimedOut { worker_key, state, limit, job });
                 (End::TimedOut, Some(Outcome::TimedOut { state, limit }))
             }
-            Doom::OverMemory { bytes, limit } => {
-                self.emit(Effect::OverMemory { seat, bytes, limit });
-                (End::OverMemory, Some(Outcome::OutOfMemory { bytes, limit }))
+            KillCause::OverHardLimit { bytes, limit } => {
+                self.emit(Effect::OverHardLimit { worker_key, bytes, limit });
+                (End::OverHardLimit, Some(Outcome::OutOfMemory { bytes, limit }))
             }
-            Doom::RecallUnanswered => {
-                self.emit(Effect::Violated(seat, Violation::RecallUnanswered));
+            KillCause::RecallUnanswered => {
+                self.emit(Effect::Violated(worker_key, Violation::RecallUnanswered));
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };
-        self.worker(seat).end(end);
+        self.worker(worker_key).end(end);
         if let Some(outcome) = outcome {
-            self.attempt_over(seat, outcome, true);
+            self.attempt_over(worker_key, outcome, true);
         }
         match signal {
-            Some(signal) => self.kill_with(seat, end, signal),
-            None => self.kill(seat, end),
+            Some(signal) => self.kill_with(worker_key, end, signal),
+            None => self.kill(worker_key, end),
         }
     }
 }

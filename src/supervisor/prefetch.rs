@@ -2,10 +2,10 @@
 //!
 //! Such a job is still queued to everybody, and is given to another worker only at the word of the one that holds it.
 
-use super::jobs::Place;
+use super::jobs::JobState;
 use super::timers::Timer;
-use super::worker::Doom;
-use super::{Effect, JobKey, SHORT, Seat, Step, Supervisor};
+use super::worker::KillCause;
+use super::{Effect, JobKey, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
 /// A worker that has not answered a recall for so long is sent nothing ahead any more, where its jobs could be done
@@ -17,23 +17,28 @@ const RECALL_LIMIT: Duration = Duration::from_secs(10);
 
 impl<T> Step<'_, T> {
     /// Sends jobs ahead to a worker whose jobs are short, while no worker is free.
-    pub(super) fn refill(&mut self, seat: Seat) {
+    pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
-        if config.hand_ahead == 0 || !self.machine.free.is_empty() {
+        if config.prefetch == 0 || !self.machine.free.is_empty() {
             return;
         }
         let workers = self.machine.slots.len();
         let share = self.machine.backlog.len().div_ceil(workers);
-        let Some(worker) = &self.machine.slots[seat.slot] else { return };
-        if !worker.recalls || worker.retiring || worker.outgrown || worker.is_ending() || worker.condemned.is_some() {
+        let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
+        if !worker.recalls
+            || worker.retiring
+            || worker.over_soft_limit
+            || worker.is_ending()
+            || worker.pending_kill.is_some()
+        {
             return;
         }
-        let room = self.jobs_left(seat.slot).min(worker.depth(config.hand_ahead) as u64);
+        let room = self.jobs_left(worker_key.slot).min(worker.depth(config.prefetch) as u64);
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
         // Several at once: each write may wake the worker.
-        let room = if worker.ahead.len() > room / 2 { 0 } else { room };
-        while self.worker(seat).ahead.len() < room {
-            let held = self.worker(seat).held();
+        let room = if worker.prefetched.len() > room / 2 { 0 } else { room };
+        while self.worker(worker_key).prefetched.len() < room {
+            let held = self.worker(worker_key).held();
             let Supervisor { backlog, jobs, .. } = &mut *self.machine;
             // Behind a job of its own priority only: one that is retried must still find its place before lower ones.
             let priority = held.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
@@ -43,14 +48,14 @@ impl<T> Step<'_, T> {
                 break;
             };
             backlog.remove(jobs, key);
-            jobs.place(key, Place::Ahead(seat.slot as u32));
+            jobs.place(key, JobState::Prefetched(worker_key.slot as u32));
             let Some(entry) = self.machine.jobs.get(key) else { break };
             let (id, attempt) = (entry.id, entry.attempt + 1);
-            self.emit(Effect::SendJob { seat, key, attempt });
-            self.worker(seat).sent_ahead(id, key);
+            self.emit(Effect::SendJob { worker_key, key, attempt });
+            self.worker(worker_key).push_prefetched(id, key);
         }
         let patience = SHORT * self.oversubscription();
-        let worker = self.worker(seat);
+        let worker = self.worker(worker_key);
         let at = worker.current.filter(|_| worker.has_unrecalled()).and_then(|of| of.since.checked_add(patience));
         worker.timers.set(Timer::Recall, at);
     }
@@ -63,14 +68,14 @@ impl<T> Step<'_, T> {
 
     /// What lies behind the job that has run `since` is recalled as soon as that is no short one, however many workers share
     /// the cores.
-    pub(super) fn recall_behind(&mut self, seat: Seat, since: Duration) {
-        let worker = self.worker(seat);
+    pub(super) fn recall_behind(&mut self, worker_key: WorkerKey, since: Duration) {
+        let worker = self.worker(worker_key);
         let Some(at) = since.checked_add(SHORT) else { return };
         if worker.has_unrecalled() {
             let before = worker.timers.get(Timer::Recall);
             worker.timers.set(Timer::Recall, Some(before.map_or(at, |before| before.min(at))));
             if at <= self.now {
-                self.recall(seat);
+                self.recall(worker_key);
             }
         }
     }
@@ -88,35 +93,35 @@ impl<T> Step<'_, T> {
                 continue;
             };
             if let Some(current) = worker.current {
-                self.recall_behind(Seat { slot, worker: worker.id }, current.since);
+                self.recall_behind(WorkerKey { slot, worker: worker.id }, current.since);
             }
         }
     }
 
     /// The running job is long, or the worker is to do no more: the jobs that lie ahead are recalled.
-    pub(super) fn recall(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
+    pub(super) fn recall(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Recall);
         let asked: Vec<u64> = worker.recall().collect();
         for id in asked {
-            self.emit(Effect::SendSkip { seat, id });
+            self.emit(Effect::SendSkip { worker_key, id });
         }
-        self.await_recall(seat);
+        self.await_recall(worker_key);
     }
 
     /// A job that lies ahead at a worker is settled: it must not be started.
-    pub(super) fn cancel_prefetched(&mut self, seat: Seat, key: JobKey) {
-        if let Some(id) = self.worker(seat).cancel_prefetched(key) {
-            self.emit(Effect::SendSkip { seat, id });
-            self.await_recall(seat);
+    pub(super) fn cancel_prefetched(&mut self, worker_key: WorkerKey, key: JobKey) {
+        if let Some(id) = self.worker(worker_key).cancel_prefetched(key) {
+            self.emit(Effect::SendSkip { worker_key, id });
+            self.await_recall(worker_key);
         }
     }
 
     /// Looks in time whether the recall has been answered.
-    pub(super) fn await_recall(&mut self, seat: Seat) {
+    pub(super) fn await_recall(&mut self, worker_key: WorkerKey) {
         let now = self.now;
-        let worker = self.worker(seat);
-        let waits = worker.recalled_at.is_some() || worker.condemned.is_some() || worker.is_ending();
+        let worker = self.worker(worker_key);
+        let waits = worker.recalled_at.is_some() || worker.pending_kill.is_some() || worker.is_ending();
         if worker.owes_an_answer() && !waits {
             worker.recalled_at = Some(now);
             worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
@@ -124,29 +129,29 @@ impl<T> Step<'_, T> {
     }
 
     /// The worker has answered a recall, or begun a job that lay ahead: the wait for the others starts anew.
-    pub(super) fn recall_was_answered(&mut self, seat: Seat) {
-        let worker = self.worker(seat);
+    pub(super) fn recall_was_answered(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         if worker.recalled_at.take().is_some() {
             worker.timers.clear(Timer::Unanswered);
-            self.await_recall(seat);
+            self.await_recall(worker_key);
         }
     }
 
     /// A recall has not been answered. That harms somebody only where its jobs could be done elsewhere.
-    pub(super) fn recall_unanswered(&mut self, seat: Seat) {
+    pub(super) fn recall_unanswered(&mut self, worker_key: WorkerKey) {
         let elsewhere = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.slots.len();
         let now = self.now;
-        let worker = self.worker(seat);
+        let worker = self.worker(worker_key);
         let Some(since) = worker.recalled_at else { return };
         if !elsewhere {
             return worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
         }
         if now >= since.saturating_add(RECALL_LIMIT) {
-            return self.condemn(seat, Doom::RecallUnanswered);
+            return self.prepare_kill(worker_key, KillCause::RecallUnanswered);
         }
         worker.timers.set(Timer::Unanswered, since.checked_add(RECALL_LIMIT));
         if std::mem::replace(&mut worker.recalls, false) {
-            self.emit(Effect::RecallIgnored(seat));
+            self.emit(Effect::RecallIgnored(worker_key));
         }
     }
 }

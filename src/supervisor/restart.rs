@@ -30,7 +30,7 @@ pub(super) struct Need {
 }
 
 /// What a start failure leads to.
-pub(super) struct Verdict {
+pub(super) struct Decision {
     pub(super) wait: Duration,
     pub(super) in_a_row: u32,
     /// Whether no worker starts, as is known from now on.
@@ -38,27 +38,27 @@ pub(super) struct Verdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Starts {
+pub(super) struct RestartPolicy {
     slots: Vec<Slot>,
     /// How many slots are wanted.
     wanted: usize,
     limit: u32,
     /// No worker would start, and none has since: only a probe is started, and only for a job.
-    broken: bool,
+    circuit_open: bool,
     /// When a slot that is needed may be filled.
     due_at: Option<Duration>,
 }
 
-impl Starts {
+impl RestartPolicy {
     pub(super) fn new(slots: usize, limit: u32) -> Self {
         let mut slots = vec![Slot::default(); slots];
         // A program that cannot be started is found out before the first job needs it.
         slots[0].wanted = true;
-        Starts { slots, wanted: 1, limit, broken: false, due_at: None }
+        RestartPolicy { slots, wanted: 1, limit, circuit_open: false, due_at: None }
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken
+    pub(super) fn is_circuit_open(&self) -> bool {
+        self.circuit_open
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -72,7 +72,7 @@ impl Starts {
 
     /// Every slot is to get a worker, whatever has been; its wait holds all the same.
     pub(super) fn want_all(&mut self) {
-        self.broken = false;
+        self.circuit_open = false;
         self.wanted = self.slots.len();
         for slot in &mut self.slots {
             slot.wanted = true;
@@ -85,7 +85,7 @@ impl Starts {
 
     /// A worker is past its first ready: the pool is whole.
     pub(super) fn one_is_ready(&mut self, slot: usize) {
-        self.broken = false;
+        self.circuit_open = false;
         if std::mem::take(&mut self.slots[slot].wanted) {
             self.wanted -= 1;
         }
@@ -105,7 +105,7 @@ impl Starts {
     }
 
     /// A worker has ended before it got to work. `others_ready`: whether another is past its first ready.
-    pub(super) fn one_has_failed(&mut self, slot: usize, now: Duration, others_ready: bool) -> Verdict {
+    pub(super) fn one_has_failed(&mut self, slot: usize, now: Duration, others_ready: bool) -> Decision {
         let place = &mut self.slots[slot];
         place.failures = place.failures.saturating_add(1);
         let wait = match place.failures {
@@ -114,16 +114,16 @@ impl Starts {
         };
         place.not_before = now + wait;
         let in_a_row = place.failures;
-        let before = self.broken;
-        self.broken |= in_a_row >= self.limit && !others_ready;
-        if self.broken {
+        let before = self.circuit_open;
+        self.circuit_open |= in_a_row >= self.limit && !others_ready;
+        if self.circuit_open {
             // Nobody asks for workers any more but jobs.
             self.wanted = 0;
             for slot in &mut self.slots {
                 slot.wanted = false;
             }
         }
-        Verdict { wait, in_a_row, breaks: self.broken && !before }
+        Decision { wait, in_a_row, breaks: self.circuit_open && !before }
     }
 
     /// The empty slots that are to be filled now. `live`: those that are not empty.
@@ -160,7 +160,7 @@ impl Starts {
         let alive = || live.iter().filter_map(|&slot| workers[slot].as_ref());
         let empty = workers.len() - live.len();
         let starting = alive().filter(|worker| worker.state == WorkerState::Initializing).count();
-        if self.broken {
+        if self.circuit_open {
             return usize::from(queued > 0 && starting == 0);
         }
         let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();

@@ -55,7 +55,7 @@ pub(super) struct Tally {
     pub(super) jobs: u64,
     pub(super) retried: u64,
     pub(super) killed: u64,
-    pub(super) ahead: u64,
+    pub(super) prefetched: u64,
     pub(super) came_back: u64,
 }
 
@@ -97,7 +97,7 @@ fn every_rule_holds_in_every_world() {
                 all.jobs += tally.jobs;
                 all.retried += tally.retried;
                 all.killed += tally.killed;
-                all.ahead += tally.ahead;
+                all.prefetched += tally.prefetched;
                 all.came_back += tally.came_back;
             }
             Err(found) => panic!("seed {seed}: {found}\n{}", Replay(seed)),
@@ -106,7 +106,7 @@ fn every_rule_holds_in_every_world() {
     println!("{seeds} worlds: {all:?}");
     // A simulator in which nothing happens would find nothing.
     assert!(all.jobs >= seeds && all.retried >= seeds / 4 && all.killed >= seeds / 2, "{all:?}");
-    assert!(all.ahead >= seeds / 4 && all.came_back >= seeds / 20, "{all:?}");
+    assert!(all.prefetched >= seeds / 4 && all.came_back >= seeds / 20, "{all:?}");
 }
 
 #[test]

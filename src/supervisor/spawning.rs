@@ -2,30 +2,30 @@
 
 use super::restart::Need;
 use super::worker::Worker;
-use super::{Effect, Phase, SHORT, Seat, Step, Supervisor, WorkerState};
+use super::{Effect, Phase, SHORT, Step, Supervisor, WorkerKey, WorkerState};
 
 impl<T> Step<'_, T> {
     pub(super) fn spawn_missing(&mut self) {
         let successors = self.successors();
-        let Supervisor { config, phase, backlog, slots, live, starts, .. } = &mut *self.machine;
+        let Supervisor { config, phase, backlog, slots, live, restarts, .. } = &mut *self.machine;
         if *phase == Phase::Exiting {
-            return starts.want_none();
+            return restarts.want_none();
         }
         let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
         // Most turns end here: there is no room for a worker, or no need of one.
-        let needed = backlog.len() > 0 || live.len() < minimum || starts.are_wanted() || successors > 0;
+        let needed = backlog.len() > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() == slots.len() || !needed {
-            return starts.want_none();
+            return restarts.want_none();
         }
-        let due = starts.due(self.now, slots, live, Need { queued: backlog.len(), minimum, successors });
+        let due = restarts.due(self.now, slots, live, Need { queued: backlog.len(), minimum, successors });
         for slot in due {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
-            let probe = self.machine.is_broken();
+            let probe = self.machine.is_circuit_open();
             self.machine.slots[slot] = Some(Worker::new(worker, probe));
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
-            self.emit(Effect::Spawn(Seat { slot, worker }));
+            self.emit(Effect::Spawn(WorkerKey { slot, worker }));
         }
     }
 
@@ -40,11 +40,13 @@ impl<T> Step<'_, T> {
             return 0;
         }
         let (mut leaving, mut spare) = (0usize, 0);
-        for (seat, worker) in machine.alive() {
+        for (worker_key, worker) in machine.alive() {
             match worker.state {
-                WorkerState::Working | WorkerState::Recovering if self.leaves_soon(seat.slot, worker) => leaving += 1,
+                WorkerState::Working | WorkerState::Recovering if self.leaves_soon(worker_key.slot, worker) => {
+                    leaving += 1
+                }
                 WorkerState::Initializing => spare += 1,
-                WorkerState::Ready if !self.leaves_soon(seat.slot, worker) => spare += 1,
+                WorkerState::Ready if !self.leaves_soon(worker_key.slot, worker) => spare += 1,
                 _ => {}
             }
         }
@@ -57,7 +59,7 @@ impl<T> Step<'_, T> {
         if worker.done == 0 {
             return false;
         }
-        if worker.retiring || worker.outgrown {
+        if worker.retiring || worker.over_soft_limit {
             return true;
         }
         // The job that it does now is among those that it was sent.
@@ -65,21 +67,21 @@ impl<T> Step<'_, T> {
         worker.pace.unwrap_or(SHORT).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
     }
 
-    pub(super) fn spawned(&mut self, seat: Seat) {
+    pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
-        self.emit(Effect::Spawned(seat));
+        self.emit(Effect::Spawned(worker_key));
         let now = self.now;
-        let worker = self.worker(seat);
+        let worker = self.worker(worker_key);
         worker.spawned = true;
         worker.since = now;
         if worker.end.is_some() {
             // The pool has ended while it was being spawned.
-            return self.signal(seat);
+            return self.signal(worker_key);
         }
-        self.start_limit(seat, limit);
-        self.measure_later(seat);
-        self.emit_state(seat, WorkerState::Initializing);
+        self.start_limit(worker_key, limit);
+        self.measure_later(worker_key);
+        self.emit_state(worker_key, WorkerState::Initializing);
     }
 
     pub(super) fn announce_all_ready(&mut self) {

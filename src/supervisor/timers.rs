@@ -12,7 +12,7 @@ pub(super) enum Timer {
     /// A recall has not been answered.
     Unanswered,
     /// A worker that is to be killed for one job's sake has not answered what lies behind that job.
-    Condemned,
+    PendingKill,
     /// Its memory is to be measured.
     Measure,
     /// The wait for the other signs of its death is over.
@@ -21,7 +21,7 @@ pub(super) enum Timer {
 
 impl Timer {
     pub(super) const ALL: [Timer; 6] =
-        [Timer::Recall, Timer::Unanswered, Timer::Condemned, Timer::Limit, Timer::Measure, Timer::Death];
+        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Limit, Timer::Measure, Timer::Death];
 }
 
 /// The times at which a worker's timers are due: none where a timer is not set.

@@ -19,7 +19,7 @@ fn config() -> Config {
         timeout_recovering: Some(3 * SECOND),
         kill_grace: 500 * MILLI,
         start_failures: 3,
-        hand_ahead: 0,
+        prefetch: 0,
         cores: 1,
         max_memory: MaxMemory::default(),
     }
@@ -31,18 +31,18 @@ struct Script {
     next_job: u64,
 }
 
-fn seat(slot: usize, worker: u64) -> Seat {
-    Seat { slot, worker }
+fn worker_key(slot: usize, worker: u64) -> WorkerKey {
+    WorkerKey { slot, worker }
 }
 
-const FIRST: Seat = Seat { slot: 0, worker: 1 };
+const FIRST: WorkerKey = WorkerKey { slot: 0, worker: 1 };
 
-fn exited(seat: Seat) -> Input<u64> {
-    Input::Exited { seat, undelivered: None }
+fn exited(worker_key: WorkerKey) -> Input<u64> {
+    Input::Exited { worker_key, undelivered: None }
 }
 
-fn success(job: u64) -> Said {
-    Said::Answer { job, outcome: Outcome::Success, ready: true }
+fn success(job: u64) -> Message {
+    Message::Answer { job, outcome: Outcome::Success, ready: true }
 }
 
 impl Script {
@@ -55,8 +55,8 @@ impl Script {
         let mut script = Script::new(config);
         script.tick();
         script.input(Input::Spawned(FIRST));
-        script.input(Input::Greeted { seat: FIRST, recalls: true });
-        script.said(FIRST, Said::Ready);
+        script.input(Input::Greeted { worker_key: FIRST, recalls: true });
+        script.message(FIRST, Message::Ready);
         script
     }
 
@@ -70,14 +70,14 @@ impl Script {
     fn input(&mut self, input: Input<u64>) -> Vec<String> {
         let mut effects = Vec::new();
         self.machine.handle(self.now, input, &mut effects);
-        let lines = effects.iter().filter(|effect| !matches!(effect, Effect::Hear(_)));
+        let lines = effects.iter().filter(|effect| !matches!(effect, Effect::Drain(_)));
         let lines = lines.map(|effect| self.line(effect)).collect();
         let mut lines: Vec<String> = lines;
         for effect in effects {
             match effect {
                 Effect::Settled { key, .. } => drop(self.machine.take(key)),
                 // Nothing is on its way unless the script says so.
-                Effect::Hear(seat) => lines.extend(self.input(Input::Heard(seat))),
+                Effect::Drain(worker_key) => lines.extend(self.input(Input::Drained(worker_key))),
                 _ => {}
             }
         }
@@ -88,8 +88,8 @@ impl Script {
         self.input(Input::Tick)
     }
 
-    fn said(&mut self, seat: Seat, said: Said) -> Vec<String> {
-        self.input(Input::Said(seat, said))
+    fn message(&mut self, worker_key: WorkerKey, message: Message) -> Vec<String> {
+        self.input(Input::Message(worker_key, message))
     }
 
     fn enqueue(&mut self) -> Vec<String> {
@@ -115,49 +115,57 @@ impl Script {
     }
 
     /// The process has ended, was reaped, and both its pipes are read to their end.
-    fn dies(&mut self, seat: Seat) -> Vec<String> {
-        let mut lines = self.input(Input::OutputEnded(seat));
-        lines.extend(self.input(Input::ErrorsEnded(seat)));
-        lines.extend(self.input(exited(seat)));
+    fn dies(&mut self, worker_key: WorkerKey) -> Vec<String> {
+        let mut lines = self.input(Input::StdoutClosed(worker_key));
+        lines.extend(self.input(Input::StderrClosed(worker_key)));
+        lines.extend(self.input(exited(worker_key)));
         lines
     }
 
     fn line(&self, effect: &Effect<u64>) -> String {
-        let at = |seat: &Seat| format!("{}#{}", seat.slot, seat.worker);
+        let at = |worker_key: &WorkerKey| format!("{}#{}", worker_key.slot, worker_key.worker);
         let job = |key: &JobKey| self.machine.job(*key).map_or(0, |(_, id)| id);
         match effect {
-            Effect::Spawn(seat) => format!("spawn {}", at(seat)),
-            Effect::Spawned(seat) => format!("spawned {}", at(seat)),
-            Effect::SendJob { seat, key, attempt } => format!("send {}/{attempt} to {}", job(key), at(seat)),
-            Effect::SendSkip { seat, id } => format!("skip {id} at {}", at(seat)),
-            Effect::SendLeave(seat) => format!("leave {}", at(seat)),
-            Effect::Signal(seat, signal) => format!("{signal:?} {}", at(seat)),
+            Effect::Spawn(worker_key) => format!("spawn {}", at(worker_key)),
+            Effect::Spawned(worker_key) => format!("spawned {}", at(worker_key)),
+            Effect::SendJob { worker_key, key, attempt } => {
+                format!("send {}/{attempt} to {}", job(key), at(worker_key))
+            }
+            Effect::SendSkip { worker_key, id } => format!("skip {id} at {}", at(worker_key)),
+            Effect::SendLeave(worker_key) => format!("leave {}", at(worker_key)),
+            Effect::Signal(worker_key, signal) => format!("{signal:?} {}", at(worker_key)),
             Effect::Refused(id) => format!("refused {id}"),
             Effect::Enqueued(key) => format!("enqueued {}", job(key)),
             Effect::Backlogged(key) => format!("backlog {}", job(key)),
-            Effect::Task { seat, key, attempt } => format!("task {}/{attempt} at {}", job(key), at(seat)),
-            Effect::Started { seat, key, attempt } => format!("start {}/{attempt} at {}", job(key), at(seat)),
-            Effect::Progressed { seat, key, attempt } => format!("progress {}/{attempt} at {}", job(key), at(seat)),
+            Effect::Task { worker_key, key, attempt } => format!("task {}/{attempt} at {}", job(key), at(worker_key)),
+            Effect::Started { worker_key, key, attempt } => {
+                format!("start {}/{attempt} at {}", job(key), at(worker_key))
+            }
+            Effect::Progressed { worker_key, key, attempt } => {
+                format!("progress {}/{attempt} at {}", job(key), at(worker_key))
+            }
             Effect::Retried { key, attempt, outcome, .. } => {
                 format!("retry {}/{attempt}: {}", job(key), short(outcome))
             }
             Effect::Settled { key, attempt, outcome, .. } => {
                 format!("settled {}/{attempt}: {}", job(key), short(outcome))
             }
-            Effect::State { seat, state, .. } => format!("{} is {state}", at(seat)),
-            Effect::OverLimit { seat, state, .. } => format!("{} was {state} for too long", at(seat)),
-            Effect::Violated(seat, violation) => format!("{}: {violation}", at(seat)),
-            Effect::Measure(seat) => format!("measure {}", at(seat)),
-            Effect::Outgrown { seat, bytes } => format!("{} has outgrown: {bytes}", at(seat)),
-            Effect::OverMemory { seat, bytes, limit } => format!("{} holds {bytes} of {limit}", at(seat)),
-            Effect::Hear(seat) => format!("hear {}", at(seat)),
-            Effect::Returned { key, seat, .. } => format!("returned {} from {}", job(key), at(seat)),
-            Effect::RecallIgnored(seat) => format!("{} does not answer recalls", at(seat)),
-            Effect::OutputClosed(seat) => format!("{} closed its pipe", at(seat)),
-            Effect::LastWords(seat) => format!("last words of {}", at(seat)),
-            Effect::Died(seat) => format!("died {}", at(seat)),
-            Effect::StartFailed { seat, wait, in_a_row } => {
-                format!("no start of {}, {in_a_row} in a row, waits {wait:?}", at(seat))
+            Effect::State { worker_key, state, .. } => format!("{} is {state}", at(worker_key)),
+            Effect::TimedOut { worker_key, state, .. } => format!("{} was {state} for too long", at(worker_key)),
+            Effect::Violated(worker_key, violation) => format!("{}: {violation}", at(worker_key)),
+            Effect::Measure(worker_key) => format!("measure {}", at(worker_key)),
+            Effect::OverSoftLimit { worker_key, bytes } => format!("{} has outgrown: {bytes}", at(worker_key)),
+            Effect::OverHardLimit { worker_key, bytes, limit } => {
+                format!("{} holds {bytes} of {limit}", at(worker_key))
+            }
+            Effect::Drain(worker_key) => format!("hear {}", at(worker_key)),
+            Effect::Returned { key, worker_key, .. } => format!("returned {} from {}", job(key), at(worker_key)),
+            Effect::RecallIgnored(worker_key) => format!("{} does not answer recalls", at(worker_key)),
+            Effect::PipeClosed(worker_key) => format!("{} closed its pipe", at(worker_key)),
+            Effect::TerminalFailure(worker_key) => format!("last words of {}", at(worker_key)),
+            Effect::Died(worker_key) => format!("died {}", at(worker_key)),
+            Effect::StartFailed { worker_key, wait, in_a_row } => {
+                format!("no start of {}, {in_a_row} in a row, waits {wait:?}", at(worker_key))
             }
             Effect::AllReady => "all ready".into(),
             Effect::Idle => "idle".into(),
@@ -188,7 +196,7 @@ fn hello_and_ready() {
     script.tick();
     script.input(Input::Spawned(FIRST));
     assert_eq!(script.enqueue(), ["enqueued 1", "backlog 1"]);
-    let lines = script.said(FIRST, Said::Ready);
+    let lines = script.message(FIRST, Message::Ready);
     assert_eq!(lines, ["0#1 is ready", "send 1/1 to 0#1", "task 1/1 at 0#1", "0#1 is working"]);
 }
 
@@ -196,9 +204,9 @@ fn hello_and_ready() {
 fn ready_after_recovering() {
     let mut script = Script::working(config());
     script.enqueue();
-    let lines = script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    let lines = script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Success, ready: false });
     assert_eq!(lines, ["start 1/1 at 0#1", "settled 1/1: Success", "0#1 is recovering"]);
-    let lines = script.said(FIRST, Said::Ready);
+    let lines = script.message(FIRST, Message::Ready);
     assert_eq!(lines, ["0#1 is ready", "send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"]);
 }
 
@@ -206,8 +214,8 @@ fn ready_after_recovering() {
 fn after_its_last_job_it_leaves_once_it_has_recovered() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.enqueue();
-    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
-    assert_eq!(script.said(FIRST, Said::Ready), ["0#1 is ready", "leave 0#1", "0#1 is exiting"]);
+    script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    assert_eq!(script.message(FIRST, Message::Ready), ["0#1 is ready", "leave 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
     assert_eq!(script.machine.counters().crashed, 0);
 }
@@ -215,18 +223,18 @@ fn after_its_last_job_it_leaves_once_it_has_recovered() {
 #[test]
 fn start_and_progress_begin_the_job_once() {
     let mut script = Script::working(config());
-    assert_eq!(script.said(FIRST, Said::Start { job: 1 }), ["start 1/1 at 0#1"]);
-    assert_eq!(script.said(FIRST, Said::Start { job: 1 }), [""; 0]);
-    assert_eq!(script.said(FIRST, Said::Progress { job: 1 }), ["progress 1/1 at 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Start { job: 1 }), ["start 1/1 at 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Start { job: 1 }), [""; 0]);
+    assert_eq!(script.message(FIRST, Message::Progress { job: 1 }), ["progress 1/1 at 0#1"]);
 
     let mut script = Script::working(config());
-    assert_eq!(script.said(FIRST, Said::Progress { job: 1 }), ["start 1/1 at 0#1", "progress 1/1 at 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Progress { job: 1 }), ["start 1/1 at 0#1", "progress 1/1 at 0#1"]);
 }
 
 #[test]
 fn success_with_ready_in_one_frame() {
     let mut script = Script::working(config());
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert_eq!(lines, ["start 1/1 at 0#1", "settled 1/1: Success", "0#1 is recovering", "0#1 is ready", "idle"]);
 }
 
@@ -234,13 +242,13 @@ fn success_with_ready_in_one_frame() {
 fn failure_settles_or_is_retried_at_the_back() {
     let mut script = Script::working(Config { retries: 1, ..config() });
     script.enqueue();
-    let failure = |job| Said::Answer { job, outcome: Outcome::Failed, ready: true };
-    let lines = script.said(FIRST, failure(1));
+    let failure = |job| Message::Answer { job, outcome: Outcome::Failed, ready: true };
+    let lines = script.message(FIRST, failure(1));
     let retried = ["start 1/1 at 0#1", "retry 1/1: Failed", "backlog 1", "0#1 is recovering", "0#1 is ready"];
     let next = ["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"];
     assert_eq!(lines, [&retried[..], &next[..]].concat());
-    script.said(FIRST, success(2));
-    let lines = script.said(FIRST, failure(1));
+    script.message(FIRST, success(2));
+    let lines = script.message(FIRST, failure(1));
     assert_eq!(lines[..2], ["start 1/2 at 0#1", "settled 1/2: Failed"]);
 }
 
@@ -248,7 +256,7 @@ fn failure_settles_or_is_retried_at_the_back() {
 fn a_panic_settles_and_the_worker_is_replaced() {
     let mut script = Script::working(config());
     script.enqueue();
-    let lines = script.said(FIRST, Said::Terminal { job: Some(1) });
+    let lines = script.message(FIRST, Message::Terminal { job: Some(1) });
     assert_eq!(lines, ["start 1/1 at 0#1", "last words of 0#1", "settled 1/1: Panicked", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
@@ -256,7 +264,7 @@ fn a_panic_settles_and_the_worker_is_replaced() {
 #[test]
 fn a_panic_is_retried_only_once_the_worker_is_reaped() {
     let mut script = Script::working(Config { retries: 1, max_processes: 2, ..config() });
-    let lines = script.said(FIRST, Said::Terminal { job: Some(1) });
+    let lines = script.message(FIRST, Message::Terminal { job: Some(1) });
     assert_eq!(lines[2..], ["retry 1/1: Panicked", "0#1 is exiting"]);
     assert_eq!(script.machine.backlog_len(), 1);
     assert_eq!(script.dies(FIRST), ["died 0#1", "backlog 1", "spawn 0#2"]);
@@ -267,7 +275,7 @@ fn last_words_while_initializing_are_a_start_failure() {
     let mut script = Script::new(config());
     script.tick();
     script.input(Input::Spawned(FIRST));
-    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
     let lines = script.dies(FIRST);
     assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
 }
@@ -276,8 +284,8 @@ fn last_words_while_initializing_are_a_start_failure() {
 fn last_words_while_recovering_leave_the_settled_job_alone() {
     let mut script = Script::working(config());
     script.enqueue();
-    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
-    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
     assert_eq!(script.machine.counters().succeeded, 1);
 }
@@ -286,8 +294,8 @@ fn last_words_while_recovering_leave_the_settled_job_alone() {
 fn last_words_while_ready_are_an_event_and_a_replacement() {
     let mut script = Script::ready(Config { min_processes: 1, ..config() });
     script.enqueue();
-    script.said(FIRST, success(1));
-    assert_eq!(script.said(FIRST, Said::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    script.message(FIRST, success(1));
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 
@@ -317,14 +325,14 @@ fn a_timeout_is_retried_after_the_death() {
     let mut script = Script::working(Config { retries: 1, ..config() });
     let lines = script.wait(10 * SECOND);
     assert_eq!(lines[1], "retry 1/1: TimedOut working 10s");
-    assert_eq!(script.said(FIRST, success(1)), [""; 0], "a late answer is not matched to the retry");
+    assert_eq!(script.message(FIRST, success(1)), [""; 0], "a late answer is not matched to the retry");
     assert_eq!(script.dies(FIRST), ["died 0#1", "backlog 1", "spawn 0#2"]);
 }
 
 #[test]
 fn over_its_limit_while_recovering() {
     let mut script = Script::working(config());
-    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Success, ready: false });
+    script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Success, ready: false });
     let lines = script.wait(3 * SECOND);
     assert_eq!(lines, ["0#1 was recovering for too long", "0#1 is exiting", "Terminate 0#1", "idle"]);
     assert_eq!(script.machine.counters().succeeded, 1);
@@ -339,7 +347,7 @@ fn abort_settles_at_once_and_kills_the_worker() {
 
     let mut script = Script::working(config());
     script.abort(1);
-    assert_eq!(script.said(FIRST, success(1)), ["idle"], "it has come to its end, and nobody wants to know");
+    assert_eq!(script.message(FIRST, success(1)), ["idle"], "it has come to its end, and nobody wants to know");
     assert_eq!(script.dies(FIRST), ["died 0#1"]);
 }
 
@@ -348,7 +356,7 @@ fn abort_of_a_queued_job_never_runs_it() {
     let mut script = Script::working(config());
     script.enqueue();
     assert_eq!(script.abort(2), ["settled 2/0: Aborted"]);
-    assert_eq!(script.said(FIRST, success(1)).last().map(String::as_str), Some("idle"));
+    assert_eq!(script.message(FIRST, success(1)).last().map(String::as_str), Some("idle"));
 }
 
 #[test]
@@ -388,20 +396,20 @@ fn death_while_working() {
 fn a_death_waits_for_what_was_written_before_it() {
     let mut script = Script::working(config());
     assert_eq!(script.input(exited(FIRST)), [""; 0]);
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert_eq!(lines[1], "settled 1/1: Success");
-    script.input(Input::OutputEnded(FIRST));
-    assert_eq!(script.input(Input::ErrorsEnded(FIRST)), ["0#1 is exiting", "died 0#1"]);
+    script.input(Input::StdoutClosed(FIRST));
+    assert_eq!(script.input(Input::StderrClosed(FIRST)), ["0#1 is exiting", "died 0#1"]);
 }
 
 #[test]
 fn a_death_waits_a_hundred_milliseconds_for_pipes_that_are_held() {
     let mut script = Script::working(config());
     script.input(exited(FIRST));
-    script.input(Input::OutputEnded(FIRST));
+    script.input(Input::StdoutClosed(FIRST));
     let lines = script.wait(DEATH_WAIT);
     assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "idle"]);
-    assert_eq!(script.input(Input::ErrorsEnded(FIRST)), [""; 0]);
+    assert_eq!(script.input(Input::StderrClosed(FIRST)), [""; 0]);
 }
 
 #[test]
@@ -410,16 +418,16 @@ fn a_death_waits_for_a_reader_that_is_late_and_gives_nothing_more_to_the_dead() 
     script.enqueue();
     script.input(exited(FIRST));
     assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
     assert!(!lines.iter().any(|line| line.starts_with("send")), "{lines:?}");
-    assert_eq!(script.input(Input::OutputEnded(FIRST)), ["0#1 is exiting", "died 0#1", "spawn 0#2"]);
+    assert_eq!(script.input(Input::StdoutClosed(FIRST)), ["0#1 is exiting", "died 0#1", "spawn 0#2"]);
 }
 
 #[test]
 fn the_end_of_its_pipe_while_it_lives() {
     let mut script = Script::working(config());
-    script.input(Input::OutputEnded(FIRST));
+    script.input(Input::StdoutClosed(FIRST));
     let lines = script.wait(DEATH_WAIT);
     let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1"];
     assert_eq!(lines, [&["0#1 closed its pipe"][..], &killed[..]].concat());
@@ -427,11 +435,11 @@ fn the_end_of_its_pipe_while_it_lives() {
 
 #[test]
 fn violations_kill_and_settle_nothing_else() {
-    let garbled = |script: &mut Script| script.input(Input::Garbled(FIRST));
-    let wrong_job = |script: &mut Script| script.said(FIRST, success(2));
-    let ready = |script: &mut Script| script.said(FIRST, Said::Ready);
-    let skipped = |script: &mut Script| script.said(FIRST, Said::Skipped { job: 1 });
-    let cases: [fn(&mut Script) -> Vec<String>; 4] = [garbled, wrong_job, ready, skipped];
+    let malformed = |script: &mut Script| script.input(Input::Malformed(FIRST));
+    let wrong_job = |script: &mut Script| script.message(FIRST, success(2));
+    let ready = |script: &mut Script| script.message(FIRST, Message::Ready);
+    let skipped = |script: &mut Script| script.message(FIRST, Message::Skipped { job: 1 });
+    let cases: [fn(&mut Script) -> Vec<String>; 4] = [malformed, wrong_job, ready, skipped];
     for violate in cases {
         let mut script = Script::working(config());
         script.enqueue();
@@ -441,8 +449,8 @@ fn violations_kill_and_settle_nothing_else() {
     }
     // A second answer, when the first has settled the job.
     let mut script = Script::working(config());
-    script.said(FIRST, success(1));
-    let lines = script.said(FIRST, success(1));
+    script.message(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert_eq!(lines, ["0#1: it spoke of job 1, which it does not hold", "0#1 is exiting", "Terminate 0#1"]);
 }
 
@@ -450,10 +458,10 @@ fn violations_kill_and_settle_nothing_else() {
 fn a_frame_while_exiting_that_answers_nothing_is_ignored() {
     let mut script = Script::working(config());
     script.abort(1);
-    for said in [Said::Ready, Said::Start { job: 1 }, success(9), Said::Retire] {
-        assert_eq!(script.said(FIRST, said), [""; 0]);
+    for message in [Message::Ready, Message::Start { job: 1 }, success(9), Message::Retire] {
+        assert_eq!(script.message(FIRST, message), [""; 0]);
     }
-    assert_eq!(script.input(Input::Garbled(FIRST)), [""; 0]);
+    assert_eq!(script.input(Input::Malformed(FIRST)), [""; 0]);
 }
 
 // ---------------------------------------------------------------- killing and leaving
@@ -475,7 +483,7 @@ fn without_grace_it_is_sigkill_at_once() {
 #[test]
 fn a_worker_that_does_not_leave_is_told_twice() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
-    assert_eq!(script.said(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting", "idle"]);
+    assert_eq!(script.message(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting", "idle"]);
     assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1"]);
     assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
 }
@@ -483,8 +491,8 @@ fn a_worker_that_does_not_leave_is_told_twice() {
 #[test]
 fn a_leaving_worker_that_closes_its_pipe_has_its_grace_all_the_same() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
-    script.said(FIRST, success(1));
-    assert_eq!(script.input(Input::OutputEnded(FIRST)), [""; 0]);
+    script.message(FIRST, success(1));
+    assert_eq!(script.input(Input::StdoutClosed(FIRST)), [""; 0]);
     assert_eq!(script.wait(DEATH_WAIT), [""; 0]);
     assert_eq!(script.wait(500 * MILLI - DEATH_WAIT), ["Terminate 0#1"]);
 }
@@ -493,8 +501,8 @@ fn a_leaving_worker_that_closes_its_pipe_has_its_grace_all_the_same() {
 fn a_worker_that_retires_is_replaced_after_its_job() {
     let mut script = Script::working(config());
     script.enqueue();
-    assert_eq!(script.said(FIRST, Said::Retire), [""; 0]);
-    assert_eq!(script.said(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.message(FIRST, Message::Retire), [""; 0]);
+    assert_eq!(script.message(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 
@@ -506,7 +514,7 @@ fn waits_grow_and_no_job_goes_round_them() {
     script.enqueue();
     let mut waits = Vec::new();
     for worker in 1..=9 {
-        let of = seat(0, worker);
+        let of = worker_key(0, worker);
         script.input(Input::Spawned(of));
         script.dies(of);
         let wait = script.machine.next_deadline().map_or(Duration::ZERO, |at| at - script.now);
@@ -520,28 +528,28 @@ fn waits_grow_and_no_job_goes_round_them() {
 }
 
 /// A pool of one slot, two of whose workers have failed to start in a row, and the third is ready.
-fn after_two_failures() -> (Script, Seat) {
+fn after_two_failures() -> (Script, WorkerKey) {
     let mut script = Script::new(Config { start_failures: 100, ..config() });
     script.enqueue();
     for worker in 1..=2 {
-        script.input(Input::Spawned(seat(0, worker)));
-        script.dies(seat(0, worker));
+        script.input(Input::Spawned(worker_key(0, worker)));
+        script.dies(worker_key(0, worker));
     }
     script.wait(100 * MILLI);
-    let third = seat(0, 3);
+    let third = worker_key(0, 3);
     script.input(Input::Spawned(third));
-    script.said(third, Said::Ready);
+    script.message(third, Message::Ready);
     (script, third)
 }
 
 #[test]
 fn a_job_that_is_answered_ends_the_row_of_start_failures() {
     let (mut script, third) = after_two_failures();
-    script.said(third, success(1));
+    script.message(third, success(1));
     assert_eq!(script.dies(third), ["0#3 is exiting", "died 0#3"], "nobody needs another");
     script.enqueue();
-    script.input(Input::Spawned(seat(0, 4)));
-    let lines = script.dies(seat(0, 4));
+    script.input(Input::Spawned(worker_key(0, 4)));
+    let lines = script.dies(worker_key(0, 4));
     assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
 }
 
@@ -551,8 +559,8 @@ fn a_crash_in_the_first_job_ends_the_row_of_start_failures() {
     script.enqueue();
     let lines = script.dies(third);
     assert_eq!(lines[lines.len() - 2..], ["died 0#3", "spawn 0#4"]);
-    script.input(Input::Spawned(seat(0, 4)));
-    let lines = script.dies(seat(0, 4));
+    script.input(Input::Spawned(worker_key(0, 4)));
+    let lines = script.dies(worker_key(0, 4));
     assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
 }
 
@@ -560,14 +568,14 @@ fn a_crash_in_the_first_job_ends_the_row_of_start_failures() {
 fn the_minimum_counts_the_workers_that_are_there() {
     let mut script = Script::new(Config { max_processes: 4, min_processes: 2, ..config() });
     assert_eq!(script.tick(), ["spawn 0#1", "spawn 1#2"]);
-    for worker in [FIRST, seat(1, 2)] {
+    for worker in [FIRST, worker_key(1, 2)] {
         script.input(Input::Spawned(worker));
-        script.said(worker, Said::Ready);
+        script.message(worker, Message::Ready);
         script.enqueue();
     }
     assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3", "spawn 2#3"]);
     assert_eq!(
-        script.input(Input::Spawned(seat(2, 3))),
+        script.input(Input::Spawned(worker_key(2, 3))),
         ["spawned 2#3", "2#3 is initializing"],
         "it is all that is needed"
     );
@@ -578,13 +586,13 @@ fn a_job_that_comes_when_the_pool_is_broken_learns_nothing_from_a_start_before_i
     let mut script = Script::new(Config { start_failures: 2, max_processes: 2, ..config() });
     script.enqueue();
     assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 1#2"));
-    script.input(Input::SpawnFailed(seat(0, 1)));
-    script.input(Input::SpawnFailed(seat(0, 3)));
-    assert!(script.machine.is_broken());
+    script.input(Input::SpawnFailed(worker_key(0, 1)));
+    script.input(Input::SpawnFailed(worker_key(0, 3)));
+    assert!(script.machine.is_circuit_open());
     script.enqueue();
-    let lines = script.input(Input::SpawnFailed(seat(1, 2)));
+    let lines = script.input(Input::SpawnFailed(worker_key(1, 2)));
     assert_eq!(lines[1..], ["spawn 1#4"], "job 3 gets a probe of its own");
-    assert_eq!(script.input(Input::SpawnFailed(seat(1, 4)))[1..], ["settled 3/0: NoWorker", "idle"]);
+    assert_eq!(script.input(Input::SpawnFailed(worker_key(1, 4)))[1..], ["settled 3/0: NoWorker", "idle"]);
 }
 
 #[test]
@@ -592,24 +600,24 @@ fn too_many_in_a_row_settle_the_queued_jobs_and_one_probe_follows_each_new_one()
     let mut script = Script::new(Config { start_failures: 2, max_processes: 2, ..config() });
     script.enqueue();
     for worker in [1, 2] {
-        script.input(Input::Spawned(seat(0, worker)));
-        let lines = script.dies(seat(0, worker));
+        script.input(Input::Spawned(worker_key(0, worker)));
+        let lines = script.dies(worker_key(0, worker));
         assert_eq!(lines.contains(&"settled 1/0: NoWorker".into()), worker == 2, "{lines:?}");
     }
-    assert!(script.machine.is_broken());
+    assert!(script.machine.is_circuit_open());
     assert_eq!(script.machine.next_deadline(), None, "without jobs nothing probes");
     // The other slot has nothing to wait for, so the probe is there; a second job starts no second one.
     assert_eq!(script.enqueue(), ["enqueued 2", "backlog 2", "spawn 1#3"]);
     assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3"]);
-    script.input(Input::Spawned(seat(1, 3)));
-    let lines = script.dies(seat(1, 3));
+    script.input(Input::Spawned(worker_key(1, 3)));
+    let lines = script.dies(worker_key(1, 3));
     assert_eq!(lines[3..], ["settled 2/0: NoWorker", "settled 3/0: NoWorker", "idle"]);
     // One that becomes ready makes the pool whole.
     script.now += 10 * SECOND;
     assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 0#4"));
-    script.input(Input::Spawned(seat(0, 4)));
-    script.said(seat(0, 4), Said::Ready);
-    assert!(!script.machine.is_broken());
+    script.input(Input::Spawned(worker_key(0, 4)));
+    script.message(worker_key(0, 4), Message::Ready);
+    assert!(!script.machine.is_circuit_open());
 }
 
 #[test]
@@ -629,14 +637,14 @@ fn short_jobs() -> Script {
 }
 
 fn short_jobs_with(config: Config) -> Script {
-    let mut script = Script::working(Config { hand_ahead: 2, ..config });
+    let mut script = Script::working(Config { prefetch: 2, ..config });
     for _ in 0..5 {
         script.enqueue();
     }
     script.now += MILLI / 10;
-    let lines = script.said(FIRST, success(1));
-    let ahead = ["send 3/1 to 0#1", "send 4/1 to 0#1"];
-    assert_eq!(lines[4..], [&["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"][..], &ahead[..]].concat());
+    let lines = script.message(FIRST, success(1));
+    let prefetched = ["send 3/1 to 0#1", "send 4/1 to 0#1"];
+    assert_eq!(lines[4..], [&["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working"][..], &prefetched[..]].concat());
     script
 }
 
@@ -644,7 +652,7 @@ fn short_jobs_with(config: Config) -> Script {
 fn a_job_ahead_is_queued_until_the_answer_before_it() {
     let mut script = short_jobs();
     assert_eq!(script.machine.backlog_len(), 4);
-    let lines = script.said(FIRST, success(2));
+    let lines = script.message(FIRST, success(2));
     assert_eq!(lines[4..], ["task 3/1 at 0#1", "0#1 is working", "send 5/1 to 0#1"]);
 }
 
@@ -653,32 +661,32 @@ fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
     let mut script = short_jobs();
     assert_eq!(script.wait(SHORT), ["skip 3 at 0#1", "skip 4 at 0#1"]);
     // Back only at the worker's word, and in their old places.
-    assert_eq!(script.said(FIRST, Said::Skipped { job: 3 }), [""; 0]);
-    script.said(FIRST, Said::Skipped { job: 4 });
+    assert_eq!(script.message(FIRST, Message::Skipped { job: 3 }), [""; 0]);
+    script.message(FIRST, Message::Skipped { job: 4 });
     script.now += SECOND;
-    let lines = script.said(FIRST, success(2));
+    let lines = script.message(FIRST, success(2));
     assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
 }
 
 #[test]
 fn what_lies_ahead_is_filled_up_once_half_of_it_is_done() {
-    let mut script = Script::working(Config { hand_ahead: 4, ..config() });
+    let mut script = Script::working(Config { prefetch: 4, ..config() });
     for _ in 0..15 {
         script.enqueue();
     }
     script.now += MILLI / 10;
-    let mut sent = |job| script.said(FIRST, success(job)).iter().filter(|line| line.starts_with("send")).count();
+    let mut sent = |job| script.message(FIRST, success(job)).iter().filter(|line| line.starts_with("send")).count();
     assert_eq!([1, 2, 3, 4, 5].map(&mut sent), [5, 0, 2, 0, 2]);
 }
 
 /// Two workers on one core, of which each waits about as long as it works. They have had jobs 1 and 2 for longer than a
 /// short one takes; six more are queued.
 fn two_on_one_core() -> Script {
-    let mut script = Script::ready(Config { hand_ahead: 2, max_processes: 2, ..config() });
+    let mut script = Script::ready(Config { prefetch: 2, max_processes: 2, ..config() });
     script.input(Input::SpawnWorkers);
-    script.input(Input::Spawned(seat(1, 2)));
-    script.input(Input::Greeted { seat: seat(1, 2), recalls: true });
-    script.said(seat(1, 2), Said::Ready);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });
+    script.message(worker_key(1, 2), Message::Ready);
     for _ in 0..8 {
         script.enqueue();
     }
@@ -689,7 +697,7 @@ fn two_on_one_core() -> Script {
 #[test]
 fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
     let mut script = two_on_one_core();
-    let lines = script.said(seat(1, 2), success(1));
+    let lines = script.message(worker_key(1, 2), success(1));
     assert_eq!(lines[4..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working", "send 4/1 to 1#2"]);
     assert_eq!(script.wait(2 * SHORT), ["skip 4 at 1#2"], "nobody is free who could have done it before");
 }
@@ -697,8 +705,8 @@ fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
 #[test]
 fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
     let mut script = two_on_one_core();
-    script.said(seat(1, 2), Said::Start { job: 1 });
-    let lines = script.said(seat(1, 2), success(1));
+    script.message(worker_key(1, 2), Message::Start { job: 1 });
+    let lines = script.message(worker_key(1, 2), success(1));
     assert_eq!(lines[3..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working"]);
 }
 
@@ -707,14 +715,14 @@ fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
     let max_memory = MaxMemory { soft: Some(100), hard: None };
     let mut script = short_jobs_with(Config { max_memory, ..config() });
     assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
-    script.said(FIRST, Said::Skipped { job: 3 });
-    script.said(FIRST, Said::Skipped { job: 4 });
-    assert_eq!(script.said(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(script.message(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
 }
 
 #[test]
 fn with_nothing_ahead_there_is_nothing_to_call_back() {
-    let script = Script::working(Config { hand_ahead: 2, timeout_working: None, ..config() });
+    let script = Script::working(Config { prefetch: 2, timeout_working: None, ..config() });
     assert_eq!(script.machine.next_deadline(), None);
 }
 
@@ -722,9 +730,9 @@ fn with_nothing_ahead_there_is_nothing_to_call_back() {
 fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
     let mut script = short_jobs();
     script.wait(SHORT);
-    let lines = script.said(FIRST, success(2));
+    let lines = script.message(FIRST, success(2));
     assert_eq!(lines[3..], ["0#1 is ready"], "nobody knows yet");
-    let lines = script.said(FIRST, success(3));
+    let lines = script.message(FIRST, success(3));
     assert_eq!(lines[..4], ["task 3/1 at 0#1", "0#1 is working", "start 3/1 at 0#1", "settled 3/1: Success"]);
 }
 
@@ -733,9 +741,9 @@ fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
     let mut script = short_jobs();
     assert_eq!(script.abort(3), ["skip 3 at 0#1", "settled 3/0: Aborted"]);
     // Whether it has begun all the same is not known: what lies behind it is recalled before its worker is killed.
-    assert_eq!(script.said(FIRST, success(2))[3..], ["0#1 is ready", "skip 4 at 0#1"]);
-    assert_eq!(script.said(FIRST, Said::Start { job: 3 }), [""; 0]);
-    let lines = script.said(FIRST, Said::Skipped { job: 4 });
+    assert_eq!(script.message(FIRST, success(2))[3..], ["0#1 is ready", "skip 4 at 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Start { job: 3 }), [""; 0]);
+    let lines = script.message(FIRST, Message::Skipped { job: 4 });
     assert_eq!(lines, ["0#1 is exiting", "Terminate 0#1"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
@@ -744,8 +752,8 @@ fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
 fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
     let mut script = short_jobs_with(Config { max_jobs_per_process: Some(4), ..config() });
     script.abort(3);
-    script.said(FIRST, Said::Skipped { job: 3 });
-    let mut left = |job| script.said(FIRST, success(job)).contains(&"leave 0#1".into());
+    script.message(FIRST, Message::Skipped { job: 3 });
+    let mut left = |job| script.message(FIRST, success(job)).contains(&"leave 0#1".into());
     assert_eq!([2, 4, 5].map(&mut left), [false, false, true], "the fourth was its last");
 }
 
@@ -754,8 +762,8 @@ fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used
     let mut script = short_jobs();
     let lines = script.dies(FIRST);
     assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");
-    script.input(Input::Spawned(seat(0, 2)));
-    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1], "send 3/1 to 0#2");
 }
 
 // ---------------------------------------------------------------- recycling
@@ -763,7 +771,7 @@ fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used
 #[test]
 fn by_default_a_worker_is_replaced_after_64_jobs_and_a_minute() {
     let jobs = |script: &mut Script, from: u64, count: u64| {
-        (from..from + count).map(|job| [script.enqueue(), script.said(FIRST, success(job))].concat()).last().unwrap()
+        (from..from + count).map(|job| [script.enqueue(), script.message(FIRST, success(job))].concat()).last().unwrap()
     };
     let mut script = Script::ready(Config { max_jobs_per_process: None, ..config() });
     let lines = jobs(&mut script, 1, 100);
@@ -781,17 +789,17 @@ fn by_default_a_worker_is_replaced_after_64_jobs_and_a_minute() {
 fn the_successor_of_a_worker_that_has_few_jobs_left_is_started_while_it_works() {
     let two = Config { max_processes: 2, max_jobs_per_process: Some(2), cores: 2, ..config() };
     let mut script = Script::working(two.clone());
-    assert_eq!(script.said(FIRST, success(1)).last().map(String::as_str), Some("idle"));
+    assert_eq!(script.message(FIRST, success(1)).last().map(String::as_str), Some("idle"));
     assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 1#2"), "this is its last job");
-    script.input(Input::Spawned(seat(1, 2)));
-    script.said(seat(1, 2), Said::Ready);
-    script.said(FIRST, success(2));
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.message(worker_key(1, 2), Message::Ready);
+    script.message(FIRST, success(2));
     assert_eq!(script.enqueue()[1], "send 3/1 to 1#2", "no job waits for a start");
 
     // Not where all cores have something to do, nor where there is no slot.
     for config in [Config { cores: 1, ..two.clone() }, Config { max_processes: 1, ..two }] {
         let mut script = Script::working(config);
-        script.said(FIRST, success(1));
+        script.message(FIRST, success(1));
         assert!(!script.enqueue().iter().any(|line| line.starts_with("spawn")));
     }
 }
@@ -817,37 +825,38 @@ fn two_behind() -> Script {
 fn the_exit_overtakes_the_answer_of_the_job_before() {
     let mut script = two_behind();
     script.input(exited(FIRST));
-    let lines = script.said(FIRST, success(2));
+    let lines = script.message(FIRST, success(2));
     assert_eq!(lines[1], "settled 2/1: Success");
-    script.input(Input::ErrorsEnded(FIRST));
-    let lines = script.input(Input::OutputEnded(FIRST));
+    script.input(Input::StderrClosed(FIRST));
+    let lines = script.input(Input::StdoutClosed(FIRST));
     assert_eq!(lines[..3], ["task 3/1 at 0#1", "0#1 is working", "settled 3/1: Crashed(Exited)"], "it may have begun");
-    script.input(Input::Spawned(seat(0, 2)));
-    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 4/1 to 0#2", "it had not");
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1], "send 4/1 to 0#2", "it had not");
 }
 
 #[test]
 fn a_job_that_the_dead_worker_had_not_read_is_back_with_no_attempt_used() {
     let mut script = Script::working(config());
-    script.input(Input::OutputEnded(FIRST));
-    script.input(Input::ErrorsEnded(FIRST));
-    let lines = script.input(Input::Exited { seat: FIRST, undelivered: Some(Undelivered { job: 1, in_part: false }) });
+    script.input(Input::StdoutClosed(FIRST));
+    script.input(Input::StderrClosed(FIRST));
+    let lines =
+        script.input(Input::Exited { worker_key: FIRST, undelivered: Some(Undelivered { job: 1, in_part: false }) });
     let died = ["returned 1 from 0#1", "0#1 is exiting", "died 0#1"];
     assert_eq!(lines[..3], died);
     assert!(lines[3].starts_with("no start of 0#1"), "it had no job: {lines:?}");
-    script.input(Input::Spawned(seat(0, 2)));
-    assert_eq!(script.said(seat(0, 2), Said::Ready)[1..3], ["send 1/1 to 0#2", "task 1/1 at 0#2"]);
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1..3], ["send 1/1 to 0#2", "task 1/1 at 0#2"]);
 }
 
 #[test]
 fn a_job_that_workers_die_of_while_they_read_it_costs_an_attempt_at_the_third() {
     let mut script = Script::working(config());
     for worker in 1..=3 {
-        let dead = seat(0, worker);
-        script.input(Input::OutputEnded(dead));
-        script.input(Input::ErrorsEnded(dead));
+        let dead = worker_key(0, worker);
+        script.input(Input::StdoutClosed(dead));
+        script.input(Input::StderrClosed(dead));
         let undelivered = Some(Undelivered { job: 1, in_part: true });
-        let lines = script.input(Input::Exited { seat: dead, undelivered });
+        let lines = script.input(Input::Exited { worker_key: dead, undelivered });
         if worker == 3 {
             assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#3 is exiting", "died 0#3", "idle"]);
             return;
@@ -855,8 +864,8 @@ fn a_job_that_workers_die_of_while_they_read_it_costs_an_attempt_at_the_third() 
         let next = worker + 1;
         assert_eq!(lines[0], format!("returned 1 from 0#{worker}"));
         assert_eq!(lines.last(), Some(&format!("spawn 0#{next}")), "no start failure");
-        script.input(Input::Spawned(seat(0, next)));
-        script.said(seat(0, next), Said::Ready);
+        script.input(Input::Spawned(worker_key(0, next)));
+        script.message(worker_key(0, next), Message::Ready);
     }
 }
 
@@ -864,16 +873,16 @@ fn a_job_that_workers_die_of_while_they_read_it_costs_an_attempt_at_the_third() 
 fn abort_recalls_what_lies_behind_before_it_kills() {
     let mut script = two_behind();
     assert_eq!(script.abort(2), ["settled 2/1: Aborted", "skip 3 at 0#1", "skip 4 at 0#1"]);
-    assert_eq!(script.said(FIRST, Said::Skipped { job: 3 }), [""; 0]);
-    assert_eq!(script.said(FIRST, Said::Skipped { job: 4 }), ["0#1 is exiting", "Terminate 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Skipped { job: 3 }), [""; 0]);
+    assert_eq!(script.message(FIRST, Message::Skipped { job: 4 }), ["0#1 is exiting", "Terminate 0#1"]);
 }
 
 #[test]
 fn where_the_answer_comes_first_nobody_is_killed() {
     let mut script = two_behind();
     script.abort(2);
-    assert_eq!(script.said(FIRST, success(2)), ["0#1 is recovering", "0#1 is ready"], "nobody wants to know of it");
-    let lines = script.said(FIRST, success(3));
+    assert_eq!(script.message(FIRST, success(2)), ["0#1 is recovering", "0#1 is ready"], "nobody wants to know of it");
+    let lines = script.message(FIRST, success(3));
     assert_eq!(lines[..4], ["task 3/1 at 0#1", "0#1 is working", "start 3/1 at 0#1", "settled 3/1: Success"]);
 }
 
@@ -884,13 +893,13 @@ fn a_worker_that_answers_no_recall_is_stopped_and_heard_before_it_is_killed() {
     assert_eq!(script.wait(10 * MILLI), ["Stop 0#1"]);
     assert_eq!(script.input(Input::Stopped(FIRST)), ["0#1 is exiting", "Kill 0#1"]);
     script.dies(FIRST);
-    script.input(Input::Spawned(seat(0, 2)));
-    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 3/1 to 0#2");
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1], "send 3/1 to 0#2");
 
     let mut script = two_behind();
     script.abort(2);
     script.wait(10 * MILLI);
-    let lines = script.said(FIRST, success(2));
+    let lines = script.message(FIRST, success(2));
     assert_eq!(lines, ["Continue 0#1", "0#1 is recovering", "0#1 is ready"], "it had answered");
 }
 
@@ -908,7 +917,7 @@ fn an_answer_that_is_heard_before_the_signal_counts_though_the_limit_is_over() {
     script.now += 10 * SECOND;
     let lines = script.tick();
     assert_eq!(lines, ["skip 3 at 0#1", "skip 4 at 0#1"]);
-    assert_eq!(script.said(FIRST, success(2))[1], "settled 2/1: Success");
+    assert_eq!(script.message(FIRST, success(2))[1], "settled 2/1: Success");
     assert_eq!(script.machine.counters().timed_out, 0);
 }
 
@@ -916,7 +925,7 @@ fn an_answer_that_is_heard_before_the_signal_counts_though_the_limit_is_over() {
 fn a_job_in_doubt_has_its_own_limit() {
     let mut script = short_jobs();
     script.wait(SHORT);
-    script.said(FIRST, success(2));
+    script.message(FIRST, success(2));
     script.now += 10 * SECOND;
     assert_eq!(script.tick(), [""; 0], "both are recalled, and may be skipped still");
     assert_eq!(script.wait(10 * MILLI), ["Stop 0#1"]);
@@ -933,10 +942,10 @@ fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
 
     let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
     script.wait(2 * SHORT);
-    script.input(Input::Spawned(seat(1, 2)));
-    script.said(seat(1, 2), Said::Ready);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.message(worker_key(1, 2), Message::Ready);
     for job in [5, 6] {
-        script.said(seat(1, 2), success(job));
+        script.message(worker_key(1, 2), success(job));
     }
     assert!(script.machine.has_free_worker());
     assert_eq!(script.wait(SECOND), ["0#1 does not answer recalls"]);
@@ -952,24 +961,24 @@ fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
 fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
     let mut script = two_behind();
     script.wait(SHORT);
-    script.said(FIRST, success(2));
-    let lines = script.said(FIRST, Said::Terminal { job: None });
+    script.message(FIRST, success(2));
+    let lines = script.message(FIRST, Message::Terminal { job: None });
     assert_eq!(lines[..4], ["last words of 0#1", "task 3/1 at 0#1", "0#1 is working", "settled 3/1: Panicked"]);
     let lines = script.dies(FIRST);
     assert_eq!(lines, ["died 0#1", "spawn 0#2"]);
-    script.input(Input::Spawned(seat(0, 2)));
-    assert_eq!(script.said(seat(0, 2), Said::Ready)[1], "send 4/1 to 0#2", "it had not begun");
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1], "send 4/1 to 0#2", "it had not begun");
 
     let mut script = two_behind();
-    script.said(FIRST, Said::Answer { job: 2, outcome: Outcome::Success, ready: false });
-    let lines = script.said(FIRST, Said::Terminal { job: None });
+    script.message(FIRST, Message::Answer { job: 2, outcome: Outcome::Success, ready: false });
+    let lines = script.message(FIRST, Message::Terminal { job: None });
     assert_eq!(lines, ["last words of 0#1", "0#1 is exiting"], "none had begun");
 }
 
 #[test]
 fn after_a_word_out_of_order_nothing_can_be_proven() {
     let mut script = short_jobs_with(Config { retries: 1, ..config() });
-    let lines = script.input(Input::Garbled(FIRST));
+    let lines = script.input(Input::Malformed(FIRST));
     let attempts =
         ["retry 2/1: Protocol", "task 3/1 at 0#1", "retry 3/1: Protocol", "task 4/1 at 0#1", "retry 4/1: Protocol"];
     assert_eq!(lines[1..6], attempts);
@@ -978,10 +987,10 @@ fn after_a_word_out_of_order_nothing_can_be_proven() {
 
 #[test]
 fn nothing_is_sent_ahead_to_a_worker_that_answers_no_recall() {
-    let mut script = Script::working(Config { hand_ahead: 4, ..config() });
-    script.input(Input::Greeted { seat: FIRST, recalls: false });
+    let mut script = Script::working(Config { prefetch: 4, ..config() });
+    script.input(Input::Greeted { worker_key: FIRST, recalls: false });
     (0..5).for_each(|_| drop(script.enqueue()));
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert_eq!(lines.iter().filter(|line| line.starts_with("send")).count(), 1, "{lines:?}");
 }
 
@@ -1000,14 +1009,14 @@ fn a_failure_says_whether_its_job_had_begun() {
     assert_eq!(begun(&mut script, Input::Abort { key: JobKey(1), id: 2 }), Some(Begun::No));
     assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Perhaps));
     let mut script = Script::working(config());
-    script.said(FIRST, Said::Start { job: 1 });
+    script.message(FIRST, Message::Start { job: 1 });
     assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
     let mut script = two_behind();
     let third = (0..64).map(JobKey).find(|&key| script.machine.job(key).is_some_and(|(_, id)| id == 3)).unwrap();
     assert_eq!(begun(&mut script, Input::Abort { key: third, id: 3 }), Some(Begun::Perhaps));
     // What an attempt before this one did counts too.
     let mut script = Script::working(Config { retries: 1, ..config() });
-    script.said(FIRST, Said::Answer { job: 1, outcome: Outcome::Failed, ready: false });
+    script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Failed, ready: false });
     assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
 }
 
@@ -1023,7 +1032,7 @@ fn higher_priorities_go_first_and_within_one_the_first() {
     }
     let mut order = Vec::new();
     for job in [1, 3, 4, 2, 5] {
-        order.extend(script.said(FIRST, success(job)).into_iter().filter(|line| line.starts_with("task")));
+        order.extend(script.message(FIRST, success(job)).into_iter().filter(|line| line.starts_with("task")));
     }
     assert_eq!(order, ["task 3/1 at 0#1", "task 4/1 at 0#1", "task 2/1 at 0#1", "task 5/1 at 0#1"]);
 }
@@ -1050,14 +1059,14 @@ fn no_limit_is_no_deadline() {
 fn all_ready_is_said_once_every_slot_has_been_ready() {
     let mut script = Script::ready(Config { max_processes: 2, ..config() });
     assert_eq!(script.input(Input::SpawnWorkers), ["spawn 1#2"]);
-    script.input(Input::Spawned(seat(1, 2)));
-    assert_eq!(script.said(seat(1, 2), Said::Ready), ["1#2 is ready", "all ready"]);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    assert_eq!(script.message(worker_key(1, 2), Message::Ready), ["1#2 is ready", "all ready"]);
 }
 
 #[test]
 fn an_idle_pool_waits_for_nothing() {
     let mut script = Script::working(config());
-    script.said(FIRST, success(1));
+    script.message(FIRST, success(1));
     assert_eq!(script.machine.next_deadline(), None);
 }
 
@@ -1067,7 +1076,7 @@ fn draining_takes_no_new_jobs_and_does_the_old_ones() {
     script.enqueue();
     script.input(Input::Close);
     assert_eq!(script.enqueue(), ["refused 3"]);
-    script.said(FIRST, success(1));
+    script.message(FIRST, success(1));
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 
@@ -1078,14 +1087,14 @@ fn a_job_of_higher_priority_calls_back_those_sent_ahead() {
     settings.set_priority(1);
     let lines = script.enqueue_with(settings);
     assert_eq!(lines, ["enqueued 7", "backlog 7", "skip 3 at 0#1", "skip 4 at 0#1"]);
-    script.said(FIRST, Said::Skipped { job: 3 });
-    script.said(FIRST, Said::Skipped { job: 4 });
-    assert_eq!(script.said(FIRST, success(2))[4], "send 7/1 to 0#1");
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(script.message(FIRST, success(2))[4], "send 7/1 to 0#1");
 }
 
 #[test]
 fn a_job_calls_back_none_of_its_own_priority() {
-    let mut script = Script::working(Config { hand_ahead: 2, ..config() });
+    let mut script = Script::working(Config { prefetch: 2, ..config() });
     let mut high = JobSettings::default();
     high.set_priority(1);
     for _ in 0..3 {
@@ -1093,7 +1102,7 @@ fn a_job_calls_back_none_of_its_own_priority() {
     }
     script.enqueue();
     script.now += MILLI / 10;
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert_eq!(
         lines[4..],
         ["send 2/1 to 0#1", "task 2/1 at 0#1", "0#1 is working", "send 3/1 to 0#1", "send 4/1 to 0#1"]
@@ -1117,7 +1126,7 @@ fn with_memory(soft: Option<u64>, hard: Option<u64>) -> Config {
 }
 
 fn holds(bytes: u64, at_rest: bool) -> Input<u64> {
-    Input::Resident { seat: FIRST, bytes, at_rest }
+    Input::Resident { worker_key: FIRST, bytes, at_rest }
 }
 
 #[test]
@@ -1128,7 +1137,7 @@ fn a_worker_over_the_soft_limit_finishes_its_job_and_is_replaced() {
     assert_eq!(script.input(holds(100, true)), [""; 0], "at the limit is not over it");
     assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101"]);
     assert_eq!(script.input(holds(102, true)), [""; 0], "it is told once");
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
     assert_eq!(lines[lines.len() - 2..], ["leave 0#1", "0#1 is exiting"], "the next job is not for it");
 }
@@ -1157,7 +1166,7 @@ fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
 fn an_answer_counts_whatever_memory_its_worker_holds() {
     let mut script = Script::working(with_memory(None, Some(200)));
     assert_eq!(script.input(holds(300, true)), ["0#1 has outgrown: 300"]);
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert!(lines.contains(&"settled 1/1: Success".into()) && lines.contains(&"leave 0#1".into()), "{lines:?}");
 }
 
@@ -1167,11 +1176,11 @@ fn a_worker_that_is_large_from_its_start_on_does_a_job_all_the_same() {
     script.tick();
     script.input(Input::Spawned(FIRST));
     assert_eq!(script.input(holds(150, true)), [""; 0]);
-    script.said(FIRST, Said::Ready);
+    script.message(FIRST, Message::Ready);
     assert_eq!(script.machine.next_deadline(), None, "one that has nothing to do is not looked at");
     script.enqueue();
     script.input(holds(150, true));
-    let lines = script.said(FIRST, success(1));
+    let lines = script.message(FIRST, success(1));
     assert!(lines.contains(&"leave 0#1".into()), "{lines:?}");
 }
 

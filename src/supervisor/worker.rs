@@ -9,7 +9,7 @@ use std::time::Duration;
 /// A worker and the slot that it is in. A worker's number is never used again, so what is said of one that is gone can
 /// be told from what is said of its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Seat {
+pub(crate) struct WorkerKey {
     pub(crate) slot: usize,
     pub(crate) worker: u64,
 }
@@ -60,7 +60,7 @@ pub(super) enum End {
     /// It wrote a terminal failure.
     Terminal,
     TimedOut,
-    OverMemory,
+    OverHardLimit,
     Violation,
     PipeClosed,
     /// Its job was aborted.
@@ -70,12 +70,12 @@ pub(super) enum End {
 
 /// Why a worker is to be killed for the sake of the one job that it runs, or of its recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Doom {
+pub(super) enum KillCause {
     /// Its state has lasted longer than this.
     TimedOut {
         limit: Duration,
     },
-    OverMemory {
+    OverHardLimit {
         bytes: u64,
         limit: u64,
     },
@@ -86,8 +86,8 @@ pub(super) enum Doom {
 
 /// A worker that is to be killed for one job's sake while others lie behind that job: they must not suffer from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Condemned {
-    pub(super) doom: Doom,
+pub(super) struct PendingKill {
+    pub(super) cause: KillCause,
     /// Whether the worker has been sent SIGSTOP, since it did not answer the recall.
     pub(super) stopped: bool,
 }
@@ -110,7 +110,7 @@ pub(super) struct Current {
 
 /// A job that lies behind another, or behind a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Ahead {
+pub(super) struct Prefetched {
     pub(super) id: u64,
     /// None once it has been aborted.
     pub(super) key: Option<JobKey>,
@@ -135,25 +135,25 @@ pub(crate) struct Worker {
     /// Whether it wants to be replaced.
     pub(super) retiring: bool,
     /// Whether it holds too much memory to go on.
-    pub(super) outgrown: bool,
+    pub(super) over_soft_limit: bool,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
     /// Jobs it has answered.
     pub(super) done: u64,
     /// Whether it has used an attempt.
     pub(super) had_job: bool,
-    /// With `ahead` behind it, what the worker holds in the order of sending.
+    /// With `prefetched` behind it, what the worker holds in the order of sending.
     pub(super) current: Option<Current>,
-    pub(super) ahead: VecDeque<Ahead>,
+    pub(super) prefetched: VecDeque<Prefetched>,
     /// How long its jobs take, the recent ones counting most.
     pub(super) pace: Option<Duration>,
     /// The limit that [`Timer::Limit`] stands for.
     pub(super) limit: Option<Duration>,
     /// Whether the limit is over, and what the worker has written in time is being read.
-    pub(super) hearing: bool,
+    pub(super) draining: bool,
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
-    pub(super) condemned: Option<Condemned>,
+    pub(super) pending_kill: Option<PendingKill>,
     pub(super) timers: Timers,
 
     pub(super) end: Option<End>,
@@ -162,8 +162,8 @@ pub(crate) struct Worker {
     /// What it is sent when the limit of its exit is over.
     pub(super) next_signal: Option<Signal>,
     pub(super) exited: bool,
-    pub(super) output_ended: bool,
-    pub(super) errors_ended: bool,
+    pub(super) stdout_closed: bool,
+    pub(super) stderr_closed: bool,
     /// The first job that it had not read whole when it died.
     pub(super) undelivered: Option<Undelivered>,
     /// The jobs that are retried once this worker is reaped.
@@ -184,24 +184,24 @@ impl Worker {
             is_ready: false,
             recalls: false,
             retiring: false,
-            outgrown: false,
+            over_soft_limit: false,
             taken: 0,
             done: 0,
             had_job: false,
             current: None,
-            ahead: VecDeque::new(),
+            prefetched: VecDeque::new(),
             pace: None,
             limit: None,
-            hearing: false,
+            draining: false,
             recalled_at: None,
-            condemned: None,
+            pending_kill: None,
             timers: Timers::default(),
             end: None,
             asked: false,
             next_signal: None,
             exited: false,
-            output_ended: false,
-            errors_ended: false,
+            stdout_closed: false,
+            stderr_closed: false,
             undelivered: None,
             retry_at_death: Vec::new(),
             counted_busy: false,
@@ -234,7 +234,7 @@ impl Worker {
     /// Whether its handler or its recovery may run.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self.state, WorkerState::Working | WorkerState::Recovering)
-            || ((self.current.is_some() || !self.ahead.is_empty()) && !self.exited)
+            || ((self.current.is_some() || !self.prefetched.is_empty()) && !self.exited)
     }
 
     /// Whether a job can be sent to it at once.
@@ -249,8 +249,8 @@ impl Worker {
 
     /// Whether it is on its way out, or to be killed for the sake of one job.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn is_doomed(&self) -> bool {
-        self.is_ending() || self.condemned.is_some()
+    pub(super) fn is_being_killed(&self) -> bool {
+        self.is_ending() || self.pending_kill.is_some()
     }
 
     /// Notes why it ends; the first reason counts.
@@ -277,23 +277,23 @@ impl Worker {
         }
     }
 
-    pub(super) fn sent_ahead(&mut self, id: u64, key: JobKey) {
+    pub(super) fn push_prefetched(&mut self, id: u64, key: JobKey) {
         self.taken += 1;
-        self.ahead.push_back(Ahead { id, key: Some(key), recalled: false });
+        self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false });
     }
 
     /// The jobs that lie ahead and were not recalled.
-    pub(super) fn ahead_keys(&self) -> impl Iterator<Item = JobKey> {
-        self.ahead.iter().filter(|ahead| !ahead.recalled).filter_map(|ahead| ahead.key)
+    pub(super) fn prefetched_keys(&self) -> impl Iterator<Item = JobKey> {
+        self.prefetched.iter().filter(|prefetched| !prefetched.recalled).filter_map(|prefetched| prefetched.key)
     }
 
     pub(super) fn has_unrecalled(&self) -> bool {
-        self.ahead.iter().any(|ahead| !ahead.recalled)
+        self.prefetched.iter().any(|prefetched| !prefetched.recalled)
     }
 
     /// Whether a recall is not answered, of a job that cannot have begun. (A recall that comes too late is ignored.)
     pub(super) fn owes_an_answer(&self) -> bool {
-        self.ahead.iter().any(|ahead| ahead.recalled)
+        self.prefetched.iter().any(|prefetched| prefetched.recalled)
     }
 
     /// Whether the worker has been asked to skip its first job, and has neither done so nor spoken of it.
@@ -303,23 +303,23 @@ impl Worker {
 
     /// Whether its end would touch no job but the one that is presumed to run.
     pub(super) fn can_be_killed_alone(&self) -> bool {
-        self.ahead.is_empty() && !self.is_in_doubt()
+        self.prefetched.is_empty() && !self.is_in_doubt()
     }
 
     /// Marks all that lie ahead as recalled; gives those that were not yet.
     pub(super) fn recall(&mut self) -> impl Iterator<Item = u64> {
-        let unrecalled = self.ahead.iter_mut().filter(|ahead| !ahead.recalled);
-        unrecalled.map(|ahead| {
-            ahead.recalled = true;
-            ahead.id
+        let unrecalled = self.prefetched.iter_mut().filter(|prefetched| !prefetched.recalled);
+        unrecalled.map(|prefetched| {
+            prefetched.recalled = true;
+            prefetched.id
         })
     }
 
     /// The job that lies ahead as `key` is settled. Gives its number where the worker is still to be told.
     pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
-        let ahead = self.ahead.iter_mut().find(|ahead| ahead.key == Some(key))?;
-        ahead.key = None;
-        (!std::mem::replace(&mut ahead.recalled, true)).then_some(ahead.id)
+        let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
+        prefetched.key = None;
+        (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
     }
 
     /// Whether the pool asked it to end.

@@ -28,7 +28,7 @@ fn jobs_run_in_the_order_in_which_they_were_enqueued() {
 
 #[test]
 fn with_several_workers_they_are_handed_out_in_that_order_too() {
-    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).hand_ahead(0));
+    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).prefetch(0));
     let pool = builder.build().unwrap();
     let ids: Vec<_> = (0..200).map(|_| pool.enqueue(Do::Pid).id()).collect();
     pool.drain(WATCHDOG);

@@ -83,7 +83,7 @@ fn the_longest_times_mean_no_limit() {
     let pool = pool().max_processes(1).retries(u32::MAX).start_failures(u32::MAX);
     let pool = pool.timeout_initializing(Duration::MAX).timeout_working(Duration::MAX);
     let pool = pool.timeout_recovering(Duration::MAX).kill_grace(Duration::MAX);
-    let pool = pool.max_jobs_per_process(u64::MAX).max_backlog(usize::MAX).hand_ahead(u32::MAX);
+    let pool = pool.max_jobs_per_process(u64::MAX).max_backlog(usize::MAX).prefetch(u32::MAX);
     let limits = Limits::new().address_space(u64::MAX).cpu_time(Duration::MAX).open_files(u64::MAX);
     let pool = pool.limits(limits.core_size(u64::MAX).file_size(u64::MAX)).max_memory(u64::MAX, u64::MAX);
     let pool = pool.build().unwrap();
@@ -123,7 +123,7 @@ fn the_shortest_times_are_kept() {
 #[test]
 fn no_limit_is_no_limit() {
     let pool = pool().max_processes(1).timeout_initializing(None).timeout_working(None).timeout_recovering(None);
-    let pool = pool.hand_ahead(None).build().unwrap();
+    let pool = pool.prefetch(None).build().unwrap();
     assert_eq!(settled(pool.request(Do::Echo("well".into())).timeout(None).enqueue()).unwrap(), "well");
 }
 

@@ -65,8 +65,8 @@ fn every_signature_of_the_pool() {
         .max_memory_hard(None)
         .max_backlog(1usize)
         .max_frame(1usize)
-        .hand_ahead(1u32)
-        .hand_ahead(None)
+        .prefetch(1u32)
+        .prefetch(None)
         .stderr(Stderr::Forward)
         .stderr(Stderr::Log)
         .stderr(Stderr::Null)
@@ -450,7 +450,7 @@ fn the_defaults_are_those_of_the_code() {
         ("start_failures", "5", "5"),
         ("max_backlog", "no limit", ""),
         ("max_frame", "1 GiB", ""),
-        ("hand_ahead", "`None`", "32"),
+        ("prefetch", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();

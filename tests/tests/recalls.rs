@@ -24,7 +24,7 @@ fn careless() -> PoolBuilder<Do> {
 
 fn prefetching(worker: Command) -> PoolBuilder<Do> {
     let pool = Pool::<Do>::builder(worker).stderr(Stderr::Null).timeout_working(None);
-    pool.max_jobs_per_process(1_000_000).hand_ahead(None)
+    pool.max_jobs_per_process(1_000_000).prefetch(None)
 }
 
 /// Has the workers do enough short jobs for others to be sent ahead.

@@ -77,6 +77,16 @@ fn a_line_names_its_worker_and_its_job() {
 }
 
 #[test]
+fn the_lines_of_an_earlier_job_are_not_quoted() {
+    let pool = pool().max_processes(1).prefetch(0).build().unwrap();
+    settled(pool.enqueue(Do::Run("echo the first >&2".into()))).unwrap();
+    match settled(pool.enqueue(Do::Then(vec![Do::Run("echo the second >&2".into()), Do::Exit(3)]))) {
+        Err(JobError::Crashed(crash)) => assert_eq!(crash.stderr, "the second"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_line_without_end_is_told_in_pieces() {
     let (builder, heard) = lines(pool().max_processes(1));
     let pool = builder.build().unwrap();

@@ -4,7 +4,7 @@
 //! only ever tries them.
 
 use crate::group;
-use crate::wire::{self, Frame, FrameBuffer, FrameFault, FromWorker, Payload, Spares, ToWorker};
+use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
@@ -31,7 +31,7 @@ pub(crate) enum Ended {
     /// The pool's end of the pipe is gone.
     Orphaned,
     /// The pool said something that makes no sense.
-    Confused(FrameFault),
+    Protocol(FrameFault),
     /// A system call failed.
     Io(io::Error),
 }
@@ -40,7 +40,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Orphaned => f.write_str("the pool is gone"),
-            Ended::Confused(fault) => write!(f, "the pool wrote {fault}"),
+            Ended::Protocol(fault) => write!(f, "the pool wrote {fault}"),
             Ended::Io(error) => write!(f, "the pool cannot be reached: {error}"),
         }
     }
@@ -49,7 +49,7 @@ impl std::error::Error for Ended {}
 
 /// A job that has arrived and was not started.
 #[derive(Debug)]
-pub(crate) struct Arrived {
+pub(crate) struct QueuedJob {
     pub(crate) job: u64,
     pub(crate) attempt: u32,
     pub(crate) payload: Payload,
@@ -59,7 +59,7 @@ pub(crate) struct Arrived {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
-    jobs: VecDeque<Arrived>,
+    jobs: VecDeque<QueuedJob>,
     /// Whether the worker wants to be replaced: it skips whatever it has not begun.
     retired: bool,
     leave: bool,
@@ -84,7 +84,7 @@ pub(crate) struct Link {
     host: Host,
     pub(crate) input: OwnedFd,
     /// Buffers for large jobs and large answers.
-    pub(crate) spares: Arc<Spares>,
+    pub(crate) spares: Arc<BufferPool>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     /// Odd while a handler or a recovery runs; it grows at each start and end.
@@ -107,7 +107,7 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 impl Link {
     pub(crate) fn new(host: Host, input: OwnedFd, output: OwnedFd, wake: os_pipe::PipeWriter) -> Self {
-        let spares = Arc::<Spares>::default();
+        let spares = Arc::<BufferPool>::default();
         Link {
             host,
             input,
@@ -147,7 +147,7 @@ impl Link {
     pub(crate) fn read_frame<M: wire::WireMessage>(&self) -> Result<Frame<M>, Ended> {
         let mut inbox = lock(&self.inbox);
         loop {
-            if let Some(frame) = inbox.buffer.next_frame().map_err(Ended::Confused)? {
+            if let Some(frame) = inbox.buffer.next_frame().map_err(Ended::Protocol)? {
                 return Ok(frame);
             }
             self.fill(&mut inbox)?;
@@ -161,7 +161,7 @@ impl Link {
     }
 
     /// Blocks until there is a job to start; `None` means leave. All that has arrived is read first.
-    pub(crate) fn next_job(&self) -> Result<Option<Arrived>, Ended> {
+    pub(crate) fn next_job(&self) -> Result<Option<QueuedJob>, Ended> {
         let mut inbox = lock(&self.inbox);
         loop {
             if !inbox.jobs.is_empty() && self.readable() {
@@ -174,7 +174,7 @@ impl Link {
             if inbox.leave {
                 return Ok(None);
             }
-            self.tidy();
+            self.trim();
             // A process that is killed while it is blocked in a read may still take a job out of the pipe, and nobody could know
             // that it has not begun. One that is killed while it waits takes nothing.
             self.wait();
@@ -183,8 +183,8 @@ impl Link {
     }
 
     /// Gives spare buffers back where nothing comes for a while; blocks for no longer than that.
-    fn tidy(&self) {
-        while let Some(left) = self.spares.tidy()
+    fn trim(&self) {
+        while let Some(left) = self.spares.trim()
             && !self.readable_within(left)
         {}
     }
@@ -204,7 +204,7 @@ impl Link {
         let mut inbox = lock(&self.inbox);
         inbox.retired = true;
         self.send(&FromWorker::Retire)?;
-        for Arrived { job, .. } in std::mem::take(&mut inbox.jobs) {
+        for QueuedJob { job, .. } in std::mem::take(&mut inbox.jobs) {
             self.send(&FromWorker::Skipped { job })?;
         }
         Ok(())
@@ -212,11 +212,11 @@ impl Link {
 
     /// Moves whole frames from the buffer to where they belong.
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
-        while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Confused)? {
+        while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
                 ToWorker::Job { job, .. } if inbox.retired => self.send(&FromWorker::Skipped { job })?,
                 ToWorker::Job { job, attempt } => {
-                    inbox.jobs.push_back(Arrived { job, attempt, payload: frame.payload });
+                    inbox.jobs.push_back(QueuedJob { job, attempt, payload: frame.payload });
                 }
                 ToWorker::Skip { job } => {
                     let before = inbox.jobs.len();

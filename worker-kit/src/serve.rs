@@ -1,6 +1,6 @@
 //! A worker program's main loop.
 
-use crate::link::{Arrived, Ended, Host};
+use crate::link::{Ended, Host, QueuedJob};
 use crate::panic::{self, PanicNote};
 use crate::wire::Fault;
 use crate::{BoxError, Context, Job, Outcome, Session, Worker, mark, stdio};
@@ -215,7 +215,7 @@ fn work<J: Job, H: Handler<J>>(
 }
 
 /// One job, from its bytes to its answer's.
-fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arrived: Arrived) -> Result<(), Stop> {
+fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arrived: QueuedJob) -> Result<(), Stop> {
     let ready = !H::RECOVERS;
     let job = match session.decode(&arrived) {
         Ok(job) => job,

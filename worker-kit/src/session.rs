@@ -1,6 +1,6 @@
 //! The protocol by hand, one call a message.
 
-use crate::link::{Arrived, Ended, Host, Link, cut};
+use crate::link::{Ended, Host, Link, QueuedJob, cut};
 use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
 use crate::{BoxError, Job, guard, stdio};
 use serde::Serialize;
@@ -231,7 +231,7 @@ impl<J: Job> Session<J> {
     }
 
     /// The next job, still encoded; it is the current one from here on.
-    pub(crate) fn arrived(&mut self) -> Result<Option<Arrived>, Ended> {
+    pub(crate) fn arrived(&mut self) -> Result<Option<QueuedJob>, Ended> {
         let Some(arrived) = self.link.next_job()? else { return Ok(None) };
         self.is_ready = false;
         self.current = Some((arrived.job, arrived.attempt));
@@ -239,7 +239,7 @@ impl<J: Job> Session<J> {
         Ok(Some(arrived))
     }
 
-    pub(crate) fn decode(&self, arrived: &Arrived) -> Result<J, wire::CodecFault> {
+    pub(crate) fn decode(&self, arrived: &QueuedJob) -> Result<J, wire::CodecFault> {
         wire::decode_payload(arrived.payload.as_slice())
     }
 

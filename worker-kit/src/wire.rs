@@ -32,7 +32,7 @@ pub use message::{
     split_hello,
 };
 pub use payload::{Buffer, Payload};
-pub use spares::Spares;
+pub use spares::BufferPool;
 
 /// The environment variable by which a process knows that it was started as the worker of a job type; it holds a [`Mark`].
 pub const WORKER_MARK: &str = "HIRELINGS_WORKER";

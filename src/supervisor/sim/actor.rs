@@ -1,7 +1,7 @@
 //! One worker process of the simulated world: it reads, works, answers, and goes wrong in every way there is.
 
 use super::Rng;
-use crate::supervisor::{Outcome, Said};
+use crate::supervisor::{Message, Outcome};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -20,11 +20,11 @@ pub(super) enum FromActor {
     Greeted {
         recalls: bool,
     },
-    Said(Said),
-    Garbled,
+    Message(Message),
+    Malformed,
     OutputEnd,
     /// No message: what was said before is what the pool asked for when a limit was over, or when it stopped the worker.
-    Heard,
+    Drained,
     Stopped,
 }
 
@@ -125,7 +125,7 @@ pub(super) struct Actor {
     pub(super) start: Start,
     pub(super) alive: bool,
     pub(super) reaped: bool,
-    pub(super) output_closed: bool,
+    pub(super) pipe_closed: bool,
     pub(super) input_closed: bool,
     pub(super) retired: bool,
     /// Whether it has broken the protocol; one that has not must never be accused of it.
@@ -189,7 +189,7 @@ impl Actor {
             start,
             alive: true,
             reaped: false,
-            output_closed: false,
+            pipe_closed: false,
             input_closed: false,
             retired: false,
             lied: false,
@@ -281,17 +281,17 @@ impl Actor {
 
     /// Whether it has written that it skips the job, and that is not read.
     pub(super) fn has_skipped(&self, job: u64) -> bool {
-        !self.lied && self.going.contains(&FromActor::Said(Said::Skipped { job }))
+        !self.lied && self.going.contains(&FromActor::Message(Message::Skipped { job }))
     }
 
     /// The pool asks to hear what it has written until now; only the latest question is answered, as the driver does.
     pub(super) fn ask_to_hear(&mut self) {
         self.ask_no_more();
-        self.going.push_back(FromActor::Heard);
+        self.going.push_back(FromActor::Drained);
     }
 
     pub(super) fn ask_no_more(&mut self) {
-        self.going.retain(|word| !matches!(word, FromActor::Heard | FromActor::Stopped));
+        self.going.retain(|word| !matches!(word, FromActor::Drained | FromActor::Stopped));
     }
 
     /// Takes the skips that have arrived, as the kit does before it starts a job. Gives the jobs that are skipped.

@@ -4,8 +4,8 @@ mod told;
 
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, CrashCause, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
-    Undelivered, Violation, WorkerState,
+    Config, CrashCause, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor,
+    Undelivered, Violation, WorkerKey, WorkerState,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,10 +17,10 @@ enum Stage {
     Enqueued,
     Backlogged,
     /// Sent before the one in front of it was answered: still queued to everybody.
-    Ahead(Seat),
-    Sent(Seat),
-    Tasked(Seat),
-    Started(Seat),
+    Prefetched(WorkerKey),
+    Sent(WorkerKey),
+    Tasked(WorkerKey),
+    Started(WorkerKey),
     Retried,
     Settled,
 }
@@ -73,7 +73,7 @@ struct Process {
     /// Whether it wants to be replaced.
     retires: bool,
     /// Whether it held so much memory that it must do no more jobs.
-    outgrown: bool,
+    over_soft_limit: bool,
     /// Whether it was ever ready.
     ever_ready: bool,
     /// Whether its end was called a start failure.
@@ -90,7 +90,7 @@ pub(super) struct Checker {
     jobs: BTreeMap<u64, Followed>,
     /// From the machine's keys to jobs.
     keys: BTreeMap<JobKey, u64>,
-    processes: BTreeMap<Seat, Process>,
+    processes: BTreeMap<WorkerKey, Process>,
     max_processes: usize,
     max_jobs: u64,
     retries: u32,
@@ -100,29 +100,29 @@ pub(super) struct Checker {
     most_ahead: usize,
     told: Told,
     /// What was said of the job that its worker holds, until it is told.
-    to_tell: Option<Said>,
+    to_tell: Option<Message>,
     /// The jobs that workers were asked to skip.
-    recalled: BTreeSet<(Seat, u64)>,
+    recalled: BTreeSet<(WorkerKey, u64)>,
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
     pressing: Option<i32>,
-    outgrown: Option<Seat>,
+    over_soft_limit: Option<WorkerKey>,
     /// Who is over its soft limit of memory since this step, until it is told.
-    grew: Option<Seat>,
+    grew: Option<WorkerKey>,
     next_seq: u64,
     now: Duration,
     exited: bool,
     idle: bool,
     counts: [u64; 4],
     /// Workers whose job was taken from them: they must be on their way out.
-    doomed: Vec<Seat>,
+    doomed: Vec<WorkerKey>,
     /// Whether no worker started, before this input.
-    broken: bool,
+    circuit_open: bool,
     /// Whether the start that failed last was a probe.
     probed: bool,
     /// Jobs that were aborted while they lay ahead.
-    disowned: BTreeMap<u64, Seat>,
+    disowned: BTreeMap<u64, WorkerKey>,
     pub(super) retried: u64,
-    pub(super) ahead: u64,
+    pub(super) prefetched: u64,
     pub(super) came_back: u64,
     pub(super) killed: u64,
 }
@@ -146,12 +146,12 @@ impl Checker {
             retries: config.retries,
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
-            most_ahead: usize::try_from(config.hand_ahead).unwrap_or(usize::MAX),
+            most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
             to_tell: None,
             recalled: BTreeSet::new(),
             pressing: None,
-            outgrown: None,
+            over_soft_limit: None,
             grew: None,
             next_seq: 0,
             now: Duration::ZERO,
@@ -159,11 +159,11 @@ impl Checker {
             idle: true,
             counts: [0; 4],
             doomed: Vec::new(),
-            broken: false,
+            circuit_open: false,
             probed: false,
             disowned: BTreeMap::new(),
             retried: 0,
-            ahead: 0,
+            prefetched: 0,
             came_back: 0,
             killed: 0,
         }
@@ -195,8 +195,8 @@ impl Checker {
     }
 
     /// The worker has written its answer to the job, whenever that is read.
-    pub(super) fn written(&mut self, now: Duration, id: u64, seat: Seat) {
-        if self.is_at(id, seat)
+    pub(super) fn written(&mut self, now: Duration, id: u64, worker_key: WorkerKey) {
+        if self.is_at(id, worker_key)
             && let Some(job) = self.jobs.get_mut(&id)
         {
             job.written = Some(now);
@@ -206,47 +206,50 @@ impl Checker {
     /// Whether it is said of a worker that is on its way out, so that it does not count.
     pub(super) fn too_late(machine: &Supervisor<u64>, input: &Input<u64>) -> bool {
         match input {
-            Input::Said(seat, _) => machine.worker(*seat).is_none(),
-            Input::Resident { seat, .. } => {
-                machine.worker(*seat).is_none_or(|worker| worker.state() == WorkerState::Exiting)
+            Input::Message(worker_key, _) => machine.worker(*worker_key).is_none(),
+            Input::Resident { worker_key, .. } => {
+                machine.worker(*worker_key).is_none_or(|worker| worker.state() == WorkerState::Exiting)
             }
             _ => false,
         }
     }
 
     /// Whether the job is still that worker's: no attempt of it is over.
-    pub(super) fn is_at(&self, job: u64, seat: Seat) -> bool {
+    pub(super) fn is_at(&self, job: u64, worker_key: WorkerKey) -> bool {
         self.jobs.get(&job).is_some_and(|job| match job.stage {
-            Stage::Ahead(of) | Stage::Sent(of) | Stage::Tasked(of) | Stage::Started(of) => of == seat,
+            Stage::Prefetched(of) | Stage::Sent(of) | Stage::Tasked(of) | Stage::Started(of) => of == worker_key,
             _ => false,
         })
     }
 
     pub(super) fn none_is_ahead(&self) -> Found {
-        let ahead = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Ahead(_)));
-        ensure(ahead.is_none(), || format!("nobody has called back {ahead:?}"))
+        let prefetched = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Prefetched(_)));
+        ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
     }
 
     /// Whether `input` is the answer to the attempt that its worker holds: it must count.
     pub(super) fn is_awaited(&self, input: &Input<u64>) -> bool {
-        let Input::Said(seat, Said::Answer { job, .. }) = input else { return false };
-        self.is_at(*job, *seat)
+        let Input::Message(worker_key, Message::Answer { job, .. }) = input else { return false };
+        self.is_at(*job, *worker_key)
     }
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input<u64>) -> Found {
         let kept = self.jobs.iter().find(|(id, job)| {
-            let Stage::Ahead(seat) = job.stage else { return false };
-            let lasts = self.processes.get(&seat).is_some_and(|of| !of.violated && !of.ending && !of.retires);
-            let unwanted = self.outgrown == Some(seat) || self.pressing.is_some_and(|pressing| job.priority < pressing);
-            unwanted && lasts && !self.recalled.contains(&(seat, **id))
+            let Stage::Prefetched(worker_key) = job.stage else { return false };
+            let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
+            let unwanted = self.over_soft_limit == Some(worker_key)
+                || self.pressing.is_some_and(|pressing| job.priority < pressing);
+            unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
         ensure(self.grew.is_none(), || format!("nobody is told that {:?} has outgrown", self.grew))?;
         match (input, self.to_tell) {
-            (Input::Said(seat, Said::Start { job } | Said::Progress { job }), Some(said)) => {
-                let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*seat));
-                ensure(!still && !matches!(said, Said::Progress { .. }), || format!("nobody is told: {said:?}"))
+            (Input::Message(worker_key, Message::Start { job } | Message::Progress { job }), Some(message)) => {
+                let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*worker_key));
+                ensure(!still && !matches!(message, Message::Progress { .. }), || {
+                    format!("nobody is told: {message:?}")
+                })
             }
             (Input::Abort { id, .. }, _) => {
                 let open = self.jobs.get(id).is_some_and(|job| job.stage != Stage::Settled);
@@ -258,57 +261,63 @@ impl Checker {
 
     /// An answer that was awaited has been heard.
     pub(super) fn answer_counts(&self, input: &Input<u64>) -> Found {
-        let Input::Said(_, Said::Answer { job, .. }) = input else { return Ok(()) };
+        let Input::Message(_, Message::Answer { job, .. }) = input else { return Ok(()) };
         let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
     }
 
     /// Whether another attempt at the job has been begun by the same step.
     fn is_retried(&self, job: u64) -> bool {
-        self.jobs.get(&job).is_some_and(|job| matches!(job.stage, Stage::Sent(_) | Stage::Tasked(_) | Stage::Ahead(_)))
+        self.jobs
+            .get(&job)
+            .is_some_and(|job| matches!(job.stage, Stage::Sent(_) | Stage::Tasked(_) | Stage::Prefetched(_)))
     }
 
     /// What goes in; `unheard` where it is not to count.
     pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
         self.now = now;
         self.told.input(now, input);
-        (self.pressing, self.outgrown, self.grew) = (None, None, None);
+        (self.pressing, self.over_soft_limit, self.grew) = (None, None, None);
         self.to_tell = match *input {
-            Input::Said(seat, said @ (Said::Start { job } | Said::Progress { job })) => {
+            Input::Message(worker_key, message @ (Message::Start { job } | Message::Progress { job })) => {
                 let held = self.jobs.get(&job).map(|job| job.stage);
-                Some(said).filter(|_| held == Some(Stage::Tasked(seat)) || held == Some(Stage::Started(seat)))
+                Some(message)
+                    .filter(|_| held == Some(Stage::Tasked(worker_key)) || held == Some(Stage::Started(worker_key)))
             }
             _ => None,
         };
         self.follow_queue(now, input);
-        if let Input::Exited { seat, .. } | Input::OutputEnded(seat) | Input::InputBroken(seat) = input
-            && let Some(process) = self.processes.get_mut(seat)
+        if let Input::Exited { worker_key, .. } | Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) =
+            input
+            && let Some(process) = self.processes.get_mut(worker_key)
         {
             process.ending = true;
             process.mute_since.get_or_insert(now);
         }
         match input {
             Input::Exit => self.exited = true,
-            Input::Exited { seat, undelivered } => {
+            Input::Exited { worker_key, undelivered } => {
                 let in_part = undelivered.is_some_and(|of| of.in_part);
-                if let Some(process) = self.processes.get_mut(seat) {
+                if let Some(process) = self.processes.get_mut(worker_key) {
                     process.alive = false;
                     process.reaped = true;
                     process.read_in_part = in_part && process.is_ready;
                     process.undelivered = *undelivered;
                 }
             }
-            Input::Said(seat, Said::Start { job } | Said::Progress { job }) if self.disowned.get(job) == Some(seat) => {
-                self.doomed.push(*seat);
+            Input::Message(worker_key, Message::Start { job } | Message::Progress { job })
+                if self.disowned.get(job) == Some(worker_key) =>
+            {
+                self.doomed.push(*worker_key);
             }
-            Input::Resident { seat, bytes, at_rest } if !unheard => self.resident(*seat, *bytes, *at_rest),
-            Input::SpawnFailed(seat) => {
-                let process = self.processes.remove(seat);
+            Input::Resident { worker_key, bytes, at_rest } if !unheard => self.resident(*worker_key, *bytes, *at_rest),
+            Input::SpawnFailed(worker_key) => {
+                let process = self.processes.remove(worker_key);
                 self.probed = process.is_some_and(|process| process.probe);
             }
-            Input::Said(_, Said::Skipped { job }) if !unheard => self.back(*job),
-            Input::Said(seat, Said::Retire) if !unheard => {
-                if let Some(process) = self.processes.get_mut(seat) {
+            Input::Message(_, Message::Skipped { job }) if !unheard => self.back(*job),
+            Input::Message(worker_key, Message::Retire) if !unheard => {
+                if let Some(process) = self.processes.get_mut(worker_key) {
                     process.retires = true;
                 }
             }
@@ -316,49 +325,49 @@ impl Checker {
         }
     }
 
-    fn resident(&mut self, seat: Seat, bytes: u64, at_rest: bool) {
+    fn resident(&mut self, worker_key: WorkerKey, bytes: u64, at_rest: bool) {
         let MaxMemory { soft, hard } = self.max_memory;
         let over_hard = !at_rest && hard.is_some_and(|hard| bytes > hard);
         if over_hard {
-            self.doomed.push(seat);
+            self.doomed.push(worker_key);
         }
-        if let Some(process) = self.processes.get_mut(&seat) {
+        if let Some(process) = self.processes.get_mut(&worker_key) {
             // One that is large from its start on does a job all the same.
             let works = if process.is_ready { !process.holds.is_empty() } else { process.ever_ready };
             let over_soft = works && soft.or(hard).is_some_and(|limit| bytes > limit);
-            self.grew = Some(seat).filter(|_| over_soft && !over_hard && !process.outgrown);
-            process.outgrown |= over_soft || over_hard;
+            self.grew = Some(worker_key).filter(|_| over_soft && !over_hard && !process.over_soft_limit);
+            process.over_soft_limit |= over_soft || over_hard;
         }
     }
 
     /// What a worker holds is one queue, and answers come in its order.
     fn follow_queue(&mut self, now: Duration, input: &Input<u64>) {
-        let (seat, said) = match input {
-            Input::Greeted { seat, recalls } => {
-                if let Some(process) = self.processes.get_mut(seat) {
+        let (worker_key, message) = match input {
+            Input::Greeted { worker_key, recalls } => {
+                if let Some(process) = self.processes.get_mut(worker_key) {
                     process.recalls = *recalls;
                 }
                 return;
             }
-            Input::Said(seat, said) => (seat, said),
+            Input::Message(worker_key, message) => (worker_key, message),
             _ => return,
         };
-        let Some(process) = self.processes.get_mut(seat) else { return };
+        let Some(process) = self.processes.get_mut(worker_key) else { return };
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
-        match said {
-            Said::Ready => (process.is_ready, process.ever_ready) = (true, true),
-            Said::Answer { job, ready, .. } => {
+        match message {
+            Message::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Message::Answer { job, ready, .. } => {
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
                 process.is_ready = *ready;
             }
-            Said::Skipped { job } => {
+            Message::Skipped { job } => {
                 let held = process.holds.len();
                 process.holds.retain(|of| of != job);
                 process.taken -= (held - process.holds.len()) as u64;
             }
-            Said::Terminal { .. } => process.is_ready = false,
-            Said::Start { .. } | Said::Progress { .. } | Said::Retire => {}
+            Message::Terminal { .. } => process.is_ready = false,
+            Message::Start { .. } | Message::Progress { .. } | Message::Retire => {}
         }
         let front = process.is_ready.then(|| process.holds.front().copied()).flatten();
         if front != before
@@ -371,16 +380,16 @@ impl Checker {
     /// A job that lay ahead is queued again, in its old place.
     fn back(&mut self, id: u64) {
         if let Some(job) = self.jobs.get_mut(&id)
-            && let Stage::Ahead(_) = job.stage
+            && let Stage::Prefetched(_) = job.stage
         {
             job.stage = Stage::Backlogged;
             self.came_back += 1;
         }
     }
 
-    fn all_back(&mut self, seat: Seat) {
-        let ahead = self.jobs.iter().filter(|(_, job)| job.stage == Stage::Ahead(seat));
-        for id in ahead.map(|(&id, _)| id).collect::<Vec<_>>() {
+    fn all_back(&mut self, worker_key: WorkerKey) {
+        let prefetched = self.jobs.iter().filter(|(_, job)| job.stage == Stage::Prefetched(worker_key));
+        for id in prefetched.map(|(&id, _)| id).collect::<Vec<_>>() {
             self.back(id);
         }
     }
@@ -390,38 +399,39 @@ impl Checker {
     pub(super) fn effect(&mut self, now: Duration, effect: &Effect<u64>, input: &Input<u64>) -> Found {
         self.told.effect(effect, input)?;
         match *effect {
-            Effect::Spawn(seat) => {
+            Effect::Spawn(worker_key) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
-                self.processes.insert(seat, Process { alive: true, probe: self.broken, ..Process::default() });
+                self.processes
+                    .insert(worker_key, Process { alive: true, probe: self.circuit_open, ..Process::default() });
                 let alive = self.processes.values().filter(|process| process.alive).count();
                 ensure(alive <= self.max_processes, || format!("{alive} children are alive"))
             }
-            Effect::Signal(seat, signal @ (Signal::Stop | Signal::Continue)) => {
-                let process = self.processes.get_mut(&seat).ok_or("a signal to nobody")?;
-                ensure(!process.reaped, || format!("a signal to {seat:?}, which is reaped"))?;
+            Effect::Signal(worker_key, signal @ (Signal::Stop | Signal::Continue)) => {
+                let process = self.processes.get_mut(&worker_key).ok_or("a signal to nobody")?;
+                ensure(!process.reaped, || format!("a signal to {worker_key:?}, which is reaped"))?;
                 let before = std::mem::replace(&mut process.stopped, signal == Signal::Stop);
-                ensure(before != process.stopped, || format!("{signal:?} twice to {seat:?}"))
+                ensure(before != process.stopped, || format!("{signal:?} twice to {worker_key:?}"))
             }
-            Effect::Signal(seat, _) => {
+            Effect::Signal(worker_key, _) => {
                 self.killed += 1;
-                let process = self.processes.get_mut(&seat).ok_or("a signal to nobody")?;
+                let process = self.processes.get_mut(&worker_key).ok_or("a signal to nobody")?;
                 process.signals += 1;
-                ensure(!process.reaped, || format!("a signal to {seat:?}, which is reaped"))?;
-                ensure(process.signals <= 2, || format!("{} signals to {seat:?}", process.signals))
+                ensure(!process.reaped, || format!("a signal to {worker_key:?}, which is reaped"))?;
+                ensure(process.signals <= 2, || format!("{} signals to {worker_key:?}", process.signals))
             }
-            Effect::Died(seat) => {
-                let process = self.processes.get_mut(&seat).ok_or("nobody died")?;
-                ensure(process.reaped, || format!("{seat:?} died before it was reaped"))?;
-                ensure(!std::mem::replace(&mut process.died, true), || format!("{seat:?} died twice"))?;
+            Effect::Died(worker_key) => {
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody died")?;
+                ensure(process.reaped, || format!("{worker_key:?} died before it was reaped"))?;
+                ensure(!std::mem::replace(&mut process.died, true), || format!("{worker_key:?} died twice"))?;
                 // In doubt, so that nobody was told that it was its job.
                 let in_doubt =
                     process.undelivered.filter(|of| process.is_ready && process.holds.front() == Some(&of.job));
                 if let Some(job) = in_doubt.and_then(|of| self.jobs.get_mut(&of.job).filter(|_| of.in_part))
-                    && job.stage == Stage::Ahead(seat)
+                    && job.stage == Stage::Prefetched(worker_key)
                 {
                     job.readers += 1;
                 }
-                self.all_back(seat);
+                self.all_back(worker_key);
                 Ok(())
             }
             Effect::Enqueued(key) => {
@@ -443,47 +453,55 @@ impl Checker {
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
-            Effect::SendJob { seat, key, attempt } => self.sent(seat, key, attempt),
-            Effect::Task { seat, key, attempt } => {
+            Effect::SendJob { worker_key, key, attempt } => self.sent(worker_key, key, attempt),
+            Effect::Task { worker_key, key, attempt } => {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
                 ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
-                job.follows(&[Stage::Sent(seat), Stage::Ahead(seat)], Stage::Tasked(seat), "Task")?;
-                self.processes.get_mut(&seat).ok_or("a job for nobody")?.used = true;
+                job.follows(
+                    &[Stage::Sent(worker_key), Stage::Prefetched(worker_key)],
+                    Stage::Tasked(worker_key),
+                    "Task",
+                )?;
+                self.processes.get_mut(&worker_key).ok_or("a job for nobody")?.used = true;
                 Ok(())
             }
-            Effect::Returned { key, seat, .. } => {
+            Effect::Returned { key, worker_key, .. } => {
                 let job = self.job(key)?;
                 job.attempt -= 1;
                 self.came_back += 1;
                 let job = self.job(key)?;
-                job.follows(&[Stage::Tasked(seat)], Stage::Backlogged, "Returned")?;
-                self.returned(key, seat)?;
-                let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
+                job.follows(&[Stage::Tasked(worker_key)], Stage::Backlogged, "Returned")?;
+                self.returned(key, worker_key)?;
+                let process = self.processes.get_mut(&worker_key).ok_or("a job of nobody")?;
                 let in_part = matches!(input, Input::Exited { undelivered: Some(of), .. } if of.in_part);
                 process.used = process.answered > 0 || process.read_in_part || in_part;
                 Ok(())
             }
-            Effect::Started { seat, key, .. } => {
-                self.job(key)?.follows(&[Stage::Tasked(seat)], Stage::Started(seat), "JobStart")
+            Effect::Started { worker_key, key, .. } => {
+                self.job(key)?.follows(&[Stage::Tasked(worker_key)], Stage::Started(worker_key), "JobStart")
             }
-            Effect::Progressed { seat, key, .. } => {
-                let said = matches!(input, Input::Said(_, Said::Progress { .. }));
-                ensure(said, || "progress of which nobody has spoken".into())?;
+            Effect::Progressed { worker_key, key, .. } => {
+                let message = matches!(input, Input::Message(_, Message::Progress { .. }));
+                ensure(message, || "progress of which nobody has spoken".into())?;
                 self.to_tell = None;
-                self.job(key)?.follows(&[Stage::Started(seat)], Stage::Started(seat), "JobProgress")
+                self.job(key)?.follows(&[Stage::Started(worker_key)], Stage::Started(worker_key), "JobProgress")
             }
-            Effect::Retried { key, outcome, seat, .. } => {
+            Effect::Retried { key, outcome, worker_key, .. } => {
                 self.retried += 1;
-                self.agrees(key, outcome, Some(seat), input, now)?;
+                self.agrees(key, outcome, Some(worker_key), input, now)?;
                 let job = self.job(key)?;
                 ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
                 ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
-                self.job(key)?.follows(&[Stage::Tasked(seat), Stage::Started(seat)], Stage::Retried, "JobRetry")
+                self.job(key)?.follows(
+                    &[Stage::Tasked(worker_key), Stage::Started(worker_key)],
+                    Stage::Retried,
+                    "JobRetry",
+                )
             }
-            Effect::Settled { key, outcome, seat, .. } => {
-                self.agrees(key, outcome, seat, input, now)?;
+            Effect::Settled { key, outcome, worker_key, .. } => {
+                self.agrees(key, outcome, worker_key, input, now)?;
                 let index = match outcome {
                     Outcome::Success => 1,
                     Outcome::Aborted => 3,
@@ -497,82 +515,86 @@ impl Checker {
                     ensure(!left, || format!("{outcome:?} settles with retries left"))?;
                 }
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
-                if let (Outcome::Aborted, Stage::Tasked(seat) | Stage::Started(seat)) = (outcome, before) {
-                    self.doomed.push(seat);
+                if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
+                    self.doomed.push(worker_key);
                 }
-                if let (Outcome::Aborted, Stage::Ahead(seat)) = (outcome, before)
+                if let (Outcome::Aborted, Stage::Prefetched(worker_key)) = (outcome, before)
                     && let Some(&id) = self.keys.get(&key)
                 {
-                    self.disowned.insert(id, seat);
-                    let process = self.processes.get_mut(&seat).ok_or("a job of nobody")?;
+                    self.disowned.insert(id, worker_key);
+                    let process = self.processes.get_mut(&worker_key).ok_or("a job of nobody")?;
                     process.used |= process.is_ready && process.holds.front() == Some(&id);
                 }
                 self.keys.remove(&key);
                 Ok(())
             }
-            Effect::Violated(seat, _) => {
-                let process = self.processes.get_mut(&seat).ok_or("nobody broke the protocol")?;
+            Effect::Violated(worker_key, _) => {
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody broke the protocol")?;
                 process.violated = true;
                 process.holds.clear();
                 Ok(())
             }
-            Effect::OverLimit { .. } | Effect::State { .. } | Effect::LastWords(_) => Ok(()),
-            Effect::Outgrown { seat, bytes } => {
-                let process = self.processes.get_mut(&seat).ok_or("nobody has outgrown")?;
-                process.outgrown = true;
-                (self.outgrown, self.grew) = (Some(seat), None);
+            Effect::TimedOut { .. } | Effect::State { .. } | Effect::TerminalFailure(_) => Ok(()),
+            Effect::OverSoftLimit { worker_key, bytes } => {
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody has outgrown")?;
+                process.over_soft_limit = true;
+                (self.over_soft_limit, self.grew) = (Some(worker_key), None);
                 let MaxMemory { soft, hard } = self.max_memory;
-                ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || format!("{seat:?} holds only {bytes}"))
+                ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || {
+                    format!("{worker_key:?} holds only {bytes}")
+                })
             }
-            Effect::RecallIgnored(seat) => {
+            Effect::RecallIgnored(worker_key) => {
                 // It is sent nothing ahead any more.
-                self.processes.get_mut(&seat).ok_or("nobody ignores a recall")?.recalls = false;
+                self.processes.get_mut(&worker_key).ok_or("nobody ignores a recall")?.recalls = false;
                 Ok(())
             }
-            Effect::SendSkip { seat, id } => {
-                ensure(self.recalled.insert((seat, id)), || format!("job {id} is recalled twice from {seat:?}"))
-            }
-            Effect::Measure(_) | Effect::OverMemory { .. } | Effect::Hear(_) => Ok(()),
+            Effect::SendSkip { worker_key, id } => ensure(self.recalled.insert((worker_key, id)), || {
+                format!("job {id} is recalled twice from {worker_key:?}")
+            }),
+            Effect::Measure(_) | Effect::OverHardLimit { .. } | Effect::Drain(_) => Ok(()),
             Effect::Idle => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
                 ensure(!std::mem::replace(&mut self.idle, true), || "idle twice".into())
             }
-            Effect::StartFailed { seat, .. } => {
-                let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
+            Effect::StartFailed { worker_key, .. } => {
+                let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
                 process.start_failed = true;
                 self.probed = process.probe;
-                ensure(!process.used || !process.ever_ready, || format!("{seat:?} had a job, so it had started"))
+                ensure(!process.used || !process.ever_ready, || format!("{worker_key:?} had a job, so it had started"))
             }
             Effect::Refused(id) => {
                 ensure(self.jobs.remove(&id).is_some(), || format!("job {id} is refused, and was never there"))
             }
-            Effect::SendLeave(seat) => {
-                let process = self.processes.get(&seat).ok_or("nobody leaves")?;
+            Effect::SendLeave(worker_key) => {
+                let process = self.processes.get(&worker_key).ok_or("nobody leaves")?;
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
-                let done_with = taken == most || usual || process.retires || process.outgrown || self.exited;
-                ensure(process.holds.is_empty(), || format!("{seat:?} leaves with {:?}", process.holds))?;
-                ensure(done_with, || format!("{seat:?} leaves after {taken} of {most} jobs"))
+                let done_with = taken == most || usual || process.retires || process.over_soft_limit || self.exited;
+                ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
+                ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))
             }
-            Effect::Spawned(seat) => {
-                self.processes.get_mut(&seat).ok_or("nobody is spawned")?.spawned = now;
+            Effect::Spawned(worker_key) => {
+                self.processes.get_mut(&worker_key).ok_or("nobody is spawned")?.spawned = now;
                 Ok(())
             }
-            Effect::OutputClosed(seat) => {
-                let mute = self.processes.get(&seat).is_some_and(|process| process.mute_since.is_some());
-                ensure(mute, || format!("{seat:?} has its pipes"))
+            Effect::PipeClosed(worker_key) => {
+                let mute = self.processes.get(&worker_key).is_some_and(|process| process.mute_since.is_some());
+                ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
             Effect::AllReady => Ok(()),
         }
     }
 
     /// A job goes back only if its worker had not read it whole: at most twice if it had read some of it.
-    fn returned(&mut self, key: JobKey, seat: Seat) -> Found {
-        let undelivered = self.processes.get(&seat).and_then(|process| process.undelivered);
+    fn returned(&mut self, key: JobKey, worker_key: WorkerKey) -> Found {
+        let undelivered = self.processes.get(&worker_key).and_then(|process| process.undelivered);
         let Some(&id) = self.keys.get(&key) else { return Ok(()) };
         let undelivered = undelivered.filter(|of| of.job == id);
-        let Some(Undelivered { in_part, .. }) = undelivered else { return Err(format!("{seat:?} had read job {id}")) };
+        let Some(Undelivered { in_part, .. }) = undelivered else {
+            return Err(format!("{worker_key:?} had read job {id}"));
+        };
         let job = self.job(key)?;
         job.readers += u32::from(in_part);
         ensure(job.readers <= READERS, || format!("job {id} goes back though {} died of it", job.readers))
@@ -584,25 +606,25 @@ impl Checker {
     }
 
     /// Jobs go out in the order in which they were enqueued, within a priority, higher first.
-    fn sent(&mut self, seat: Seat, key: JobKey, attempt: u32) -> Found {
-        let process = self.processes.get_mut(&seat).ok_or("a job is sent to nobody")?;
+    fn sent(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) -> Found {
+        let process = self.processes.get_mut(&worker_key).ok_or("a job is sent to nobody")?;
         let busy = !process.holds.is_empty();
-        ensure(!busy || process.recalls, || format!("a job is sent ahead to {seat:?}, which answers no recall"))?;
+        ensure(!busy || process.recalls, || format!("a job is sent ahead to {worker_key:?}, which answers no recall"))?;
         process.taken += 1;
         let first = process.is_ready && !busy;
         let now = self.now;
         let id = *self.keys.get(&key).ok_or("an unknown job is sent")?;
-        if let Some(process) = self.processes.get_mut(&seat) {
+        if let Some(process) = self.processes.get_mut(&worker_key) {
             process.holds.push_back(id);
         }
-        self.recalled.remove(&(seat, id));
+        self.recalled.remove(&(worker_key, id));
         let job = self.job(key)?;
         if first {
             (job.since, job.written) = (now, None);
         }
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
-        let ending = self.processes.get(&seat).is_none_or(|process| process.ending || process.outgrown);
-        ensure(!ending, || format!("a job is sent to {seat:?}, which is known to end"))?;
+        let ending = self.processes.get(&worker_key).is_none_or(|process| process.ending || process.over_soft_limit);
+        ensure(!ending, || format!("a job is sent to {worker_key:?}, which is known to end"))?;
         let job = self.job(key)?;
         ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;
         let before = self.jobs.values().find(|other| {
@@ -612,12 +634,12 @@ impl Checker {
         if let Some(before) = before {
             return Err(format!("a job of priority {priority}, place {seq} goes before {before:?}"));
         }
-        let held = self.processes.get(&seat).map_or(0, |process| process.holds.len());
-        ensure(held <= self.most_ahead.saturating_add(1), || format!("{seat:?} is sent {held} jobs"))?;
-        self.ahead += u64::from(busy);
+        let held = self.processes.get(&worker_key).map_or(0, |process| process.holds.len());
+        ensure(held <= self.most_ahead.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
+        self.prefetched += u64::from(busy);
         let job = self.job(key)?;
         ensure(!busy || stage == Stage::Backlogged, || format!("sent ahead from {stage:?}"))?;
-        let next = if busy { Stage::Ahead(seat) } else { Stage::Sent(seat) };
+        let next = if busy { Stage::Prefetched(worker_key) } else { Stage::Sent(worker_key) };
         job.follows(&[Stage::Enqueued, Stage::Backlogged], next, "SendJob")
     }
 
@@ -626,7 +648,7 @@ impl Checker {
         &mut self,
         key: JobKey,
         outcome: Outcome,
-        seat: Option<Seat>,
+        worker_key: Option<WorkerKey>,
         input: &Input<u64>,
         now: Duration,
     ) -> Found {
@@ -635,19 +657,20 @@ impl Checker {
         let fits = match (outcome, input) {
             (
                 Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable,
-                Input::Said(of, Said::Answer { job, outcome: said, .. }),
-            ) => Some(*of) == seat && *job == id && *said == outcome,
-            (Outcome::Panicked, Input::Said(of, Said::Terminal { job: of_job })) => {
-                Some(*of) == seat && of_job.is_none_or(|of_job| of_job == id)
+                Input::Message(of, Message::Answer { job, outcome: message, .. }),
+            ) => Some(*of) == worker_key && *job == id && *message == outcome,
+            (Outcome::Panicked, Input::Message(of, Message::Terminal { job: of_job })) => {
+                Some(*of) == worker_key && of_job.is_none_or(|of_job| of_job == id)
             }
-            (Outcome::Crashed(_), Input::Exited { seat: of, .. } | Input::OutputEnded(of) | Input::ErrorsEnded(of)) => {
-                Some(*of) == seat
-            }
+            (
+                Outcome::Crashed(_),
+                Input::Exited { worker_key: of, .. } | Input::StdoutClosed(of) | Input::StderrClosed(of),
+            ) => Some(*of) == worker_key,
             (Outcome::Crashed(_), Input::Tick) => true,
             // A kill for one job's sake waits for what lies behind that job.
             (
                 Outcome::TimedOut { limit, .. },
-                Input::Tick | Input::Heard(_) | Input::Stopped(_) | Input::Said(_, _),
+                Input::Tick | Input::Drained(_) | Input::Stopped(_) | Input::Message(_, _),
             ) => {
                 // What was written before the limit was over counts, though it may be read later.
                 let over = job.since + limit;
@@ -655,35 +678,37 @@ impl Checker {
             }
             (
                 Outcome::OutOfMemory { bytes, limit },
-                Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Said(_, _),
+                Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Message(_, _),
             ) => bytes > limit && self.max_memory.hard == Some(limit),
-            (Outcome::Protocol(Violation::RecallUnanswered), Input::Tick | Input::Stopped(_) | Input::Said(_, _)) => {
-                true
-            }
-            (Outcome::Protocol(_), Input::Said(of, _) | Input::Garbled(of)) => Some(*of) == seat,
+            (
+                Outcome::Protocol(Violation::RecallUnanswered),
+                Input::Tick | Input::Stopped(_) | Input::Message(_, _),
+            ) => true,
+            (Outcome::Protocol(_), Input::Message(of, _) | Input::Malformed(of)) => Some(*of) == worker_key,
             (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
             (Outcome::Closed, Input::Exit) => true,
-            (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.broken || self.probed),
+            (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.circuit_open || self.probed),
             _ => false,
         };
         let answers =
             matches!(outcome, Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable);
-        let undelivered = seat.and_then(|seat| self.processes.get(&seat)?.undelivered).filter(|of| of.job == id);
+        let undelivered =
+            worker_key.and_then(|worker_key| self.processes.get(&worker_key)?.undelivered).filter(|of| of.job == id);
         if let (Outcome::Crashed(CrashCause::Exited), Some(of)) = (outcome, undelivered) {
             let unread = !of.in_part || job.readers < READERS;
             ensure(!unread, || format!("job {id} is charged, and was not read: {job:?}"))?;
         }
-        ensure(!answers || seat.is_some_and(|seat| job.stage == Stage::Started(seat)), || {
+        ensure(!answers || worker_key.is_some_and(|worker_key| job.stage == Stage::Started(worker_key)), || {
             format!("job {id} is answered, and has not started: {:?}", job.stage)
         })?;
-        if answers && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
+        if answers && let Some(process) = worker_key.and_then(|worker_key| self.processes.get_mut(&worker_key)) {
             process.answered += 1;
         }
         ensure(fits, || format!("job {id} settles as {outcome:?} at {input:?}"))?;
         // One that is on its way out is not accused any more.
         let violated =
             matches!(outcome, Outcome::Protocol(_)) && outcome != Outcome::Protocol(Violation::RecallUnanswered);
-        if violated && let Some(process) = seat.and_then(|seat| self.processes.get_mut(&seat)) {
+        if violated && let Some(process) = worker_key.and_then(|worker_key| self.processes.get_mut(&worker_key)) {
             process.violated = true;
             process.holds.clear();
         }
@@ -703,31 +728,37 @@ impl Checker {
         let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
-        for seat in self.doomed.drain(..) {
-            let worker = machine.worker(seat);
-            let doomed = worker.is_none_or(Worker::is_doomed);
-            ensure(doomed, || format!("{seat:?} lives on without its aborted job: {worker:?}"))?;
+        for worker_key in self.doomed.drain(..) {
+            let worker = machine.worker(worker_key);
+            let doomed = worker.is_none_or(Worker::is_being_killed);
+            ensure(doomed, || format!("{worker_key:?} lives on without its aborted job: {worker:?}"))?;
         }
         let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
-        if !std::mem::replace(&mut self.broken, machine.is_broken()) && self.broken {
+        if !std::mem::replace(&mut self.circuit_open, machine.is_circuit_open()) && self.circuit_open {
             self.processes.values_mut().for_each(|process| process.probe = false);
         }
         let counters = machine.counters();
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
         ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
-        for (seat, worker) in machine.workers() {
-            let answered = self.processes.get(&seat).map_or(0, |process| process.answered);
-            ensure(worker.jobs_done() == answered, || format!("{seat:?} has answered {answered} jobs: {worker:?}"))?;
+        for (worker_key, worker) in machine.workers() {
+            let answered = self.processes.get(&worker_key).map_or(0, |process| process.answered);
+            ensure(worker.jobs_done() == answered, || {
+                format!("{worker_key:?} has answered {answered} jobs: {worker:?}")
+            })?;
         }
-        for (seat, process) in &self.processes {
-            let (Some(worker), true) = (machine.worker(*seat), process.alive && !process.violated) else { continue };
+        for (worker_key, process) in &self.processes {
+            let (Some(worker), true) = (machine.worker(*worker_key), process.alive && !process.violated) else {
+                continue;
+            };
             // Its handler may run: the pool is not idle.
             let may_run = process.is_ready && !process.holds.is_empty() && !process.reaped;
-            ensure(!may_run || worker.is_busy(), || format!("{seat:?} may run {:?} and is not busy", process.holds))?;
+            ensure(!may_run || worker.is_busy(), || {
+                format!("{worker_key:?} may run {:?} and is not busy", process.holds)
+            })?;
             let free = process.is_ready && process.holds.is_empty() && !worker.is_ending();
-            ensure(free == worker.is_free(), || format!("{seat:?} is free: {free}: {worker:?}"))?;
+            ensure(free == worker.is_free(), || format!("{worker_key:?} is free: {free}: {worker:?}"))?;
         }
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
         let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
@@ -743,17 +774,17 @@ impl Checker {
     /// A job past its limit, which nobody has done anything about.
     pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
         self.told.overdue(now, machine)?;
-        let mute = self.processes.iter().find(|(seat, process)| {
+        let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
-            let state = machine.worker(**seat).map(|worker| worker.state());
+            let state = machine.worker(**worker_key).map(|worker| worker.state());
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
         let long = self.jobs.iter().find(|(_, job)| match job.stage {
-            Stage::Tasked(seat) | Stage::Started(seat) => {
+            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
                 now > job.since + SHORT
-                    && self.processes.get(&seat).is_some_and(|process| !process.ending)
-                    && machine.worker(seat).is_some_and(|worker| worker.has_unrecalled())
+                    && self.processes.get(&worker_key).is_some_and(|process| !process.ending)
+                    && machine.worker(worker_key).is_some_and(|worker| worker.has_unrecalled())
             }
             _ => false,
         });
@@ -771,8 +802,8 @@ impl Checker {
 
     fn dying(&self, stage: Stage) -> bool {
         match stage {
-            Stage::Tasked(seat) | Stage::Started(seat) => {
-                self.processes.get(&seat).is_none_or(|process| process.reaped)
+            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
+                self.processes.get(&worker_key).is_none_or(|process| process.reaped)
             }
             _ => true,
         }

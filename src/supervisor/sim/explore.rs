@@ -7,7 +7,8 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
-    Config, Effect, Input, JobSettings, MaxMemory, Outcome, Said, Seat, Signal, Supervisor, Undelivered, Violation,
+    Config, Effect, Input, JobSettings, MaxMemory, Message, Outcome, Signal, Supervisor, Undelivered, Violation,
+    WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -56,7 +57,7 @@ struct Shape {
     workers: usize,
     jobs: u64,
     troubles: [Option<Trouble>; 2],
-    hand_ahead: u32,
+    prefetch: u32,
     max_jobs: u64,
     retries: u32,
     /// Whether the last job has a limit of its own, and the second a higher priority.
@@ -71,15 +72,15 @@ struct State {
     now: Duration,
     machine: Supervisor<u64>,
     checker: Checker,
-    actors: BTreeMap<Seat, Actor>,
+    actors: BTreeMap<WorkerKey, Actor>,
     /// Asked for, and not there yet.
-    spawning: BTreeSet<Seat>,
+    spawning: BTreeSet<WorkerKey>,
     /// The worker that died of itself: the signs of its death come at any distance from each other.
-    crashed: Option<Seat>,
-    unread: BTreeSet<Seat>,
-    unreaped: BTreeSet<Seat>,
+    crashed: Option<WorkerKey>,
+    unread: BTreeSet<WorkerKey>,
+    unreaped: BTreeSet<WorkerKey>,
     /// Those that are about to end; `true` by the pool's signal.
-    ending: BTreeMap<Seat, bool>,
+    ending: BTreeMap<WorkerKey, bool>,
     /// How many jobs are still to come.
     to_come: u64,
     troubles: [Option<Trouble>; 2],
@@ -93,26 +94,26 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Enqueue,
-    Spawned(Seat),
+    Spawned(WorkerKey),
     /// The pool's next message arrives at the worker.
-    Arrive(Seat),
+    Arrive(WorkerKey),
     /// The worker does what is next: it starts, or its handler or recovery ends.
-    Act(Seat),
+    Act(WorkerKey),
     /// The worker's guard reads while the handler runs.
-    Guard(Seat),
+    Guard(WorkerKey),
     /// The worker's next message arrives at the pool.
-    Deliver(Seat),
-    ErrorsEnd(Seat),
-    Reap(Seat),
+    Deliver(WorkerKey),
+    ErrorsEnd(WorkerKey),
+    Reap(WorkerKey),
     /// A signal has its effect, or a terminal failure is over.
-    Ends(Seat),
-    Stops(Seat),
-    Crash(Seat),
-    Hang(Seat),
-    Freeze(Seat),
-    Garble(Seat),
-    Terminal(Seat),
-    Grow(Seat),
+    Ends(WorkerKey),
+    Stops(WorkerKey),
+    Crash(WorkerKey),
+    Hang(WorkerKey),
+    Freeze(WorkerKey),
+    Garble(WorkerKey),
+    Terminal(WorkerKey),
+    Grow(WorkerKey),
     Abort(u64),
     Close,
     Exit,
@@ -144,7 +145,7 @@ impl State {
             timeout_recovering: None,
             kill_grace: milli(5),
             start_failures: 3,
-            hand_ahead: shape.hand_ahead,
+            prefetch: shape.prefetch,
             cores: 1,
             max_memory: MaxMemory { soft: None, hard: of(Trouble::Grow).then_some(HARD) },
         };
@@ -174,38 +175,38 @@ impl State {
         if self.to_come > 0 && !self.exited {
             steps.push(Step::Enqueue);
         }
-        steps.extend(self.spawning.iter().map(|&seat| Step::Spawned(seat)));
-        for (&seat, actor) in &self.actors {
+        steps.extend(self.spawning.iter().map(|&worker_key| Step::Spawned(worker_key)));
+        for (&worker_key, actor) in &self.actors {
             if !actor.going.is_empty() {
-                steps.push(Step::Deliver(seat));
+                steps.push(Step::Deliver(worker_key));
             }
             if !actor.alive {
                 continue;
             }
             if actor.to_stop {
-                steps.push(Step::Stops(seat));
+                steps.push(Step::Stops(worker_key));
             }
             if actor.stopped {
                 continue;
             }
             if !actor.coming.is_empty() {
-                steps.push(Step::Arrive(seat));
+                steps.push(Step::Arrive(worker_key));
             }
             match actor.phase {
-                Phase::Running { .. } | Phase::Recovering => steps.push(Step::Act(seat)),
-                Phase::Booting if actor.inbox.contains(&ToActor::Init) => steps.push(Step::Act(seat)),
+                Phase::Running { .. } | Phase::Recovering => steps.push(Step::Act(worker_key)),
+                Phase::Booting if actor.inbox.contains(&ToActor::Init) => steps.push(Step::Act(worker_key)),
                 Phase::Booting | Phase::Idle | Phase::Hung => {}
             }
             if actor.guarded
                 && matches!(actor.phase, Phase::Running { .. } | Phase::Recovering | Phase::Hung)
                 && actor.inbox.iter().any(|message| matches!(message, ToActor::Skip(_)))
             {
-                steps.push(Step::Guard(seat));
+                steps.push(Step::Guard(worker_key));
             }
         }
-        steps.extend(self.unread.iter().map(|&seat| Step::ErrorsEnd(seat)));
-        steps.extend(self.unreaped.iter().map(|&seat| Step::Reap(seat)));
-        steps.extend(self.ending.keys().map(|&seat| Step::Ends(seat)));
+        steps.extend(self.unread.iter().map(|&worker_key| Step::ErrorsEnd(worker_key)));
+        steps.extend(self.unreaped.iter().map(|&worker_key| Step::Reap(worker_key)));
+        steps.extend(self.ending.keys().map(|&worker_key| Step::Ends(worker_key)));
         let settles_by_itself = steps.is_empty();
         self.troubles(&mut steps);
         if self.machine.next_deadline().is_some() && (settles_by_itself || self.early_ticks > 0) {
@@ -223,12 +224,12 @@ impl State {
         for trouble in self.troubles.into_iter().flatten() {
             let (alive, working) = (alive.clone(), working.clone());
             match trouble {
-                Trouble::Crash => steps.extend(alive.map(|(&seat, _)| Step::Crash(seat))),
-                Trouble::Hang => steps.extend(working.map(|(&seat, _)| Step::Hang(seat))),
-                Trouble::Freeze => steps.extend(working.map(|(&seat, _)| Step::Freeze(seat))),
-                Trouble::Garble => steps.extend(alive.map(|(&seat, _)| Step::Garble(seat))),
-                Trouble::Terminal => steps.extend(working.map(|(&seat, _)| Step::Terminal(seat))),
-                Trouble::Grow => steps.extend(working.map(|(&seat, _)| Step::Grow(seat))),
+                Trouble::Crash => steps.extend(alive.map(|(&worker_key, _)| Step::Crash(worker_key))),
+                Trouble::Hang => steps.extend(working.map(|(&worker_key, _)| Step::Hang(worker_key))),
+                Trouble::Freeze => steps.extend(working.map(|(&worker_key, _)| Step::Freeze(worker_key))),
+                Trouble::Garble => steps.extend(alive.map(|(&worker_key, _)| Step::Garble(worker_key))),
+                Trouble::Terminal => steps.extend(working.map(|(&worker_key, _)| Step::Terminal(worker_key))),
+                Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|(id, _)| Step::Abort(id))),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
@@ -261,59 +262,59 @@ impl State {
                 self.checker.new_job(id, priority, None, limit);
                 self.input(shape, Input::Enqueue { id, job: id, settings })
             }
-            Step::Spawned(seat) => {
-                self.spawning.remove(&seat);
+            Step::Spawned(worker_key) => {
+                self.spawning.remove(&worker_key);
                 let mut actor = Actor::new(Start::Fine);
                 actor.in_one_frame = !shape.recovers;
                 actor.ignores_term = shape.ignores_term;
-                self.actors.insert(seat, actor);
-                self.send(seat, ToActor::Init);
-                self.input(shape, Input::Spawned(seat))?;
-                self.input(shape, Input::Greeted { seat, recalls: true })
+                self.actors.insert(worker_key, actor);
+                self.send(worker_key, ToActor::Init);
+                self.input(shape, Input::Spawned(worker_key))?;
+                self.input(shape, Input::Greeted { worker_key, recalls: true })
             }
-            Step::Arrive(seat) => {
-                let actor = self.actor(seat);
+            Step::Arrive(worker_key) => {
+                let actor = self.actor(worker_key);
                 actor.inbox.extend(actor.coming.pop_front());
-                if actor.phase == Phase::Idle { self.go_on(shape, seat) } else { Ok(()) }
+                if actor.phase == Phase::Idle { self.go_on(shape, worker_key) } else { Ok(()) }
             }
-            Step::Act(seat) => self.act(shape, seat),
-            Step::Guard(seat) => {
-                self.skip(seat);
+            Step::Act(worker_key) => self.act(shape, worker_key),
+            Step::Guard(worker_key) => {
+                self.skip(worker_key);
                 Ok(())
             }
-            Step::Deliver(seat) => {
-                let Some(word) = self.actor(seat).going.pop_front() else { return Ok(()) };
+            Step::Deliver(worker_key) => {
+                let Some(word) = self.actor(worker_key).going.pop_front() else { return Ok(()) };
                 self.input(
                     shape,
                     match word {
-                        FromActor::Greeted { recalls } => Input::Greeted { seat, recalls },
-                        FromActor::Said(said) => Input::Said(seat, said),
-                        FromActor::Garbled => Input::Garbled(seat),
-                        FromActor::OutputEnd => Input::OutputEnded(seat),
-                        FromActor::Heard => Input::Heard(seat),
-                        FromActor::Stopped => Input::Stopped(seat),
+                        FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
+                        FromActor::Message(message) => Input::Message(worker_key, message),
+                        FromActor::Malformed => Input::Malformed(worker_key),
+                        FromActor::OutputEnd => Input::StdoutClosed(worker_key),
+                        FromActor::Drained => Input::Drained(worker_key),
+                        FromActor::Stopped => Input::Stopped(worker_key),
                     },
                 )
             }
-            Step::ErrorsEnd(seat) => {
-                self.unread.remove(&seat);
-                self.input(shape, Input::ErrorsEnded(seat))
+            Step::ErrorsEnd(worker_key) => {
+                self.unread.remove(&worker_key);
+                self.input(shape, Input::StderrClosed(worker_key))
             }
-            Step::Reap(seat) => {
-                self.unreaped.remove(&seat);
-                self.actor(seat).reaped = true;
-                if self.crashed != Some(seat) {
-                    self.input(shape, Input::ErrorsEnded(seat))?;
+            Step::Reap(worker_key) => {
+                self.unreaped.remove(&worker_key);
+                self.actor(worker_key).reaped = true;
+                if self.crashed != Some(worker_key) {
+                    self.input(shape, Input::StderrClosed(worker_key))?;
                 }
-                let undelivered = self.actor(seat).undelivered.map(|job| Undelivered { job, in_part: false });
-                self.input(shape, Input::Exited { seat, undelivered })
+                let undelivered = self.actor(worker_key).undelivered.map(|job| Undelivered { job, in_part: false });
+                self.input(shape, Input::Exited { worker_key, undelivered })
             }
-            Step::Ends(seat) => {
-                let killed = self.ending.remove(&seat).unwrap_or_default();
-                self.die(seat, killed)
+            Step::Ends(worker_key) => {
+                let killed = self.ending.remove(&worker_key).unwrap_or_default();
+                self.die(worker_key, killed)
             }
-            Step::Stops(seat) => {
-                let actor = self.actor(seat);
+            Step::Stops(worker_key) => {
+                let actor = self.actor(worker_key);
                 (actor.to_stop, actor.stopped) = (false, true);
                 actor.going.push_back(FromActor::Stopped);
                 Ok(())
@@ -323,43 +324,43 @@ impl State {
                 self.now = self.now.max(self.machine.next_deadline().unwrap_or_default());
                 self.input(shape, Input::Tick)
             }
-            Step::Crash(seat) => {
+            Step::Crash(worker_key) => {
                 self.happened(Trouble::Crash);
-                self.crashed = Some(seat);
-                self.unread.insert(seat);
-                self.die(seat, false)
+                self.crashed = Some(worker_key);
+                self.unread.insert(worker_key);
+                self.die(worker_key, false)
             }
-            Step::Hang(seat) => {
+            Step::Hang(worker_key) => {
                 self.happened(Trouble::Hang);
-                self.actor(seat).phase = Phase::Hung;
+                self.actor(worker_key).phase = Phase::Hung;
                 Ok(())
             }
-            Step::Freeze(seat) => {
+            Step::Freeze(worker_key) => {
                 self.happened(Trouble::Freeze);
-                let actor = self.actor(seat);
+                let actor = self.actor(worker_key);
                 (actor.phase, actor.guarded) = (Phase::Hung, false);
                 Ok(())
             }
-            Step::Garble(seat) => {
+            Step::Garble(worker_key) => {
                 self.happened(Trouble::Garble);
-                let actor = self.actor(seat);
+                let actor = self.actor(worker_key);
                 actor.lied = true;
                 actor.phase = Phase::Hung;
-                actor.going.push_back(FromActor::Garbled);
+                actor.going.push_back(FromActor::Malformed);
                 Ok(())
             }
-            Step::Terminal(seat) => {
+            Step::Terminal(worker_key) => {
                 self.happened(Trouble::Terminal);
-                let actor = self.actor(seat);
+                let actor = self.actor(worker_key);
                 actor.phase = Phase::Hung;
                 actor.terminal = true;
-                actor.going.push_back(FromActor::Said(Said::Terminal { job: None }));
-                self.ending.insert(seat, false);
+                actor.going.push_back(FromActor::Message(Message::Terminal { job: None }));
+                self.ending.insert(worker_key, false);
                 Ok(())
             }
-            Step::Grow(seat) => {
+            Step::Grow(worker_key) => {
                 self.happened(Trouble::Grow);
-                self.input(shape, Input::Resident { seat, bytes: HARD + 1, at_rest: false })
+                self.input(shape, Input::Resident { worker_key, bytes: HARD + 1, at_rest: false })
             }
             Step::Abort(id) => {
                 self.happened(Trouble::Abort);
@@ -379,8 +380,9 @@ impl State {
     }
 
     fn input(&mut self, shape: Shape, input: Input<u64>) -> Result<(), String> {
-        let honest = |seat: &Seat| self.actors.get(seat).is_some_and(|actor| !actor.lied);
-        let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
+        let honest = |worker_key: &WorkerKey| self.actors.get(worker_key).is_some_and(|actor| !actor.lied);
+        let awaited =
+            matches!(&input, Input::Message(worker_key, _) if honest(worker_key)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
@@ -402,41 +404,43 @@ impl State {
 
     fn carry_out(&mut self, effect: Effect<u64>) -> Result<(), String> {
         match effect {
-            Effect::Spawn(seat) => drop(self.spawning.insert(seat)),
-            Effect::SendJob { seat, key, attempt } => {
+            Effect::Spawn(worker_key) => drop(self.spawning.insert(worker_key)),
+            Effect::SendJob { worker_key, key, attempt } => {
                 if let Some((&job, _)) = self.machine.job(key) {
-                    self.send(seat, ToActor::Job { job, attempt });
+                    self.send(worker_key, ToActor::Job { job, attempt });
                 }
             }
-            Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
-            Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
-            Effect::Hear(seat) => self.actor(seat).ask_to_hear(),
-            Effect::Signal(seat, Signal::Stop) => {
-                let actor = self.actor(seat);
+            Effect::SendSkip { worker_key, id } => self.send(worker_key, ToActor::Skip(id)),
+            Effect::SendLeave(worker_key) => self.send(worker_key, ToActor::Leave),
+            Effect::Drain(worker_key) => self.actor(worker_key).ask_to_hear(),
+            Effect::Signal(worker_key, Signal::Stop) => {
+                let actor = self.actor(worker_key);
                 actor.ask_no_more();
                 actor.to_stop = true;
             }
-            Effect::Signal(seat, Signal::Continue) => {
-                let actor = self.actor(seat);
+            Effect::Signal(worker_key, Signal::Continue) => {
+                let actor = self.actor(worker_key);
                 (actor.to_stop, actor.stopped) = (false, false);
                 actor.ask_no_more();
             }
-            Effect::Signal(seat, signal) => {
+            Effect::Signal(worker_key, signal) => {
                 let dies = |actor: &Actor| actor.alive && (signal == Signal::Kill || !actor.ignores_term);
-                if self.actors.get(&seat).is_some_and(dies) {
-                    self.ending.entry(seat).or_insert(true);
+                if self.actors.get(&worker_key).is_some_and(dies) {
+                    self.ending.entry(worker_key).or_insert(true);
                 }
             }
             Effect::Idle => {
-                if let Some((seat, _)) = self.actors.iter().find(|(_, of)| of.runs().is_some() && !of.lied) {
-                    return Err(format!("idle, while a handler runs in {seat:?}"));
+                if let Some((worker_key, _)) = self.actors.iter().find(|(_, of)| of.runs().is_some() && !of.lied) {
+                    return Err(format!("idle, while a handler runs in {worker_key:?}"));
                 }
             }
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
-            Effect::Violated(seat, Violation::RecallUnanswered)
-                if self.actors.get(&seat).is_some_and(|actor| !actor.guarded || actor.stopped) => {}
-            Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
-                return Err(format!("{seat:?} did nothing wrong: {violation}"));
+            Effect::Violated(worker_key, Violation::RecallUnanswered)
+                if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded || actor.stopped) => {}
+            Effect::Violated(worker_key, violation)
+                if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
+            {
+                return Err(format!("{worker_key:?} did nothing wrong: {violation}"));
             }
             _ => {}
         }
@@ -445,18 +449,18 @@ impl State {
 
     // ------------------------------------------------------------ the workers
 
-    fn actor(&mut self, seat: Seat) -> &mut Actor {
-        self.actors.get_mut(&seat).expect("a step of a worker that is there")
+    fn actor(&mut self, worker_key: WorkerKey) -> &mut Actor {
+        self.actors.get_mut(&worker_key).expect("a step of a worker that is there")
     }
 
-    fn send(&mut self, seat: Seat, message: ToActor) {
-        if let Some(actor) = self.actors.get_mut(&seat) {
+    fn send(&mut self, worker_key: WorkerKey, message: ToActor) {
+        if let Some(actor) = self.actors.get_mut(&worker_key) {
             actor.send(message);
         }
     }
 
-    fn die(&mut self, seat: Seat, killed: bool) -> Result<(), String> {
-        let actor = self.actor(seat);
+    fn die(&mut self, worker_key: WorkerKey, killed: bool) -> Result<(), String> {
+        let actor = self.actor(worker_key);
         if !actor.alive {
             return Ok(());
         }
@@ -465,63 +469,63 @@ impl State {
         actor.coming.clear();
         actor.phase = Phase::Hung;
         actor.going.push_back(FromActor::OutputEnd);
-        self.ending.remove(&seat);
-        self.unreaped.insert(seat);
+        self.ending.remove(&worker_key);
+        self.unreaped.insert(worker_key);
         match unanswered.filter(|_| killed && !lied && !self.exited) {
-            Some(job) if self.checker.is_at(job, seat) => {
-                Err(format!("job {job} is killed with {seat:?} for the sake of another"))
+            Some(job) if self.checker.is_at(job, worker_key) => {
+                Err(format!("job {job} is killed with {worker_key:?} for the sake of another"))
             }
             _ => Ok(()),
         }
     }
 
-    fn skip(&mut self, seat: Seat) {
-        let actor = self.actor(seat);
-        let skipped = actor.read_skips().into_iter().map(|job| FromActor::Said(Said::Skipped { job }));
+    fn skip(&mut self, worker_key: WorkerKey) {
+        let actor = self.actor(worker_key);
+        let skipped = actor.read_skips().into_iter().map(|job| FromActor::Message(Message::Skipped { job }));
         actor.going.extend(skipped);
     }
 
-    fn act(&mut self, shape: Shape, seat: Seat) -> Result<(), String> {
-        let actor = self.actor(seat);
+    fn act(&mut self, shape: Shape, worker_key: WorkerKey) -> Result<(), String> {
+        let actor = self.actor(worker_key);
         match actor.phase {
             Phase::Running { job, .. } => {
                 let ready = actor.in_one_frame;
-                self.checker.written(self.now, job, seat);
-                let actor = self.actor(seat);
-                actor.going.push_back(FromActor::Said(Said::Answer { job, outcome: Outcome::Success, ready }));
+                self.checker.written(self.now, job, worker_key);
+                let actor = self.actor(worker_key);
+                actor.going.push_back(FromActor::Message(Message::Answer { job, outcome: Outcome::Success, ready }));
                 actor.unanswered = None;
                 actor.phase = if ready { Phase::Idle } else { Phase::Recovering };
             }
             Phase::Booting | Phase::Recovering => {
                 actor.inbox.retain(|message| *message != ToActor::Init);
-                actor.going.push_back(FromActor::Said(Said::Ready));
+                actor.going.push_back(FromActor::Message(Message::Ready));
                 actor.phase = Phase::Idle;
             }
             Phase::Idle | Phase::Hung => {}
         }
-        if self.actor(seat).phase == Phase::Idle { self.go_on(shape, seat) } else { Ok(()) }
+        if self.actor(worker_key).phase == Phase::Idle { self.go_on(shape, worker_key) } else { Ok(()) }
     }
 
     /// The worker looks for what to do next.
-    fn go_on(&mut self, shape: Shape, seat: Seat) -> Result<(), String> {
-        self.skip(seat);
-        match self.actor(seat).inbox.pop_front() {
+    fn go_on(&mut self, shape: Shape, worker_key: WorkerKey) -> Result<(), String> {
+        self.skip(worker_key);
+        match self.actor(worker_key).inbox.pop_front() {
             Some(ToActor::Job { job, attempt }) => {
                 if let Some((other, _)) = self.actors.iter().find(|(_, other)| other.runs() == Some(job)) {
-                    return Err(format!("job {job} runs on {other:?} and {seat:?}"));
+                    return Err(format!("job {job} runs on {other:?} and {worker_key:?}"));
                 }
                 if !self.begun.insert((job, attempt)) {
-                    return Err(format!("attempt {attempt} at job {job} is begun twice, now by {seat:?}"));
+                    return Err(format!("attempt {attempt} at job {job} is begun twice, now by {worker_key:?}"));
                 }
-                let actor = self.actor(seat);
+                let actor = self.actor(worker_key);
                 actor.begun += 1;
                 actor.unanswered = Some(job);
                 actor.phase = Phase::Running { job, attempt, fate: Fate::Answer(Outcome::Success) };
                 if actor.begun > shape.max_jobs {
-                    return Err(format!("{seat:?} begins its job number {}", actor.begun));
+                    return Err(format!("{worker_key:?} begins its job number {}", actor.begun));
                 }
             }
-            Some(ToActor::Leave) => self.die(seat, false)?,
+            Some(ToActor::Leave) => self.die(worker_key, false)?,
             Some(ToActor::Init | ToActor::Skip(_)) | None => {}
         }
         Ok(())
@@ -586,27 +590,18 @@ fn shapes() -> Vec<Shape> {
     let mut shapes = Vec::new();
     for &(workers, jobs, count, each_way) in sizes() {
         for troubles in troubles(count) {
-            for (at, (hand_ahead, max_jobs)) in options.into_iter().enumerate() {
+            for (at, (prefetch, max_jobs)) in options.into_iter().enumerate() {
                 // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
-                let ways = match (each_way, hand_ahead, max_jobs) {
+                let ways = match (each_way, prefetch, max_jobs) {
                     (true, _, _) => &ways[..],
                     (false, 0, _) => &[],
                     (false, _, 64) => &ways[..1],
                     (false, _, _) => &ways[1..],
                 };
                 for &(recovers, ignores_term) in ways {
-                    let (retries, differ) = ([1, 0, 1, 2][at], hand_ahead > 0 && recovers);
-                    let shape = Shape {
-                        workers,
-                        jobs,
-                        troubles,
-                        hand_ahead,
-                        max_jobs,
-                        retries,
-                        differ,
-                        recovers,
-                        ignores_term,
-                    };
+                    let (retries, differ) = ([1, 0, 1, 2][at], prefetch > 0 && recovers);
+                    let shape =
+                        Shape { workers, jobs, troubles, prefetch, max_jobs, retries, differ, recovers, ignores_term };
                     shapes.push(shape);
                 }
             }

@@ -6,7 +6,8 @@
 use super::checker::Checker;
 use super::saboteur::{Sabotage, Saboteur};
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor,
+    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor,
+    WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -61,8 +62,8 @@ const HARD: u32 = 200;
 #[derive(Clone, Copy, Debug, Default)]
 struct Process {
     there: bool,
-    output_ended: bool,
-    errors_ended: bool,
+    stdout_closed: bool,
+    stderr_closed: bool,
     exited: bool,
     retired: bool,
 }
@@ -72,15 +73,15 @@ struct Stage {
     machine: Supervisor<u64>,
     saboteur: Saboteur,
     checker: Checker,
-    processes: BTreeMap<Seat, Process>,
+    processes: BTreeMap<WorkerKey, Process>,
     /// All jobs that there ever were, by number, with the keys that they had.
     jobs: Vec<(u64, JobKey)>,
     /// Which worker has which job, as the effects say.
-    holders: BTreeMap<JobKey, Seat>,
+    holders: BTreeMap<JobKey, WorkerKey>,
     /// Which worker, on its way out, had a job that is to be retried.
-    before: BTreeMap<JobKey, Seat>,
+    before: BTreeMap<JobKey, WorkerKey>,
     /// Jobs that workers were asked to skip.
-    asked: BTreeSet<(Seat, u64)>,
+    asked: BTreeSet<(WorkerKey, u64)>,
     /// Workers that are to be heard out, or are stopped and heard out.
     to_hear: Vec<Input<u64>>,
     limits: Vec<Duration>,
@@ -111,7 +112,7 @@ impl Stage {
             timeout_recovering,
             kill_grace: of(&[0, 5, 30]) * milli,
             start_failures: of(&[1, 2, 3, u32::MAX]),
-            hand_ahead: of(&[0, 1, 4, 16, u32::MAX]),
+            prefetch: of(&[0, 1, 4, 16, u32::MAX]),
             cores: 2,
             max_memory: MaxMemory { soft, hard },
         };
@@ -166,18 +167,18 @@ impl Stage {
     /// The pool exits, all processes end, and time passes until nothing is to come: then all must be over.
     fn end(&mut self) -> Played {
         self.exit()?;
-        for seat in self.processes.keys().copied().collect::<Vec<_>>() {
-            let process = self.processes[&seat];
+        for worker_key in self.processes.keys().copied().collect::<Vec<_>>() {
+            let process = self.processes[&worker_key];
             if !process.there {
-                self.there(seat, true)?;
+                self.there(worker_key, true)?;
             }
             if !process.exited {
-                self.processes.entry(seat).and_modify(|process| process.exited = true);
-                self.input(Input::Exited { seat, undelivered: None })?;
+                self.processes.entry(worker_key).and_modify(|process| process.exited = true);
+                self.input(Input::Exited { worker_key, undelivered: None })?;
             }
-            if !process.output_ended {
-                self.processes.entry(seat).and_modify(|process| process.output_ended = true);
-                self.input(Input::OutputEnded(seat))?;
+            if !process.stdout_closed {
+                self.processes.entry(worker_key).and_modify(|process| process.stdout_closed = true);
+                self.input(Input::StdoutClosed(worker_key))?;
             }
         }
         while let Some(deadline) = self.machine.next_deadline() {
@@ -247,91 +248,91 @@ impl Stage {
     /// Something happens to a process.
     fn process(&mut self, tape: &mut Tape<'_>) -> Played {
         let what = tape.byte();
-        let Some(seat) = self.someone(tape) else { return Ok(()) };
-        let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
+        let Some(worker_key) = self.someone(tape) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
         if !process.there {
-            return self.there(seat, what & 7 != 7);
+            return self.there(worker_key, what & 7 != 7);
         }
         match what % 5 {
             0 if !process.exited => {
                 process.exited = true;
-                self.input(Input::Exited { seat, undelivered: None })
+                self.input(Input::Exited { worker_key, undelivered: None })
             }
-            1 if !process.output_ended => {
-                process.output_ended = true;
-                self.input(Input::OutputEnded(seat))
+            1 if !process.stdout_closed => {
+                process.stdout_closed = true;
+                self.input(Input::StdoutClosed(worker_key))
             }
-            2 if !process.errors_ended => {
-                process.errors_ended = true;
-                self.input(Input::ErrorsEnded(seat))
+            2 if !process.stderr_closed => {
+                process.stderr_closed = true;
+                self.input(Input::StderrClosed(worker_key))
             }
-            3 => self.input(Input::InputBroken(seat)),
-            4 if !process.output_ended => self.input(Input::Garbled(seat)),
+            3 => self.input(Input::StdinBroken(worker_key)),
+            4 if !process.stdout_closed => self.input(Input::Malformed(worker_key)),
             _ => Ok(()),
         }
     }
 
-    fn there(&mut self, seat: Seat, there: bool) -> Played {
+    fn there(&mut self, worker_key: WorkerKey, there: bool) -> Played {
         if there {
-            self.processes.insert(seat, Process { there, ..Process::default() });
-            self.input(Input::Spawned(seat))
+            self.processes.insert(worker_key, Process { there, ..Process::default() });
+            self.input(Input::Spawned(worker_key))
         } else {
-            self.processes.remove(&seat);
-            self.input(Input::SpawnFailed(seat))
+            self.processes.remove(&worker_key);
+            self.input(Input::SpawnFailed(worker_key))
         }
     }
 
     /// A worker, one of the last: it may be gone, and what it wrote may still come.
-    fn someone(&self, tape: &mut Tape<'_>) -> Option<Seat> {
-        let mut last: Vec<Seat> = self.processes.keys().copied().collect();
-        last.sort_by_key(|seat| std::cmp::Reverse(seat.worker));
+    fn someone(&self, tape: &mut Tape<'_>) -> Option<WorkerKey> {
+        let mut last: Vec<WorkerKey> = self.processes.keys().copied().collect();
+        last.sort_by_key(|worker_key| std::cmp::Reverse(worker_key.worker));
         last.truncate(8);
         tape.pick(&last)
     }
 
     /// The memory of a worker is looked at.
     fn resident(&mut self, tape: &mut Tape<'_>) -> Played {
-        let Some(seat) = self.someone(tape) else { return Ok(()) };
-        if self.processes.get(&seat).is_none_or(|process| !process.there || process.exited) {
+        let Some(worker_key) = self.someone(tape) else { return Ok(()) };
+        if self.processes.get(&worker_key).is_none_or(|process| !process.there || process.exited) {
             return Ok(());
         }
         let byte = tape.byte();
         let bytes = [SOFT - 1, SOFT, SOFT + 1, HARD, HARD + 1][usize::from(byte >> 1) % 5].into();
-        self.input(Input::Resident { seat, bytes, at_rest: byte & 1 == 1 })
+        self.input(Input::Resident { worker_key, bytes, at_rest: byte & 1 == 1 })
     }
 
     /// A worker says something.
     fn speak(&mut self, tape: &mut Tape<'_>) -> Played {
-        let Some(seat) = self.someone(tape) else { return Ok(()) };
-        let Some(process) = self.processes.get_mut(&seat) else { return Ok(()) };
-        if !process.there || process.output_ended {
+        let Some(worker_key) = self.someone(tape) else { return Ok(()) };
+        let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
+        if !process.there || process.stdout_closed {
             return Ok(());
         }
         let what = tape.byte();
         let ready = what & 0x80 != 0;
-        let said = match what % 12 {
-            0 | 1 => Said::Ready,
-            2 => Said::Start { job: self.one_job(seat, tape) },
-            3 => Said::Progress { job: self.one_job(seat, tape) },
-            4..=6 => Said::Answer { job: self.one_job(seat, tape), outcome: Outcome::Success, ready },
+        let message = match what % 12 {
+            0 | 1 => Message::Ready,
+            2 => Message::Start { job: self.one_job(worker_key, tape) },
+            3 => Message::Progress { job: self.one_job(worker_key, tape) },
+            4..=6 => Message::Answer { job: self.one_job(worker_key, tape), outcome: Outcome::Success, ready },
             7 => {
                 let outcome = [Outcome::Failed, Outcome::Undecodable, Outcome::Unencodable, Outcome::Failed];
                 let outcome = outcome[usize::from(what >> 5 & 3)];
-                Said::Answer { job: self.one_job(seat, tape), outcome, ready }
+                Message::Answer { job: self.one_job(worker_key, tape), outcome, ready }
             }
-            8 => Said::Terminal { job: ready.then(|| self.one_job(seat, tape)) },
-            9 | 10 => Said::Skipped { job: self.one_job(seat, tape) },
-            _ => Said::Retire,
+            8 => Message::Terminal { job: ready.then(|| self.one_job(worker_key, tape)) },
+            9 | 10 => Message::Skipped { job: self.one_job(worker_key, tape) },
+            _ => Message::Retire,
         };
-        self.input(Input::Said(seat, said))
+        self.input(Input::Message(worker_key, message))
     }
 
     /// The number of some job: mostly one that the worker has to do with.
-    fn one_job(&self, seat: Seat, tape: &mut Tape<'_>) -> u64 {
+    fn one_job(&self, worker_key: WorkerKey, tape: &mut Tape<'_>) -> u64 {
         let byte = tape.byte();
-        let asked: Vec<u64> = self.asked.iter().filter(|(of, _)| *of == seat).map(|(_, job)| *job).collect();
-        let held = self.machine.worker(seat).and_then(|worker| worker.job());
-        let others = self.machine.workers().find_map(|(of, worker)| worker.job().filter(|_| of != seat));
+        let asked: Vec<u64> = self.asked.iter().filter(|(of, _)| *of == worker_key).map(|(_, job)| *job).collect();
+        let held = self.machine.worker(worker_key).and_then(|worker| worker.job());
+        let others = self.machine.workers().find_map(|(of, worker)| worker.job().filter(|_| of != worker_key));
         let any = u64::from(byte) % self.next_job.max(1);
         match byte % 8 {
             0..=2 => held.unwrap_or(any),
@@ -348,8 +349,8 @@ impl Stage {
             println!("{:>12?} {input:?}", self.now);
         }
         self.checker.input(self.now, &input, self.is_unheard(&input));
-        if let Input::Said(seat, Said::Retire) = input
-            && let Some(process) = self.processes.get_mut(&seat)
+        if let Input::Message(worker_key, Message::Retire) = input
+            && let Some(process) = self.processes.get_mut(&worker_key)
         {
             process.retired = true;
         }
@@ -376,12 +377,12 @@ impl Stage {
 
     /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
     fn is_unheard(&self, input: &Input<u64>) -> bool {
-        let Input::Said(seat, said) = input else { return false };
+        let Input::Message(worker_key, message) = input else { return false };
         let too_late = Checker::too_late(&self.machine, input);
-        let retired = self.processes.get(seat).is_some_and(|process| process.retired);
+        let retired = self.processes.get(worker_key).is_some_and(|process| process.retired);
         too_late
-            || match said {
-                Said::Skipped { job } => retired || !self.asked.contains(&(*seat, *job)),
+            || match message {
+                Message::Skipped { job } => retired || !self.asked.contains(&(*worker_key, *job)),
                 _ => false,
             }
     }
@@ -390,21 +391,21 @@ impl Stage {
     fn belongs(&self, effect: &Effect<u64>, input: &Input<u64>) -> Played {
         let (key, of) = match effect {
             Effect::SendJob { key, .. } => {
-                let before = self.before.get(key).filter(|&&seat| self.machine.worker(seat).is_some());
-                return before.map_or(Ok(()), |seat| Err(format!("{seat:?}, which had it, is not gone")));
+                let before = self.before.get(key).filter(|&&worker_key| self.machine.worker(worker_key).is_some());
+                return before.map_or(Ok(()), |worker_key| Err(format!("{worker_key:?}, which had it, is not gone")));
             }
-            Effect::Started { key, seat, .. } | Effect::Progressed { key, seat, .. } => (key, seat),
-            Effect::Retried { key, seat, .. } => (key, seat),
+            Effect::Started { key, worker_key, .. } | Effect::Progressed { key, worker_key, .. } => (key, worker_key),
+            Effect::Retried { key, worker_key, .. } => (key, worker_key),
             Effect::Settled { outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker, .. } => return Ok(()),
-            Effect::Settled { key, seat: Some(seat), .. } => (key, seat),
-            Effect::Settled { seat: None, .. } => return Err("it settles by nobody's doing".into()),
+            Effect::Settled { key, worker_key: Some(worker_key), .. } => (key, worker_key),
+            Effect::Settled { worker_key: None, .. } => return Err("it settles by nobody's doing".into()),
             _ => return Ok(()),
         };
         if self.holders.get(key) != Some(of) {
             return Err(format!("{of:?} does not hold {key:?}"));
         }
         match input {
-            Input::Said(by, _) | Input::Garbled(by) | Input::Exited { seat: by, .. } if by != of => {
+            Input::Message(by, _) | Input::Malformed(by) | Input::Exited { worker_key: by, .. } if by != of => {
                 Err(format!("{by:?} did it"))
             }
             _ => Ok(()),
@@ -413,26 +414,26 @@ impl Stage {
 
     fn follow(&mut self, effect: Effect<u64>, input: &Input<u64>) {
         match effect {
-            Effect::Spawn(seat) => drop(self.processes.insert(seat, Process::default())),
+            Effect::Spawn(worker_key) => drop(self.processes.insert(worker_key, Process::default())),
             Effect::Enqueued(key) => {
                 if let Input::Enqueue { id, .. } = input {
                     self.jobs.push((*id, key));
                 }
             }
-            Effect::Hear(seat) => self.to_hear.push(Input::Heard(seat)),
-            Effect::Signal(seat, Signal::Stop) => self.to_hear.push(Input::Stopped(seat)),
-            Effect::SendSkip { seat, id } => drop(self.asked.insert((seat, id))),
-            Effect::Task { seat, key, .. } => {
-                self.holders.insert(key, seat);
+            Effect::Drain(worker_key) => self.to_hear.push(Input::Drained(worker_key)),
+            Effect::Signal(worker_key, Signal::Stop) => self.to_hear.push(Input::Stopped(worker_key)),
+            Effect::SendSkip { worker_key, id } => drop(self.asked.insert((worker_key, id))),
+            Effect::Task { worker_key, key, .. } => {
+                self.holders.insert(key, worker_key);
                 self.before.remove(&key);
                 if let Some((_, id)) = self.machine.job(key) {
-                    self.asked.remove(&(seat, id));
+                    self.asked.remove(&(worker_key, id));
                 }
             }
-            Effect::Retried { key, outcome, seat, .. } => {
+            Effect::Retried { key, outcome, worker_key, .. } => {
                 self.holders.remove(&key);
                 if !matches!(outcome, Outcome::Failed | Outcome::Undecodable) {
-                    self.before.insert(key, seat);
+                    self.before.insert(key, worker_key);
                 }
             }
             Effect::Settled { key, .. } => {
@@ -442,8 +443,8 @@ impl Stage {
             }
             _ => {}
         }
-        if let Input::Said(seat, Said::Skipped { job }) = input {
-            self.asked.remove(&(*seat, *job));
+        if let Input::Message(worker_key, Message::Skipped { job }) = input {
+            self.asked.remove(&(*worker_key, *job));
         }
     }
 }

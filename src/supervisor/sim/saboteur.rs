@@ -5,7 +5,7 @@
 //! the machine are the patches in `tests/mutants`.
 
 use crate::supervisor::{
-    Begun, Config, Effect, Input, JobSettings, MaxMemory, Said, Seat, Signal, Supervisor, Undelivered,
+    Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Signal, Supervisor, Undelivered, WorkerKey,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -186,22 +186,22 @@ fn kind_of_input(input: &Input<u64>) -> &'static str {
         Input::Spawned(_) => "Spawned",
         Input::SpawnFailed(_) => "SpawnFailed",
         Input::Greeted { .. } => "Greeted",
-        Input::Said(_, said) => match said {
-            Said::Ready => "Ready",
-            Said::Start { .. } => "Start",
-            Said::Progress { .. } => "Progress",
-            Said::Answer { .. } => "Answer",
-            Said::Terminal { .. } => "Terminal",
-            Said::Skipped { .. } => "Skipped",
-            Said::Retire => "Retire",
+        Input::Message(_, message) => match message {
+            Message::Ready => "Ready",
+            Message::Start { .. } => "Start",
+            Message::Progress { .. } => "Progress",
+            Message::Answer { .. } => "Answer",
+            Message::Terminal { .. } => "Terminal",
+            Message::Skipped { .. } => "Skipped",
+            Message::Retire => "Retire",
         },
-        Input::Heard(_) => "Heard",
+        Input::Drained(_) => "Heard",
         Input::Stopped(_) => "Stopped",
         Input::Resident { .. } => "Resident",
-        Input::Garbled(_) => "Garbled",
-        Input::OutputEnded(_) => "OutputEnded",
-        Input::InputBroken(_) => "InputBroken",
-        Input::ErrorsEnded(_) => "ErrorsEnded",
+        Input::Malformed(_) => "Garbled",
+        Input::StdoutClosed(_) => "OutputEnded",
+        Input::StdinBroken(_) => "InputBroken",
+        Input::StderrClosed(_) => "ErrorsEnded",
         Input::Exited { .. } => "Exited",
     }
 }
@@ -247,7 +247,7 @@ fn kind_of_effect(effect: &Effect<u64>) -> &'static str {
         Effect::SendJob { .. } => "SendJob",
         Effect::SendSkip { .. } => "SendSkip",
         Effect::SendLeave(_) => "SendLeave",
-        Effect::Hear(_) => "Hear",
+        Effect::Drain(_) => "Hear",
         Effect::Signal(_, Signal::Terminate) => "Terminate",
         Effect::Signal(_, Signal::Kill) => "Kill",
         Effect::Signal(_, Signal::Stop) => "Stop",
@@ -264,13 +264,13 @@ fn kind_of_effect(effect: &Effect<u64>) -> &'static str {
         Effect::Settled { .. } => "Settled",
         Effect::Spawned(_) => "Spawned",
         Effect::State { .. } => "State",
-        Effect::OverLimit { .. } => "OverLimit",
-        Effect::Outgrown { .. } => "Outgrown",
-        Effect::OverMemory { .. } => "OverMemory",
+        Effect::TimedOut { .. } => "OverLimit",
+        Effect::OverSoftLimit { .. } => "Outgrown",
+        Effect::OverHardLimit { .. } => "OverMemory",
         Effect::RecallIgnored(_) => "RecallIgnored",
-        Effect::OutputClosed(_) => "OutputClosed",
+        Effect::PipeClosed(_) => "OutputClosed",
         Effect::Violated(..) => "Violated",
-        Effect::LastWords(_) => "LastWords",
+        Effect::TerminalFailure(_) => "LastWords",
         Effect::Died(_) => "Died",
         Effect::StartFailed { .. } => "StartFailed",
         Effect::AllReady => "AllReady",
@@ -285,7 +285,7 @@ pub(super) struct Saboteur {
     inputs_again: Vec<Input<u64>>,
     effects_again: Vec<Effect<u64>>,
     /// The jobs that were sent, the latest last.
-    sent: Vec<(Seat, u64)>,
+    sent: Vec<(WorkerKey, u64)>,
 }
 
 impl Saboteur {
@@ -322,7 +322,7 @@ impl Saboteur {
             Some(Sabotage::NoSoftMemory) => config.max_memory = MaxMemory { soft: None, ..config.max_memory },
             Some(Sabotage::NoHardMemory) => config.max_memory = MaxMemory { hard: None, ..config.max_memory },
             Some(Sabotage::OneStartFailureTooMany) => config.start_failures = config.start_failures.saturating_add(1),
-            Some(Sabotage::PrefetchThoughOff) => config.hand_ahead = config.hand_ahead.max(2),
+            Some(Sabotage::PrefetchThoughOff) => config.prefetch = config.prefetch.max(2),
             _ => {}
         }
         Supervisor::new(config)
@@ -344,10 +344,10 @@ impl Saboteur {
             let mut caused = Vec::new();
             machine.handle(now, input, &mut caused);
             for effect in caused {
-                if let Effect::SendJob { seat, key, .. } = effect
+                if let Effect::SendJob { worker_key, key, .. } = effect
                     && let Some((&job, _)) = machine.job(key)
                 {
-                    self.sent.push((seat, job));
+                    self.sent.push((worker_key, job));
                 }
                 inputs.extend(answer_at_once(sabotage, &effect));
                 self.spoil_effect(sabotage, effect, effects);
@@ -366,22 +366,22 @@ impl Saboteur {
             Sabotage::InputLost(of) if of == kind => return Vec::new(),
             Sabotage::InputTwice(of) if of == kind => self.inputs_again.push(input.clone()),
             Sabotage::NamesakesAreOne => {
-                if let Some(seat) = seat_of(&mut input)
-                    && let Some((successor, _)) = machine.workers().find(|(of, _)| of.slot == seat.slot)
+                if let Some(worker_key) = worker_key_of(&mut input)
+                    && let Some((successor, _)) = machine.workers().find(|(of, _)| of.slot == worker_key.slot)
                 {
-                    *seat = successor;
+                    *worker_key = successor;
                 }
             }
             Sabotage::ClosedPipeIsNothing => {
-                if let Input::OutputEnded(seat) = input
-                    && machine.worker(seat).is_some_and(|worker| !worker.exited)
+                if let Input::StdoutClosed(worker_key) = input
+                    && machine.worker(worker_key).is_some_and(|worker| !worker.exited)
                 {
                     return Vec::new();
                 }
             }
             Sabotage::ExitEndsOutput => {
-                if let Input::Exited { seat, .. } = input {
-                    return vec![input, Input::OutputEnded(seat)];
+                if let Input::Exited { worker_key, .. } = input {
+                    return vec![input, Input::StdoutClosed(worker_key)];
                 }
             }
             _ => spoil_values(sabotage, machine, &self.sent, &mut input),
@@ -394,12 +394,12 @@ impl Saboteur {
         match (sabotage, &mut effect) {
             (Sabotage::EffectLost(of), _) if of == kind => return,
             (Sabotage::EffectTwice(of), effect) if of == kind => self.effects_again.push(effect.clone()),
-            (Sabotage::SignalToTheReaped, &mut Effect::Died(seat)) => {
-                effects.push(Effect::Signal(seat, Signal::Terminate));
+            (Sabotage::SignalToTheReaped, &mut Effect::Died(worker_key)) => {
+                effects.push(Effect::Signal(worker_key, Signal::Terminate));
             }
             (Sabotage::KilledAtOnce, Effect::Signal(_, signal @ Signal::Terminate)) => *signal = Signal::Kill,
-            (Sabotage::DyingDoNotCount, &mut Effect::SendLeave(seat)) => {
-                effects.push(Effect::Spawn(Seat { worker: u64::MAX - seat.worker, ..seat }));
+            (Sabotage::DyingDoNotCount, &mut Effect::SendLeave(worker_key)) => {
+                effects.push(Effect::Spawn(WorkerKey { worker: u64::MAX - worker_key.worker, ..worker_key }));
             }
             (Sabotage::AttemptsFromZero, Effect::SendJob { attempt, .. } | Effect::Task { attempt, .. }) => {
                 *attempt -= 1;
@@ -419,23 +419,26 @@ impl Saboteur {
 /// What is told of a worker before it can have happened.
 fn answer_at_once(sabotage: Sabotage, effect: &Effect<u64>) -> Option<Input<u64>> {
     match (sabotage, effect) {
-        (Sabotage::HeardAtOnce, &Effect::Hear(seat)) => Some(Input::Heard(seat)),
-        (Sabotage::StoppedAtOnce, &Effect::Signal(seat, Signal::Stop)) => Some(Input::Stopped(seat)),
-        (Sabotage::SkippedAtOnce, &Effect::SendSkip { seat, id }) => Some(Input::Said(seat, Said::Skipped { job: id })),
+        (Sabotage::HeardAtOnce, &Effect::Drain(worker_key)) => Some(Input::Drained(worker_key)),
+        (Sabotage::StoppedAtOnce, &Effect::Signal(worker_key, Signal::Stop)) => Some(Input::Stopped(worker_key)),
+        (Sabotage::SkippedAtOnce, &Effect::SendSkip { worker_key, id }) => {
+            Some(Input::Message(worker_key, Message::Skipped { job: id }))
+        }
         _ => None,
     }
 }
 
-fn spoil_values(sabotage: Sabotage, machine: &Supervisor<u64>, sent: &[(Seat, u64)], input: &mut Input<u64>) {
+fn spoil_values(sabotage: Sabotage, machine: &Supervisor<u64>, sent: &[(WorkerKey, u64)], input: &mut Input<u64>) {
     match (sabotage, input) {
         (_, Input::Enqueue { settings, .. }) => *settings = spoiled_settings(sabotage, settings),
         (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
-        (Sabotage::BegunIsUndelivered, Input::Exited { seat, undelivered }) => {
-            let job = machine.worker(*seat).and_then(|worker| worker.job());
+        (Sabotage::BegunIsUndelivered, Input::Exited { worker_key, undelivered }) => {
+            let job = machine.worker(*worker_key).and_then(|worker| worker.job());
             *undelivered = job.map(|job| Undelivered { job, in_part: false }).or(*undelivered);
         }
-        (Sabotage::NextIsUndelivered, Input::Exited { seat, undelivered: Some(undelivered) }) => {
-            let behind = sent.iter().filter(|(of, _)| of == seat).skip_while(|(_, job)| *job != undelivered.job).nth(1);
+        (Sabotage::NextIsUndelivered, Input::Exited { worker_key, undelivered: Some(undelivered) }) => {
+            let behind =
+                sent.iter().filter(|(of, _)| of == worker_key).skip_while(|(_, job)| *job != undelivered.job).nth(1);
             undelivered.job = behind.map_or(undelivered.job, |(_, job)| *job);
         }
         (Sabotage::MemoryIsFree, Input::Resident { bytes, .. }) => *bytes = 0,
@@ -460,15 +463,21 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     spoiled
 }
 
-fn seat_of(input: &mut Input<u64>) -> Option<&mut Seat> {
+fn worker_key_of(input: &mut Input<u64>) -> Option<&mut WorkerKey> {
     match input {
         Input::Enqueue { .. } | Input::Abort { .. } => None,
         Input::SpawnWorkers | Input::Close | Input::Exit | Input::Tick => None,
-        Input::Spawned(seat) | Input::SpawnFailed(seat) | Input::Greeted { seat, .. } | Input::Said(seat, _) => {
-            Some(seat)
+        Input::Spawned(worker_key)
+        | Input::SpawnFailed(worker_key)
+        | Input::Greeted { worker_key, .. }
+        | Input::Message(worker_key, _) => Some(worker_key),
+        Input::Drained(worker_key)
+        | Input::Stopped(worker_key)
+        | Input::Resident { worker_key, .. }
+        | Input::Malformed(worker_key) => Some(worker_key),
+        Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) | Input::StderrClosed(worker_key) => {
+            Some(worker_key)
         }
-        Input::Heard(seat) | Input::Stopped(seat) | Input::Resident { seat, .. } | Input::Garbled(seat) => Some(seat),
-        Input::OutputEnded(seat) | Input::InputBroken(seat) | Input::ErrorsEnded(seat) => Some(seat),
-        Input::Exited { seat, .. } => Some(seat),
+        Input::Exited { worker_key, .. } => Some(worker_key),
     }
 }

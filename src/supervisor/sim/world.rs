@@ -6,8 +6,8 @@ use super::saboteur::{Sabotage, Saboteur};
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Begun, Config, Effect, Input, JobSettings, MaxMemory, Outcome, SHORT, Said, Seat, Signal, Supervisor, Undelivered,
-    Violation, WorkerState,
+    Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor, Undelivered,
+    Violation, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::mem;
@@ -16,26 +16,26 @@ use std::time::Duration;
 /// Something that is due at some time.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    Call,
-    Spawned(Seat),
+    Notification,
+    Spawned(WorkerKey),
     /// The next message of the pool's arrives at the worker.
-    Arrive(Seat),
+    Arrive(WorkerKey),
     /// The next message of the worker's arrives at the pool.
-    Deliver(Seat),
+    Deliver(WorkerKey),
     /// What the worker had planned, if its epoch still holds.
-    Act(Seat, u64),
+    Act(WorkerKey, u64),
     /// The worker's guard reads while a handler runs.
-    Guard(Seat),
-    Signalled(Seat, Signal),
+    Guard(WorkerKey),
+    Signalled(WorkerKey, Signal),
     /// SIGSTOP takes effect, if it is still to.
-    Stops(Seat),
+    Stops(WorkerKey),
     /// The process ends; `true` where the pool has killed it.
-    Dies(Seat, bool),
-    Reap(Seat),
+    Dies(WorkerKey, bool),
+    Reap(WorkerKey),
     /// The pool's reader waits no longer for the end of a pipe that somebody else holds.
-    GivesUp(Seat),
-    ErrorsEnd(Seat),
-    InputBreaks(Seat),
+    GivesUp(WorkerKey),
+    ErrorsEnd(WorkerKey),
+    InputBreaks(WorkerKey),
 }
 
 pub(super) struct World {
@@ -45,7 +45,7 @@ pub(super) struct World {
     machine: Supervisor<u64>,
     saboteur: Saboteur,
     checker: Checker,
-    actors: BTreeMap<Seat, Actor>,
+    actors: BTreeMap<WorkerKey, Actor>,
     /// By time, then shuffled, then in order.
     due: BTreeMap<(Duration, u64, u64), Due>,
     next: u64,
@@ -69,9 +69,9 @@ pub(super) struct World {
     unreadable: Option<u64>,
     /// Whether the memory of workers is looked at, and whose is to be.
     measures: bool,
-    measured: Vec<Seat>,
+    measured: Vec<WorkerKey>,
     /// Which worker began which attempt at which job, and whether the job got as far as the handler.
-    begun: BTreeMap<(u64, u32), (Seat, bool)>,
+    begun: BTreeMap<(u64, u32), (WorkerKey, bool)>,
     found: Option<String>,
     trace: bool,
 }
@@ -101,7 +101,7 @@ impl World {
             timeout_recovering: limit(&mut rng),
             kill_grace: rng.pick(&[Duration::ZERO, 5 * MILLI, 30 * MILLI]),
             start_failures: rng.pick(&[1, 2, 3, 5]),
-            hand_ahead: rng.pick(&[0, 1, 2, 4, 16]),
+            prefetch: rng.pick(&[0, 1, 2, 4, 16]),
             cores: rng.pick(&[1, 2, 4]),
             max_memory: MaxMemory {
                 soft: rng.pick(&[None, None, Some(SOFT)]),
@@ -155,7 +155,7 @@ impl World {
 
     /// Callers call until they have no more to say; then everything must settle; then the pool exits.
     pub(super) fn run(mut self) -> Result<Tally, String> {
-        self.plan(Duration::ZERO, Due::Call);
+        self.plan(Duration::ZERO, Due::Notification);
         self.input(Input::Tick);
         let mut steps = 0;
         while self.step() {
@@ -184,23 +184,25 @@ impl World {
         }
         self.check()?;
         self.checker.at_the_end(&self.machine).map_err(|found| format!("at the end: {found}"))?;
-        let Checker { retried, killed, ahead, came_back, .. } = self.checker;
-        Ok(Tally { steps, jobs: self.checker.job_count(), retried, killed, ahead, came_back })
+        let Checker { retried, killed, prefetched, came_back, .. } = self.checker;
+        Ok(Tally { steps, jobs: self.checker.job_count(), retried, killed, prefetched, came_back })
     }
 
     /// Whoever hangs for ever does so by leave; no slot is lost, and nobody waits behind those where another could do it.
     fn nothing_is_lost(&mut self) -> Result<(), String> {
-        if self.due.values().any(|due| !matches!(due, Due::Call)) || self.now < self.called + PATIENCE {
+        if self.due.values().any(|due| !matches!(due, Due::Notification)) || self.now < self.called + PATIENCE {
             return Ok(());
         }
-        let lost = self.actors.iter().find(|(seat, actor)| {
+        let lost = self.actors.iter().find(|(worker_key, actor)| {
             let hangs =
-                actor.phase == Phase::Hung && actor.unanswered.is_none_or(|job| self.checker.is_at(job, **seat));
+                actor.phase == Phase::Hung && actor.unanswered.is_none_or(|job| self.checker.is_at(job, **worker_key));
             let waits = |worker: &Worker| worker.is_free() || worker.state() == WorkerState::Exiting;
-            actor.alive && !hangs && self.machine.worker(**seat).is_some_and(|worker| !waits(worker))
+            actor.alive && !hangs && self.machine.worker(**worker_key).is_some_and(|worker| !waits(worker))
         });
         match lost {
-            Some((seat, actor)) => Err(format!("{seat:?} is lost: {actor:?} {:?}", self.machine.worker(*seat))),
+            Some((worker_key, actor)) => {
+                Err(format!("{worker_key:?} is lost: {actor:?} {:?}", self.machine.worker(*worker_key)))
+            }
             None if self.machine.has_free_worker() => self.checker.none_is_ahead(),
             None => Ok(()),
         }
@@ -263,71 +265,73 @@ impl World {
 
     fn happen(&mut self, due: Due) {
         match due {
-            Due::Call => self.call(),
-            Due::Spawned(seat) => {
+            Due::Notification => self.call(),
+            Due::Spawned(worker_key) => {
                 if self.rng.chance(self.rates.spawn) {
-                    self.input(Input::SpawnFailed(seat));
+                    self.input(Input::SpawnFailed(worker_key));
                 } else {
                     let actor = Actor::draw(&mut self.rng, &self.rates);
-                    self.actors.insert(seat, actor);
+                    self.actors.insert(worker_key, actor);
                     if self.rng.chance(self.rates.dies) {
                         let after = Duration::from_micros(self.rng.below(15_000));
-                        self.plan(after, Due::Dies(seat, false));
+                        self.plan(after, Due::Dies(worker_key, false));
                     }
-                    self.send(seat, ToActor::Init);
-                    self.input(Input::Spawned(seat));
+                    self.send(worker_key, ToActor::Init);
+                    self.input(Input::Spawned(worker_key));
                 }
             }
-            Due::Arrive(seat) => self.arrive(seat),
-            Due::Deliver(seat) => self.deliver(seat),
-            Due::Act(seat, epoch) => {
-                let Some(actor) = self.actors.get_mut(&seat).filter(|of| of.alive && of.epoch == epoch) else { return };
+            Due::Arrive(worker_key) => self.arrive(worker_key),
+            Due::Deliver(worker_key) => self.deliver(worker_key),
+            Due::Act(worker_key, epoch) => {
+                let Some(actor) = self.actors.get_mut(&worker_key).filter(|of| of.alive && of.epoch == epoch) else {
+                    return;
+                };
                 if actor.stopped {
                     actor.deferred = true;
                 } else {
-                    self.act(seat);
+                    self.act(worker_key);
                 }
             }
-            Due::Guard(seat) => self.skip(seat),
-            Due::Signalled(seat, signal) => {
-                let Some(actor) = self.actors.get_mut(&seat) else { return };
+            Due::Guard(worker_key) => self.skip(worker_key),
+            Due::Signalled(worker_key, signal) => {
+                let Some(actor) = self.actors.get_mut(&worker_key) else { return };
                 if actor.alive && (signal == Signal::Kill || !actor.ignores_term) {
                     if actor.stopped && signal == Signal::Terminate {
                         actor.to_die = true;
                     } else {
-                        self.soon(Due::Dies(seat, true));
+                        self.soon(Due::Dies(worker_key, true));
                     }
                 }
             }
-            Due::Stops(seat) => {
-                let Some(actor) = self.actors.get_mut(&seat) else { return };
+            Due::Stops(worker_key) => {
+                let Some(actor) = self.actors.get_mut(&worker_key) else { return };
                 if actor.to_stop && actor.alive {
                     (actor.to_stop, actor.stopped) = (false, true);
                     actor.going.push_back(FromActor::Stopped);
-                    self.soon(Due::Deliver(seat));
+                    self.soon(Due::Deliver(worker_key));
                 }
             }
-            Due::Dies(seat, killed) => self.die(seat, killed),
-            Due::Reap(seat) => {
-                if let Some(actor) = self.actors.get_mut(&seat) {
+            Due::Dies(worker_key, killed) => self.die(worker_key, killed),
+            Due::Reap(worker_key) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.reaped = true;
                     if actor.holds_pipes {
                         let late = delay(&mut self.rng, &self.limits);
-                        self.plan(crate::supervisor::DEATH_WAIT + late, Due::GivesUp(seat));
+                        self.plan(crate::supervisor::DEATH_WAIT + late, Due::GivesUp(worker_key));
                     }
                 }
-                let undelivered = self.actors.get(&seat).and_then(|actor| actor.undelivered);
+                let undelivered = self.actors.get(&worker_key).and_then(|actor| actor.undelivered);
                 // Not every system tells.
                 let undelivered = undelivered.filter(|_| self.tells_undelivered);
                 let undelivered = undelivered.map(|job| Undelivered {
                     job,
                     in_part: is_unreadable(self.unreadable, job) || self.rng.chance(30),
                 });
-                self.input(Input::Exited { seat, undelivered });
+                self.input(Input::Exited { worker_key, undelivered });
             }
-            Due::GivesUp(seat) => self.say(seat, FromActor::OutputEnd),
-            Due::ErrorsEnd(seat) => self.input(Input::ErrorsEnded(seat)),
-            Due::InputBreaks(seat) => self.input(Input::InputBroken(seat)),
+            Due::GivesUp(worker_key) => self.say(worker_key, FromActor::OutputEnd),
+            Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
+            Due::InputBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
         }
     }
 
@@ -357,7 +361,7 @@ impl World {
             19 if self.rng.chance(10) => self.exit(),
             _ => {}
         }
-        self.soon(Due::Call);
+        self.soon(Due::Notification);
     }
 
     fn enqueue(&mut self) {
@@ -389,8 +393,9 @@ impl World {
         if self.trace {
             println!("{:>12?} {input:?}", self.now);
         }
-        let honest = |seat: &Seat| self.actors.get(seat).is_some_and(|actor| !actor.lied);
-        let awaited = matches!(&input, Input::Said(seat, _) if honest(seat)) && self.checker.is_awaited(&input);
+        let honest = |worker_key: &WorkerKey| self.actors.get(worker_key).is_some_and(|actor| !actor.lied);
+        let awaited =
+            matches!(&input, Input::Message(worker_key, _) if honest(worker_key)) && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
@@ -404,10 +409,10 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
-            if let (Effect::Signal(seat, _), Input::Abort { id, .. }) = (&effect, &input)
-                && self.actors.get(seat).is_some_and(|actor| actor.has_skipped(*id))
+            if let (Effect::Signal(worker_key, _), Input::Abort { id, .. }) = (&effect, &input)
+                && self.actors.get(worker_key).is_some_and(|actor| actor.has_skipped(*id))
             {
-                self.found.get_or_insert(format!("{seat:?} is killed for job {id}, which it has skipped"));
+                self.found.get_or_insert(format!("{worker_key:?} is killed for job {id}, which it has skipped"));
             }
             if let Err(found) = self.is_true(&effect) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
@@ -420,77 +425,79 @@ impl World {
         if let Err(found) = self.checker.is_complete(&input) {
             self.found.get_or_insert(found);
         }
-        while let Some(seat) = self.measured.pop() {
-            self.measure(seat, false);
+        while let Some(worker_key) = self.measured.pop() {
+            self.measure(worker_key, false);
         }
     }
 
     /// A worker holds any amount of memory, whatever it held before.
-    fn measure(&mut self, seat: Seat, at_rest: bool) {
+    fn measure(&mut self, worker_key: WorkerKey, at_rest: bool) {
         let bytes = self.rng.pick(&[1, 1, 1, SOFT, SOFT + 1, HARD, HARD + 1]);
-        self.input(Input::Resident { seat, bytes, at_rest });
+        self.input(Input::Resident { worker_key, bytes, at_rest });
     }
 
     fn carry_out(&mut self, effect: Effect<u64>) {
         match effect {
-            Effect::Spawn(seat) => self.soon(Due::Spawned(seat)),
-            Effect::SendJob { seat, key, attempt } => {
+            Effect::Spawn(worker_key) => self.soon(Due::Spawned(worker_key)),
+            Effect::SendJob { worker_key, key, attempt } => {
                 if let Some((&job, _)) = self.machine.job(key) {
-                    self.send(seat, ToActor::Job { job, attempt });
+                    self.send(worker_key, ToActor::Job { job, attempt });
                 }
             }
-            Effect::SendSkip { seat, id } => self.send(seat, ToActor::Skip(id)),
-            Effect::Measure(seat) => self.measured.push(seat),
-            Effect::SendLeave(seat) => self.send(seat, ToActor::Leave),
-            Effect::Hear(seat) => {
-                if let Some(actor) = self.actors.get_mut(&seat) {
+            Effect::SendSkip { worker_key, id } => self.send(worker_key, ToActor::Skip(id)),
+            Effect::Measure(worker_key) => self.measured.push(worker_key),
+            Effect::SendLeave(worker_key) => self.send(worker_key, ToActor::Leave),
+            Effect::Drain(worker_key) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.ask_to_hear();
-                    self.soon(Due::Deliver(seat));
+                    self.soon(Due::Deliver(worker_key));
                 }
             }
-            Effect::Signal(seat, Signal::Stop) => {
-                if let Some(actor) = self.actors.get_mut(&seat) {
+            Effect::Signal(worker_key, Signal::Stop) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.ask_no_more();
                     actor.to_stop = true;
                     // Now and then it does not stop for long, as one that waits for a disk.
                     let after = if self.rng.chance(2) { 3 * MILLI * 1000 } else { Duration::ZERO };
                     let late = delay(&mut self.rng, &self.limits);
-                    self.plan(after + late, Due::Stops(seat));
+                    self.plan(after + late, Due::Stops(worker_key));
                 }
             }
-            Effect::Signal(seat, Signal::Continue) => self.go_on_after_stop(seat),
-            Effect::Signal(seat, signal) => self.plan(Duration::ZERO, Due::Signalled(seat, signal)),
+            Effect::Signal(worker_key, Signal::Continue) => self.go_on_after_stop(worker_key),
+            Effect::Signal(worker_key, signal) => self.plan(Duration::ZERO, Due::Signalled(worker_key, signal)),
             Effect::Settled { key, .. } => drop(self.machine.take(key)),
-            Effect::Violated(seat, Violation::RecallUnanswered)
-                if self.actors.get(&seat).is_some_and(|actor| !actor.guarded) => {}
-            Effect::Violated(seat, violation) if self.actors.get(&seat).is_some_and(|actor| !actor.lied) => {
-                self.found.get_or_insert(format!("{seat:?} did nothing wrong: {violation}"));
+            Effect::Violated(worker_key, Violation::RecallUnanswered)
+                if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded) => {}
+            Effect::Violated(worker_key, violation)
+                if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
+            {
+                self.found.get_or_insert(format!("{worker_key:?} did nothing wrong: {violation}"));
             }
             _ => {}
         }
     }
 
-    fn send(&mut self, seat: Seat, message: ToActor) {
-        if let Some(actor) = self.actors.get_mut(&seat) {
+    fn send(&mut self, worker_key: WorkerKey, message: ToActor) {
+        if let Some(actor) = self.actors.get_mut(&worker_key) {
             actor.send(message);
-            let due = if actor.alive { Due::Arrive(seat) } else { Due::InputBreaks(seat) };
+            let due = if actor.alive { Due::Arrive(worker_key) } else { Due::InputBreaks(worker_key) };
             self.soon(due);
         }
     }
 
     // ------------------------------------------------------------ the workers
 
-    fn arrive(&mut self, seat: Seat) {
-        let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
+    fn arrive(&mut self, worker_key: WorkerKey) {
+        let Some(actor) = self.actors.get_mut(&worker_key).filter(|actor| actor.alive) else { return };
         if actor.stopped {
             // It reads it once it goes on.
-            self.plan(MILLI, Due::Arrive(seat));
+            self.plan(MILLI, Due::Arrive(worker_key));
             return;
         }
         if let Some(&ToActor::Job { job, .. }) = actor.coming.front()
             && is_unreadable(self.unreadable, job)
         {
-            return self.die(seat, false);
+            return self.die(worker_key, false);
         }
         let Some(message) = actor.coming.pop_front() else { return };
         actor.inbox.push_back(message);
@@ -498,101 +505,105 @@ impl World {
             Phase::Booting if message == ToActor::Init => {
                 actor.inbox.clear();
                 let epoch = actor.epoch;
-                self.soon(Due::Act(seat, epoch));
+                self.soon(Due::Act(worker_key, epoch));
             }
-            Phase::Idle => self.go_on(seat),
+            Phase::Idle => self.go_on(worker_key),
             Phase::Running { .. } | Phase::Recovering | Phase::Hung if matches!(message, ToActor::Skip(_)) => {
-                self.soon(Due::Guard(seat));
+                self.soon(Due::Guard(worker_key));
             }
             _ => {}
         }
     }
 
     /// The worker says something; it arrives in order.
-    fn say(&mut self, seat: Seat, word: FromActor) {
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
-        if !actor.output_closed {
-            actor.output_closed = word == FromActor::OutputEnd;
+    fn say(&mut self, worker_key: WorkerKey, word: FromActor) {
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
+        if !actor.pipe_closed {
+            actor.pipe_closed = word == FromActor::OutputEnd;
             actor.going.push_back(word);
-            self.soon(Due::Deliver(seat));
+            self.soon(Due::Deliver(worker_key));
         }
     }
 
-    fn says(&mut self, seat: Seat, said: Said) {
-        if let Some(actor) = self.actors.get_mut(&seat) {
-            match said {
-                Said::Ready => actor.is_ready = true,
-                Said::Answer { job, ready, .. } => {
+    fn says(&mut self, worker_key: WorkerKey, message: Message) {
+        if let Some(actor) = self.actors.get_mut(&worker_key) {
+            match message {
+                Message::Ready => actor.is_ready = true,
+                Message::Answer { job, ready, .. } => {
                     if actor.unanswered == Some(job) && !actor.lied {
-                        self.checker.written(self.now, job, seat);
+                        self.checker.written(self.now, job, worker_key);
                     }
                     (actor.unanswered, actor.is_ready) = (None, ready);
                 }
-                Said::Terminal { .. } => (actor.is_ready, actor.terminal) = (false, true),
+                Message::Terminal { .. } => (actor.is_ready, actor.terminal) = (false, true),
                 _ => {}
             }
         }
-        self.say(seat, FromActor::Said(said));
+        self.say(worker_key, FromActor::Message(message));
     }
 
-    fn deliver(&mut self, seat: Seat) {
-        let Some(word) = self.actors.get_mut(&seat).and_then(|actor| actor.going.pop_front()) else { return };
+    fn deliver(&mut self, worker_key: WorkerKey) {
+        let Some(word) = self.actors.get_mut(&worker_key).and_then(|actor| actor.going.pop_front()) else { return };
         if self.measures
-            && let FromActor::Said(Said::Ready | Said::Answer { ready: true, .. }) = word
+            && let FromActor::Message(Message::Ready | Message::Answer { ready: true, .. }) = word
         {
-            self.measure(seat, true);
+            self.measure(worker_key, true);
         }
         self.input(match word {
-            FromActor::Greeted { recalls } => Input::Greeted { seat, recalls },
-            FromActor::Said(said) => Input::Said(seat, said),
-            FromActor::Garbled => Input::Garbled(seat),
-            FromActor::OutputEnd => Input::OutputEnded(seat),
-            FromActor::Heard => Input::Heard(seat),
-            FromActor::Stopped => Input::Stopped(seat),
+            FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
+            FromActor::Message(message) => Input::Message(worker_key, message),
+            FromActor::Malformed => Input::Malformed(worker_key),
+            FromActor::OutputEnd => Input::StdoutClosed(worker_key),
+            FromActor::Drained => Input::Drained(worker_key),
+            FromActor::Stopped => Input::Stopped(worker_key),
         });
     }
 
-    fn die(&mut self, seat: Seat, killed: bool) {
-        let Some(actor) = self.actors.get_mut(&seat).filter(|actor| actor.alive) else { return };
+    fn die(&mut self, worker_key: WorkerKey, killed: bool) {
+        let Some(actor) = self.actors.get_mut(&worker_key).filter(|actor| actor.alive) else { return };
         actor.die();
-        let bystander =
-            actor.unanswered.filter(|_| killed && !(actor.lied || actor.output_closed || actor.input_closed));
-        if let Some(job) = bystander.filter(|&job| self.checker.is_at(job, seat)) {
-            self.found.get_or_insert(format!("job {job} is killed with {seat:?} for the sake of another"));
+        let bystander = actor.unanswered.filter(|_| killed && !(actor.lied || actor.pipe_closed || actor.input_closed));
+        if let Some(job) = bystander.filter(|&job| self.checker.is_at(job, worker_key)) {
+            self.found.get_or_insert(format!("job {job} is killed with {worker_key:?} for the sake of another"));
         }
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         if actor.holds_pipes {
             // A grandchild has them, and holds them for ever.
-            self.soon(Due::Reap(seat));
+            self.soon(Due::Reap(worker_key));
             return;
         }
-        self.say(seat, FromActor::OutputEnd);
-        self.soon(Due::ErrorsEnd(seat));
-        self.soon(Due::Reap(seat));
+        self.say(worker_key, FromActor::OutputEnd);
+        self.soon(Due::ErrorsEnd(worker_key));
+        self.soon(Due::Reap(worker_key));
     }
 
     /// SIGCONT: what it would have done meanwhile it does now.
-    fn go_on_after_stop(&mut self, seat: Seat) {
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+    fn go_on_after_stop(&mut self, worker_key: WorkerKey) {
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         actor.ask_no_more();
         (actor.to_stop, actor.stopped) = (false, false);
         let epoch = actor.epoch;
         if mem::take(&mut actor.to_die) {
-            self.soon(Due::Dies(seat, true));
+            self.soon(Due::Dies(worker_key, true));
         } else if mem::take(&mut actor.deferred) {
-            self.soon(Due::Act(seat, epoch));
+            self.soon(Due::Act(worker_key, epoch));
         }
-        self.soon(Due::Guard(seat));
+        self.soon(Due::Guard(worker_key));
     }
 
     /// What is said of a job agrees with what its handler did.
     fn is_true(&self, effect: &Effect<u64>) -> Result<(), String> {
-        let (key, attempt, outcome, begun, seat) = match *effect {
-            Effect::Settled { key, attempt, outcome, begun, seat, .. } => (key, attempt, outcome, begun, seat),
-            Effect::Retried { key, attempt, outcome, begun, seat, .. } => (key, attempt, outcome, begun, Some(seat)),
+        let (key, attempt, outcome, begun, worker_key) = match *effect {
+            Effect::Settled { key, attempt, outcome, begun, worker_key, .. } => {
+                (key, attempt, outcome, begun, worker_key)
+            }
+            Effect::Retried { key, attempt, outcome, begun, worker_key, .. } => {
+                (key, attempt, outcome, begun, Some(worker_key))
+            }
             Effect::Idle => {
                 let runs = self.actors.iter().find(|(_, actor)| actor.runs().is_some() && !actor.lied);
-                return runs.map_or(Ok(()), |(seat, _)| Err(format!("idle, while a handler runs in {seat:?}")));
+                return runs
+                    .map_or(Ok(()), |(worker_key, _)| Err(format!("idle, while a handler runs in {worker_key:?}")));
             }
             _ => return Ok(()),
         };
@@ -603,7 +614,7 @@ impl World {
             Begun::Yes if known.next().is_none() => return Err(format!("job {job} had not begun")),
             _ => {}
         }
-        let Some(actor) = seat.and_then(|seat| self.actors.get(&seat)) else { return Ok(()) };
+        let Some(actor) = worker_key.and_then(|worker_key| self.actors.get(&worker_key)) else { return Ok(()) };
         let timed_out = matches!(outcome, Outcome::TimedOut { .. });
         if timed_out && actor.has_skipped(job) {
             return Err(format!("job {job} (attempt {attempt}) is charged, and was skipped"));
@@ -620,46 +631,46 @@ impl World {
         }
     }
 
-    fn set(&mut self, seat: Seat, phase: Phase) {
-        if let Some(actor) = self.actors.get_mut(&seat) {
+    fn set(&mut self, worker_key: WorkerKey, phase: Phase) {
+        if let Some(actor) = self.actors.get_mut(&worker_key) {
             actor.phase = phase;
             actor.epoch += 1;
         }
     }
 
     /// The skips that have arrived are read.
-    fn skip(&mut self, seat: Seat) {
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+    fn skip(&mut self, worker_key: WorkerKey) {
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         let answers = match actor.phase {
             Phase::Hung | Phase::Running { .. } | Phase::Recovering => actor.guarded && actor.recalls,
             Phase::Booting | Phase::Idle => true,
         };
         if actor.alive && !actor.stopped && answers {
             for job in actor.read_skips() {
-                self.says(seat, Said::Skipped { job });
+                self.says(worker_key, Message::Skipped { job });
             }
         }
     }
 
     /// The worker looks for what to do next.
-    fn go_on(&mut self, seat: Seat) {
-        self.skip(seat);
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+    fn go_on(&mut self, worker_key: WorkerKey) {
+        self.skip(worker_key);
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         if actor.retired {
             let held: Vec<u64> = actor.inbox_jobs();
             actor.inbox.retain(|message| *message == ToActor::Leave);
             for job in held {
-                self.says(seat, Said::Skipped { job });
+                self.says(worker_key, Message::Skipped { job });
             }
         }
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         match actor.inbox.pop_front() {
-            Some(ToActor::Job { job, attempt }) => self.begin(seat, job, attempt),
+            Some(ToActor::Job { job, attempt }) => self.begin(worker_key, job, attempt),
             Some(ToActor::Leave) => {
                 if self.rng.chance(self.rates.leaves_late) {
-                    self.set(seat, Phase::Hung);
+                    self.set(worker_key, Phase::Hung);
                 } else {
-                    self.soon(Due::Dies(seat, false));
+                    self.soon(Due::Dies(worker_key, false));
                 }
             }
             Some(ToActor::Init | ToActor::Skip(_)) | None => {}
@@ -667,197 +678,198 @@ impl World {
     }
 
     /// A handler begins: the moment at which a job must be nowhere else.
-    fn begin(&mut self, seat: Seat, job: u64, attempt: u32) {
+    fn begin(&mut self, worker_key: WorkerKey, job: u64, attempt: u32) {
         let fate = Actor::draw_fate(&mut self.rng, &self.rates);
         let handled = fate != Fate::Answer(Outcome::Undecodable);
-        if let Some((before, _)) = self.begun.insert((job, attempt), (seat, handled)) {
-            self.found.get_or_insert(format!("attempt {attempt} at job {job} is begun by {before:?} and {seat:?}"));
+        if let Some((before, _)) = self.begun.insert((job, attempt), (worker_key, handled)) {
+            self.found
+                .get_or_insert(format!("attempt {attempt} at job {job} is begun by {before:?} and {worker_key:?}"));
         }
         let elsewhere = self.actors.iter().find(|(_, other)| other.runs() == Some(job));
         if let Some((other, _)) = elsewhere {
-            self.found.get_or_insert(format!("job {job} runs on {other:?} and {seat:?}"));
+            self.found.get_or_insert(format!("job {job} runs on {other:?} and {worker_key:?}"));
         }
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         actor.begun += 1;
         actor.unanswered = Some(job);
         if actor.begun > self.max_jobs {
-            self.found.get_or_insert(format!("{seat:?} begins its job number {}", actor.begun));
+            self.found.get_or_insert(format!("{worker_key:?} begins its job number {}", actor.begun));
         }
-        self.set(seat, Phase::Running { job, attempt, fate });
+        self.set(worker_key, Phase::Running { job, attempt, fate });
         if self.rng.chance(30) {
-            self.says(seat, Said::Start { job });
+            self.says(worker_key, Message::Start { job });
         }
         if fate == Fate::Retire && self.rng.chance(50) {
-            self.retire(seat);
+            self.retire(worker_key);
         }
         if self.rng.chance(20) {
             for _ in 0..1 + self.rng.below(3) {
-                self.says(seat, Said::Progress { job });
+                self.says(worker_key, Message::Progress { job });
             }
         }
-        let epoch = self.actors[&seat].epoch;
+        let epoch = self.actors[&worker_key].epoch;
         if self.rng.chance(self.rates.long) {
             // Some end about when a worker that is over its limit has not answered the recall, and is stopped; some have
             // kept a recall waiting for long.
             let long = self.rng.pick(&[2, 5, 10, 13, 17, 19, 20, 21, 30, 35, 1500]) * MILLI;
             let late = Duration::from_micros(self.rng.pick(&[0, 20, 100, 1000]));
-            self.plan(long + late, Due::Act(seat, epoch));
+            self.plan(long + late, Due::Act(worker_key, epoch));
         } else {
-            self.soon(Due::Act(seat, epoch));
+            self.soon(Due::Act(worker_key, epoch));
         }
     }
 
     /// What the worker had planned comes about.
-    fn act(&mut self, seat: Seat) {
-        match self.actors[&seat].phase {
-            Phase::Booting => self.start(seat),
-            Phase::Running { job, attempt, fate } => self.finish(seat, job, attempt, fate),
-            Phase::Recovering => self.recovered(seat),
-            Phase::Idle if self.actors[&seat].start == Start::DiesIdle => self.die(seat, false),
+    fn act(&mut self, worker_key: WorkerKey) {
+        match self.actors[&worker_key].phase {
+            Phase::Booting => self.start(worker_key),
+            Phase::Running { job, attempt, fate } => self.finish(worker_key, job, attempt, fate),
+            Phase::Recovering => self.recovered(worker_key),
+            Phase::Idle if self.actors[&worker_key].start == Start::DiesIdle => self.die(worker_key, false),
             Phase::Idle | Phase::Hung => {}
         }
     }
 
-    fn start(&mut self, seat: Seat) {
-        let recalls = self.actors[&seat].recalls;
-        self.say(seat, FromActor::Greeted { recalls });
-        match self.actors[&seat].start {
-            Start::Dies => self.die(seat, false),
-            Start::Hangs => self.set(seat, Phase::Hung),
+    fn start(&mut self, worker_key: WorkerKey) {
+        let recalls = self.actors[&worker_key].recalls;
+        self.say(worker_key, FromActor::Greeted { recalls });
+        match self.actors[&worker_key].start {
+            Start::Dies => self.die(worker_key, false),
+            Start::Hangs => self.set(worker_key, Phase::Hung),
             Start::Refuses => {
-                self.says(seat, Said::Terminal { job: None });
-                self.soon(Due::Dies(seat, false));
+                self.says(worker_key, Message::Terminal { job: None });
+                self.soon(Due::Dies(worker_key, false));
             }
             Start::SpeaksTooSoon => {
-                self.says(seat, Said::Progress { job: 1 });
-                self.set(seat, Phase::Hung);
+                self.says(worker_key, Message::Progress { job: 1 });
+                self.set(worker_key, Phase::Hung);
             }
             Start::ClosesPipe => {
-                self.say(seat, FromActor::OutputEnd);
-                self.set(seat, Phase::Hung);
+                self.say(worker_key, FromActor::OutputEnd);
+                self.set(worker_key, Phase::Hung);
             }
             start @ (Start::Fine | Start::DiesIdle | Start::Retires) => {
                 if start == Start::Retires {
-                    self.retire(seat);
+                    self.retire(worker_key);
                 }
-                self.says(seat, Said::Ready);
-                self.set(seat, Phase::Idle);
+                self.says(worker_key, Message::Ready);
+                self.set(worker_key, Phase::Idle);
                 if start == Start::DiesIdle {
-                    let epoch = self.actors[&seat].epoch;
-                    self.soon(Due::Act(seat, epoch));
+                    let epoch = self.actors[&worker_key].epoch;
+                    self.soon(Due::Act(worker_key, epoch));
                 }
-                self.go_on(seat);
+                self.go_on(worker_key);
             }
         }
     }
 
-    fn retire(&mut self, seat: Seat) {
-        if let Some(job) = self.actors.get(&seat).and_then(Actor::runs) {
-            self.says(seat, Said::Start { job });
+    fn retire(&mut self, worker_key: WorkerKey) {
+        if let Some(job) = self.actors.get(&worker_key).and_then(Actor::runs) {
+            self.says(worker_key, Message::Start { job });
         }
-        self.says(seat, Said::Retire);
-        let Some(actor) = self.actors.get_mut(&seat) else { return };
+        self.says(worker_key, Message::Retire);
+        let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         actor.retired = true;
         let held = actor.inbox_jobs();
         actor.inbox.retain(|message| !matches!(message, ToActor::Job { .. }));
         for job in held {
-            self.says(seat, Said::Skipped { job });
+            self.says(worker_key, Message::Skipped { job });
         }
     }
 
-    fn finish(&mut self, seat: Seat, job: u64, attempt: u32, fate: Fate) {
+    fn finish(&mut self, worker_key: WorkerKey, job: u64, attempt: u32, fate: Fate) {
         let success = Outcome::Success;
-        if let Some(actor) = self.actors.get_mut(&seat) {
+        if let Some(actor) = self.actors.get_mut(&worker_key) {
             actor.lied |= matches!(fate, Fate::SecondAnswer | Fate::WrongJob | Fate::ReadyWhileWorking | Fate::Garble);
         }
         match fate {
-            Fate::Answer(outcome) => self.answer(seat, job, outcome),
+            Fate::Answer(outcome) => self.answer(worker_key, job, outcome),
             Fate::Retire => {
-                if !self.actors[&seat].retired {
-                    self.retire(seat);
+                if !self.actors[&worker_key].retired {
+                    self.retire(worker_key);
                 }
-                self.answer(seat, job, success);
+                self.answer(worker_key, job, success);
             }
             Fate::Panic => {
-                self.says(seat, Said::Terminal { job: Some(job) });
-                self.set(seat, Phase::Hung);
-                self.soon(Due::Dies(seat, false));
+                self.says(worker_key, Message::Terminal { job: Some(job) });
+                self.set(worker_key, Phase::Hung);
+                self.soon(Due::Dies(worker_key, false));
             }
             Fate::PanicUnnamed => {
-                self.says(seat, Said::Terminal { job: None });
-                self.set(seat, Phase::Hung);
-                self.soon(Due::Dies(seat, false));
+                self.says(worker_key, Message::Terminal { job: None });
+                self.set(worker_key, Phase::Hung);
+                self.soon(Due::Dies(worker_key, false));
             }
-            Fate::Crash => self.die(seat, false),
+            Fate::Crash => self.die(worker_key, false),
             Fate::AnswerAndCrash => {
-                self.answer(seat, job, success);
-                self.die(seat, false);
+                self.answer(worker_key, job, success);
+                self.die(worker_key, false);
             }
-            Fate::Hang => self.set(seat, Phase::Hung),
+            Fate::Hang => self.set(worker_key, Phase::Hung),
             Fate::SecondAnswer => {
-                self.says(seat, Said::Answer { job, outcome: success, ready: false });
-                self.answer(seat, job, Outcome::Failed);
+                self.says(worker_key, Message::Answer { job, outcome: success, ready: false });
+                self.answer(worker_key, job, Outcome::Failed);
             }
             Fate::WrongJob => {
                 let other = self.rng.below(self.next_job + 1);
-                self.answer(seat, if other == job { u64::MAX } else { other }, success);
+                self.answer(worker_key, if other == job { u64::MAX } else { other }, success);
             }
             Fate::ReadyWhileWorking => {
-                self.says(seat, Said::Ready);
-                self.answer(seat, job, success);
+                self.says(worker_key, Message::Ready);
+                self.answer(worker_key, job, success);
             }
             Fate::Garble => {
-                self.say(seat, FromActor::Garbled);
-                self.set(seat, Phase::Hung);
+                self.say(worker_key, FromActor::Malformed);
+                self.set(worker_key, Phase::Hung);
             }
             Fate::CloseInput => {
-                if let Some(actor) = self.actors.get_mut(&seat) {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.input_closed = true;
                 }
-                self.soon(Due::InputBreaks(seat));
-                self.set(seat, Phase::Running { job, attempt, fate: Fate::Answer(success) });
-                let epoch = self.actors[&seat].epoch;
+                self.soon(Due::InputBreaks(worker_key));
+                self.set(worker_key, Phase::Running { job, attempt, fate: Fate::Answer(success) });
+                let epoch = self.actors[&worker_key].epoch;
                 let late = delay(&mut self.rng, &self.limits);
-                self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(seat, epoch));
+                self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(worker_key, epoch));
             }
             Fate::ClosePipe => {
-                self.say(seat, FromActor::OutputEnd);
-                self.set(seat, Phase::Hung);
+                self.say(worker_key, FromActor::OutputEnd);
+                self.set(worker_key, Phase::Hung);
                 if self.rng.chance(50) {
-                    self.soon(Due::InputBreaks(seat));
+                    self.soon(Due::InputBreaks(worker_key));
                 }
             }
         }
     }
 
-    fn answer(&mut self, seat: Seat, job: u64, outcome: Outcome) {
-        let ready = self.actors[&seat].in_one_frame;
-        self.says(seat, Said::Answer { job, outcome, ready });
+    fn answer(&mut self, worker_key: WorkerKey, job: u64, outcome: Outcome) {
+        let ready = self.actors[&worker_key].in_one_frame;
+        self.says(worker_key, Message::Answer { job, outcome, ready });
         if ready {
-            self.set(seat, Phase::Idle);
-            self.go_on(seat);
+            self.set(worker_key, Phase::Idle);
+            self.go_on(worker_key);
         } else {
-            self.set(seat, Phase::Recovering);
-            let epoch = self.actors[&seat].epoch;
-            self.soon(Due::Act(seat, epoch));
+            self.set(worker_key, Phase::Recovering);
+            let epoch = self.actors[&worker_key].epoch;
+            self.soon(Due::Act(worker_key, epoch));
         }
     }
 
-    fn recovered(&mut self, seat: Seat) {
+    fn recovered(&mut self, worker_key: WorkerKey) {
         if self.rng.chance(self.rates.recover) {
             match self.rng.below(3) {
-                0 => self.set(seat, Phase::Hung),
-                1 => self.die(seat, false),
+                0 => self.set(worker_key, Phase::Hung),
+                1 => self.die(worker_key, false),
                 _ => {
-                    self.says(seat, Said::Terminal { job: None });
-                    self.set(seat, Phase::Hung);
-                    self.soon(Due::Dies(seat, false));
+                    self.says(worker_key, Message::Terminal { job: None });
+                    self.set(worker_key, Phase::Hung);
+                    self.soon(Due::Dies(worker_key, false));
                 }
             }
         } else {
-            self.says(seat, Said::Ready);
-            self.set(seat, Phase::Idle);
-            self.go_on(seat);
+            self.says(worker_key, Message::Ready);
+            self.set(worker_key, Phase::Idle);
+            self.go_on(worker_key);
         }
     }
 }

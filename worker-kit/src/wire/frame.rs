@@ -1,6 +1,6 @@
 //! Frames: a 4-byte little-endian length, a message, and the payload that takes the rest.
 
-use super::{CodecFault, Payload, Spares, WireMessage};
+use super::{BufferPool, CodecFault, Payload, WireMessage};
 use rustix::buffer::spare_capacity;
 use std::sync::Arc;
 use std::{fmt, io, mem, os::fd::AsFd};
@@ -75,7 +75,7 @@ pub struct FrameBuffer {
     /// Where in `bytes` the next frame starts.
     start: usize,
     max: usize,
-    spares: Arc<Spares>,
+    spares: Arc<BufferPool>,
 }
 
 impl FrameBuffer {
@@ -85,7 +85,7 @@ impl FrameBuffer {
     }
 
     /// The same, with spares that others use too.
-    pub fn with_spares(max: usize, spares: Arc<Spares>) -> Self {
+    pub fn with_spares(max: usize, spares: Arc<BufferPool>) -> Self {
         FrameBuffer { bytes: Vec::new(), start: 0, max, spares }
     }
 

@@ -1,6 +1,6 @@
 //! Bytes that several listeners share.
 
-use super::Spares;
+use super::BufferPool;
 use std::mem;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub enum Payload {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Arc<Spares>,
+    home: Arc<BufferPool>,
 }
 
 impl Buffer {
@@ -61,7 +61,7 @@ impl Payload {
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(mut buffer: Vec<u8>, start: usize, home: &Arc<Spares>) -> Self {
+    pub fn tail(mut buffer: Vec<u8>, start: usize, home: &Arc<BufferPool>) -> Self {
         if buffer.len() - start <= COPIED_UP_TO {
             let payload = Payload::copied(&buffer[start..]);
             home.keep(buffer);

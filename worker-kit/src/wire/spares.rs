@@ -20,7 +20,7 @@ const KEPT_FOR: Duration = Duration::from_millis(100);
 
 /// The spare buffers of a pool, or of a worker.
 #[derive(Debug, Default)]
-pub struct Spares {
+pub struct BufferPool {
     /// Whether there may be buffers that are kept: a look that needs no lock.
     open: AtomicBool,
     held: Mutex<Held>,
@@ -40,7 +40,7 @@ impl Held {
     }
 }
 
-impl Spares {
+impl BufferPool {
     /// An empty buffer with room for `room` bytes, which are many, and for little more, if there is one.
     pub(super) fn take(&self, room: usize) -> Option<Vec<u8>> {
         let fits = |spare: &Vec<u8>| (room..=room + room / 4).contains(&spare.capacity());
@@ -83,7 +83,7 @@ impl Spares {
     }
 
     /// Gives all back if there was no large payload for a while. Otherwise: how long until that may be so.
-    pub fn tidy(&self) -> Option<Duration> {
+    pub fn trim(&self) -> Option<Duration> {
         if !self.open.load(Ordering::SeqCst) {
             return None;
         }
@@ -117,14 +117,14 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// Spares of which large payloads make use.
-    fn spares_in_use() -> Spares {
-        let spares = Spares::default();
+    /// BufferPool of which large payloads make use.
+    fn spares_in_use() -> BufferPool {
+        let spares = BufferPool::default();
         assert!(spares.take(MIB).is_none());
         spares
     }
 
-    fn kept(spares: &Spares) -> Vec<usize> {
+    fn kept(spares: &BufferPool) -> Vec<usize> {
         spares.held().buffers.iter().map(|spare| spare.capacity() / MIB).collect()
     }
 
@@ -163,10 +163,10 @@ mod tests {
     fn nothing_is_kept_where_no_large_payload_comes() {
         let spares = spares_in_use();
         spares.keep(Vec::with_capacity(MIB));
-        assert!(spares.tidy().is_some_and(|left| left <= KEPT_FOR));
+        assert!(spares.trim().is_some_and(|left| left <= KEPT_FOR));
         // As if it were long ago.
         spares.held().last_used = now().checked_sub(2 * KEPT_FOR);
-        assert_eq!(spares.tidy(), None);
+        assert_eq!(spares.trim(), None);
         assert!(kept(&spares).is_empty());
         spares.keep(Vec::with_capacity(MIB));
         assert!(kept(&spares).is_empty(), "what comes back late is not kept either");

@@ -3,7 +3,7 @@
 use super::{Found, SLACK, ensure};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, CrashCause, Effect, Input, MEASURE_EVERY, Outcome, Said, Seat, Signal, Supervisor, WorkerState,
+    Config, CrashCause, Effect, Input, MEASURE_EVERY, Message, Outcome, Signal, Supervisor, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,16 +20,16 @@ struct Process {
     killed: bool,
     stopped: bool,
     /// Whether what it wrote before its limit was found to be over is being read.
-    hearing: bool,
+    draining: bool,
     /// When its memory was measured, or began to count.
     measured: Option<Duration>,
     /// The limit of its start or of its recovery, and since when it holds.
     limited: Option<(Duration, Duration)>,
-    over_limit: bool,
-    over_memory: bool,
-    outgrown: bool,
-    last_words: bool,
-    output_closed: bool,
+    timed_out: bool,
+    over_hard_limit: bool,
+    over_soft_limit: bool,
+    terminal_failure: bool,
+    pipe_closed: bool,
     violated: bool,
     recall_ignored: bool,
 }
@@ -37,7 +37,7 @@ struct Process {
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     config: Config,
-    processes: BTreeMap<Seat, Process>,
+    processes: BTreeMap<WorkerKey, Process>,
     now: Duration,
     closed: bool,
     exited: bool,
@@ -56,8 +56,8 @@ pub(super) struct Told {
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    LastWords(Seat),
-    Exiting(Seat),
+    TerminalFailure(WorkerKey),
+    Exiting(WorkerKey),
 }
 
 impl Told {
@@ -86,34 +86,35 @@ impl Told {
             Input::SpawnWorkers if !self.closed => (self.awaits_ready, self.wants_all) = (true, true),
             Input::Close => self.closed = true,
             Input::Exit => (self.closed, self.exited) = (true, true),
-            Input::SpawnFailed(seat) => drop(self.processes.remove(&seat)),
-            Input::Said(seat, said) => {
-                let Some(process) = self.processes.get_mut(&seat) else { return };
-                match said {
-                    Said::Ready => (process.been_ready, process.limited) = (true, None),
-                    Said::Answer { ready, .. } => {
+            Input::SpawnFailed(worker_key) => drop(self.processes.remove(&worker_key)),
+            Input::Message(worker_key, message) => {
+                let Some(process) = self.processes.get_mut(&worker_key) else { return };
+                match message {
+                    Message::Ready => (process.been_ready, process.limited) = (true, None),
+                    Message::Answer { ready, .. } => {
                         process.limited = timeout_recovering.filter(|_| !ready).map(|limit| (now, limit));
                     }
-                    Said::Terminal { job } => {
+                    Message::Terminal { job } => {
                         process.limited = None;
-                        self.due = job.is_none().then_some(Due::LastWords(seat));
+                        self.due = job.is_none().then_some(Due::TerminalFailure(worker_key));
                     }
                     _ => {}
                 }
-                process.hearing &= !matches!(said, Said::Ready | Said::Answer { .. } | Said::Skipped { .. });
+                process.draining &=
+                    !matches!(message, Message::Ready | Message::Answer { .. } | Message::Skipped { .. });
             }
-            Input::Heard(seat) => self.of(seat, |process| process.hearing = false),
-            Input::Garbled(seat) => self.due = Some(Due::Exiting(seat)),
-            Input::Stopped(seat) if self.processes.get(&seat).is_some_and(|process| process.stopped) => {
-                self.due = Some(Due::Exiting(seat));
+            Input::Drained(worker_key) => self.of(worker_key, |process| process.draining = false),
+            Input::Malformed(worker_key) => self.due = Some(Due::Exiting(worker_key)),
+            Input::Stopped(worker_key) if self.processes.get(&worker_key).is_some_and(|process| process.stopped) => {
+                self.due = Some(Due::Exiting(worker_key));
             }
-            Input::Exited { seat, .. } => self.of(seat, |process| process.exited = true),
+            Input::Exited { worker_key, .. } => self.of(worker_key, |process| process.exited = true),
             _ => {}
         }
     }
 
-    fn of(&mut self, seat: Seat, then: impl FnOnce(&mut Process)) {
-        if let Some(process) = self.processes.get_mut(&seat) {
+    fn of(&mut self, worker_key: WorkerKey, then: impl FnOnce(&mut Process)) {
+        if let Some(process) = self.processes.get_mut(&worker_key) {
             then(process);
         }
     }
@@ -121,8 +122,8 @@ impl Told {
     pub(super) fn effect(&mut self, effect: &Effect<u64>, input: &Input<u64>) -> Found {
         let now = self.now;
         match *effect {
-            Effect::Spawn(seat) => drop(self.processes.insert(seat, Process::default())),
-            Effect::Died(seat) => drop(self.processes.remove(&seat)),
+            Effect::Spawn(worker_key) => drop(self.processes.insert(worker_key, Process::default())),
+            Effect::Died(worker_key) => drop(self.processes.remove(&worker_key)),
             Effect::Enqueued(_) => ensure(!self.closed, || "a job is taken after close".into())?,
             Effect::StartFailed { in_a_row, .. } => {
                 self.start_failures += 1;
@@ -132,13 +133,15 @@ impl Told {
             Effect::AllReady => {
                 ensure(std::mem::take(&mut self.awaits_ready), || "nobody has asked whether all are ready".into())?;
             }
-            Effect::Settled { outcome, seat: Some(seat), .. } | Effect::Retried { outcome, seat, .. } => {
-                return self.explained(seat, outcome);
+            Effect::Settled { outcome, worker_key: Some(worker_key), .. }
+            | Effect::Retried { outcome, worker_key, .. } => {
+                return self.explained(worker_key, outcome);
             }
             _ => {}
         }
         let grace = self.config.kill_grace;
-        let Some((seat, process)) = seat_of(effect).and_then(|seat| Some((seat, self.processes.get_mut(&seat)?)))
+        let Some((worker_key, process)) =
+            worker_key_of(effect).and_then(|worker_key| Some((worker_key, self.processes.get_mut(&worker_key)?)))
         else {
             return Ok(());
         };
@@ -146,11 +149,11 @@ impl Told {
             Effect::Spawned(_) => {
                 self.spawned += 1;
                 process.limited = self.config.timeout_initializing.map(|limit| (now, limit));
-                once(&mut process.there, seat, "spawned")
+                once(&mut process.there, worker_key, "spawned")
             }
             Effect::State { state, .. } => {
                 ensure(process.state.is_none_or(|(before, _)| before != state), || {
-                    format!("{seat:?} is {state} again")
+                    format!("{worker_key:?} is {state} again")
                 })?;
                 process.state = Some((state, now));
                 match state {
@@ -158,34 +161,34 @@ impl Told {
                     WorkerState::Ready | WorkerState::Exiting => process.measured = None,
                     WorkerState::Recovering => {}
                 }
-                process.hearing &= state != WorkerState::Exiting;
+                process.draining &= state != WorkerState::Exiting;
                 Ok(())
             }
             Effect::Measure(_) => {
                 let before = process.measured.replace(now);
                 ensure(before.is_some_and(|before| now >= before + MEASURE_EVERY), || {
-                    format!("{seat:?} is measured at {now:?} and at {before:?}")
+                    format!("{worker_key:?} is measured at {now:?} and at {before:?}")
                 })
             }
-            Effect::Hear(_) => once(&mut process.hearing, seat, "heard out"),
-            Effect::OverLimit { state, limit, .. } => {
+            Effect::Drain(_) => once(&mut process.draining, worker_key, "heard out"),
+            Effect::TimedOut { state, limit, .. } => {
                 self.timed_out += 1;
                 let own = process.limited.is_some_and(|(since, of)| of == limit && now >= since + limit);
                 let timed = matches!(state, WorkerState::Initializing | WorkerState::Recovering);
-                ensure(!timed || own, || format!("{seat:?} is over {limit:?}, {state}: {process:?}"))?;
-                once(&mut process.over_limit, seat, "over its limit")
+                ensure(!timed || own, || format!("{worker_key:?} is over {limit:?}, {state}: {process:?}"))?;
+                once(&mut process.timed_out, worker_key, "over its limit")
             }
-            Effect::OverMemory { .. } => once(&mut process.over_memory, seat, "over its memory"),
-            Effect::Outgrown { .. } => once(&mut process.outgrown, seat, "outgrown"),
-            Effect::OutputClosed(_) => once(&mut process.output_closed, seat, "without its pipe"),
-            Effect::Violated(..) => once(&mut process.violated, seat, "accused"),
-            Effect::RecallIgnored(_) => once(&mut process.recall_ignored, seat, "said to ignore recalls"),
-            Effect::LastWords(_) => {
-                process.last_words = true;
-                let said = matches!(input, Input::Said(of, Said::Terminal { .. }) if *of == seat);
-                ensure(said, || format!("{seat:?} has said nothing of its end"))
+            Effect::OverHardLimit { .. } => once(&mut process.over_hard_limit, worker_key, "over its memory"),
+            Effect::OverSoftLimit { .. } => once(&mut process.over_soft_limit, worker_key, "outgrown"),
+            Effect::PipeClosed(_) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
+            Effect::Violated(..) => once(&mut process.violated, worker_key, "accused"),
+            Effect::RecallIgnored(_) => once(&mut process.recall_ignored, worker_key, "said to ignore recalls"),
+            Effect::TerminalFailure(_) => {
+                process.terminal_failure = true;
+                let message = matches!(input, Input::Message(of, Message::Terminal { .. }) if *of == worker_key);
+                ensure(message, || format!("{worker_key:?} has said nothing of its end"))
             }
-            Effect::SendLeave(_) => once(&mut process.told_to_leave, seat, "told to leave"),
+            Effect::SendLeave(_) => once(&mut process.told_to_leave, worker_key, "told to leave"),
             Effect::Signal(_, signal) => {
                 match signal {
                     Signal::Terminate => process.terminated = Some(now),
@@ -204,17 +207,17 @@ impl Told {
     }
 
     /// What has ended an attempt was told before.
-    fn explained(&self, seat: Seat, outcome: Outcome) -> Found {
-        let Some(process) = self.processes.get(&seat) else { return Ok(()) };
+    fn explained(&self, worker_key: WorkerKey, outcome: Outcome) -> Found {
+        let Some(process) = self.processes.get(&worker_key) else { return Ok(()) };
         let told = match outcome {
-            Outcome::TimedOut { .. } => process.over_limit,
-            Outcome::OutOfMemory { .. } => process.over_memory,
-            Outcome::Panicked => process.last_words,
-            Outcome::Crashed(CrashCause::PipeClosed) => process.output_closed,
+            Outcome::TimedOut { .. } => process.timed_out,
+            Outcome::OutOfMemory { .. } => process.over_hard_limit,
+            Outcome::Panicked => process.terminal_failure,
+            Outcome::Crashed(CrashCause::PipeClosed) => process.pipe_closed,
             Outcome::Protocol(_) => process.violated || process.is(WorkerState::Exiting),
             _ => true,
         };
-        ensure(told, || format!("nobody was told why {seat:?} ends with {outcome:?}"))
+        ensure(told, || format!("nobody was told why {worker_key:?} ends with {outcome:?}"))
     }
 
     /// What must hold after each step.
@@ -224,25 +227,28 @@ impl Told {
         let happened = [self.spawned, self.timed_out];
         ensure(counted == happened, || format!("{counted:?} were spawned and timed out, told {happened:?}"))?;
         ensure(!self.awaits_ready || !machine.all_ready(), || "nobody is told that all are ready".into())?;
-        ensure(!self.breaks || machine.is_broken(), || "no worker starts, and nobody is told".into())?;
+        ensure(!self.breaks || machine.is_circuit_open(), || "no worker starts, and nobody is told".into())?;
         // One that is on its way out is replaced once it is reaped.
         let (workers, waits) = (self.processes.len(), self.start_failures > 0);
         let minimum = if self.wants_all { self.config.max_processes } else { self.config.min_processes };
         ensure(self.closed || waits || workers >= minimum, || format!("only {workers} workers of {minimum}"))?;
-        for (seat, worker) in machine.workers() {
-            let process = self.processes.get(&seat).ok_or_else(|| format!("{seat:?} was never spawned"))?;
+        for (worker_key, worker) in machine.workers() {
+            let process = self.processes.get(&worker_key).ok_or_else(|| format!("{worker_key:?} was never spawned"))?;
             let told = process.state.map(|(state, _)| state);
-            ensure(told == Some(worker.state()), || format!("{seat:?} is {}, and told {told:?}", worker.state()))?;
+            ensure(told == Some(worker.state()), || {
+                format!("{worker_key:?} is {}, and told {told:?}", worker.state())
+            })?;
         }
         match self.due {
-            Some(Due::LastWords(seat)) => {
-                let told = self.processes.get(&seat).is_none_or(|process| process.last_words);
-                ensure(told, || format!("nobody is told that {seat:?} has said why it ends"))
+            Some(Due::TerminalFailure(worker_key)) => {
+                let told = self.processes.get(&worker_key).is_none_or(|process| process.terminal_failure);
+                ensure(told, || format!("nobody is told that {worker_key:?} has said why it ends"))
             }
-            Some(Due::Exiting(seat)) => {
-                let exited = self.processes.get(&seat).is_none_or(|process| process.exited);
-                let exits = exited || machine.worker(seat).is_none_or(|worker| worker.state() == WorkerState::Exiting);
-                ensure(exits, || format!("{seat:?} lives on"))
+            Some(Due::Exiting(worker_key)) => {
+                let exited = self.processes.get(&worker_key).is_none_or(|process| process.exited);
+                let exits =
+                    exited || machine.worker(worker_key).is_none_or(|worker| worker.state() == WorkerState::Exiting);
+                ensure(exits, || format!("{worker_key:?} lives on"))
             }
             None => Ok(()),
         }
@@ -250,23 +256,25 @@ impl Told {
 
     /// Nothing is later than it may be.
     pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
-        for (seat, process) in self.processes.iter().filter(|(_, process)| process.there && !process.exited) {
+        for (worker_key, process) in self.processes.iter().filter(|(_, process)| process.there && !process.exited) {
             let hard = self.config.max_memory.hard.is_some();
             let unmeasured = hard && process.measured.is_some_and(|at| now > at + MEASURE_EVERY);
-            ensure(!unmeasured, || format!("nobody measures {seat:?} at {now:?}: {process:?}"))?;
+            ensure(!unmeasured, || format!("nobody measures {worker_key:?} at {now:?}: {process:?}"))?;
             if let Some((WorkerState::Exiting, since)) = process.state {
                 let last = process.terminated.map_or(since, |at| at.max(since));
                 let late = !process.killed && now > last + self.config.kill_grace;
-                ensure(!late, || format!("nobody kills {seat:?} at {now:?}: {process:?}"))?;
+                ensure(!late, || format!("nobody kills {worker_key:?} at {now:?}: {process:?}"))?;
                 let told = process.told_to_leave || process.terminated.is_some() || process.killed;
-                ensure(told || process.last_words, || format!("nobody has told {seat:?} to end: {process:?}"))?;
+                ensure(told || process.terminal_failure, || {
+                    format!("nobody has told {worker_key:?} to end: {process:?}")
+                })?;
             }
-            let doomed = machine.worker(*seat).is_none_or(Worker::is_doomed);
+            let doomed = machine.worker(*worker_key).is_none_or(Worker::is_being_killed);
             // One that is stopped goes on, or is killed: it does not end at SIGTERM.
             let idle = process.stopped && (!doomed || (process.is(WorkerState::Exiting) && !process.killed));
-            ensure(!idle, || format!("{seat:?} stays stopped: {process:?}"))?;
+            ensure(!idle, || format!("{worker_key:?} stays stopped: {process:?}"))?;
             let late = process.limited.is_some_and(|(since, limit)| now > since + limit + SLACK);
-            ensure(doomed || !late, || format!("{seat:?} is over its limit at {now:?}: {process:?}"))?;
+            ensure(doomed || !late, || format!("{worker_key:?} is over its limit at {now:?}: {process:?}"))?;
         }
         Ok(())
     }
@@ -278,18 +286,25 @@ impl Process {
     }
 }
 
-fn once(told: &mut bool, seat: Seat, what: &str) -> Found {
-    ensure(!std::mem::replace(told, true), || format!("{seat:?} is {what} twice"))
+fn once(told: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
+    ensure(!std::mem::replace(told, true), || format!("{worker_key:?} is {what} twice"))
 }
 
 /// The worker that an effect is about.
-fn seat_of(effect: &Effect<u64>) -> Option<Seat> {
+fn worker_key_of(effect: &Effect<u64>) -> Option<WorkerKey> {
     match *effect {
-        Effect::Spawned(seat) | Effect::Measure(seat) | Effect::Hear(seat) | Effect::SendLeave(seat) => Some(seat),
-        Effect::Signal(seat, _) | Effect::Violated(seat, _) => Some(seat),
-        Effect::OutputClosed(seat) | Effect::RecallIgnored(seat) | Effect::LastWords(seat) => Some(seat),
-        Effect::State { seat, .. } | Effect::OverLimit { seat, .. } | Effect::OverMemory { seat, .. } => Some(seat),
-        Effect::Outgrown { seat, .. } => Some(seat),
+        Effect::Spawned(worker_key)
+        | Effect::Measure(worker_key)
+        | Effect::Drain(worker_key)
+        | Effect::SendLeave(worker_key) => Some(worker_key),
+        Effect::Signal(worker_key, _) | Effect::Violated(worker_key, _) => Some(worker_key),
+        Effect::PipeClosed(worker_key) | Effect::RecallIgnored(worker_key) | Effect::TerminalFailure(worker_key) => {
+            Some(worker_key)
+        }
+        Effect::State { worker_key, .. }
+        | Effect::TimedOut { worker_key, .. }
+        | Effect::OverHardLimit { worker_key, .. } => Some(worker_key),
+        Effect::OverSoftLimit { worker_key, .. } => Some(worker_key),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A pool whose workers have done enough short jobs for more to be sent ahead, and have plenty left to do.
 fn quick_pool(workers: usize) -> Pool<Do> {
-    let pool = pool().max_processes(workers).max_jobs_per_process(1_000_000).hand_ahead(None).build().unwrap();
+    let pool = pool().max_processes(workers).max_jobs_per_process(1_000_000).prefetch(None).build().unwrap();
     warm_up(&pool);
     pool
 }
@@ -27,7 +27,7 @@ fn long_job(pool: &Pool<Do>, gate: &Gate) -> JobHandle<Do> {
 
 #[test]
 fn a_worker_does_exactly_its_number_of_jobs_also_when_they_are_sent_ahead() {
-    let pool = pool().max_processes(2).max_jobs_per_process(50).hand_ahead(None).build().unwrap();
+    let pool = pool().max_processes(2).max_jobs_per_process(50).prefetch(None).build().unwrap();
     let handles: Vec<_> = (0..2_000).map(|_| pool.enqueue(Do::Pid)).collect();
     let mut by_worker = BTreeMap::new();
     for handle in handles {
@@ -160,7 +160,7 @@ fn drain_does_what_was_sent_ahead() {
 /// Only without it do the workers take the jobs in their order, whichever of them is quicker.
 #[test]
 fn off_is_off() {
-    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).hand_ahead(0));
+    let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).prefetch(0));
     let pool = builder.build().unwrap();
     let ids: Vec<_> = (0..600).map(|_| pool.enqueue(Do::Pid).id()).collect();
     pool.drain(WATCHDOG);
