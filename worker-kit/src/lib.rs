@@ -51,6 +51,8 @@ compile_error!(
 );
 
 mod context;
+mod fork;
+mod fork_server;
 mod group;
 mod guard;
 mod job;

@@ -1,8 +1,8 @@
 //! The protocol by hand, one call a message.
 
 use crate::link::{Ended, Host, Link, QueuedJob, cut};
-use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
-use crate::{BoxError, Job, guard, stdio};
+use crate::wire::{self, ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::{BoxError, Job, fork_server, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
@@ -37,6 +37,9 @@ use std::{fmt, mem, process};
 pub struct Session<J: Job> {
     pub(crate) link: Arc<Link>,
     options: Option<Payload>,
+    /// Whether this is a fork server, which does no job itself.
+    pub(crate) forks: bool,
+    tells_start: bool,
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
@@ -75,16 +78,33 @@ impl<J: Job> Session<J> {
     /// # Ok(()) }
     /// ```
     pub fn connect() -> Result<Self, BoxError> {
-        let (input, output) = stdio::take()?;
-        Self::over(Host::Process, input, output, false)
+        let session = Self::of_process(false)?;
+        if session.forks { Ok(fork_server::serve(session)?) } else { Ok(session) }
     }
 
-    /// The same over any two pipes.
-    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, tells_start: bool) -> Result<Self, BoxError> {
+    /// The session of this process, over what the pool gave it as its standard streams. `tells_start`: whether the guard
+    /// announces handlers that run on.
+    pub(crate) fn of_process(tells_start: bool) -> Result<Self, BoxError> {
+        if fork_server::is_asked() {
+            let (input, output) = stdio::take_control()?;
+            return Self::over(Host::Process, input, output, tells_start, FORKS);
+        }
+        let (input, output) = stdio::take()?;
+        Self::over(Host::Process, input, output, tells_start, 0)
+    }
+
+    /// The same over any two pipes. `flags` are those of the hello that not every worker sets.
+    pub(crate) fn over(
+        host: Host,
+        input: OwnedFd,
+        output: OwnedFd,
+        tells_start: bool,
+        flags: u32,
+    ) -> Result<Self, BoxError> {
         let (wake_read, wake) = os_pipe::pipe()?;
         let link = Arc::new(Link::new(host, input, output, wake));
         let mut hello = Vec::new();
-        wire::frame_into(&Hello::new(FROM_WORKER | ANSWERS_RECALLS), J::name().as_bytes(), &mut hello);
+        wire::frame_into(&Hello::new(FROM_WORKER | ANSWERS_RECALLS | flags), J::name().as_bytes(), &mut hello);
         link.send_frame(&hello)?;
 
         let theirs = match link.read_frame::<Hello>() {
@@ -127,6 +147,8 @@ impl<J: Job> Session<J> {
         Ok(Session {
             link,
             options: has_options.then_some(init.payload),
+            forks: flags & FORKS != 0,
+            tells_start,
             max_frame,
             current: None,
             is_ready: false,
@@ -499,6 +521,16 @@ impl<J: Job> Session<J> {
         if self.frame.capacity() > KEPT {
             self.link.spares.keep(mem::take(&mut self.frame));
         }
+    }
+}
+
+impl<J: Job> Session<J> {
+    /// The session of a worker that was just forked from the fork server of this session.
+    pub(crate) fn forked(self, input: OwnedFd, output: OwnedFd) -> Result<Self, BoxError> {
+        let tells_start = self.tells_start;
+        // Its end of the socket to the pool is the fork server's alone.
+        drop(self);
+        Self::over(Host::Process, input, output, tells_start, 0)
     }
 }
 

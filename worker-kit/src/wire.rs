@@ -19,6 +19,7 @@
 
 mod codec;
 mod frame;
+mod leash;
 mod mark;
 mod message;
 mod payload;
@@ -26,10 +27,11 @@ mod spares;
 
 pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
+pub use leash::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 pub use mark::Mark;
 pub use message::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
-    split_hello,
+    ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
+    WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
 pub use spares::BufferPool;
