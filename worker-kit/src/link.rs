@@ -214,8 +214,10 @@ impl Link {
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
-                ToWorker::Job { job, .. } if inbox.retired => self.send(&FromWorker::Skipped { job })?,
-                ToWorker::Job { job, attempt } => {
+                ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } if inbox.retired => {
+                    self.send(&FromWorker::Skipped { job })?
+                }
+                ToWorker::Job { job, attempt } | ToWorker::TimedJob { job, attempt, .. } => {
                     inbox.jobs.push_back(QueuedJob { job, attempt, payload: frame.payload });
                 }
                 ToWorker::Skip { job } => {
@@ -226,7 +228,8 @@ impl Link {
                     }
                 }
                 ToWorker::Leave => inbox.leave = true,
-                ToWorker::Init { .. } => {}
+                // No pool of this version writes the last two.
+                ToWorker::Init { .. } | ToWorker::Cancel { .. } | ToWorker::Heartbeat { .. } => {}
             }
         }
         Ok(())

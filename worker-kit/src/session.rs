@@ -121,9 +121,10 @@ impl<J: Job> Session<J> {
         }
         if theirs.common_version().is_none() {
             let why = format!(
-                "the pool speaks versions {} to {} of the protocol, this worker speaks {}",
+                "the pool speaks versions {} to {} of the protocol, this worker speaks {} to {}",
                 theirs.lowest,
                 theirs.highest,
+                wire::LOWEST_VERSION,
                 wire::VERSION
             );
             return Err(why.into());

@@ -30,8 +30,8 @@ pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_in
 pub use leash::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 pub use mark::Mark;
 pub use message::{
-    ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
-    WireMessage, split_hello,
+    ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker,
+    VERSION, WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
 pub use spares::BufferPool;
