@@ -8,6 +8,7 @@
 mod child;
 mod command;
 mod effects;
+mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;
@@ -27,15 +28,15 @@ use crate::dispatcher::{Hooks, Notification};
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
 use crate::failure::Failure;
-use crate::launch::Launch;
+use crate::launch::{Attendance, ForkServers, Launch};
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
 use crate::record::{Ticket, WakeOnDrop};
 use crate::stats::Stats;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
-use crate::sys;
 use child::Child;
+use forks::ForkServer;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
@@ -45,7 +46,7 @@ use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
 use spawner::{Spawner, Terms};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -120,6 +121,11 @@ pub(crate) struct Driver {
     no_worker: Option<Arc<Failure>>,
     /// The death that was handled last.
     last_death: Option<StartFailure>,
+    /// What ends the fork servers, where workers are forked.
+    servers: Option<Arc<dyn ForkServers>>,
+    /// The fork servers that are not reaped, by number.
+    fork_servers: BTreeMap<u64, ForkServer>,
+    fork_servers_spawned: u64,
 }
 
 /// What stays of the plan.
@@ -156,13 +162,16 @@ impl Driver {
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
-    fn new(plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+    fn new(mut plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
         let (commands, reports, inbox) = inbox();
-        let told = {
+        let told: Arc<dyn Fn() -> bool + Send + Sync> = {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
-            move || !quiet || hooks.wants(EventKind::WorkerStderr)
+            Arc::new(move || !quiet || hooks.wants(EventKind::WorkerStderr))
         };
-        let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
+        let (poller, poller_thread) = Poller::start(reports.clone(), {
+            let told = Arc::clone(&told);
+            move || told()
+        })?;
         let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
@@ -173,6 +182,16 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
+        let servers = plan.launch.attend(Attendance {
+            handshake: handshake.clone(),
+            limit: plan.config.timeout_initializing,
+            grace: plan.config.kill_grace,
+            tell: {
+                let reports = reports.clone();
+                Arc::new(move |news| drop(reports.send(Report::ForkServer(news))))
+            },
+            told: Arc::clone(&told),
+        });
         let spawner = Spawner::start(plan.launch, plan.limits, terms, handshake, reports.clone())?;
 
         let slots = plan.config.max_processes;
@@ -202,6 +221,9 @@ impl Driver {
             last_failure: None,
             no_worker: None,
             last_death: None,
+            servers,
+            fork_servers: BTreeMap::new(),
+            fork_servers_spawned: 0,
             plan: Standing {
                 pool: plan.pool,
                 job_type: plan.job_type,
@@ -231,7 +253,7 @@ impl Driver {
         self.input(Input::Tick);
         self.write_all();
         self.end_iteration();
-        while !self.machine.is_finished() {
+        while !self.is_over() {
             self.wait();
             self.iterate(clock().duration_since(self.started));
         }
@@ -301,7 +323,7 @@ impl Driver {
 
     /// Looks at how much memory a worker holds.
     fn measure(&mut self, worker_key: WorkerKey, at_rest: bool) {
-        let bytes = self.child(worker_key).and_then(|child| sys::resident(child.pid));
+        let bytes = self.child(worker_key).and_then(|child| child.process.resident());
         if let Some(bytes) = bytes {
             self.input(Input::Resident { worker_key, bytes, at_rest });
         }
@@ -316,6 +338,7 @@ impl Driver {
                 self.spawning.remove(&worker_key);
                 self.insert(*started);
                 self.input(Input::Spawned(worker_key));
+                self.orphan_if_late(worker_key);
                 if let Some(first) = self.first.take() {
                     let _ = first.send(Ok(()));
                 }
@@ -361,6 +384,7 @@ impl Driver {
                 }
             }
             Report::Stderr(worker_key, lines, charge) => self.stderr_lines(worker_key, lines, charge),
+            Report::ForkServer(news) => self.of_fork_server(news),
         }
     }
 
@@ -412,7 +436,13 @@ impl Driver {
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
         drop((self.inbox, self.machine, self.blocked));
+        if let Some(servers) = &self.servers {
+            servers.end();
+        }
         self.spawner.join();
+        if let Some(servers) = self.servers {
+            servers.join();
+        }
         for reader in self.readers {
             let _ = reader.join();
         }

@@ -487,6 +487,8 @@ mod record;
 mod subscription;
 
 // Processes, and the system below them.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod fork_server;
 mod harness;
 mod launch;
 mod process;
@@ -522,7 +524,7 @@ pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;
 pub use limits::Limits;
 pub use map::{Map, MapUnordered};
-pub use options::Stderr;
+pub use options::{StartMethod, Stderr};
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;

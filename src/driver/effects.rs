@@ -7,13 +7,13 @@ use crate::error::{
     Crash, Mebibytes, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did,
 };
 use crate::event::{EventFields, EventKind, More};
-use crate::exit_status::{ended, ended_with};
+use crate::exit_status::{ORPHANED, ended, ended_with};
 use crate::failure::{Failure, Settled};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
-use crate::supervisor::{Begun, Effect, JobKey, Outcome, Signal, WorkerKey, WorkerState};
+use crate::supervisor::{Begun, CrashCause, Effect, JobKey, Outcome, Signal, WorkerKey, WorkerState};
 use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};
 use std::mem;
 use std::sync::Arc;
@@ -29,15 +29,22 @@ struct Tried {
 
 /// What an event is about.
 #[derive(Clone, Copy, Default)]
-struct About<'a> {
+pub(super) struct About<'a> {
     job: Option<&'a Arc<JobRecord>>,
     attempt: Option<u32>,
     worker_key: Option<WorkerKey>,
+    /// A process that is no worker.
+    pid: Option<u32>,
 }
 
 impl<'a> About<'a> {
     fn job(record: &'a Arc<JobRecord>) -> Self {
         About { job: Some(record), ..About::default() }
+    }
+
+    /// A process that is no worker.
+    pub(super) fn process(pid: u32) -> Self {
+        About { pid: Some(pid).filter(|&pid| pid != 0), ..About::default() }
     }
 
     fn worker(worker_key: WorkerKey) -> Self {
@@ -52,7 +59,7 @@ impl<'a> About<'a> {
     }
 
     fn attempt(record: &'a Arc<JobRecord>, attempt: u32, worker_key: Option<WorkerKey>) -> Self {
-        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), worker_key }
+        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), worker_key, pid: None }
     }
 }
 
@@ -340,7 +347,10 @@ impl Driver {
                 Failure::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts: attempt, who })
             }
             Outcome::Crashed(cause) => {
-                let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+                let reaped = child.and_then(|child| child.reaped);
+                let status = reaped.and_then(|reaped| reaped.status);
+                let orphaned = cause == CrashCause::Exited && reaped.is_some_and(|reaped| reaped.orphaned);
+                let cause = if orphaned { CrashCause::Orphaned } else { cause };
                 Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
             }
             Outcome::TimedOut { state, limit } => {
@@ -412,18 +422,22 @@ impl Driver {
     }
 
     fn died(&mut self, worker_key: WorkerKey) {
-        let status = self.child(worker_key).and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+        let reaped = self.child(worker_key).and_then(|child| child.reaped);
+        let status = reaped.and_then(|reaped| reaped.status);
+        let orphaned = reaped.is_some_and(|reaped| reaped.orphaned);
         for kind in [EventKind::WorkerExit, EventKind::Exit] {
             self.emit_event(kind, About::worker(worker_key), || More::Ended { status });
         }
         let Some(child) = self.children[worker_key.slot].take() else { return };
-        self.log(log::Level::Debug, || format!("worker process {} {}", child.pid, ended(status)));
+        let how = if orphaned { ORPHANED.into() } else { ended(status) };
+        self.log(log::Level::Debug, || format!("worker process {} {how}", child.pid));
         // One that the machine took for alive may have been at its end already: how it ended tells more.
         let reason = match &child.reason {
             Some(reason) => reason.clone(),
             None if child.closed_pipe => {
-                format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
+                format!("closed its pipe, so that it could say nothing more, and {how}")
             }
+            None if orphaned => format!("{how}, before it was ready"),
             None => format!("{} before it was ready", ended_with(status, &child.stderr_or_preamble())),
         };
         // Kept in case this death is a start failure, of which the machine speaks next.
@@ -465,9 +479,7 @@ impl Driver {
         }
         let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
         let pid = self.pid(worker_key);
-        let lines = lines.strip_suffix(b"\n").unwrap_or(&lines);
-        for line in lines.split(|&byte| byte == b'\n') {
-            let line = String::from_utf8_lossy(line).into_owned();
+        for line in lines_of(&lines) {
             if self.plan.stderr == Stderr::Log {
                 self.log(log::Level::Info, || format!("worker process {pid}: {line}"));
             }
@@ -478,11 +490,11 @@ impl Driver {
 
     // ------------------------------------------------------------ telling
 
-    fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
+    pub(super) fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
         self.emit_charged(kind, about, more, None);
     }
 
-    fn emit_charged(
+    pub(super) fn emit_charged(
         &self,
         kind: EventKind,
         about: About<'_>,
@@ -499,7 +511,7 @@ impl Driver {
             label: about.job.and_then(|record| record.label()),
             worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
             slot: about.worker_key.map(|worker_key| Slot(worker_key.slot)),
-            pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0),
+            pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0).or(about.pid),
             attempt: about.attempt,
             more: more(),
         };
@@ -512,4 +524,10 @@ impl Driver {
             self.plan.hooks.queue(Notification::Log(level, format!("{:?}: {}", self.plan.pool, line())));
         }
     }
+}
+
+/// The lines in what was printed.
+pub(super) fn lines_of(printed: &[u8]) -> impl Iterator<Item = String> {
+    let lines = printed.strip_suffix(b"\n").unwrap_or(printed);
+    lines.split(|&byte| byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned())
 }

@@ -3,6 +3,7 @@
 use super::spawner::Started;
 use crate::budget::Charge;
 use crate::error::StartFailure;
+use crate::launch::News;
 use crate::process::Reaped;
 use crate::supervisor::WorkerKey;
 use hirelings_worker_kit::wire::{Frame, FromWorker};
@@ -33,4 +34,6 @@ pub(crate) enum Report {
     StdinBroken(WorkerKey),
     /// From the poller: the process is no more.
     Exited(WorkerKey, Reaped),
+    /// From a fork server's minder.
+    ForkServer(News),
 }

@@ -33,6 +33,7 @@ pub(crate) struct Started {
     pub(crate) errors: OwnedFd,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reader: JoinHandle<()>,
+    pub(crate) fork_server: Option<u64>,
 }
 
 /// What every reader is told.
@@ -174,6 +175,7 @@ impl Spawning {
             errors: launched.errors,
             budget: Arc::clone(&budget),
             reader,
+            fork_server: launched.fork_server,
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));

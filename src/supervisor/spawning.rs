@@ -84,6 +84,19 @@ impl<T> Step<'_, T> {
         self.emit_state(worker_key, WorkerState::Initializing);
     }
 
+    /// The worker's fork server is gone: its jobs are elsewhere from here on, but for the one that it does.
+    pub(super) fn orphaned(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.state == WorkerState::Exiting {
+            return;
+        }
+        worker.over_soft_limit = true;
+        self.recall(worker_key);
+        if self.worker(worker_key).is_free() {
+            self.next_for(worker_key);
+        }
+    }
+
     pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;

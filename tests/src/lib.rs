@@ -22,7 +22,7 @@ pub use record::Record;
 pub use scratch::Scratch;
 
 use crossbeam_channel::bounded;
-use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, Stderr};
+use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartMethod, Stderr};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
@@ -138,7 +138,26 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A pool of general workers that says nothing.
 pub fn pool() -> PoolBuilder<Do> {
-    Pool::<Do>::builder(worker()).stderr(Stderr::Null)
+    builder(worker()).stderr(Stderr::Null)
+}
+
+/// A builder of workers that are started as [`START`] says.
+pub fn builder<J: Job>(command: Command) -> PoolBuilder<J> {
+    started(Pool::<J>::builder(command))
+}
+
+/// The variable by which all tests are run with forked workers: `HIRELINGS_TEST_START=fork`.
+pub const START: &str = "HIRELINGS_TEST_START";
+
+/// The same builder, with workers that are started as [`START`] says.
+pub fn started<J: Job>(builder: PoolBuilder<J>) -> PoolBuilder<J> {
+    builder.start_method(start_method())
+}
+
+/// How [`START`] says that workers are started.
+pub fn start_method() -> StartMethod {
+    let forks = std::env::var(START).is_ok_and(|how| how == "fork");
+    if forks { StartMethod::ForkServer } else { StartMethod::Exec }
 }
 
 /// The general worker, with SIGTERM ignored.

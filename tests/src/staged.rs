@@ -1,6 +1,6 @@
 //! A worker that does something of its own at its start and between its jobs.
 
-use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use hirelings::{Job, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,5 +32,5 @@ impl Job for Staged {
 
 /// A pool of `src/bin/staged.rs`, whose workers do `start` first.
 pub fn pool(start: Stage) -> PoolBuilder<Staged> {
-    Pool::<Staged>::builder(Command::new(crate::program("staged"))).options(&start).stderr(Stderr::Null)
+    crate::builder(Command::new(crate::program("staged"))).options(&start).stderr(Stderr::Null)
 }

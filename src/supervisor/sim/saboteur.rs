@@ -128,7 +128,7 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 1] = [Sabotage::StoppedAtOnce];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 19] = [
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
@@ -147,9 +147,10 @@ pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
     (Sabotage::InputTwice("OutputEnded"), "it has ended"),
     (Sabotage::InputTwice("InputBroken"), "it is broken"),
     (Sabotage::InputTwice("Exited"), "it has exited"),
+    (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 23] = [
+const INPUTS: [&str; 24] = [
     "Enqueue",
     "Abort",
     "SpawnWorkers",
@@ -173,6 +174,7 @@ const INPUTS: [&str; 23] = [
     "OutputEnded",
     "InputBroken",
     "Exited",
+    "Orphaned",
 ];
 
 fn kind_of_input(input: &Input<u64>) -> &'static str {
@@ -203,6 +205,7 @@ fn kind_of_input(input: &Input<u64>) -> &'static str {
         Input::StdinBroken(_) => "InputBroken",
         Input::StderrClosed(_) => "ErrorsEnded",
         Input::Exited { .. } => "Exited",
+        Input::Orphaned(_) => "Orphaned",
     }
 }
 
@@ -473,6 +476,7 @@ fn worker_key_of(input: &mut Input<u64>) -> Option<&mut WorkerKey> {
         | Input::Message(worker_key, _) => Some(worker_key),
         Input::Drained(worker_key)
         | Input::Stopped(worker_key)
+        | Input::Orphaned(worker_key)
         | Input::Resident { worker_key, .. }
         | Input::Malformed(worker_key) => Some(worker_key),
         Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) | Input::StderrClosed(worker_key) => {
