@@ -1,11 +1,13 @@
 //! What a caller holds of a job.
 
+use crate::dispatcher::Notification;
 use crate::driver::{Command, InboxSender};
-use crate::error::{Failure, JobError, JobResult, decoded, typed};
-use crate::event::JobId;
-use crate::events::ProgressStream;
-use crate::hooks::{Hooks, Notification};
-use crate::record::{JobHook, JobRecord};
+use crate::error::{JobError, JobResult};
+use crate::failure::{Failure, decoded, typed};
+use crate::id::JobId;
+use crate::progress::ProgressStream;
+use crate::record::{JobHook, JobRecord, JobStatus};
+use crate::shared::Shared;
 use crate::supervisor::Begun;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Payload};
@@ -13,42 +15,6 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Where a job is.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// match pool.enqueue(Square(7)).status() {
-///     JobStatus::Queued => println!("it waits"),
-///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
-///     _ => println!("it is settled"),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JobStatus {
-    /// It waits for a worker, the first time or to be retried.
-    Queued,
-    /// A worker has it.
-    Running {
-        /// The worker's process id.
-        pid: u32,
-        /// Which attempt this is, from 1.
-        attempt: u32,
-    },
-    /// It is settled.
-    Finished,
-}
-
-/// What a job's handles need of its pool.
-pub(crate) struct Shared {
-    pub(crate) commands: InboxSender<Command>,
-    pub(crate) hooks: Arc<Hooks>,
-}
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
 ///

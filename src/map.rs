@@ -10,6 +10,42 @@ use hirelings_worker_kit::Job;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
+impl<J: Job> Pool<J> {
+    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
+    /// so any number of them is done in constant memory.
+    ///
+    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for square in pool.map((0..1_000_000).map(Square)) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
+        Map::new(self, jobs.into_iter())
+    }
+
+    /// The same, each result as it comes, with its job's position among `jobs`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
+    /// println!("the first that failed: {slow:?}");
+    /// # Ok(()) }
+    /// ```
+    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
+        MapUnordered::new(self, jobs.into_iter())
+    }
+}
+
 /// How many jobs are enqueued whose results were not taken.
 ///
 /// Not one is enqueued for each result that is taken: then the caller and the workers would wait for each other at every

@@ -1,8 +1,7 @@
 //! One job, as its handle, the supervisor's thread and the hook thread share it.
 
-use crate::error::{Failure, Settled};
-use crate::events::EncodedProgress;
-use crate::handle::JobStatus;
+use crate::failure::{Failure, Settled};
+use crate::progress::EncodedProgress;
 use crate::supervisor::{Begun, JobKey};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
@@ -10,6 +9,36 @@ use parking_lot::{Condvar, Mutex};
 use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// Where a job is.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.enqueue(Square(7)).status() {
+///     JobStatus::Queued => println!("it waits"),
+///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
+///     _ => println!("it is settled"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It waits for a worker, the first time or to be retried.
+    Queued,
+    /// A worker has it.
+    Running {
+        /// The worker's process id.
+        pid: u32,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// It is settled.
+    Finished,
+}
 
 /// One job. A queued one is small: what most jobs do not have is in [`Observers`].
 pub(crate) struct JobRecord {

@@ -37,6 +37,23 @@ pub struct JobRequest<'p, J: Job> {
     extras: Option<Box<Observers>>,
 }
 
+impl<J: Job> Pool<J> {
+    /// Prepares a job with settings or hooks of its own.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn request(&self, job: J) -> JobRequest<'_, J> {
+        JobRequest::new(self, job)
+    }
+}
+
 impl<'p, J: Job> JobRequest<'p, J> {
     pub(crate) fn new(pool: &'p Pool<J>, job: J) -> Self {
         JobRequest { pool, job, settings: JobSettings::default(), extras: None }

@@ -1,10 +1,12 @@
 //! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
 
-use crate::driver::Charge;
-use crate::event::{Describe, Event, EventFields, EventKind};
-use crate::events::Subscriber;
+use crate::budget::Charge;
+use crate::event::{Event, EventFields, EventKind};
+use crate::failure::Describe;
 use crate::forward::Forward;
+use crate::panic::text_of;
 use crate::record::{JobHook, JobRecord, JobUpdate};
+use crate::subscription::Subscriber;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::{any::Any, io, mem, slice};
+use std::{io, mem, slice};
 
 /// Names a pool's hook, to remove it.
 ///
@@ -348,12 +350,6 @@ fn guarded(hook: &mut dyn FnMut()) {
         let why = text_of(&*payload);
         let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
     }
-}
-
-/// What a panic said.
-pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]
