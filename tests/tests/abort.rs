@@ -14,7 +14,7 @@ fn pid_of(handle: &hirelings::JobHandle<Do>) -> u32 {
 }
 
 #[test]
-fn a_queued_job_that_is_aborted_never_runs_and_those_behind_it_do() {
+fn a_queued_job_never_runs_and_those_behind_it_do() {
     let pool = pool().max_processes(1).build().unwrap();
     let log = Scratch::new();
     let append = |line: &str| pool.enqueue(Do::Append(log.path(), line.into()));
@@ -35,7 +35,7 @@ fn a_queued_job_that_is_aborted_never_runs_and_those_behind_it_do() {
 }
 
 #[test]
-fn a_running_job_that_is_aborted_is_settled_when_abort_returns_and_its_worker_is_killed() {
+fn a_running_job_settles_and_its_worker_is_killed() {
     let pool = pool().max_processes(1).build().unwrap();
     let gate = Gate::new();
     let handle = begun(pool.request(Do::Wait(gate.path())));
@@ -50,7 +50,7 @@ fn a_running_job_that_is_aborted_is_settled_when_abort_returns_and_its_worker_is
 }
 
 #[test]
-fn abort_does_not_wait_for_a_worker_that_ignores_sigterm() {
+fn it_waits_for_no_worker_that_ignores_sigterm() {
     let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(1);
     let pool = pool.kill_grace(Duration::from_millis(500)).build().unwrap();
     let gate = Gate::new();
@@ -91,7 +91,7 @@ fn the_grandchildren_of_an_aborted_job_are_killed() {
 }
 
 #[test]
-fn a_job_that_is_aborted_right_after_it_was_enqueued_never_runs() {
+fn right_after_enqueue_the_job_never_runs() {
     let pool = pool().max_processes(1).build().unwrap();
     let log = Scratch::new();
     let mut gate = Gate::new();
@@ -109,7 +109,7 @@ fn a_job_that_is_aborted_right_after_it_was_enqueued_never_runs() {
 }
 
 #[test]
-fn enqueue_and_abort_in_turns_on_a_free_worker_leave_a_pool_that_works() {
+fn enqueue_and_abort_in_turns_leave_a_working_pool() {
     let (builder, mut record) = Record::of(pool().max_processes(2).kill_grace(Duration::ZERO));
     let pool = builder.build().unwrap();
     let mut aborted = 0;
@@ -190,7 +190,7 @@ fn an_old_abort_handle_does_not_touch_later_jobs() {
 }
 
 #[test]
-fn an_abort_handle_works_from_another_thread_and_names_its_job() {
+fn a_handle_works_in_another_thread_and_names_its_job() {
     let pool = pool().max_processes(1).build().unwrap();
     let gate = Gate::new();
     let handle = begun(pool.request(Do::Wait(gate.path())));
@@ -228,7 +228,7 @@ fn abort_after_exit_leaves_the_job_closed() {
 }
 
 #[test]
-fn aborts_answers_and_exit_at_once_give_each_job_one_outcome() {
+fn with_answers_and_exit_each_job_has_one_outcome() {
     for _ in 0..10 {
         let (builder, mut record) = Record::of(pool().max_processes(3).kill_grace(Duration::ZERO));
         let pool = builder.build().unwrap();

@@ -27,7 +27,7 @@ fn jobs_run_in_the_order_in_which_they_were_enqueued() {
 }
 
 #[test]
-fn with_several_workers_they_are_handed_out_in_that_order_too() {
+fn several_workers_take_jobs_in_that_order_too() {
     let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(7).prefetch(0));
     let pool = builder.build().unwrap();
     let ids: Vec<_> = (0..200).map(|_| pool.enqueue(Do::Pid).id()).collect();
@@ -36,7 +36,7 @@ fn with_several_workers_they_are_handed_out_in_that_order_too() {
 }
 
 #[test]
-fn higher_priorities_come_first_and_within_one_the_order_holds() {
+fn higher_priorities_first_then_the_order_of_enqueue() {
     let pool = pool().max_processes(1).build().unwrap();
     let log = Scratch::new();
     let mut gate = Gate::new();
@@ -94,7 +94,7 @@ fn jobs_beyond_the_workers_wait_in_the_backlog() {
 }
 
 #[test]
-fn try_enqueue_gives_the_job_back_where_the_backlog_is_full() {
+fn try_enqueue_gives_the_job_back_where_it_is_full() {
     let pool = pool().max_processes(1).max_backlog(2).build().unwrap();
     let mut gate = Gate::new();
     let holding = begun(pool.request(Do::Wait(gate.path())));
@@ -111,7 +111,7 @@ fn try_enqueue_gives_the_job_back_where_the_backlog_is_full() {
 }
 
 #[test]
-fn a_request_that_is_refused_comes_back_with_its_hooks_and_settings() {
+fn a_refused_request_keeps_its_hooks_and_settings() {
     let (builder, mut record) = Record::of(pool().max_processes(1).max_backlog(1));
     let pool = builder.build().unwrap();
     let mut gate = Gate::new();
@@ -136,7 +136,7 @@ fn a_request_that_is_refused_comes_back_with_its_hooks_and_settings() {
 }
 
 #[test]
-fn enqueue_blocks_while_the_backlog_is_full_and_goes_on_when_there_is_room() {
+fn enqueue_blocks_while_it_is_full() {
     let pool = pool().max_processes(1).max_backlog(1).build().unwrap();
     let mut gate = Gate::new();
     let holding = begun(pool.request(Do::Wait(gate.path())));
@@ -155,7 +155,7 @@ fn enqueue_blocks_while_the_backlog_is_full_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn those_who_wait_for_room_wake_as_closed_at_exit_and_at_drain() {
+fn callers_that_wait_for_room_wake_at_exit_and_drain() {
     for drains in [false, true] {
         let pool = pool().max_processes(1).max_backlog(1).build().unwrap();
         let gate = Gate::new();
@@ -199,7 +199,7 @@ fn an_abort_makes_room() {
 }
 
 #[test]
-fn a_hook_that_enqueues_exceeds_the_limit_rather_than_wait_for_itself() {
+fn a_hook_that_enqueues_exceeds_the_limit() {
     let pool = Arc::new(pool().max_processes(1).max_backlog(1).build().unwrap());
     let mut gate = Gate::new();
     let (told, handles) = crossbeam_channel::bounded(1);

@@ -60,7 +60,7 @@ fn both_sides_of_a_contradiction_are_in_the_error() {
 }
 
 #[test]
-fn options_that_cannot_be_encoded_are_refused_with_their_type() {
+fn options_that_cannot_be_encoded_are_refused() {
     let why = refused(pool().options(&Brittle::NoEncode));
     assert!(why.contains("options") && why.contains("Brittle") && why.contains("it broke while"), "{why}");
 }
@@ -72,7 +72,7 @@ fn options_over_the_frame_limit_are_refused() {
 }
 
 #[test]
-fn a_refused_pool_starts_no_process_and_calls_no_launcher() {
+fn a_refused_pool_starts_nothing() {
     let builder = Pool::<Do>::builder_with(|_| panic!("asked for a worker of a pool that makes no sense"));
     let why = refused(builder.max_jobs_per_process(0));
     assert!(why.contains("max_jobs_per_process"), "{why}");

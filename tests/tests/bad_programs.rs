@@ -18,7 +18,7 @@ fn not_built(path: &str) -> String {
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_refused_by_build_with_its_path() {
+fn build_refuses_a_program_that_does_not_exist() {
     let error = not_built("/no/such/worker");
     assert!(error.contains("/no/such/worker") && error.contains("No such file"), "{error}");
 }
@@ -30,7 +30,7 @@ fn a_directory_is_refused_by_build_with_its_path() {
 }
 
 #[test]
-fn a_file_that_is_not_executable_is_refused_by_build_with_its_path() {
+fn build_refuses_a_file_that_is_not_executable() {
     let error = not_built("/etc/passwd");
     assert!(error.contains("/etc/passwd") && error.contains("executable"), "{error}");
 }
@@ -75,7 +75,7 @@ fn start_failure(bad: impl Fn() -> Command + Send + 'static) -> StartFailure {
 }
 
 #[test]
-fn a_program_that_ends_at_once_is_named_with_its_status() {
+fn one_that_ends_at_once_is_named_with_its_status() {
     let failure = start_failure(|| Command::new("true"));
     assert_eq!((failure.program.as_str(), failure.status.unwrap().code()), ("true", Some(0)));
     assert!(failure.to_string().contains("exited with status 0 before it was ready"), "{failure}");
@@ -91,7 +91,7 @@ fn a_program_that_dies_with_a_complaint_is_quoted() {
 }
 
 #[test]
-fn a_program_that_is_killed_at_its_start_has_the_signal_named() {
+fn one_that_is_killed_at_its_start_names_the_signal() {
     let failure = start_failure(|| sh("kill -SEGV $$"));
     assert!(failure.to_string().contains("was killed by SIGSEGV"), "{failure}");
 }
@@ -103,7 +103,7 @@ fn rubbish_in_place_of_a_hello_is_quoted() {
 }
 
 #[test]
-fn a_program_that_prints_rubbish_and_hangs_is_over_its_limit_and_quoted() {
+fn one_that_prints_rubbish_and_hangs_is_quoted() {
     let failure = start_failure(|| sh("echo 'Login:'; exec sleep 1000"));
     assert_eq!(failure.stderr, "Login:");
     assert!(failure.to_string().contains("initializing for more than 1s"), "{failure}");
@@ -164,7 +164,7 @@ fn a_lie_at_the_start_is_named() {
 }
 
 #[test]
-fn a_program_that_closes_its_output_and_lives_is_told_from_one_that_was_killed() {
+fn a_closed_output_is_told_from_a_kill() {
     let failure = start_failure(|| liar("closes its output"));
     assert!(failure.to_string().contains("closed"), "{failure}");
 }
@@ -185,7 +185,7 @@ fn honest(pool: &Pool<Do>) {
 }
 
 #[test]
-fn a_worker_that_breaks_the_protocol_in_a_job_loses_that_job_and_is_replaced() {
+fn a_worker_that_breaks_the_protocol_loses_its_job() {
     let pool = pool_of_liars("");
     for (lie, words) in [
         ("answers another job", "100"),
@@ -257,14 +257,14 @@ fn closed_its_pipe(error: JobError<String>) {
 }
 
 #[test]
-fn a_worker_that_closes_its_output_and_lives_has_crashed() {
+fn a_worker_that_closes_its_output_has_crashed() {
     let pool = pool_of_liars("");
     closed_its_pipe(tell(&pool, "closes its output").unwrap_err());
     honest(&pool);
 }
 
 #[test]
-fn the_job_that_a_worker_with_a_closed_input_was_sent_is_done_by_another() {
+fn a_job_sent_to_a_closed_input_is_done_by_another() {
     let pool = pool_of_liars("");
     assert_eq!(tell(&pool, "closes its input").unwrap(), "");
     assert_eq!(tell(&pool, "not read").unwrap(), "honestly, not read");
@@ -283,7 +283,7 @@ fn an_answer_counts_though_the_worker_dies_behind_it() {
 }
 
 #[test]
-fn a_grandchild_that_left_and_writes_without_end_keeps_nobody_from_ending() {
+fn a_grandchild_that_writes_on_keeps_nobody() {
     // It exits once the other has left its group: the inner shell's own output ends then.
     let line = "exec 3>&1; left=$(setsid sh -c 'exec >&3; exec yes' &); exit 3";
     let pool = Pool::<Do>::builder(sh(line)).stderr(Stderr::Null).max_processes(1).start_failures(1);

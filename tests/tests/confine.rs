@@ -100,7 +100,7 @@ fn nobody_is_left_when_the_pool_is_killed() {
 }
 
 #[test]
-fn a_limit_of_processes_counts_the_users_and_is_none_to_root() {
+fn a_limit_of_processes_does_not_hold_root() {
     for user in users() {
         let outcome = &host(user, "processes without")["forked"];
         let (forked, why) = outcome.split_once(' ').unwrap();
@@ -170,7 +170,7 @@ fn each_call_of_the_deny_list_is_refused() {
 }
 
 #[test]
-fn with_kill_on_violation_each_call_of_the_list_ends_the_worker_and_is_named() {
+fn kill_on_violation_names_each_call_of_the_list() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
     for (name, number, arguments) in denied_calls() {
         let crash = crash(&pool, &Try::Call(number, arguments));
@@ -257,7 +257,7 @@ fn the_processors_other_calls_are_no_way_round() {
 }
 
 #[test]
-fn the_handler_that_names_the_call_cannot_be_replaced_and_blocking_the_signal_does_not_help() {
+fn the_handler_that_names_calls_cannot_be_evaded() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
     for how in [Outwit::Replace, Outwit::Block] {
         let crash = crash(&pool, &Try::OutwitTheHandler(how));
@@ -268,7 +268,7 @@ fn the_handler_that_names_the_call_cannot_be_replaced_and_blocking_the_signal_do
 
 /// The C library blocks signals while it starts a program, so that nobody can be told.
 #[test]
-fn a_program_that_is_started_by_the_library_ends_the_worker_too_named_or_not() {
+fn a_program_of_the_librarys_ends_the_worker_too() {
     let pool = pool(&Setup::new(Layer::Killing)).start_failures(5).build().unwrap();
     let crash = crash(&pool, &Try::Run("true".into(), Vec::new()));
     assert!(crash.to_string().contains("SIGSYS (a forbidden system call"), "{crash}");
@@ -284,7 +284,7 @@ fn start_failure(setup: &Setup) -> String {
 }
 
 #[test]
-fn a_kernel_without_landlock_is_a_start_failure_unless_less_is_asked_for() {
+fn no_landlock_is_a_start_failure_unless_allowed() {
     let sentence = start_failure(&Setup::new(Layer::Refused));
     assert!(sentence.contains("the worker cannot be confined: files: this kernel has no Landlock"), "{sentence}");
     let pool = pool(&Setup::new(Layer::NoLandlock)).build().unwrap();
@@ -300,14 +300,14 @@ fn what_is_enforced_is_said() {
 }
 
 #[test]
-fn a_path_that_is_not_there_is_a_start_failure_that_names_it() {
+fn a_missing_path_is_a_start_failure_that_names_it() {
     let setup = Setup { read: vec![PathBuf::from("/no/such/fonts")], ..Setup::new(Layer::Confined) };
     let sentence = start_failure(&setup);
     assert!(sentence.contains("/no/such/fonts cannot be opened: No such file or directory"), "{sentence}");
 }
 
 #[test]
-fn a_thread_that_was_started_before_is_refused_or_admitted() {
+fn a_thread_started_before_is_refused_or_admitted() {
     let with = |best_effort| Setup { thread_before: Some(best_effort), ..Setup::new(Layer::Confined) };
     let pool_of = |best_effort| pool(&with(best_effort)).build().unwrap();
     let read = || Try::ReadByThreadBefore("/etc/passwd".into());
@@ -347,7 +347,7 @@ fn a_worker_may_confine_itself_in_main() {
 }
 
 #[test]
-fn a_file_cannot_be_copied_with_its_mode_but_its_bytes_can() {
+fn a_file_is_copied_without_its_mode() {
     let folder = Scratch::new();
     fs::create_dir(folder.path()).unwrap();
     let (from, to) = (folder.path().join("from"), folder.path().join("to"));
@@ -439,7 +439,7 @@ fn signals_to_others_may_be_asked_for() {
 // ---------------------------------------------------------------- other layers, and what is not stopped
 
 #[test]
-fn a_command_that_gives_its_worker_namespaces_takes_the_network() {
+fn namespaces_of_the_command_take_the_network() {
     let mut command = Command::new("unshare");
     command.args(["--net", "--ipc", "--uts", "--mount"]);
     if !command.arg("true").status().is_ok_and(|status| status.success()) {
@@ -459,7 +459,7 @@ fn a_command_that_gives_its_worker_namespaces_takes_the_network() {
 }
 
 #[test]
-fn a_confined_worker_keeps_the_pools_limits_though_it_is_roots() {
+fn a_worker_of_roots_keeps_the_pools_limits() {
     let setup = Setup::new(Layer::Confined);
     let pool = pool(&setup).limits(Limits::new().open_files(64).niceness(19)).build().unwrap();
     let target = Target::default();
@@ -469,7 +469,7 @@ fn a_confined_worker_keeps_the_pools_limits_though_it_is_roots() {
 }
 
 #[test]
-fn what_a_worker_writes_to_standard_error_is_quoted_as_it_is() {
+fn standard_error_is_quoted_as_it_is() {
     let pool = hirelings_tests::pool().max_processes(1).build().unwrap();
     let error = settled(pool.enqueue(Do::SayAndDie("\x1b[2Jall is well".into()))).unwrap_err();
     assert!(error.to_string().contains("\x1b[2Jall is well"), "{error}");

@@ -24,7 +24,7 @@ fn works(pool: &Pool<Do>) {
 // ---------------------------------------------------------------- in which stage
 
 #[test]
-fn a_worker_that_exits_at_any_stage_costs_that_job_alone() {
+fn an_exit_at_any_stage_costs_that_job_alone() {
     let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
     let pool = pool.build().unwrap();
     let stages = [
@@ -61,7 +61,7 @@ fn come_to(jobs: impl IntoIterator<Item = Carry>, as_expected: impl Fn(&JobError
 }
 
 #[test]
-fn a_worker_that_is_killed_by_a_signal_at_any_stage_costs_that_job_alone() {
+fn a_signal_at_any_stage_costs_that_job_alone() {
     let jobs = [
         Carry::job(Brittle::SegfaultAtDecode),
         Carry::progress(Brittle::SegfaultAtEncode),
@@ -89,7 +89,7 @@ fn a_panic_at_any_stage_is_a_panic() {
 }
 
 #[test]
-fn a_worker_that_dies_while_a_large_job_is_being_written_has_crashed() {
+fn a_death_while_a_large_job_is_written_is_a_crash() {
     let mut command = Command::new(program("liar"));
     command.arg("reads a little and dies");
     let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).build().unwrap();
@@ -131,7 +131,7 @@ fn a_crash_leaves_the_other_workers_jobs_alone() {
 }
 
 #[test]
-fn four_panics_among_sixteen_jobs_cost_their_own_and_the_pool_keeps_its_size() {
+fn four_panics_among_sixteen_jobs_cost_their_own() {
     let pool = pool().max_processes(4).min_processes(4).build().unwrap();
     let job = |n: usize| if n % 4 == 3 { Do::Panic(format!("job {n}")) } else { Do::Echo(n.to_string()) };
     let jobs: Vec<_> = (0..16).map(|n| pool.enqueue(job(n))).collect();
@@ -170,7 +170,7 @@ fn the_programs_own_children_are_left_to_it() {
 // ---------------------------------------------------------------- in which way
 
 #[test]
-fn the_crash_names_the_process_that_it_was_and_its_status() {
+fn the_crash_names_its_process_and_status() {
     let pool = pool().max_processes(2).build().unwrap();
     let gate = Gate::new();
     let jobs = [98, 99].map(|code| {
@@ -296,14 +296,14 @@ fn verdict(grandchild: &str, leaves: bool) -> (Duration, u32) {
 }
 
 #[test]
-fn a_grandchild_that_holds_the_pipes_is_killed_with_its_worker() {
+fn a_grandchild_with_the_pipes_is_killed_too() {
     let (took, pid) = verdict("exec sleep 1000", false);
     assert!(took < Duration::from_secs(2), "{took:?}");
     eventually("the grandchild has ended", || !processes::is_alive(pid));
 }
 
 #[test]
-fn a_grandchild_that_left_the_group_does_not_delay_the_verdict() {
+fn a_grandchild_that_left_does_not_delay_the_verdict() {
     let (took, pid) = verdict("exec setsid sleep 1000", true);
     let alive = processes::is_alive(pid);
     processes::kill(pid);
@@ -333,7 +333,7 @@ fn killed_while_idle(before: Duration) {
 }
 
 #[test]
-fn a_job_that_is_handed_to_a_worker_that_has_just_died_is_done_by_the_next() {
+fn a_job_sent_to_the_just_dead_is_done_by_the_next() {
     killed_while_idle(Duration::ZERO);
 }
 

@@ -686,7 +686,7 @@ struct Skipped {
 struct Tree(Vec<Tree>);
 
 #[test]
-fn the_traps_that_the_guide_names_are_traps_and_the_rest_goes_through() {
+fn what_the_guide_calls_traps_are_traps() {
     assert!(!goes_through(&Flat { name: "n".into(), inner: Inner { n: 1 } }));
     assert!(!goes_through(&Untagged::Number(1)));
     assert!(!goes_through(&Tagged::Number { n: 1 }));
@@ -738,7 +738,7 @@ fn ranges(text: &str) -> Vec<u32> {
 
 /// Every case that the page says the list has is there, in its order, with a verdict; no test stands for too many.
 #[test]
-fn each_failure_case_has_a_verdict_and_its_tests_exist() {
+fn each_failure_case_has_a_verdict_and_tests() {
     let page = read("docs/failure-cases.md");
     let (_, rest) = page.split_once("The numbers are those of the list: ").unwrap();
     let expected = ranges(rest.split("\n\n").next().unwrap());

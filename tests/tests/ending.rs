@@ -41,7 +41,7 @@ fn is_closed(handle: JobHandle<Do>) -> bool {
 }
 
 #[test]
-fn exit_settles_what_runs_and_what_waits_and_leaves_nothing() {
+fn exit_settles_all_jobs_and_leaves_nothing() {
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).retries(3).build().unwrap();
@@ -64,7 +64,7 @@ fn exit_settles_what_runs_and_what_waits_and_leaves_nothing() {
 }
 
 #[test]
-fn a_pool_that_is_dropped_settles_its_jobs_and_leaves_nothing() {
+fn a_dropped_pool_settles_its_jobs() {
     let nothing = nothing_is_left();
     {
         let gate = Gate::new();
@@ -78,7 +78,7 @@ fn a_pool_that_is_dropped_settles_its_jobs_and_leaves_nothing() {
 }
 
 #[test]
-fn a_pool_that_is_dropped_right_after_it_was_built_leaves_nothing() {
+fn a_pool_dropped_right_after_build_leaves_nothing() {
     let nothing = nothing_is_left();
     for n in 0..20 {
         let pool = pool().max_processes(3).min_processes(n % 4).build().unwrap();
@@ -107,7 +107,7 @@ fn exit_while_workers_start_leaves_nothing() {
 }
 
 #[test]
-fn exit_kills_workers_that_ignore_sigterm_and_their_groups() {
+fn exit_kills_groups_that_ignore_sigterm() {
     let nothing = nothing_is_left();
     {
         let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
@@ -125,7 +125,7 @@ fn exit_kills_workers_that_ignore_sigterm_and_their_groups() {
 }
 
 #[test]
-fn exit_in_the_middle_of_initializing_and_recovering_leaves_nothing() {
+fn exit_while_initializing_and_recovering() {
     let nothing = nothing_is_left();
     {
         let gate = Gate::new();
@@ -177,7 +177,7 @@ fn a_closed_pool_takes_no_jobs_and_says_so() {
 }
 
 #[test]
-fn exit_may_be_called_again_and_from_several_threads_and_each_returns_when_all_is_over() {
+fn each_of_several_exits_returns_when_all_is_over() {
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(3).build().unwrap();
@@ -250,7 +250,7 @@ fn a_hook_may_exit_its_pool() {
 }
 
 #[test]
-fn the_hooks_that_still_wait_run_after_an_exit_in_a_hook() {
+fn hooks_that_wait_run_after_an_exit_in_a_hook() {
     let nothing = nothing_is_left();
     {
         let pool = Arc::new(pool().max_processes(1).build().unwrap());
@@ -397,7 +397,7 @@ fn exit_cuts_a_drain_short() {
 }
 
 #[test]
-fn a_pool_that_is_dropped_while_a_worker_is_being_replaced_leaves_nothing() {
+fn a_pool_dropped_during_a_replacement_leaves_nothing() {
     let nothing = nothing_is_left();
     for moment in [EventKind::WorkerExiting, EventKind::WorkerExit, EventKind::Spawn, EventKind::WorkerInitializing] {
         let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
@@ -481,7 +481,7 @@ fn workers_killed_right_before_the_end_are_no_trouble() {
 }
 
 #[test]
-fn queued_jobs_may_be_aborted_and_the_running_ones_drained() {
+fn queued_jobs_may_be_aborted_and_others_drained() {
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).build().unwrap();

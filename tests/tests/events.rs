@@ -114,7 +114,7 @@ fn aborts_are_told_in_order() {
 }
 
 #[test]
-fn a_line_of_the_log_says_which_job_and_the_error_as_its_sentence() {
+fn a_line_of_the_log_names_the_job_and_the_error() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&lines);
     let builder = pool().name("log").max_processes(1).retries(1);
@@ -187,7 +187,7 @@ fn a_worker_is_told_from_its_spawn_to_its_exit() {
 }
 
 #[test]
-fn idle_comes_once_each_time_that_the_pool_has_no_more_to_do() {
+fn idle_comes_once_each_time_the_work_is_done() {
     let (builder, mut record) = Record::of(pool().max_processes(2));
     let pool = builder.build().unwrap();
     pool.wait_ready(hirelings_tests::WATCHDOG).unwrap();
@@ -241,7 +241,7 @@ fn idle_comes_after_an_abort_too() {
 }
 
 #[test]
-fn ready_comes_once_all_workers_have_been_ready_and_only_when_asked() {
+fn ready_comes_when_asked_once_all_workers_are() {
     let (builder, mut record) = Record::of(staged::pool(Stage::Pass).max_processes(3));
     let pool = builder.build().unwrap();
     settled(pool.enqueue(Staged { after: Stage::Pass })).unwrap();
@@ -316,7 +316,7 @@ fn what_ends_a_running_job_names_its_worker() {
 }
 
 #[test]
-fn a_worker_over_its_limit_is_told_with_the_job_that_it_held() {
+fn a_timeout_of_a_worker_names_the_job_it_held() {
     let (builder, mut record) = Record::of(pool().max_processes(1));
     let pool = builder.build().unwrap();
     let gate = Gate::new();
@@ -327,7 +327,7 @@ fn a_worker_over_its_limit_is_told_with_the_job_that_it_held() {
 }
 
 #[test]
-fn progress_and_errors_are_decoded_for_their_own_type_only() {
+fn progress_and_errors_decode_as_their_own_type_only() {
     let (builder, mut record) = Record::of(pool().max_processes(1).retries(1));
     let pool = builder.build().unwrap();
     drop(settled(pool.enqueue(Do::Then(vec![Do::Progress(1), Do::Fail("no".into())]))));

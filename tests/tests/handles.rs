@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn wait_timeout_and_try_wait_give_the_handle_back_and_the_job_goes_on() {
+fn wait_timeout_and_try_wait_give_the_handle_back() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut gate = Gate::new();
     let handle = begun(pool.request(Do::Wait(gate.path())));
@@ -111,7 +111,7 @@ fn many_threads_share_a_pool() {
 }
 
 #[test]
-fn progress_comes_in_order_and_ends_when_the_job_is_settled() {
+fn progress_comes_in_order_and_ends_with_the_job() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut gate = Gate::new();
     let handle = begun(pool.request(Do::Then(vec![Do::Wait(gate.path()), Do::Progress(500)])));
@@ -125,7 +125,7 @@ fn progress_comes_in_order_and_ends_when_the_job_is_settled() {
 }
 
 #[test]
-fn a_progress_stream_may_be_asked_without_blocking_or_for_a_time() {
+fn a_progress_stream_may_be_asked_for_a_time() {
     let pool = pool().max_processes(1).build().unwrap();
     let (mut first, mut second) = (Gate::new(), Gate::new());
     let job = Do::Then(vec![Do::Wait(first.path()), Do::Progress(1), Do::Wait(second.path()), Do::Progress(2)]);
@@ -145,7 +145,7 @@ fn a_progress_stream_may_be_asked_without_blocking_or_for_a_time() {
 }
 
 #[test]
-fn a_stream_of_a_settled_job_ends_at_once_and_one_of_a_dying_job_ends_too() {
+fn a_stream_of_a_settled_or_dying_job_ends() {
     let pool = pool().max_processes(1).build().unwrap();
     let handle = pool.enqueue(Do::Progress(3));
     eventually("it is done", || handle.is_finished());
@@ -171,7 +171,7 @@ fn a_stream_goes_on_over_the_attempts() {
 }
 
 #[test]
-fn progress_that_nobody_takes_pauses_its_worker_only_and_is_not_lost() {
+fn progress_not_taken_pauses_its_worker_only() {
     let pool = pool().max_processes(2).timeout_working(None).build().unwrap();
     let mut gate = Gate::new();
     let job = Do::Then(vec![Do::Wait(gate.path()), Do::Tell(64, 1 << 20)]);
@@ -191,7 +191,7 @@ fn progress_that_nobody_takes_pauses_its_worker_only_and_is_not_lost() {
 }
 
 #[test]
-fn the_clock_of_a_job_runs_on_while_its_progress_is_not_taken() {
+fn a_jobs_clock_runs_on_while_progress_is_not_taken() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut gate = Gate::new();
     let job = Do::Then(vec![Do::Wait(gate.path()), Do::Tell(64, 1 << 20)]);
@@ -204,7 +204,7 @@ fn the_clock_of_a_job_runs_on_while_its_progress_is_not_taken() {
 }
 
 #[test]
-fn a_job_whose_progress_is_not_taken_can_be_aborted_and_its_pool_can_exit() {
+fn abort_and_exit_work_though_progress_is_not_taken() {
     let pool = pool().max_processes(2).timeout_working(None).build().unwrap();
     let mut gate = Gate::new();
     let job = Do::Then(vec![Do::Wait(gate.path()), Do::Tell(64, 1 << 20)]);
@@ -259,7 +259,7 @@ fn a_stream_that_is_dropped_holds_nothing_up() {
 }
 
 #[test]
-fn a_reader_of_events_that_falls_behind_is_told_how_many_it_missed_and_harms_nobody() {
+fn a_reader_that_falls_behind_learns_what_it_missed() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut events = pool.events();
     settled(pool.enqueue(Do::Progress(20_000))).unwrap();
@@ -280,7 +280,7 @@ fn a_reader_of_events_that_falls_behind_is_told_how_many_it_missed_and_harms_nob
 }
 
 #[test]
-fn a_reader_of_events_that_keeps_up_misses_nothing_and_ends_with_the_pool() {
+fn a_reader_that_keeps_up_misses_nothing() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut events = pool.events();
     let reading = thread::spawn(move || {
@@ -297,7 +297,7 @@ fn a_reader_of_events_that_keeps_up_misses_nothing_and_ends_with_the_pool() {
 }
 
 #[test]
-fn a_reader_that_comes_back_after_a_gap_goes_on_with_the_newest() {
+fn a_reader_goes_on_with_the_newest_after_a_gap() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut events = pool.events();
     settled(pool.enqueue(Do::Progress(10_000))).unwrap();

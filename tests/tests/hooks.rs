@@ -41,7 +41,7 @@ fn the_hooks_of_a_request_miss_nothing() {
 }
 
 #[test]
-fn a_failure_calls_on_failure_and_an_abort_calls_on_abort_and_both_are_done() {
+fn failures_and_aborts_call_their_hooks_and_on_done() {
     let pool = pool().max_processes(1).build().unwrap();
     let (request, failed) = with_all_hooks(pool.request(Do::Fail("no".into())));
     drop(settled(request.enqueue()));
@@ -76,7 +76,7 @@ fn the_hooks_of_a_handle_are_told_what_has_happened() {
 }
 
 #[test]
-fn hooks_of_a_handle_are_called_once_however_late_they_come() {
+fn hooks_of_a_handle_are_called_once_however_late() {
     let pool = pool().max_processes(2).build().unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
     let starts = Arc::new(AtomicUsize::new(0));
@@ -96,7 +96,7 @@ fn hooks_of_a_handle_are_called_once_however_late_they_come() {
 }
 
 #[test]
-fn progress_and_retries_are_told_to_a_handle_from_now_on() {
+fn a_handle_hears_of_progress_and_retries_from_now_on() {
     let pool = pool().max_processes(1).retries(1).build().unwrap();
     let mut gate = Gate::new();
     let job = Do::Then(vec![Do::Progress(2), Do::Wait(gate.path()), Do::Progress(1), Do::FailUntil(2)]);
@@ -118,7 +118,7 @@ fn progress_and_retries_are_told_to_a_handle_from_now_on() {
 }
 
 #[test]
-fn hooks_are_added_never_replaced_and_called_in_the_order_in_which_they_were_added() {
+fn hooks_are_added_and_called_in_that_order() {
     let pool = pool().max_processes(1).build().unwrap();
     let (told, calls) = unbounded();
     let note = |what: &'static str| {
@@ -185,7 +185,7 @@ fn a_hook_that_panics_stops_nothing() {
 }
 
 #[test]
-fn a_hook_whose_own_value_panics_when_it_is_dropped_stops_nothing() {
+fn a_hook_that_panics_in_its_drop_stops_nothing() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -218,7 +218,7 @@ fn a_hook_may_enqueue_and_wait_in_its_pool() {
 }
 
 #[test]
-fn jobs_may_enqueue_their_successors_from_hooks_without_end() {
+fn hooks_may_enqueue_successors_without_end() {
     let pool = Arc::new(pool().max_processes(2).max_backlog(1).build().unwrap());
     let (told, done) = bounded(1);
     fn chain(pool: &Arc<hirelings::Pool<Do>>, left: u32, told: crossbeam_channel::Sender<()>) {
@@ -242,7 +242,7 @@ fn jobs_may_enqueue_their_successors_from_hooks_without_end() {
 }
 
 #[test]
-fn a_bad_job_may_be_enqueued_from_a_hook_and_the_pool_goes_on() {
+fn a_bad_job_enqueued_from_a_hook_harms_nothing() {
     let pool = Arc::new(pool().max_processes(1).build().unwrap());
     for bad in [Do::Exit(1), Do::Segfault, Do::Panic("oh".into())] {
         let (told, outcome) = bounded(1);
@@ -257,7 +257,7 @@ fn a_bad_job_may_be_enqueued_from_a_hook_and_the_pool_goes_on() {
 }
 
 #[test]
-fn a_hook_that_blocks_holds_up_neither_jobs_nor_waiters() {
+fn a_hook_that_blocks_holds_nobody_else_up() {
     let (go, gone) = bounded::<()>(0);
     let pool =
         pool().max_processes(1).on(EventKind::JobStart, move |_| gone.recv().unwrap_or_default()).build().unwrap();
@@ -296,7 +296,7 @@ fn a_hook_may_wait_for_a_job_whatever_that_tells() {
 }
 
 #[test]
-fn a_hook_may_wait_until_its_pool_is_idle_or_maps_whatever_jobs_tell() {
+fn a_hook_may_wait_for_idle_or_map_whatever_jobs_tell() {
     let pool = Arc::new(pool().max_processes(2).timeout_working(None).build().unwrap());
     let (waiting, waited) = bounded(2);
     let inner = Arc::clone(&pool);
@@ -375,7 +375,7 @@ fn a_jobs_hooks_come_in_the_order_of_the_pools_events() {
 }
 
 #[test]
-fn a_hook_added_while_the_pool_runs_gets_what_comes_after() {
+fn a_hook_added_later_gets_what_comes_after() {
     let pool = pool().max_processes(1).build().unwrap();
     settled(pool.enqueue(Do::Pid)).unwrap();
     let (told, jobs) = unbounded();

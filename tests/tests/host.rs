@@ -118,12 +118,12 @@ fn silent(mode: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_program_may_end_while_its_jobs_run_and_says_nothing_of_it() {
+fn a_program_may_end_quietly_while_its_jobs_run() {
     assert_eq!(silent("leave"), ["10"]);
 }
 
 #[test]
-fn a_program_that_drains_before_it_ends_has_done_all_and_says_nothing() {
+fn a_program_that_drains_before_its_end_has_done_all() {
     assert_eq!(silent("drain"), ["0", "12"]);
 }
 
@@ -138,13 +138,13 @@ fn the_environment_changes_while_workers_are_started() {
 }
 
 #[test]
-fn the_default_size_obeys_the_processors_that_the_program_may_use() {
+fn the_default_size_obeys_the_programs_processors() {
     // A quarter more than one processor, rounded up.
     assert_eq!(silent("one processor"), ["2"]);
 }
 
 #[test]
-fn a_worker_that_signals_its_group_when_it_exits_does_not_reach_the_host() {
+fn a_worker_that_signals_its_group_spares_the_host() {
     // In a group of their own, so that it is not this one that is signalled if it is the host's.
     let mut host = Command::new(program("host"));
     let host = host.arg("exits").stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
@@ -180,7 +180,7 @@ fn the_host_is_the_first_process_of_a_namespace() {
 }
 
 #[test]
-fn a_program_that_was_stopped_past_a_limit_finds_what_was_done_in_time() {
+fn a_program_stopped_past_a_limit_finds_what_was_done() {
     let (mut in_time, too_late, notes) = (Gate::new(), Gate::new(), Scratch::new());
     let limit = Duration::from_secs(3);
     let mut command = Command::new(program("host"));

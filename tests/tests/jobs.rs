@@ -35,7 +35,7 @@ fn each_kind_of_failure_has_its_own_error() {
 }
 
 #[test]
-fn a_panic_brings_its_attempts_and_the_last_lines_of_standard_error() {
+fn a_panic_brings_its_attempts_and_standard_error() {
     let pool = pool().max_processes(1).retries(1).build().unwrap();
     // Standard error is another pipe: it may come after the panic's own message.
     eventually("the lines are there with the panic", || {
@@ -52,7 +52,7 @@ fn a_panic_brings_its_attempts_and_the_last_lines_of_standard_error() {
 }
 
 #[test]
-fn a_panic_brings_its_backtrace_unless_the_workers_environment_forbids_it() {
+fn a_panic_brings_its_backtrace_unless_forbidden() {
     for (set, brings) in [(None, true), (Some("1"), true), (Some("0"), false)] {
         let mut command = worker();
         match set {
@@ -68,7 +68,7 @@ fn a_panic_brings_its_backtrace_unless_the_workers_environment_forbids_it() {
 }
 
 #[test]
-fn as_many_jobs_run_at_once_as_there_are_workers_however_few_the_processors() {
+fn as_many_jobs_run_at_once_as_there_are_workers() {
     let workers = std::thread::available_parallelism().map_or(1, usize::from) + 2;
     let pool = pool().max_processes(workers).build().unwrap();
     let mut gate = Gate::new();

@@ -171,14 +171,14 @@ fn setsid_grandchild(end: impl FnOnce(Pool<Do>)) {
 }
 
 #[test]
-fn grandchildren_that_left_and_hold_all_pipes_hold_nothing_of_the_pools() {
+fn grandchildren_with_all_pipes_hold_nothing_up() {
     setsid_grandchild(|pool| pool.exit());
     setsid_grandchild(drop);
     setsid_grandchild(|pool| assert_eq!(pool.drain(WATCHDOG).left, 0));
 }
 
 #[test]
-fn a_leaving_worker_whose_grandchild_holds_its_pipes_does_not_hold_the_next() {
+fn a_grandchild_of_a_leaving_worker_holds_no_slot() {
     leaves_nothing(|| {
         let pool = pool().max_processes(1).max_jobs_per_process(1).build().unwrap();
         settled(pool.enqueue(Do::Pid)).unwrap();

@@ -69,7 +69,7 @@ fn cpus(thread: &Path) -> String {
 }
 
 #[test]
-fn niceness_is_that_of_all_threads_and_what_is_nicer_stays_so() {
+fn niceness_is_of_all_threads_and_nicer_ones_stay_so() {
     let own: i32 = niceness(Path::new("/proc/thread-self")).parse().unwrap();
     let limits = Limits::new().niceness(own + 5);
     let nice_program = move |_| {
@@ -85,7 +85,7 @@ fn niceness_is_that_of_all_threads_and_what_is_nicer_stays_so() {
 }
 
 #[test]
-fn slots_take_the_sets_of_processors_in_turn_and_so_do_their_successors() {
+fn slots_take_the_sets_of_processors_in_turn() {
     let own = rustix::thread::sched_getaffinity(None).unwrap();
     let own: Vec<usize> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| own.is_set(cpu)).collect();
     let [first, .., last] = own[..] else {
@@ -111,7 +111,7 @@ fn slots_take_the_sets_of_processors_in_turn_and_so_do_their_successors() {
 }
 
 #[test]
-fn without_any_a_worker_has_the_niceness_and_the_processors_of_the_program() {
+fn without_any_a_worker_is_limited_as_the_program_is() {
     let pool = pool().max_processes(1).build().unwrap();
     let pid = settled(pool.enqueue(Do::Pid)).unwrap();
     let own = Path::new("/proc/thread-self");
@@ -120,7 +120,7 @@ fn without_any_a_worker_has_the_niceness_and_the_processors_of_the_program() {
 }
 
 #[test]
-fn want_of_address_space_is_named_as_the_probable_cause() {
+fn want_of_address_space_is_named_as_probable_cause() {
     let pool = pool().max_processes(1).limits(Limits::new().address_space(256 * MIB)).build().unwrap();
     let crash = crash(settled(pool.enqueue(Do::Bytes(512 << 20))).unwrap_err());
     assert_eq!(crash.limit(), Some(Limit::AddressSpace), "{crash}");
@@ -156,7 +156,7 @@ fn a_file_that_grows_too_large_is_named() {
 }
 
 #[test]
-fn a_worker_over_the_soft_limit_of_memory_is_replaced_after_its_job() {
+fn over_the_soft_limit_of_memory_a_worker_is_replaced() {
     let pool = pool().max_processes(1).max_memory(128 * MIB, None).build().unwrap();
     let first = settled(pool.enqueue(Do::Pid)).unwrap();
     assert_eq!(settled(pool.enqueue(Do::Leak(16 << 20))).unwrap(), first);
@@ -167,7 +167,7 @@ fn a_worker_over_the_soft_limit_of_memory_is_replaced_after_its_job() {
 }
 
 #[test]
-fn no_queue_stalls_where_every_job_makes_its_worker_too_large() {
+fn no_queue_stalls_where_each_job_outgrows_its_worker() {
     let pool = pool().max_processes(2).max_memory(64 * MIB, None).build().unwrap();
     let jobs: Vec<_> = (0..8).map(|_| pool.enqueue(Do::Leak(80 << 20))).collect();
     let pids: BTreeSet<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
@@ -175,7 +175,7 @@ fn no_queue_stalls_where_every_job_makes_its_worker_too_large() {
 }
 
 #[test]
-fn a_worker_over_the_hard_limit_of_memory_is_killed_and_its_job_says_why() {
+fn over_the_hard_limit_of_memory_a_worker_is_killed() {
     let gates = [Gate::new(), Gate::new()];
     let pool = pool().max_processes(2).timeout_working(None).max_memory(None, 192 * MIB).build().unwrap();
     let other = begun(pool.request(Do::Wait(gates[0].path())));

@@ -19,7 +19,7 @@ fn results_come_in_the_order_of_the_jobs() {
 }
 
 #[test]
-fn unordered_results_come_with_their_position_each_once() {
+fn unordered_results_come_once_with_their_position() {
     let pool = pool().max_processes(3).build().unwrap();
     let results: Vec<_> = pool.map_unordered(echoes(200)).collect();
     assert!(results.iter().all(|(position, output)| output.as_ref().unwrap() == &position.to_string()));
@@ -49,7 +49,7 @@ fn no_jobs_give_no_results() {
 }
 
 #[test]
-fn a_job_that_fails_gives_its_error_at_its_place_and_the_others_go_on() {
+fn a_failed_job_gives_its_error_in_its_place() {
     let pool = pool().max_processes(2).build().unwrap();
     let bad = [Do::Echo("0".into()), Do::Fail("no".into()), Do::Exit(1), Do::Panic("oh".into()), Do::Echo("4".into())];
     let results: Vec<_> = pool.map(bad.clone()).collect();
@@ -64,7 +64,7 @@ fn a_job_that_fails_gives_its_error_at_its_place_and_the_others_go_on() {
 }
 
 #[test]
-fn a_job_over_its_limit_gives_its_error_at_its_place_and_the_others_are_readable() {
+fn a_job_over_its_limit_gives_its_error_in_its_place() {
     let pool = pool().max_processes(2).timeout_working(Duration::from_secs(1)).build().unwrap();
     let gate = Gate::new();
     let jobs = [Do::Echo("0".into()), Do::Echo("1".into()), Do::Wait(gate.path()), Do::Echo("3".into())];
@@ -87,7 +87,7 @@ fn a_look_ahead_of_nothing_is_one() {
 }
 
 #[test]
-fn nothing_is_pulled_before_the_first_result_is_asked_for() {
+fn nothing_is_pulled_before_the_first_result_is_asked() {
     let pool = pool().max_processes(1).build().unwrap();
     drop(pool.map(echoes(10).inspect(|_| panic!("it was pulled"))));
     drop(pool.map_unordered(echoes(10).inspect(|_| panic!("it was pulled"))));
@@ -178,7 +178,7 @@ fn dropping_it_leaves_the_jobs_of_others_alone() {
 }
 
 #[test]
-fn a_source_that_panics_takes_its_jobs_with_it_and_the_pool_goes_on() {
+fn a_source_that_panics_takes_its_own_jobs_only() {
     let pool = pool().max_processes(1).build().unwrap();
     let source = || echoes(10).inspect(|job| assert!(!matches!(job, Do::Echo(text) if text == "5"), "half-way"));
     for unordered in [false, true] {

@@ -83,7 +83,7 @@ fn nobody_is_left_when_the_parent_panics() {
 }
 
 #[test]
-fn nobody_is_left_when_the_parent_exits_without_its_destructors() {
+fn nobody_is_left_when_it_exits_without_destructors() {
     leaves_nobody("exit", None);
     leaves_nobody("forget", None);
 }

@@ -71,7 +71,7 @@ fn more_than_two_gib_go_to_a_worker() {
 }
 
 #[test]
-fn a_job_over_the_limit_is_refused_and_an_answer_over_it_fails_alone() {
+fn jobs_and_answers_over_the_limit_fail_alone() {
     let pool = pool().max_processes(1).max_frame(MIB).build().unwrap();
     let error = settled(pool.enqueue(Do::Echo(text(MIB)))).unwrap_err();
     assert!(matches!(error, JobError::Encode(_)) && error.to_string().contains("limit"), "{error}");
@@ -173,7 +173,7 @@ fn resident() -> usize {
 }
 
 #[test]
-fn progress_that_nobody_listens_to_is_dropped_as_it_comes() {
+fn progress_that_nobody_wants_is_dropped_as_it_comes() {
     let pool = pool().max_processes(1).timeout_working(None).build().unwrap();
     let before = resident();
     assert_eq!(settled(pool.enqueue(Do::Tell(10_000, 50_000))).unwrap(), "10000");
@@ -183,7 +183,7 @@ fn progress_that_nobody_listens_to_is_dropped_as_it_comes() {
 }
 
 #[test]
-fn progress_that_is_not_taken_holds_its_own_worker_and_is_not_lost() {
+fn progress_that_is_not_taken_is_not_lost() {
     let pool = pool().max_processes(2).timeout_working(None).build().unwrap();
     let (release, blocked) = bounded::<()>(0);
     let taken = Arc::new(AtomicUsize::new(0));

@@ -26,7 +26,7 @@ fn long_job(pool: &Pool<Do>, gate: &Gate) -> JobHandle<Do> {
 }
 
 #[test]
-fn a_worker_does_exactly_its_number_of_jobs_also_when_they_are_sent_ahead() {
+fn a_worker_does_exactly_its_number_of_jobs() {
     let pool = pool().max_processes(2).max_jobs_per_process(50).prefetch(None).build().unwrap();
     let handles: Vec<_> = (0..2_000).map(|_| pool.enqueue(Do::Pid)).collect();
     let mut by_worker = BTreeMap::new();
@@ -39,7 +39,7 @@ fn a_worker_does_exactly_its_number_of_jobs_also_when_they_are_sent_ahead() {
 }
 
 #[test]
-fn no_short_job_waits_behind_a_long_one_while_another_worker_is_free() {
+fn no_short_job_waits_while_another_worker_is_free() {
     let pool = quick_pool(2);
     let mut gate = Gate::new();
     // The long one is enqueued among the short ones, so that some are sent ahead behind it.
@@ -55,7 +55,7 @@ fn no_short_job_waits_behind_a_long_one_while_another_worker_is_free() {
 }
 
 #[test]
-fn jobs_behind_a_long_one_are_queued_and_can_be_aborted_without_ever_running() {
+fn jobs_behind_a_long_one_can_be_aborted_unrun() {
     let pool = quick_pool(1);
     let (mut gate, ran) = (Gate::new(), Scratch::new());
     let long = pool.request(Do::Wait(gate.path())).timeout(None).enqueue();
@@ -102,7 +102,7 @@ fn a_crash_costs_its_own_job_and_the_others_run_once() {
 }
 
 #[test]
-fn a_timeout_costs_its_own_job_and_the_others_run_once() {
+fn a_timeout_costs_its_own_job_and_others_run_once() {
     let (pool, ran) = (quick_pool(2), Scratch::new());
     assert!(matches!(settled(among_many(&pool, &ran, Do::Spin)), Err(JobError::TimedOut(_))));
 }
@@ -120,7 +120,7 @@ fn retiring_sends_back_what_was_sent_ahead() {
 }
 
 #[test]
-fn aborting_a_running_job_leaves_those_behind_it_to_others() {
+fn an_abort_leaves_those_behind_it_to_others() {
     let (pool, ran) = (quick_pool(1), Scratch::new());
     let gate = Gate::new();
     let long = long_job(&pool, &gate);
@@ -169,7 +169,7 @@ fn off_is_off() {
 }
 
 #[test]
-fn a_retried_job_of_higher_priority_goes_before_those_of_a_lower_one() {
+fn a_retried_job_of_higher_priority_goes_first() {
     let (pool, ran) = (quick_pool(1), Scratch::new());
     let append = |line: &str| Do::Append(ran.path(), line.into());
     let mut gate = Gate::new();

@@ -190,7 +190,7 @@ fn examples() -> Vec<Example> {
 // ---------------------------------------------------------------- the tests
 
 #[test]
-fn every_block_of_hex_is_the_message_that_it_is_said_to_be() {
+fn every_block_of_hex_is_the_message_it_is_said_to_be() {
     let examples = examples();
     let blocks = blocks("hex");
     for (name, lines) in &blocks {
@@ -259,7 +259,7 @@ enum Shape {
 }
 
 #[test]
-fn every_row_of_the_table_of_values_is_what_the_codec_writes() {
+fn every_value_of_the_table_is_what_the_codec_writes() {
     let values: Vec<(&str, &str, Vec<u8>)> = vec![
         ("bool", "true", payload(&true)),
         ("u8", "7", payload(&7u8)),
@@ -322,7 +322,7 @@ fn the_session_on_the_page_is_what_the_kit_says() {
 }
 
 #[test]
-fn the_session_on_the_page_is_what_the_worker_in_python_says() {
+fn the_pages_session_is_what_the_python_worker_says() {
     if Command::new("python3").arg("--version").output().is_err() {
         println!("skipped: there is no python3 on this machine");
         return;
@@ -345,7 +345,7 @@ fn the_session_on_the_page_is_what_the_worker_in_python_says() {
 /// A pool that has asked a job back, which was begun all the same, learns so before it takes the worker for one that
 /// begins nothing more.
 #[test]
-fn the_kit_says_which_job_runs_before_it_says_that_it_retires() {
+fn the_kit_names_the_running_job_before_it_retires() {
     let (input, to_worker) = pipe();
     let (from_worker, output) = pipe();
     let mut written = Vec::new();

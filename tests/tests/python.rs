@@ -102,13 +102,13 @@ fn a_thousand_jobs(builder: PoolBuilder<Task>) {
 }
 
 #[test]
-fn a_thousand_jobs_with_progress_failures_and_recycling() {
+fn a_thousand_jobs_with_all_that_can_happen() {
     let Some(pool) = pool(&[]) else { return };
     a_thousand_jobs(pool);
 }
 
 #[test]
-fn a_banner_before_the_hello_and_ready_in_a_frame_of_its_own() {
+fn a_banner_and_ready_in_a_frame_of_its_own() {
     let Some(pool) = pool(&["--banner", "--recover"]) else { return };
     a_thousand_jobs(pool);
 }
@@ -176,7 +176,7 @@ fn one_that_retires_starts_no_other_job() {
 }
 
 #[test]
-fn dropping_the_pool_ends_the_worker_and_what_it_spawned() {
+fn dropping_the_pool_ends_the_worker_and_its_children() {
     let Some(pool) = pool(&[]) else { return };
     let pool = pool.max_processes(1).timeout_working(None).build().unwrap();
     let (told, children) = mpsc::channel();
@@ -277,7 +277,7 @@ fn behind_its_retire_it_skips_each_job_sent_ahead() {
 
 /// The pool's process dies without a word: all that the worker sees is the end of its input.
 #[test]
-fn the_end_of_its_input_ends_the_worker_and_what_it_spawned() {
+fn the_end_of_its_input_ends_it_and_its_children() {
     if pool(&[]).is_none() {
         return;
     }

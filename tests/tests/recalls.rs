@@ -46,7 +46,7 @@ fn all_but_one(jobs: Vec<JobHandle<Do>>, since: Instant) {
 }
 
 #[test]
-fn a_stopped_worker_holds_nobody_up_while_another_is_free() {
+fn a_stopped_worker_holds_nobody_up() {
     let pool = prefetching(worker()).max_processes(2).build().unwrap();
     warm_up(&pool);
     let pid = pool.workers()[0].pid;
@@ -60,7 +60,7 @@ fn a_stopped_worker_holds_nobody_up_while_another_is_free() {
 }
 
 #[test]
-fn a_worker_that_answers_no_recall_holds_nobody_up_while_another_is_free() {
+fn a_worker_that_answers_no_recall_holds_nobody_up() {
     let pool = careless().max_processes(2).build().unwrap();
     warm_up(&pool);
     let mut jobs: Vec<_> = (0..500).map(|_| pool.enqueue(echo("x"))).collect();
@@ -96,7 +96,7 @@ fn in_doubt_a_jobs_own_limit_holds() {
 }
 
 #[test]
-fn in_doubt_a_job_without_a_limit_is_not_ended_by_the_pools() {
+fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
     let pool = careless().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
     settled(in_doubt(&pool, echo("takes 700 ms"), None)).unwrap();
     let stats = pool.stats();
@@ -104,7 +104,7 @@ fn in_doubt_a_job_without_a_limit_is_not_ended_by_the_pools() {
 }
 
 #[test]
-fn in_doubt_an_abort_ends_the_worker_and_the_pool_is_busy_until_then() {
+fn in_doubt_an_abort_ends_the_worker() {
     let pool = careless().max_processes(1).build().unwrap();
     let pid = || pool.workers()[0].pid;
     let handle = in_doubt(&pool, echo("lingers"), None);

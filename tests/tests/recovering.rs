@@ -27,7 +27,7 @@ fn a_recovery_that_goes_well_keeps_the_worker() {
 }
 
 #[test]
-fn a_recovery_that_fails_replaces_the_worker_and_the_job_stands() {
+fn a_failed_recovery_replaces_the_worker_only() {
     for after in ways_to_fail() {
         let (builder, mut record) = Record::of(pool(Stage::Pass).max_processes(1).retries(2));
         let pool = builder.build().unwrap();
@@ -43,7 +43,7 @@ fn a_recovery_that_fails_replaces_the_worker_and_the_job_stands() {
 }
 
 #[test]
-fn recoveries_that_always_fail_do_not_stall_the_queue_and_are_no_start_failures() {
+fn recoveries_that_always_fail_do_not_stall_the_queue() {
     for after in ways_to_fail() {
         let pool = pool(Stage::Pass).max_processes(1).start_failures(2).build().unwrap();
         let jobs: Vec<_> = (0..6).map(|_| pool.enqueue(Staged { after: after.clone() })).collect();
@@ -54,7 +54,7 @@ fn recoveries_that_always_fail_do_not_stall_the_queue_and_are_no_start_failures(
 }
 
 #[test]
-fn the_last_job_is_recovered_from_too_before_the_worker_leaves() {
+fn the_last_job_is_recovered_from_too() {
     let mut gate = Gate::new();
     let (builder, mut record) = Record::of(pool(Stage::Pass).max_processes(1).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
@@ -69,7 +69,7 @@ fn the_last_job_is_recovered_from_too_before_the_worker_leaves() {
 }
 
 #[test]
-fn a_start_that_fails_tells_why_with_the_workers_own_words() {
+fn a_failed_start_has_the_workers_own_words() {
     for start in ways_to_fail() {
         let pool = pool(start.clone()).max_processes(1).start_failures(2).build().unwrap();
         let error = settled(pool.enqueue(Staged { after: Stage::Pass })).unwrap_err();

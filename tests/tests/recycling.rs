@@ -22,7 +22,7 @@ fn shares(pids: &[String]) -> BTreeMap<&String, usize> {
 }
 
 #[test]
-fn the_process_stays_for_its_jobs_and_changes_with_the_next() {
+fn the_process_does_its_jobs_and_the_next_is_anothers() {
     let pool = pool().max_processes(1).max_jobs_per_process(3).build().unwrap();
     let pids: Vec<_> = (0..9).map(|_| settled(pool.enqueue(Do::Pid)).unwrap()).collect();
     let runs: Vec<_> = pids.chunk_by(|a, b| a == b).map(<[String]>::len).collect();
@@ -30,7 +30,7 @@ fn the_process_stays_for_its_jobs_and_changes_with_the_next() {
 }
 
 #[test]
-fn a_queue_of_jobs_does_not_stall_when_the_only_worker_leaves() {
+fn no_queue_stalls_when_the_only_worker_leaves() {
     let pool = pool().max_processes(1).max_jobs_per_process(3).build().unwrap();
     let pids = pids(&pool, 12);
     let runs: Vec<_> = pids.chunk_by(|a, b| a == b).map(<[String]>::len).collect();
@@ -45,7 +45,7 @@ fn with_one_job_per_process_each_job_has_its_own() {
 }
 
 #[test]
-fn with_one_job_per_process_each_job_has_its_own_under_concurrency_too() {
+fn with_one_job_per_process_each_has_its_own() {
     let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
     let pids = pids(&pool, 18);
@@ -57,7 +57,7 @@ fn with_one_job_per_process_each_job_has_its_own_under_concurrency_too() {
 }
 
 #[test]
-fn with_one_job_per_process_one_that_dies_or_hangs_costs_its_job_alone() {
+fn with_one_job_per_process_a_death_costs_one_job() {
     let pool = pool().max_processes(2).max_jobs_per_process(1).kill_grace(Duration::ZERO).build().unwrap();
     let job = |n| match n % 3 {
         0 => Do::Exit(n),
@@ -78,7 +78,7 @@ fn with_one_job_per_process_one_that_dies_or_hangs_costs_its_job_alone() {
 }
 
 #[test]
-fn no_process_does_more_than_its_jobs_and_each_that_left_did_all_of_them() {
+fn no_process_does_more_or_fewer_than_its_jobs() {
     let (builder, mut record) = Record::of(pool().max_processes(4).max_jobs_per_process(5));
     let pool = builder.build().unwrap();
     let pids = pids(&pool, 200);
@@ -116,7 +116,7 @@ fn retries_count_as_jobs_done() {
 }
 
 #[test]
-fn a_process_that_is_due_to_leave_while_the_queue_is_empty_is_replaced_only_for_work() {
+fn one_that_leaves_an_empty_queue_is_not_replaced() {
     let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
     let first = settled(pool.enqueue(Do::Pid)).unwrap();
@@ -140,7 +140,7 @@ fn the_minimum_is_kept_though_workers_leave() {
 }
 
 #[test]
-fn a_worker_that_asks_for_it_is_replaced_after_its_job() {
+fn a_worker_that_retires_is_replaced_after_its_job() {
     let (builder, mut record) = Record::of(pool().max_processes(1));
     let pool = builder.build().unwrap();
     let first = settled(pool.enqueue(Do::Pid)).unwrap();
@@ -163,7 +163,7 @@ fn a_worker_leaves_by_itself_and_is_sent_no_signal() {
 }
 
 #[test]
-fn what_a_leaving_worker_leaves_in_its_group_is_killed() {
+fn what_a_worker_leaves_in_its_group_is_killed() {
     let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
     let worker: u32 = settled(pool.enqueue(Do::SpawnSleeper)).unwrap().parse().unwrap();
@@ -172,7 +172,7 @@ fn what_a_leaving_worker_leaves_in_its_group_is_killed() {
 }
 
 #[test]
-fn there_are_never_more_processes_than_the_maximum_the_dying_ones_counted() {
+fn never_more_processes_than_the_maximum() {
     let (builder, mut record) = Record::of(pool().max_processes(3).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
     pids(&pool, 30);
@@ -190,7 +190,7 @@ fn there_are_never_more_processes_than_the_maximum_the_dying_ones_counted() {
 }
 
 #[test]
-fn a_pool_that_exits_while_workers_are_being_replaced_ends() {
+fn a_pool_that_exits_during_replacements_ends() {
     for jobs in 0..12 {
         let pool = pool().max_processes(2).max_jobs_per_process(1).build().unwrap();
         let handles: Vec<_> = (0..12).map(|_| pool.enqueue(Do::Pid)).collect();
@@ -217,12 +217,12 @@ fn drain_recycles_until_all_is_done() {
 }
 
 #[test]
-fn a_worker_that_hangs_while_it_exits_is_told_and_killed() {
+fn a_worker_that_hangs_at_its_exit_is_killed() {
     killed_while_it_exits(worker, Do::HangAtExit);
 }
 
 #[test]
-fn a_worker_that_hangs_after_it_has_left_its_group_is_told_and_killed() {
+fn a_worker_that_hangs_outside_its_group_is_killed() {
     // It leaves its group where it has had a child, and only then does what it was to do before it served.
     let hangs = || {
         let mut command = worker();

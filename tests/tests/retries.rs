@@ -15,7 +15,7 @@ fn attempts_are_numbered_from_one() {
 }
 
 #[test]
-fn a_job_that_fails_in_all_attempts_fails_once_with_the_last_error() {
+fn a_job_that_always_fails_fails_once_with_the_last() {
     let (builder, mut record) = Record::of(pool().max_processes(1).retries(2));
     let pool = builder.build().unwrap();
     let handle = pool.enqueue(Do::FailUntil(100));
@@ -46,7 +46,7 @@ fn a_job_has_its_own_number_of_retries() {
 }
 
 #[test]
-fn crashes_panics_failures_and_timeouts_are_retried_on_a_worker_that_works() {
+fn each_kind_of_failure_is_retried() {
     let pool = pool().max_processes(2).retries(1).kill_grace(Duration::ZERO).build().unwrap();
     let gate = Gate::new();
     let bad = [
@@ -147,7 +147,7 @@ fn attempts_never_overlap_after_a_crash_either() {
 }
 
 #[test]
-fn a_job_that_waits_to_be_retried_is_in_the_backlog_until_its_worker_is_reaped() {
+fn a_job_to_retry_waits_until_its_worker_is_reaped() {
     let (builder, mut record) = Record::of(
         hirelings::Pool::<Do>::builder(stubborn_worker())
             .stderr(hirelings::Stderr::Null)
@@ -171,7 +171,7 @@ fn a_job_that_waits_to_be_retried_is_in_the_backlog_until_its_worker_is_reaped()
 }
 
 #[test]
-fn a_job_that_is_aborted_while_it_waits_to_be_retried_is_over() {
+fn a_job_aborted_while_it_waits_for_its_retry_is_over() {
     let (builder, mut record) = Record::of(
         hirelings::Pool::<Do>::builder(stubborn_worker())
             .stderr(hirelings::Stderr::Null)
@@ -226,7 +226,7 @@ fn nothing_is_retried_after_exit() {
 }
 
 #[test]
-fn a_retried_job_may_run_on_another_worker_without_losing_its_hooks() {
+fn a_retried_job_keeps_its_hooks_on_another_worker() {
     let pool = pool().max_processes(2).retries(2).build().unwrap();
     let calls = Arc::new(Mutex::new(Vec::new()));
     let note = |what: &'static str| {

@@ -37,7 +37,7 @@ fn a_panic_for_want_of_memory_does_not_hang() {
 }
 
 #[test]
-fn a_panic_with_memory_to_spare_has_its_backtrace_under_a_limit_too() {
+fn a_panic_with_memory_to_spare_has_its_backtrace() {
     let pool = pool(None, 2048 * MIB).build().unwrap();
     match settled(pool.enqueue(Do::Panic("oh".into()))).unwrap_err() {
         JobError::Panicked(panic) => assert!(panic.backtrace.unwrap().contains("panics"), "no frames"),

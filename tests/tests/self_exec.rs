@@ -42,7 +42,7 @@ fn a_worker_that_a_shell_starts_knows_what_it_is() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn workers_are_called_by_the_programs_name_and_not_exe() {
+fn workers_have_the_programs_name_and_are_not_exe() {
     assert_eq!(selves("comm"), ["selves"]);
 }
 
@@ -101,7 +101,7 @@ fn a_test_harness_is_refused_as_its_own_worker() {
 }
 
 #[test]
-fn self_exec_for_another_type_of_jobs_is_refused_at_once() {
+fn another_type_of_jobs_is_refused_at_once() {
     let error = Pool::<Square>::builder(self_exec::<Cube>()).build().unwrap_err();
     assert_eq!(error.kind(), BuildErrorKind::Options);
     let error = error.to_string();
@@ -134,7 +134,7 @@ impl Drop for Link {
 }
 
 #[test]
-fn workers_start_though_the_executable_is_replaced_or_gone() {
+fn workers_start_though_the_executable_is_gone() {
     let link = Link::new("selves-replaced");
     let mut child = Command::new(&link.0);
     let mut child = child.arg("start again").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -45,7 +45,7 @@ fn complaint() -> Complaint {
 }
 
 #[test]
-fn an_error_arrives_with_all_its_fields_and_its_causes() {
+fn an_error_arrives_with_all_its_fields_and_causes() {
     let pool = pool::<Complain>().max_processes(1).build().unwrap();
     let JobError::Failed(error) = settled(pool.enqueue(Complain::Fail(complaint()))).unwrap_err() else {
         panic!("it is no failure")
@@ -57,7 +57,7 @@ fn an_error_arrives_with_all_its_fields_and_its_causes() {
 }
 
 #[test]
-fn an_error_that_is_given_back_as_the_output_is_a_success() {
+fn an_error_given_back_as_the_output_is_a_success() {
     let pool = pool::<Complain>().max_processes(1).retries(3).build().unwrap();
     assert_eq!(settled(pool.enqueue(Complain::Return(complaint()))).unwrap(), Err(complaint()));
     let stats = pool.stats();
@@ -65,7 +65,7 @@ fn an_error_that_is_given_back_as_the_output_is_a_success() {
 }
 
 #[test]
-fn a_handler_may_have_a_pool_of_its_own_and_so_may_its_workers() {
+fn a_handler_may_have_a_pool_and_so_may_its_workers() {
     let pool = pool::<Nest>().max_processes(1).timeout_working(None).build().unwrap();
     let open = Gate::new().path();
     let pids = settled(pool.enqueue(Nest { depth: 2, gate: open.clone() })).unwrap();

@@ -12,7 +12,7 @@ static ALLOCATOR: Counting = Counting;
 const JOBS: usize = 100_000;
 
 #[test]
-fn jobs_that_fail_of_one_start_failure_share_its_words() {
+fn jobs_of_one_start_failure_share_its_words() {
     let told_to_fail = Scratch::new();
     let mut worker = Command::new("sh");
     let line = "while [ ! -s \"$0\" ]; do sleep 0.01; done; head -c 8192 /dev/zero | tr '\\0' x >&2; exit 3";

@@ -15,24 +15,24 @@ fn printed(mode: &str) -> String {
 }
 
 #[test]
-fn a_host_that_sigpipe_would_kill_survives_its_workers_crashes() {
+fn a_host_without_sigpipe_ignored_survives_crashes() {
     for run in 0..20 {
         assert_eq!(printed("crashes"), "200", "run {run}");
     }
 }
 
 #[test]
-fn a_handler_of_the_host_never_runs_on_a_thread_of_the_pool() {
+fn a_handler_of_the_host_never_runs_on_our_threads() {
     assert_eq!(printed("handler"), "true 0");
 }
 
 #[test]
-fn nor_where_workers_are_started_and_the_signal_is_blocked_by_the_thread_that_builds() {
+fn nor_where_the_thread_that_builds_blocks_the_signal() {
     assert_eq!(printed("handler blocked"), "true 0");
 }
 
 #[test]
-fn a_signal_that_the_host_blocks_to_wait_for_it_does_not_kill_it() {
+fn a_signal_that_the_host_waits_for_does_not_kill_it() {
     assert_eq!(printed("named"), "true");
     assert_eq!(printed("without a name"), "true");
 }
@@ -77,12 +77,12 @@ fn masks() {
 }
 
 #[test]
-fn the_pools_threads_and_the_guard_block_all_and_what_is_started_nothing() {
+fn our_threads_block_all_and_what_is_started_nothing() {
     masks();
 }
 
 #[test]
-fn so_it_is_where_the_thread_that_builds_the_pool_blocks_a_signal() {
+fn so_it_is_where_the_building_thread_blocks_a_signal() {
     SigSet::from(Signal::SIGTERM).thread_block().unwrap();
     masks();
 }
@@ -95,7 +95,7 @@ fn so_it_is_where_it_blocks_all() {
 
 /// The command is the launcher's, made anew for each worker.
 #[test]
-fn what_a_launcher_gives_is_started_without_a_signal_blocked_too() {
+fn what_a_launcher_gives_starts_with_none_blocked() {
     SigSet::all().thread_set_mask().unwrap();
     let pool = Pool::<Do>::builder_with(|_| worker()).stderr(Stderr::Null).max_jobs_per_process(1).max_processes(1);
     let pool = pool.build().unwrap();
@@ -110,7 +110,7 @@ fn what_a_launcher_gives_is_started_without_a_signal_blocked_too() {
 }
 
 #[test]
-fn a_worker_of_a_host_that_blocks_all_signals_heeds_sigterm() {
+fn a_worker_of_a_host_that_blocks_all_heeds_sigterm() {
     SigSet::all().thread_set_mask().unwrap();
     let grace = Duration::from_secs(50);
     let pool = pool().max_processes(1).kill_grace(grace).build().unwrap();

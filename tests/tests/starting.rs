@@ -45,7 +45,7 @@ fn waits() -> Vec<Duration> {
 }
 
 #[test]
-fn failures_wait_nothing_then_a_tenth_of_a_second_then_twice_as_long() {
+fn each_failure_waits_twice_as_long_as_the_one_before() {
     // That the first has no wait can only be seen where the machine is not too busy.
     let quick = (0..20).any(|_| {
         let waits = waits();
@@ -76,7 +76,7 @@ fn no_enqueue_goes_round_the_wait() {
 }
 
 #[test]
-fn failures_in_a_row_settle_the_queued_jobs_with_the_cause() {
+fn failures_in_a_row_settle_the_queued_jobs() {
     let never = Scratch::new();
     let pool = Pool::<Do>::builder(until_exists(&never)).stderr(Stderr::Null).max_processes(2).start_failures(3);
     let pool = pool.retries(5).build().unwrap();
@@ -93,7 +93,7 @@ fn failures_in_a_row_settle_the_queued_jobs_with_the_cause() {
 }
 
 #[test]
-fn a_pool_that_gave_up_probes_for_each_new_job_and_not_without() {
+fn a_pool_that_gave_up_probes_for_new_jobs_only() {
     let file = Scratch::new();
     let (builder, mut record) = Record::of(Pool::<Do>::builder(until_exists(&file)));
     let pool = builder.stderr(Stderr::Null).max_processes(1).start_failures(2).min_processes(1).build().unwrap();
@@ -128,7 +128,7 @@ fn a_job_waits_for_a_program_that_comes_to_its_senses() {
 }
 
 #[test]
-fn several_threads_on_a_pool_that_cannot_start_all_learn_why_and_go_on_once_it_can() {
+fn several_threads_learn_why_and_go_on_once_it_starts() {
     let file = Scratch::new();
     let pool = Pool::<Do>::builder(until_exists(&file)).stderr(Stderr::Null).max_processes(3).start_failures(2);
     let pool = pool.build().unwrap();
@@ -174,7 +174,7 @@ fn exit_ends_the_wait_before_the_next_start() {
 }
 
 #[test]
-fn one_slot_that_cannot_start_does_not_stop_the_others() {
+fn one_slot_that_cannot_start_stops_no_other() {
     let launch = |slot: hirelings::Slot| if slot.index() == 0 { worker() } else { Command::new("false") };
     let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2).start_failures(1);
     let pool = pool.build().unwrap();
@@ -186,7 +186,7 @@ fn one_slot_that_cannot_start_does_not_stop_the_others() {
 }
 
 #[test]
-fn the_cause_of_a_failure_is_not_the_end_of_the_worker_before_it() {
+fn the_cause_is_not_the_end_of_the_worker_before() {
     let mut first = Some(worker());
     let launch = move |_| first.take().unwrap_or_else(|| Command::new("/no/such/worker"));
     let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(1).start_failures(1);
@@ -198,7 +198,7 @@ fn the_cause_of_a_failure_is_not_the_end_of_the_worker_before_it() {
 }
 
 #[test]
-fn a_worker_that_dies_idle_before_its_first_job_is_a_start_failure() {
+fn a_death_before_the_first_job_is_a_start_failure() {
     let mut command = Command::new(program("liar"));
     command.arg("leaves at once");
     let (builder, mut record) = Record::of(Pool::<Do>::builder(command));
@@ -222,7 +222,7 @@ fn a_worker_that_dies_idle_before_its_first_job_is_a_start_failure() {
 }
 
 #[test]
-fn a_worker_killed_while_idle_is_replaced_at_the_next_use() {
+fn one_killed_while_idle_is_replaced_at_the_next_use() {
     let (builder, mut record) = Record::of(pool().max_processes(1));
     let pool = builder.build().unwrap();
     let pid = settled(pool.enqueue(Do::Pid)).unwrap();
@@ -243,7 +243,7 @@ fn staged_error(start: Stage) -> JobError<String> {
 }
 
 #[test]
-fn an_init_that_fails_panics_dies_or_hangs_is_told_apart() {
+fn inits_that_fail_panic_die_or_hang_are_told_apart() {
     let gate = Gate::new();
     for (start, words) in [
         (Stage::Fail("there is no licence".into()), "said: there is no licence"),
@@ -278,7 +278,7 @@ fn a_launcher_that_panics_is_a_start_failure() {
 }
 
 #[test]
-fn a_launcher_that_blocks_for_ever_holds_nothing_up_but_starts() {
+fn a_launcher_that_blocks_holds_up_nothing_but_starts() {
     let (release, blocked) = bounded::<()>(0);
     let (entered, inside) = bounded(1);
     let launch = move |slot: hirelings::Slot| {
@@ -322,7 +322,7 @@ fn each_slot_has_its_own_command() {
 }
 
 #[test]
-fn environment_directory_and_arguments_reach_the_worker() {
+fn environment_folder_and_arguments_reach_the_worker() {
     let mut command = worker();
     command.args(["--quality", "80 %"]).env_clear().env("PATH", "/usr/bin:/bin").env("COLOUR", "a deep red");
     command.current_dir("/usr");
@@ -387,7 +387,7 @@ fn idle_workers_are_used_before_others_are_started() {
 }
 
 #[test]
-fn a_crowd_of_callers_starts_no_more_workers_than_the_maximum() {
+fn many_callers_start_no_more_than_the_maximum() {
     let mut gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(3).timeout_initializing(None).build().unwrap();
     std::thread::scope(|scope| {
@@ -414,7 +414,7 @@ fn streams_that_the_command_has_set_are_replaced() {
 }
 
 #[test]
-fn spawn_workers_starts_them_all_and_tells_when_they_are_ready() {
+fn spawn_workers_starts_them_all_and_tells_when_ready() {
     let (builder, mut record) = Record::of(pool().max_processes(3));
     let pool = builder.build().unwrap();
     pool.spawn_workers();

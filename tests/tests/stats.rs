@@ -19,7 +19,7 @@ fn adds_up(stats: &Stats, most: usize) {
 }
 
 #[test]
-fn a_new_pool_has_counted_its_first_worker_and_nothing_else() {
+fn a_new_pool_has_counted_its_first_worker_only() {
     let pool = pool().max_processes(2).build().unwrap();
     let mut stats = pool.stats();
     assert_eq!((stats.workers, stats.spawned), (1, 1));
@@ -112,7 +112,7 @@ fn the_figures_agree_with_the_events() {
 }
 
 #[test]
-fn a_crash_is_counted_and_an_end_that_the_pool_asked_for_is_not() {
+fn crashes_are_counted_and_wanted_ends_are_not() {
     let pool = pool().max_processes(1).max_jobs_per_process(2).build().unwrap();
     settled(pool.enqueue(Do::Pid)).unwrap();
     settled(pool.enqueue(Do::Exit(0))).unwrap_err();
@@ -127,7 +127,7 @@ fn a_crash_is_counted_and_an_end_that_the_pool_asked_for_is_not() {
 }
 
 #[test]
-fn a_worker_that_is_killed_while_idle_is_counted_and_replaced() {
+fn a_worker_killed_while_idle_is_counted() {
     let pool = pool().max_processes(1).build().unwrap();
     let first: i32 = settled(pool.enqueue(Do::Pid)).unwrap().parse().unwrap();
     pool.wait_idle();
@@ -139,7 +139,7 @@ fn a_worker_that_is_killed_while_idle_is_counted_and_replaced() {
 }
 
 #[test]
-fn wait_idle_returns_when_the_backlog_is_empty_and_nobody_is_busy() {
+fn wait_idle_returns_when_nothing_waits_or_runs() {
     let pool = pool().max_processes(2).build().unwrap();
     pool.wait_idle();
     assert!(pool.wait_idle_timeout(Duration::ZERO) || pool.wait_idle_timeout(WATCHDOG));
@@ -213,7 +213,7 @@ fn the_jobs_of_a_worker_are_counted_one_by_one() {
 }
 
 #[test]
-fn workers_are_shown_while_they_start_and_while_they_die() {
+fn workers_are_shown_while_they_start_and_die() {
     let gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(2).min_processes(2).build().unwrap();
     eventually("both are spawned", || pool.workers().len() == 2);

@@ -18,7 +18,7 @@ fn lines(builder: PoolBuilder<Do>) -> (PoolBuilder<Do>, Receiver<String>) {
 }
 
 #[test]
-fn what_a_handler_or_its_children_print_does_not_touch_the_protocol() {
+fn what_is_printed_does_not_touch_the_protocol() {
     let (builder, heard) = lines(pool().max_processes(1));
     let pool = builder.build().unwrap();
     let noise = vec![
@@ -108,7 +108,7 @@ fn standard_error_of_host(mode: &str) -> String {
 }
 
 #[test]
-fn forward_writes_whole_lines_to_the_programs_own_standard_error() {
+fn forward_writes_whole_lines_to_standard_error() {
     let errors = standard_error_of_host("forward");
     let mut count = BTreeMap::new();
     for line in errors.lines() {
@@ -165,7 +165,7 @@ fn resident() -> u64 {
 }
 
 #[test]
-fn a_worker_that_floods_standard_error_harms_its_own_job_only() {
+fn a_flood_of_standard_error_harms_its_own_job_only() {
     let _alone = WEIGHED.lock();
     let before = resident();
     let (release, blocked) = bounded::<()>(0);
@@ -189,7 +189,7 @@ fn a_worker_that_floods_standard_error_harms_its_own_job_only() {
 }
 
 #[test]
-fn a_flood_that_nobody_wants_does_not_hold_its_worker_up() {
+fn a_flood_that_nobody_wants_holds_no_worker_up() {
     let _alone = WEIGHED.lock();
     let pool = pool().max_processes(1).timeout_working(None).build().unwrap();
     let before = resident();
@@ -201,7 +201,7 @@ fn a_flood_that_nobody_wants_does_not_hold_its_worker_up() {
 // ---------------------------------------------------------------- what is inherited
 
 #[test]
-fn workers_and_what_they_spawn_inherit_nothing_of_the_pool() {
+fn workers_and_their_children_inherit_nothing() {
     let output =
         Command::new(program("host")).arg("inheritance").stderr(std::process::Stdio::inherit()).output().unwrap();
     let found = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -212,7 +212,7 @@ fn workers_and_what_they_spawn_inherit_nothing_of_the_pool() {
 }
 
 #[test]
-fn what_a_worker_spawns_has_the_signals_that_this_program_would_give_it() {
+fn what_a_worker_spawns_has_the_programs_signals() {
     let line = "grep -E '^Sig(Blk|Ign)' /proc/self/status";
     let ours = Command::new("sh").args(["-c", line]).output().unwrap();
     let ours = String::from_utf8_lossy(&ours.stdout).trim_end().to_owned();

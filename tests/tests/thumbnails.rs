@@ -87,7 +87,7 @@ fn hanging(name: &str) -> Run {
 }
 
 #[test]
-fn it_survives_every_trouble_among_the_samples_and_names_it() {
+fn it_survives_every_trouble_among_the_samples() {
     let out = folder("samples");
     let run = Run::start("samples", &["--samples", "24", "--timeout", "5", "--out", out.to_str().unwrap()]);
     let mark = run.mark.clone();
@@ -131,7 +131,7 @@ fn it_survives_every_trouble_among_the_samples_and_names_it() {
 }
 
 #[test]
-fn a_link_to_a_picture_elsewhere_can_be_read_and_its_neighbours_cannot() {
+fn a_link_leads_to_its_picture_and_no_neighbour() {
     let base = folder("links");
     let run = Run::start("links-samples", &["--samples", "9", "--unconfined", "--out", base.to_str().unwrap()]);
     assert_eq!(run.end().status.code(), Some(0));

@@ -16,7 +16,7 @@ fn timeout_of<T: std::fmt::Debug, E: std::fmt::Debug>(result: Result<T, JobError
 }
 
 #[test]
-fn a_job_that_works_too_long_times_out_and_its_worker_is_replaced() {
+fn a_job_that_takes_too_long_times_out() {
     let pool = pool().max_processes(1).timeout_working(SHORT).build().unwrap();
     let before = settled(pool.request(Do::Pid).timeout(WATCHDOG).enqueue()).unwrap();
     let gate = Gate::new();
@@ -103,7 +103,7 @@ fn the_clock_does_not_run_while_a_job_is_queued() {
 }
 
 #[test]
-fn the_clock_starts_when_the_job_is_handed_out_though_the_worker_never_begins() {
+fn the_clock_starts_when_the_job_is_dispatched() {
     let pool = pool().max_processes(1).kill_grace(Duration::ZERO).build().unwrap();
     let pid: i32 = settled(pool.enqueue(Do::Pid)).unwrap().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
@@ -115,7 +115,7 @@ fn the_clock_starts_when_the_job_is_handed_out_though_the_worker_never_begins() 
 }
 
 #[test]
-fn a_stopped_worker_that_is_over_its_limit_is_gone_after_the_grace_time() {
+fn a_stopped_worker_is_gone_after_the_grace_time() {
     let (builder, mut record) = Record::of(pool().max_processes(1).timeout_working(SHORT).kill_grace(SHORT));
     let pool = builder.build().unwrap();
     let gate = Gate::new();
@@ -139,7 +139,7 @@ fn a_limit_of_nothing_is_over_at_once() {
 }
 
 #[test]
-fn a_job_that_timed_out_settles_before_its_worker_is_gone() {
+fn a_job_settles_before_its_worker_has_ended() {
     let (builder, mut record) = Record::of(
         Pool::<Do>::builder(stubborn_worker())
             .stderr(Stderr::Null)
@@ -159,7 +159,7 @@ fn a_job_that_timed_out_settles_before_its_worker_is_gone() {
 }
 
 #[test]
-fn a_worker_that_heeds_sigterm_is_not_killed_the_hard_way() {
+fn a_worker_that_heeds_sigterm_gets_no_sigkill() {
     let (builder, mut record) = Record::of(pool().max_processes(1).kill_grace(Duration::from_secs(50)));
     let pool = builder.build().unwrap();
     let gate = Gate::new();
@@ -193,7 +193,7 @@ fn the_whole_process_group_is_killed() {
 }
 
 #[test]
-fn a_worker_that_initializes_too_long_is_killed_and_its_jobs_learn_why_in_the_end() {
+fn a_worker_that_initializes_too_long_is_killed() {
     let gate = Gate::new();
     let (builder, mut record) = Record::of(staged::pool(Stage::Wait(gate.path())));
     let pool = builder.max_processes(1).timeout_initializing(SHORT).start_failures(2).build().unwrap();
@@ -208,7 +208,7 @@ fn a_worker_that_initializes_too_long_is_killed_and_its_jobs_learn_why_in_the_en
 }
 
 #[test]
-fn no_limit_for_initializing_waits_as_long_as_it_takes() {
+fn without_a_limit_initializing_may_take_any_time() {
     let mut gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(1).timeout_initializing(None).build().unwrap();
     let handle = pool.enqueue(Staged { after: Stage::Pass });
@@ -219,7 +219,7 @@ fn no_limit_for_initializing_waits_as_long_as_it_takes() {
 }
 
 #[test]
-fn a_worker_that_recovers_too_long_is_replaced_and_its_job_stands() {
+fn a_worker_that_recovers_too_long_is_replaced() {
     let gate = Gate::new();
     let (builder, mut record) = Record::of(staged::pool(Stage::Pass).max_processes(1));
     let limit = Duration::from_millis(400);
@@ -234,7 +234,7 @@ fn a_worker_that_recovers_too_long_is_replaced_and_its_job_stands() {
 }
 
 #[test]
-fn jobs_that_wait_behind_a_recovery_that_is_too_long_are_done_by_the_next_worker() {
+fn jobs_behind_a_long_recovery_go_to_the_next_worker() {
     let gate = Gate::new();
     let pool = staged::pool(Stage::Pass).max_processes(1).timeout_recovering(SHORT).build().unwrap();
     let first = pool.enqueue(Staged { after: Stage::Wait(gate.path()) });
@@ -294,7 +294,7 @@ fn an_answer_at_the_limit_gives_one_outcome() {
 }
 
 #[test]
-fn the_timeout_is_told_with_what_the_worker_wrote_last() {
+fn the_timeout_has_what_the_worker_wrote_last() {
     let pool = pool().max_processes(1).name("slow").timeout_working(Duration::from_secs(2)).build().unwrap();
     let gate = Gate::new();
     let start = Instant::now();

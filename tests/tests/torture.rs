@@ -4,7 +4,7 @@ use hirelings_tests::program;
 use std::process::Command;
 
 #[test]
-fn a_short_torture_ends_with_nothing_lost_and_nothing_left() {
+fn a_short_run_loses_nothing_and_leaves_nothing() {
     let output = Command::new(program("torture")).args(["--seconds", "6", "--seed", "1"]).output().unwrap();
     let (report, wrongs) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{report}\n{wrongs}", output.status);

@@ -81,11 +81,11 @@ fn nobody_is_left_by_a_worker_whose_handler_exits() {
 }
 
 #[test]
-fn nobody_is_left_by_a_worker_with_a_thread_that_goes_on() {
+fn nobody_is_left_by_one_with_a_thread_that_goes_on() {
     nobody_is_left(Do::SpawnThread, 0);
 }
 
 #[test]
-fn nobody_is_left_where_the_child_is_gone_that_started_it() {
+fn nobody_is_left_by_a_child_that_is_gone() {
     nobody_is_left_of(Do::Shell("sleep 1000 >/dev/null 2>&1 & echo $!".into()), 0, "");
 }

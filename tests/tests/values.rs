@@ -23,7 +23,7 @@ fn is_unharmed(pool: &Pool<Carry>) {
 }
 
 #[test]
-fn a_job_that_cannot_be_encoded_is_refused_where_it_is_enqueued() {
+fn a_job_that_cannot_be_encoded_is_refused() {
     let (builder, mut record) = Record::of(carriers().retries(3));
     let pool = builder.build().unwrap();
     let refused = pool.enqueue(Carry::job(Brittle::NoEncode));
@@ -40,7 +40,7 @@ fn a_job_that_cannot_be_encoded_is_refused_where_it_is_enqueued() {
 }
 
 #[test]
-fn a_job_that_panics_while_it_is_encoded_panics_in_its_caller_only() {
+fn a_job_that_panics_in_encoding_panics_in_its_caller() {
     let pool = carriers().build().unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| drop(pool.enqueue(Carry::job(Brittle::PanicAtEncode)))));
     assert!(panic.is_err());
@@ -48,7 +48,7 @@ fn a_job_that_panics_while_it_is_encoded_panics_in_its_caller_only() {
 }
 
 #[test]
-fn a_hundred_jobs_that_cannot_be_encoded_among_a_hundred_good_ones_all_settle() {
+fn a_hundred_bad_jobs_among_good_ones_all_settle() {
     let pool = carriers().max_backlog(4).build().unwrap();
     let handles: Vec<JobHandle<Carry>> = (0..200)
         .map(|n| pool.enqueue(Carry::job(if n % 2 == 0 { Brittle::NoEncode } else { Brittle::Sound })))
@@ -68,7 +68,7 @@ fn a_job_that_the_worker_cannot_decode_fails_alone() {
 }
 
 #[test]
-fn a_job_that_ends_the_worker_while_it_is_decoded_has_crashed_and_one_that_panics_has_panicked() {
+fn a_job_that_ends_the_worker_while_it_is_decoded() {
     let pool = carriers().build().unwrap();
     let error = outcome(&pool, Carry::job(Brittle::ExitAtDecode)).unwrap_err();
     assert!(matches!(&error, JobError::Crashed(crash) if crash.status.unwrap().code() == Some(72)), "{error}");
@@ -78,7 +78,7 @@ fn a_job_that_ends_the_worker_while_it_is_decoded_has_crashed_and_one_that_panic
 }
 
 #[test]
-fn an_output_or_an_error_that_the_worker_cannot_encode_fails_its_job_alone_and_is_not_retried() {
+fn an_output_that_cannot_be_encoded_is_not_retried() {
     let pool = carriers().retries(3).build().unwrap();
     for job in [Carry::output(Brittle::NoEncode), Carry::error(Brittle::NoEncode)] {
         let error = outcome(&pool, job).unwrap_err();
@@ -90,7 +90,7 @@ fn an_output_or_an_error_that_the_worker_cannot_encode_fails_its_job_alone_and_i
 }
 
 #[test]
-fn an_output_that_ends_the_worker_while_it_is_encoded_has_crashed_and_one_that_panics_has_panicked() {
+fn an_output_that_ends_the_worker_while_it_is_encoded() {
     let pool = carriers().build().unwrap();
     for job in [Carry::output(Brittle::ExitAtEncode), Carry::error(Brittle::ExitAtEncode)] {
         let error = outcome(&pool, job).unwrap_err();
@@ -102,7 +102,7 @@ fn an_output_that_ends_the_worker_while_it_is_encoded_has_crashed_and_one_that_p
 }
 
 #[test]
-fn an_answer_that_its_reader_cannot_decode_is_a_success_in_events_and_figures() {
+fn an_answer_not_decoded_is_a_success_in_the_figures() {
     let (builder, mut record) = Record::of(carriers());
     let pool = builder.build().unwrap();
     let error = outcome(&pool, Carry::output(Brittle::NoDecode)).unwrap_err();
@@ -117,7 +117,7 @@ fn an_answer_that_its_reader_cannot_decode_is_a_success_in_events_and_figures() 
 }
 
 #[test]
-fn an_answer_that_its_readers_cannot_decode_reaches_the_hooks_as_a_failure() {
+fn an_answer_not_decoded_is_a_failure_to_hooks() {
     let pool = carriers().build().unwrap();
     let (told, calls) = crossbeam_channel::unbounded();
     let [success, failure, done] = [(); 3].map(|()| told.clone());
@@ -135,7 +135,7 @@ fn an_answer_that_its_readers_cannot_decode_reaches_the_hooks_as_a_failure() {
 }
 
 #[test]
-fn an_answer_that_panics_while_it_is_decoded_panics_in_its_reader_only() {
+fn an_answer_that_panics_in_decoding_hits_its_reader() {
     let pool = carriers().build().unwrap();
     let (told, called) = crossbeam_channel::unbounded();
     let request = pool.request(Carry::output(Brittle::PanicAtDecode)).on_success(move |_| told.send(()).unwrap());
@@ -151,7 +151,7 @@ fn an_answer_that_panics_while_it_is_decoded_panics_in_its_reader_only() {
 }
 
 #[test]
-fn a_progress_that_the_worker_cannot_encode_fails_its_job_alone() {
+fn progress_that_cannot_be_encoded_fails_its_job() {
     let pool = carriers().build().unwrap();
     let error = outcome(&pool, Carry::progress(Brittle::NoEncode)).unwrap_err();
     assert!(matches!(error, JobError::Encode(_)), "{error}");
@@ -160,7 +160,7 @@ fn a_progress_that_the_worker_cannot_encode_fails_its_job_alone() {
 }
 
 #[test]
-fn a_progress_that_its_listener_cannot_decode_is_left_out_and_the_job_goes_on() {
+fn progress_that_cannot_be_decoded_is_left_out() {
     let pool = carriers().build().unwrap();
     for broken in [Brittle::NoDecode, Brittle::PanicAtDecode] {
         let (told, progresses) = crossbeam_channel::unbounded();
@@ -173,7 +173,7 @@ fn a_progress_that_its_listener_cannot_decode_is_left_out_and_the_job_goes_on() 
 }
 
 #[test]
-fn shutdown_after_a_job_that_cannot_be_encoded_does_not_hang() {
+fn exit_after_a_job_that_cannot_be_encoded() {
     let pool = carriers().build().unwrap();
     let handle = pool.enqueue(Carry::job(Brittle::NoEncode));
     drop(pool);
@@ -181,7 +181,7 @@ fn shutdown_after_a_job_that_cannot_be_encoded_does_not_hang() {
 }
 
 #[test]
-fn jobs_outputs_errors_and_progress_over_the_frame_limit_fail_alone() {
+fn whatever_is_over_the_frame_limit_fails_alone() {
     let pool = pool().max_processes(1).max_frame(4096).retries(2).build().unwrap();
     let first = settled(pool.enqueue(Do::Pid)).unwrap();
     let run = |job| settled(pool.enqueue(job)).unwrap_err();
@@ -197,7 +197,7 @@ fn jobs_outputs_errors_and_progress_over_the_frame_limit_fail_alone() {
 }
 
 #[test]
-fn whatever_is_within_the_frame_limit_comes_through_whole() {
+fn whatever_is_within_the_frame_limit_arrives_whole() {
     let pool = pool().max_processes(1).max_frame(4096).build().unwrap();
     let mut largest = 0;
     for size in (4000..4100).rev() {
@@ -226,7 +226,7 @@ fn large_values_go_both_ways_while_others_work() {
 }
 
 #[test]
-fn a_job_whose_worker_dies_before_it_has_read_it_has_not_begun_and_is_done_by_the_next() {
+fn a_job_that_a_dead_worker_had_not_read_is_done() {
     let pool = pool().max_processes(1).build().unwrap();
     let pid: i32 = settled(pool.enqueue(Do::Pid)).unwrap().parse().unwrap();
     let worker = rustix::process::Pid::from_raw(pid).unwrap();

@@ -220,7 +220,7 @@ fn frames_of_all_sizes_go_through_a_pipe() {
 }
 
 #[test]
-fn a_large_frame_has_the_buffer_of_the_one_before_and_loses_nothing_of_the_next() {
+fn a_large_frame_has_the_buffer_of_the_one_before() {
     // Each is a little smaller than the first, so that a read into that one's buffer takes the start of the next as well.
     let sizes = [1_000_000, 990_000, 980_000, 100, 970_000, 3];
     let run: Vec<u8> = sizes.iter().flat_map(|&size| framed(&FromWorker::Retire, &bytes(size))).collect();
@@ -247,7 +247,7 @@ fn a_large_frame_has_the_buffer_of_the_one_before_and_loses_nothing_of_the_next(
 }
 
 #[test]
-fn the_end_of_a_pipe_in_the_middle_of_a_frame_leaves_its_start() {
+fn the_end_of_a_pipe_within_a_frame_leaves_its_start() {
     let frame = framed(&FromWorker::Success { job: 1, ready: true }, &bytes(100));
     let (read, mut write) = pipe();
     write.write_all(&frame[..50]).unwrap();
@@ -261,7 +261,7 @@ fn the_end_of_a_pipe_in_the_middle_of_a_frame_leaves_its_start() {
 }
 
 #[test]
-fn noise_that_looks_like_a_whole_large_frame_is_not_the_end() {
+fn noise_that_looks_like_a_large_frame_is_not_the_end() {
     with_a_watchdog(|| {
         let mut noise = 65_540u32.to_le_bytes().to_vec();
         noise.resize(4 + 65_540, 0);
@@ -282,7 +282,7 @@ fn noise_that_looks_like_a_whole_large_frame_is_not_the_end() {
 // ---------------------------------------------------------------- lengths that lie
 
 #[test]
-fn a_length_over_the_limit_is_a_fault_at_its_fourth_byte() {
+fn a_length_over_the_limit_is_a_fault_at_once() {
     for (len, max) in [(101u32, 100), (u32::MAX, 100), (u32::MAX, u32::MAX as usize - 1), (1, 0)] {
         let mut buffer = FrameBuffer::new(max);
         buffer.push(&len.to_le_bytes()[..3]);
@@ -412,7 +412,7 @@ fn a_length_without_bytes_costs_no_memory() {
 }
 
 #[test]
-fn memory_for_a_large_frame_is_never_far_ahead_of_its_bytes() {
+fn memory_for_a_frame_is_never_far_ahead_of_its_bytes() {
     let (read, mut write) = pipe();
     let mut buffer = FrameBuffer::new(MAX);
     let mut unsent = framed(&FromWorker::Progress { job: 1 }, &bytes(3 << 20));
@@ -514,7 +514,7 @@ fn digest<M: WireMessage + Debug + PartialEq>(buffer: &mut FrameBuffer) -> usize
 }
 
 #[test]
-fn two_hundred_thousand_mutated_frames_are_frames_or_faults() {
+fn mutated_frames_are_frames_or_faults() {
     with_a_watchdog(|| {
         let mut random = Random(0x6869_7265);
         let (mut decoded, mut refused) = (0, 0);
@@ -570,7 +570,7 @@ fn ready() -> Vec<u8> {
 }
 
 #[test]
-fn a_hello_behind_noise_is_found_as_soon_as_its_magic_is_there() {
+fn a_hello_behind_noise_is_found_with_its_magic() {
     let long = "welcome\n".repeat(500);
     let noises: [&[u8]; 8] = [
         b"",
@@ -603,7 +603,7 @@ fn a_hello_behind_noise_is_found_as_soon_as_its_magic_is_there() {
 }
 
 #[test]
-fn the_hello_with_the_shortest_and_the_longest_name_is_found() {
+fn hellos_with_short_and_long_names_are_found() {
     for (len, found) in [(0, true), (1, true), (4096, true), (4097, false)] {
         let mut written = b"noise".to_vec();
         frame_into(&hello().0, &bytes(len), &mut written);
@@ -612,7 +612,7 @@ fn the_hello_with_the_shortest_and_the_longest_name_is_found() {
 }
 
 #[test]
-fn noise_up_to_the_limit_hides_no_hello_and_more_holds_none() {
+fn noise_hides_no_hello_up_to_the_limit() {
     let mut noise = bytes(NOISE_LIMIT);
     assert_eq!(split_hello(&noise), None);
     noise.extend(greeting());
