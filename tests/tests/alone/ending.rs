@@ -1,27 +1,21 @@
 //! After exit, drain or drop every job is settled and nothing is left behind.
-//!
-//! The tests count this process's threads, descriptors and children, so they run one after the other.
 
 use hirelings::{EnqueueErrorKind, EventKind, JobError, JobHandle, JobStatus, Pool, Stderr};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{
-    Do, Gate, Record, WATCHDOG, begun, eventually, pool, processes, settled, stubborn_worker, worker,
+    Do, Gate, Record, WATCHDOG, alone, begun, eventually, pool, processes, settled, stubborn_worker, worker,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// What this process has; when it is dropped, it must have the same again.
 struct Nothing {
     descriptors: usize,
-    _alone: MutexGuard<'static, ()>,
 }
 
 fn nothing_is_left() -> Nothing {
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    Nothing { descriptors: processes::descriptors(), _alone: alone }
+    Nothing { descriptors: processes::descriptors() }
 }
 
 impl Nothing {
@@ -42,6 +36,7 @@ fn is_closed(handle: JobHandle<Do>) -> bool {
 
 #[test]
 fn exit_settles_all_jobs_and_leaves_nothing() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).retries(3).build().unwrap();
@@ -65,6 +60,7 @@ fn exit_settles_all_jobs_and_leaves_nothing() {
 
 #[test]
 fn a_dropped_pool_settles_its_jobs() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let gate = Gate::new();
@@ -79,6 +75,7 @@ fn a_dropped_pool_settles_its_jobs() {
 
 #[test]
 fn a_pool_dropped_right_after_build_leaves_nothing() {
+    alone!();
     let nothing = nothing_is_left();
     for n in 0..20 {
         let pool = pool().max_processes(3).min_processes(n % 4).build().unwrap();
@@ -92,6 +89,7 @@ fn a_pool_dropped_right_after_build_leaves_nothing() {
 
 #[test]
 fn exit_while_workers_start_leaves_nothing() {
+    alone!();
     let nothing = nothing_is_left();
     for n in 0..20 {
         let (builder, mut record) = Record::of(pool().max_processes(4));
@@ -108,6 +106,7 @@ fn exit_while_workers_start_leaves_nothing() {
 
 #[test]
 fn exit_kills_groups_that_ignore_sigterm() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
@@ -126,6 +125,7 @@ fn exit_kills_groups_that_ignore_sigterm() {
 
 #[test]
 fn exit_while_initializing_and_recovering() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let gate = Gate::new();
@@ -150,6 +150,7 @@ fn exit_while_initializing_and_recovering() {
 
 #[test]
 fn a_closed_pool_takes_no_jobs_and_says_so() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let (builder, mut record) = Record::of(pool().max_processes(1));
@@ -178,6 +179,7 @@ fn a_closed_pool_takes_no_jobs_and_says_so() {
 
 #[test]
 fn each_of_several_exits_returns_when_all_is_over() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(3).build().unwrap();
@@ -203,6 +205,7 @@ fn each_of_several_exits_returns_when_all_is_over() {
 
 #[test]
 fn callers_that_wait_are_released_by_exit() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(1).build().unwrap();
@@ -227,6 +230,7 @@ fn callers_that_wait_are_released_by_exit() {
 
 #[test]
 fn a_hook_may_exit_its_pool() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = Arc::new(pool().max_processes(2).build().unwrap());
@@ -251,6 +255,7 @@ fn a_hook_may_exit_its_pool() {
 
 #[test]
 fn hooks_that_wait_run_after_an_exit_in_a_hook() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = Arc::new(pool().max_processes(1).build().unwrap());
@@ -279,6 +284,7 @@ fn hooks_that_wait_run_after_an_exit_in_a_hook() {
 
 #[test]
 fn the_last_hold_on_a_pool_may_be_dropped_by_a_hook() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = Arc::new(pool().max_processes(1).build().unwrap());
@@ -304,6 +310,7 @@ fn the_last_hold_on_a_pool_may_be_dropped_by_a_hook() {
 
 #[test]
 fn hooks_have_run_when_exit_returns() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let (builder, mut record) = Record::of(pool().max_processes(2));
@@ -325,6 +332,7 @@ fn hooks_have_run_when_exit_returns() {
 
 #[test]
 fn drain_does_all_that_was_accepted_retries_included() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).max_jobs_per_process(3).retries(2).build().unwrap();
@@ -345,6 +353,7 @@ fn drain_does_all_that_was_accepted_retries_included() {
 
 #[test]
 fn drain_ends_at_its_limit_and_counts() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).build().unwrap();
@@ -368,6 +377,7 @@ fn drain_ends_at_its_limit_and_counts() {
 
 #[test]
 fn an_idle_pool_drains_at_once() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(1).build().unwrap();
@@ -380,6 +390,7 @@ fn an_idle_pool_drains_at_once() {
 
 #[test]
 fn exit_cuts_a_drain_short() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(1).build().unwrap();
@@ -398,6 +409,7 @@ fn exit_cuts_a_drain_short() {
 
 #[test]
 fn a_pool_dropped_during_a_replacement_leaves_nothing() {
+    alone!();
     let nothing = nothing_is_left();
     for moment in [EventKind::WorkerExiting, EventKind::WorkerExit, EventKind::Spawn, EventKind::WorkerInitializing] {
         let (builder, mut record) = Record::of(pool().max_processes(1).max_jobs_per_process(1));
@@ -418,6 +430,7 @@ fn a_pool_dropped_during_a_replacement_leaves_nothing() {
 
 #[test]
 fn exit_asks_with_sigterm_and_insists_with_sigkill() {
+    alone!();
     let nothing = nothing_is_left();
     for (worker, grace, signal) in [
         (worker(), WATCHDOG, "SIGTERM"),
@@ -440,6 +453,7 @@ fn exit_asks_with_sigterm_and_insists_with_sigkill() {
 
 #[test]
 fn exit_does_not_wait_for_jobs_that_never_end() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).timeout_working(None).build().unwrap();
@@ -456,6 +470,7 @@ fn exit_does_not_wait_for_jobs_that_never_end() {
 
 #[test]
 fn workers_killed_right_before_the_end_are_no_trouble() {
+    alone!();
     let nothing = nothing_is_left();
     for drains in [false, true] {
         let pool = pool().max_processes(3).build().unwrap();
@@ -482,6 +497,7 @@ fn workers_killed_right_before_the_end_are_no_trouble() {
 
 #[test]
 fn queued_jobs_may_be_aborted_and_others_drained() {
+    alone!();
     let nothing = nothing_is_left();
     {
         let pool = pool().max_processes(2).build().unwrap();

@@ -1,16 +1,12 @@
-//! What a job held is given back when it is over, in this process and in the worker's. One test, since it counts all that
-//! this process has allocated.
+//! What a job held is given back when it is over, in this process and in the worker's.
 
 use hirelings::Bytes;
-use hirelings_tests::counting::{Counting, IN_USE};
+use hirelings_tests::counting::IN_USE;
 use hirelings_tests::shapes::{self, Blob};
-use hirelings_tests::{Do, Gate, begun, eventually, pool, settled};
+use hirelings_tests::{Do, Gate, alone, begun, eventually, pool, settled};
 use std::sync::atomic::Ordering;
 
 const MIB: usize = 1 << 20;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What more than `before` is allocated, in whole MiB.
 fn grown(before: usize) -> usize {
@@ -19,6 +15,7 @@ fn grown(before: usize) -> usize {
 
 #[test]
 fn a_job_that_is_over_holds_nothing() {
+    alone!();
     // Jobs: each has its bytes from enqueue on, whoever waits for them, and lets them go when it settles.
     let workers = pool().max_processes(1).build().unwrap();
     settled(workers.enqueue(Do::Pid)).unwrap();

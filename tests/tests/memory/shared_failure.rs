@@ -1,18 +1,16 @@
-//! One start failure for many jobs. A file of its own, since it counts all that this process has allocated.
+//! One start failure for many jobs.
 
 use hirelings::{JobError, Pool, Stderr};
-use hirelings_tests::counting::{Counting, IN_USE};
-use hirelings_tests::{Do, Scratch, eventually};
+use hirelings_tests::counting::IN_USE;
+use hirelings_tests::{Do, Scratch, alone, eventually};
 use std::process::Command;
 use std::sync::atomic::Ordering;
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const JOBS: usize = 100_000;
 
 #[test]
 fn jobs_of_one_start_failure_share_its_words() {
+    alone!();
     let told_to_fail = Scratch::new();
     let mut worker = Command::new("sh");
     let line = "while [ ! -s \"$0\" ]; do sleep 0.01; done; head -c 8192 /dev/zero | tr '\\0' x >&2; exit 3";

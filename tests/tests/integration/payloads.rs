@@ -165,23 +165,6 @@ fn a_job_that_is_not_read_does_not_hold_the_exit_up() {
 
 // ---------------------------------------------------------------- progress without measure
 
-/// What this process holds in memory, in MiB.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
-}
-
-#[test]
-fn progress_that_nobody_wants_is_dropped_as_it_comes() {
-    let pool = pool().max_processes(1).timeout_working(None).build().unwrap();
-    let before = resident();
-    assert_eq!(settled(pool.enqueue(Do::Tell(10_000, 50_000))).unwrap(), "10000");
-    // Other tests of this program hold a few times 64 MiB; what was told is 500.
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 480, "{grown} MiB");
-}
-
 #[test]
 fn progress_that_is_not_taken_is_not_lost() {
     let pool = pool().max_processes(2).timeout_working(None).build().unwrap();

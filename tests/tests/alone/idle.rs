@@ -1,6 +1,6 @@
-//! An idle pool costs nothing: no polling, no wake-ups. One test, since it counts the switches of this process's threads.
+//! An idle pool costs nothing: no polling, no wake-ups.
 
-use hirelings_tests::{Do, pool, settled, within};
+use hirelings_tests::{Do, alone, pool, settled, within};
 use std::fs;
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ fn let_pass(span: Duration) {
 
 #[test]
 fn nothing_wakes_in_a_pool_without_work() {
+    alone!();
     let pool = pool().max_processes(4).max_jobs_per_process(1_000).build().unwrap();
     pool.wait_ready(Duration::from_secs(30)).unwrap();
     let handles: Vec<_> = (0..200).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();

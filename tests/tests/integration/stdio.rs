@@ -1,12 +1,10 @@
 //! Standard streams: what workers and their children print, read and inherit.
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
-use hirelings::{Event, EventKind, JobError, Pool, PoolBuilder, Stderr};
-use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, eventually, pool, program, settled, worker};
+use crossbeam_channel::{Receiver, unbounded};
+use hirelings::{Event, EventKind, JobError, PoolBuilder};
+use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, pool, program, settled};
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::Mutex;
-use std::time::Duration;
 
 /// The lines that the pool's workers write to standard error.
 fn lines(builder: PoolBuilder<Do>) -> (PoolBuilder<Do>, Receiver<String>) {
@@ -122,80 +120,6 @@ fn forward_writes_whole_lines_to_standard_error() {
 #[test]
 fn null_writes_nothing() {
     assert_eq!(standard_error_of_host("null"), "");
-}
-
-struct Lines(Mutex<Vec<String>>);
-
-impl log::Log for Lines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}", record.level(), record.args());
-        self.0.lock().unwrap().push(line);
-    }
-    fn flush(&self) {}
-}
-
-#[test]
-fn log_writes_each_line_to_the_log() {
-    static LOGGED: Lines = Lines(Mutex::new(Vec::new()));
-    log::set_logger(&LOGGED).unwrap();
-    log::set_max_level(log::LevelFilter::Info);
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Log).name("logged").max_processes(1).build().unwrap();
-    let pid = settled(pool.enqueue(Do::Print("for the record".into()))).unwrap();
-    pool.exit();
-    log::set_max_level(log::LevelFilter::Off);
-    let logged = LOGGED.0.lock().unwrap();
-    let ours: Vec<_> = logged.iter().filter(|line| line.contains("for the record")).collect();
-    assert_eq!(ours.len(), 2, "one from each stream: {logged:?}");
-    assert!(ours[0].starts_with("INFO") && ours[0].contains("logged") && ours[0].contains(&pid), "{ours:?}");
-}
-
-// ---------------------------------------------------------------- too much of it
-
-/// One test at a time weighs this process.
-static WEIGHED: Mutex<()> = Mutex::new(());
-
-/// What this process holds in memory, in MiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
-}
-
-#[test]
-fn a_flood_of_standard_error_harms_its_own_job_only() {
-    let _alone = WEIGHED.lock();
-    let before = resident();
-    let (release, blocked) = bounded::<()>(0);
-    // The worst listener: it takes one line and no more.
-    let builder = pool().on(EventKind::WorkerStderr, move |_| {
-        let _ = blocked.recv();
-    });
-    let pool = builder.max_processes(2).build().unwrap();
-    // Dropped before the pool, whose exit waits for its hooks.
-    let release = release;
-    let flood = pool.request(Do::Run("exec yes >&2".into())).timeout(Duration::from_secs(2)).enqueue();
-    eventually("it floods", || matches!(flood.status(), hirelings::JobStatus::Running { .. }));
-    for n in 0..200 {
-        assert_eq!(settled(pool.enqueue(Do::Echo(n.to_string()))).unwrap(), n.to_string());
-    }
-    let error = settled(flood).unwrap_err();
-    assert!(matches!(error, JobError::TimedOut(_)), "{error:?}");
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 100, "{grown} MiB");
-    drop(release);
-}
-
-#[test]
-fn a_flood_that_nobody_wants_holds_no_worker_up() {
-    let _alone = WEIGHED.lock();
-    let pool = pool().max_processes(1).timeout_working(None).build().unwrap();
-    let before = resident();
-    settled(pool.enqueue(Do::Run("yes | head -c 300000000 >&2".into()))).unwrap();
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 100, "{grown} MiB");
 }
 
 // ---------------------------------------------------------------- what is inherited

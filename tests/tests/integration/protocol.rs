@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::{fmt, thread};
 
-const PAGE: &str = include_str!("../../docs/protocol.md");
+const PAGE: &str = include_str!("../../../docs/protocol.md");
 
 // ---------------------------------------------------------------- the page
 

@@ -1,10 +1,9 @@
 //! Signals: the pool's threads take none, and what the pool starts is born without a signal blocked.
 
 use hirelings::{JobError, Pool, Stderr};
-use hirelings_tests::{Do, Gate, begun, pool, processes, program, settled, spawned, worker};
+use hirelings_tests::{Do, Gate, alone, begun, pool, processes, program, settled, spawned, worker};
 use nix::sys::signal::{SigSet, Signal};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 fn printed(mode: &str) -> String {
@@ -16,6 +15,7 @@ fn printed(mode: &str) -> String {
 
 #[test]
 fn a_host_without_sigpipe_ignored_survives_crashes() {
+    alone!();
     for run in 0..20 {
         assert_eq!(printed("crashes"), "200", "run {run}");
     }
@@ -23,16 +23,19 @@ fn a_host_without_sigpipe_ignored_survives_crashes() {
 
 #[test]
 fn a_handler_of_the_host_never_runs_on_our_threads() {
+    alone!();
     assert_eq!(printed("handler"), "true 0");
 }
 
 #[test]
 fn nor_where_the_thread_that_builds_blocks_the_signal() {
+    alone!();
     assert_eq!(printed("handler blocked"), "true 0");
 }
 
 #[test]
 fn a_signal_that_the_host_waits_for_does_not_kill_it() {
+    alone!();
     assert_eq!(printed("named"), "true");
     assert_eq!(printed("without a name"), "true");
 }
@@ -42,12 +45,8 @@ const FAULTS: u64 = 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
 /// SIGKILL and SIGSTOP, and two that the C library keeps for itself: nobody can block them.
 const UNBLOCKABLE: u64 = 1 << 8 | 1 << 18 | 1 << 31 | 1 << 32;
 
-/// This process's threads are looked at: one test at a time.
-static ONE: Mutex<()> = Mutex::new(());
-
 /// What blocks what, in a pool that the calling thread builds.
 fn masks() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = SigSet::thread_get_mask().unwrap();
     let pool = pool().max_processes(2).min_processes(2).build().unwrap();
     assert!(Signal::iterator().all(|signal| {
@@ -78,17 +77,20 @@ fn masks() {
 
 #[test]
 fn our_threads_block_all_and_what_is_started_nothing() {
+    alone!();
     masks();
 }
 
 #[test]
 fn so_it_is_where_the_building_thread_blocks_a_signal() {
+    alone!();
     SigSet::from(Signal::SIGTERM).thread_block().unwrap();
     masks();
 }
 
 #[test]
 fn so_it_is_where_it_blocks_all() {
+    alone!();
     SigSet::all().thread_set_mask().unwrap();
     masks();
 }
@@ -96,6 +98,7 @@ fn so_it_is_where_it_blocks_all() {
 /// The command is the launcher's, made anew for each worker.
 #[test]
 fn what_a_launcher_gives_starts_with_none_blocked() {
+    alone!();
     SigSet::all().thread_set_mask().unwrap();
     let pool = Pool::<Do>::builder_with(|_| worker()).stderr(Stderr::Null).max_jobs_per_process(1).max_processes(1);
     let pool = pool.build().unwrap();
@@ -111,6 +114,7 @@ fn what_a_launcher_gives_starts_with_none_blocked() {
 
 #[test]
 fn a_worker_of_a_host_that_blocks_all_heeds_sigterm() {
+    alone!();
     SigSet::all().thread_set_mask().unwrap();
     let grace = Duration::from_secs(50);
     let pool = pool().max_processes(1).kill_grace(grace).build().unwrap();

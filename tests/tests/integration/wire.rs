@@ -1,13 +1,10 @@
 //! Bytes on their way to become frames: cut anywhere, lying about their length, or no frames at all.
 
-use hirelings::worker::Bytes;
 use hirelings::worker::wire::{
     FROM_WORKER, Fault, Frame, FrameBuffer, FrameFault, FromWorker, Hello, MAGIC, NOISE_LIMIT, Payload, ToWorker,
-    WireMessage, decode_payload, frame_into, split_hello,
+    WireMessage, frame_into, split_hello,
 };
 use hirelings_tests::WATCHDOG;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::Write;
@@ -347,108 +344,6 @@ fn unknown_variants_are_faults_that_name_them() {
     assert!(fault::<FromWorker>(&message).contains("unknown variant, 4"));
     fault::<FromWorker>(&[3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
     fault::<FromWorker>(&[6, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
-}
-
-/// Notes the largest piece of memory that each thread asks for, whether or not it is used.
-struct Noting;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-}
-
-fn note(size: usize) {
-    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(size)));
-}
-
-// SAFETY: all is left to the system's allocator; noting a number allocates nothing.
-unsafe impl GlobalAlloc for Noting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(memory, layout) }
-    }
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Noting = Noting;
-
-/// The largest piece of memory that `code` asks for.
-fn largest(code: impl FnOnce()) -> usize {
-    LARGEST.set(0);
-    code();
-    LARGEST.get()
-}
-
-/// More than is needed for a few bytes (serde itself takes a length's word for up to 1 MiB), far less than the lies.
-const MODEST: usize = 2 << 20;
-
-#[test]
-fn what_is_asked_for_is_noted() {
-    assert!(largest(|| drop(Vec::<u8>::with_capacity(12_345_678))) >= 12_345_678);
-}
-
-#[test]
-fn a_length_without_bytes_costs_no_memory() {
-    let asked = largest(|| {
-        let (read, mut write) = pipe();
-        write.write_all(&(MAX as u32).to_le_bytes()).unwrap();
-        write.write_all(&[1; 10]).unwrap();
-        let mut buffer = FrameBuffer::new(MAX);
-        assert_eq!(buffer.fill(&read).unwrap(), 14);
-        assert_eq!(buffer.next_frame::<FromWorker>(), Ok(None));
-        // The next read makes room for what is missing.
-        write.write_all(&[1; 10]).unwrap();
-        assert_eq!(buffer.fill(&read).unwrap(), 10);
-        assert_eq!(buffer.next_frame::<FromWorker>(), Ok(None));
-        assert_eq!(buffer.pending().len(), 24);
-    });
-    assert!(asked < MODEST, "{asked} bytes");
-}
-
-#[test]
-fn memory_for_a_frame_is_never_far_ahead_of_its_bytes() {
-    let (read, mut write) = pipe();
-    let mut buffer = FrameBuffer::new(MAX);
-    let mut unsent = framed(&FromWorker::Progress { job: 1 }, &bytes(3 << 20));
-    unsent[..4].copy_from_slice(&(MAX as u32).to_le_bytes());
-    let mut arrived = 0;
-    for piece in unsent.chunks(60_000) {
-        write.write_all(piece).unwrap();
-        arrived += piece.len();
-        let mut missing = piece.len();
-        while missing > 0 {
-            let asked = largest(|| missing -= buffer.fill(&read).unwrap());
-            assert!(asked <= 2 * arrived + 256 * 1024, "{asked} bytes for {arrived} that have arrived");
-        }
-        assert_eq!(buffer.next_frame::<FromWorker>(), Ok(None));
-    }
-    assert_eq!(buffer.pending(), unsent);
-}
-
-#[test]
-fn a_text_that_lies_about_its_length_costs_no_memory() {
-    for lie in [u64::MAX, i64::MAX as u64, 1 << 40, 1 << 32, 1 << 30] {
-        let asked = largest(|| {
-            // Terminal without a job, and its message.
-            let mut frame = vec![6, 0, 0, 0, 0];
-            frame.extend(lie.to_le_bytes());
-            frame.extend(b"a few bytes");
-            assert!(FromWorker::decode(&frame).is_err(), "{lie}");
-            let mut init = vec![0, 0, 0, 0];
-            init.extend(lie.to_le_bytes());
-            init.extend(b"a few bytes");
-            assert!(ToWorker::decode(&init).is_err(), "{lie}");
-            assert!(decode_payload::<Vec<String>>(&init[4..]).is_err(), "{lie}");
-            assert!(decode_payload::<Bytes>(&init[4..]).is_err(), "{lie}");
-        });
-        assert!(asked < MODEST, "{asked} bytes where {lie} were announced");
-    }
 }
 
 // ---------------------------------------------------------------- nonsense

@@ -1,17 +1,13 @@
-//! Nothing of a pool is left behind. These tests count this process's own threads and descriptors, so they run one after
-//! the other.
+//! Nothing of a pool is left behind.
 
 use hirelings::{JobError, Pool, Stderr};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{
-    Do, Gate, WATCHDOG, begun, eventually, pool, processes, program, settled, spawned, stubborn_worker,
+    Do, Gate, WATCHDOG, alone, begun, eventually, pool, processes, program, settled, spawned, stubborn_worker,
 };
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-static ONE: Mutex<()> = Mutex::new(());
 
 /// What this process has: children, descriptors, threads of pools.
 fn held() -> (BTreeSet<u32>, usize, Vec<String>) {
@@ -21,7 +17,6 @@ fn held() -> (BTreeSet<u32>, usize, Vec<String>) {
 
 /// After `test` this process has what it had before it.
 fn leaves_nothing(test: impl FnOnce()) {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = held();
     assert_eq!(before.2, Vec::<String>::new());
     test();
@@ -33,6 +28,7 @@ fn leaves_nothing(test: impl FnOnce()) {
 
 #[test]
 fn exit_of_a_pool_that_did_nothing_leaves_nothing() {
+    alone!();
     leaves_nothing(|| pool().build().unwrap().exit());
     leaves_nothing(|| drop(pool().max_processes(4).min_processes(4).build().unwrap()));
     leaves_nothing(|| assert_eq!(pool().build().unwrap().drain(WATCHDOG).left, 0));
@@ -40,6 +36,7 @@ fn exit_of_a_pool_that_did_nothing_leaves_nothing() {
 
 #[test]
 fn a_pool_that_was_not_built_leaves_nothing() {
+    alone!();
     leaves_nothing(|| assert!(Pool::<Do>::builder(Command::new("/no/such/worker")).build().is_err()));
     leaves_nothing(|| assert!(pool().max_processes(0).build().is_err()));
     leaves_nothing(|| assert!(Pool::<Do>::builder_with(|_| panic!("no")).build().is_err()));
@@ -47,6 +44,7 @@ fn a_pool_that_was_not_built_leaves_nothing() {
 
 #[test]
 fn exit_with_everything_going_on_leaves_nothing() {
+    alone!();
     leaves_nothing(|| {
         let gate = Gate::new();
         let pool = pool().max_processes(3).build().unwrap();
@@ -67,6 +65,7 @@ fn exit_with_everything_going_on_leaves_nothing() {
 
 #[test]
 fn drain_and_drop_leave_nothing() {
+    alone!();
     leaves_nothing(|| {
         let pool = pool().max_processes(2).build().unwrap();
         let jobs: Vec<_> = (0..100).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
@@ -84,6 +83,7 @@ fn drain_and_drop_leave_nothing() {
 
 #[test]
 fn workers_that_ignore_sigterm_leave_nothing() {
+    alone!();
     leaves_nothing(|| {
         let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
         let pool = pool.kill_grace(Duration::from_millis(50)).build().unwrap();
@@ -97,6 +97,7 @@ fn workers_that_ignore_sigterm_leave_nothing() {
 
 #[test]
 fn two_hundred_recycled_workers_leave_nothing() {
+    alone!();
     leaves_nothing(|| {
         let pool = pool().max_processes(4).max_jobs_per_process(1).build().unwrap();
         // The last descriptors of a worker close a moment after its death, so that these are compared with slack.
@@ -115,6 +116,7 @@ fn two_hundred_recycled_workers_leave_nothing() {
 
 #[test]
 fn crashes_and_start_failures_leave_nothing() {
+    alone!();
     leaves_nothing(|| {
         let pool = pool().max_processes(2).build().unwrap();
         let jobs: Vec<_> = (0..30).map(|n| pool.enqueue(if n % 2 == 0 { Do::Exit(1) } else { Do::Abort })).collect();
@@ -131,6 +133,7 @@ fn crashes_and_start_failures_leave_nothing() {
 
 #[test]
 fn inits_that_fail_leave_nothing() {
+    alone!();
     leaves_nothing(|| {
         let gate = Gate::new();
         for start in [Stage::Fail("no".into()), Stage::Panic("no".into()), Stage::Exit(3), Stage::Wait(gate.path())] {
@@ -172,6 +175,7 @@ fn setsid_grandchild(end: impl FnOnce(Pool<Do>)) {
 
 #[test]
 fn grandchildren_with_all_pipes_hold_nothing_up() {
+    alone!();
     setsid_grandchild(|pool| pool.exit());
     setsid_grandchild(drop);
     setsid_grandchild(|pool| assert_eq!(pool.drain(WATCHDOG).left, 0));
@@ -179,6 +183,7 @@ fn grandchildren_with_all_pipes_hold_nothing_up() {
 
 #[test]
 fn a_grandchild_of_a_leaving_worker_holds_no_slot() {
+    alone!();
     leaves_nothing(|| {
         let pool = pool().max_processes(1).max_jobs_per_process(1).build().unwrap();
         settled(pool.enqueue(Do::Pid)).unwrap();
