@@ -1,5 +1,6 @@
 //! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
 
+pub mod alone;
 pub mod brittle;
 #[cfg(target_os = "linux")]
 pub mod confined;
