@@ -256,6 +256,9 @@ impl Driver {
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.
     fn end_iteration(&mut self) {
+        for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
+            self.plan.hooks.queue(Notification::Wake(waker));
+        }
         self.plan.hooks.ring();
         self.released.clear();
         self.released.shrink_to(KEPT);
