@@ -5,10 +5,10 @@ use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::failure::describe;
-use crate::harness;
-use crate::id::Slot;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::fork_server::ForkLauncher;
+use crate::harness;
+use crate::id::Slot;
 use crate::launch::{Launch, Launcher, marked_name, self_exec};
 use crate::limits::Limits;
 use crate::options::{StartMethod, Stderr};

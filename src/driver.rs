@@ -36,8 +36,8 @@ use crate::record::{Ticket, WakeOnDrop};
 use crate::stats::Stats;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
 use child::Child;
-use forks::ForkServer;
 use crossbeam_channel::Sender;
+use forks::ForkServer;
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
 };
@@ -278,6 +278,9 @@ impl Driver {
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.
     fn end_iteration(&mut self) {
+        for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
+            self.plan.hooks.queue(Notification::Wake(waker));
+        }
         self.plan.hooks.ring();
         self.released.clear();
         self.released.shrink_to(KEPT);

@@ -221,7 +221,8 @@ impl Event {
         use EventKind::*;
         let fields = Arc::new(fields);
         match fields.kind {
-            Spawn | Ready | Exit | Enqueue | Task | Backlog | Done | Idle | ForkServerSpawned | ForkServerExited | Lagged => Event::Pool(fields),
+            Spawn | Ready | Exit | Enqueue | Task | Backlog | Done | Idle | ForkServerSpawned | ForkServerExited
+            | Lagged => Event::Pool(fields),
             JobStart | JobAbort | JobProgress | JobSuccess | JobFailure | JobRetry => Event::Job(fields),
             WorkerInitializing | WorkerReady | WorkerWorking | WorkerRecovering | WorkerExiting | WorkerStart
             | WorkerProgress | WorkerSuccess | WorkerFailure | WorkerDone | WorkerTimeout | WorkerExit

@@ -182,8 +182,8 @@ impl Launch for Launcher {
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
         let program = self.program();
-        let (theirs, input) = os_pipe::pipe()
-            .map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
+        let (theirs, input) =
+            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
         let Spawned { process, output, errors } = self.spawn(theirs.into())?;
         Ok(Launched { program, process: Arc::new(process), input: input.into(), output, errors, fork_server: None })
     }

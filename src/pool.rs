@@ -170,9 +170,14 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        extras: Option<Box<Observers>>,
+        mut extras: Option<Box<Observers>>,
         mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
+        if extras.as_ref().is_none_or(|extras| extras.label.is_none())
+            && let Some(label) = job.label()
+        {
+            extras.get_or_insert_default().label = Some(label.into());
+        }
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
         let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
         if self.closed.load(Ordering::SeqCst) {

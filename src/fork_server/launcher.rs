@@ -1,8 +1,8 @@
 //! Starts fork servers, and asks them for workers.
 
+use super::Servers;
 use super::process::ForkedProcess;
 use super::server::{Server, Waited, now, wait};
-use super::Servers;
 use crate::error::StartFailure;
 use crate::id::Slot;
 use crate::launch::{Attendance, ForkServers, Identity, Launch, Launched, Launcher, not_started};
@@ -161,7 +161,9 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
             if server.has_ended() {
                 return Forked::Failed(failure);
             }
-            failed("was not forked: the fork server has no room for its descriptors (has it too many files open?)".into())
+            failed(
+                "was not forked: the fork server has no room for its descriptors (has it too many files open?)".into(),
+            )
         }
     }
 }

@@ -77,11 +77,10 @@ impl Server {
         servers: &Servers,
     ) -> Result<Arc<Self>, StartFailure> {
         let program = launcher.program();
-        let (control, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| not_started(&program, format!("could not be given a socket: {errno}")))?;
-        let (woken, wake) = os_pipe::pipe()
-            .map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
+        let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| not_started(&program, format!("could not be given a socket: {errno}")))?;
+        let (woken, wake) =
+            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
         let Spawned { process, output, errors } = launcher.spawn(theirs)?;
         let control = Arc::new(control);
         let minded = Arc::new(Minded {
@@ -375,10 +374,7 @@ impl Minder {
     /// What it prints before its kit has taken standard output away; or the hello of a worker that cannot fork.
     fn read_output(&mut self) {
         let before = self.output.line.len();
-        if self.read(|minder| &mut minder.output)
-            && before <= NOISE_LIMIT
-            && split_hello(&self.output.line).is_some()
-        {
+        if self.read(|minder| &mut minder.output) && before <= NOISE_LIMIT && split_hello(&self.output.line).is_some() {
             let reason = "speaks the protocol on its standard output, as a worker that is not forked: it is not built on a \
                           worker kit that can fork, or something stands in between";
             *self.minded.reason.lock() = Some(reason.into());

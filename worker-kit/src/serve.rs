@@ -210,12 +210,12 @@ fn work<J: Job, H: Handler<J>>(
     make: impl FnOnce(&Session<J>) -> Result<H, BoxError>,
 ) -> Result<(), Stop> {
     panic::keep_notes(&session.link);
-    let mut handler = own_code(&session, || make(&session))?;
+    let mut handler = start::<J, H, _>(&session, || make(&session))?;
     if session.forks {
         // It returns in each worker that is forked.
         session = fork_server::serve(session)?;
         panic::keep_notes(&session.link);
-        own_code(&session, || handler.after_fork())?;
+        start::<J, H, _>(&session, || handler.after_fork())?;
     }
     session.say_ready()?;
     while let Some(arrived) = session.arrived()? {
@@ -233,6 +233,22 @@ fn work<J: Job, H: Handler<J>>(
     Ok(())
 }
 
+/// Runs the worker's own start. The guard answers heartbeats meanwhile; where there is no state, there is nothing that takes
+/// its time.
+fn start<J: Job, H: Handler<J>, T>(
+    session: &Session<J>,
+    code: impl FnOnce() -> Result<T, BoxError>,
+) -> Result<T, Stop> {
+    if H::RECOVERS {
+        session.link.next_turn();
+    }
+    let started = own_code(session, code);
+    if H::RECOVERS {
+        session.link.next_turn();
+    }
+    started
+}
+
 /// One job, from its bytes to its answer's.
 fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arrived: QueuedJob) -> Result<(), Stop> {
     let ready = !H::RECOVERS;
@@ -246,6 +262,7 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arri
         attempt: arrived.attempt,
         max_frame: session.max_frame,
         retire: false,
+        no_retry: false,
         fault: None,
         jobs: PhantomData,
     };
@@ -254,10 +271,11 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arri
     if ctx.retire {
         session.say_retire()?;
     }
+    let no_retry = ctx.no_retry;
     if let Some(fault) = ctx.fault {
         return Ok(session.unusable(Fault::EncodeProgress, type_name::<J::Progress>(), &fault, ready)?);
     }
-    Ok(session.answer_with(outcome.as_ref(), ready)?)
+    Ok(session.answer_with(outcome.as_ref(), ready, no_retry)?)
 }
 
 /// Runs the worker's own start or recovery; an error or a panic in it is told to the pool and ends the worker.

@@ -1,0 +1,40 @@
+//! Pools and workers as real processes, by subject.
+
+mod abort;
+mod at_most_once;
+mod backlog;
+mod bad_options;
+mod bad_programs;
+mod confine;
+mod deaths;
+mod events;
+mod examples;
+#[cfg(target_os = "linux")]
+mod fork_server;
+mod handles;
+mod hooks;
+mod host;
+mod jobs;
+mod limits;
+mod map;
+mod parent_death;
+mod payloads;
+mod prefetch;
+mod protocol;
+mod python;
+mod recalls;
+mod recovering;
+mod recycling;
+mod retries;
+mod scarce;
+mod self_exec;
+mod shapes;
+mod starting;
+mod stats;
+mod stdio;
+mod thumbnails;
+mod timeouts;
+mod torture;
+mod unreaped;
+mod values;
+mod wire;
