@@ -105,7 +105,10 @@ impl Server {
             wanted: Arc::clone(&attendance.told),
         };
         let thread = thread::Builder::new().name("hirelings-forks".into()).stack_size(256 * 1024);
+        // Told before anything that it, or a worker of it, does.
+        (attendance.tell)(News::Spawned { number, pid: minded.process.pid(), program: program.clone() });
         let thread = thread.spawn(move || minder.run()).map_err(|error| {
+            (attendance.tell)(News::Exited { number, status: None });
             not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
         })?;
         let server = Arc::new(Server { number, control, minded });
@@ -313,8 +316,6 @@ struct Minder {
 
 impl Minder {
     fn run(mut self) {
-        let Minded { program, process, .. } = &*self.minded;
-        (self.tell)(News::Spawned { number: self.number, pid: process.pid(), program: program.clone() });
         // When SIGKILL is due, once it has been told to end.
         let mut kill_at = None;
         let mut is_ending = false;

@@ -92,8 +92,6 @@ mod linux {
 
     /// Forks workers until the pool is gone. Returns in each worker, with its session.
     pub(crate) fn serve<J: Job>(mut session: Session<J>) -> Result<Session<J>, Stop> {
-        // What the pool still has to be told is short, and goes in one packet.
-        session.link.set_max_frame(64 * 1024);
         let control = session.link.input.as_fd();
         let started = guard::end().map_err(|error| error.to_string()).and_then(|()| alone()).and_then(|()| {
             Children::new(control).map_err(|error| format!("a fork server cannot wait for its workers: {error}"))

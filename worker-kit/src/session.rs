@@ -58,6 +58,9 @@ pub struct Session<J: Job> {
 /// A buffer that has held a frame larger than this becomes a spare one.
 const KEPT: usize = 1024 * 1024;
 
+/// The longest packet of a fork server.
+const PACKET: usize = 64 * 1024;
+
 impl<J: Job> Session<J> {
     /// Takes standard input and output for the protocol and greets the pool.
     ///
@@ -147,7 +150,8 @@ impl<J: Job> Session<J> {
             return refuse(&link, format!("the pool encodes payloads as {codec}, this worker knows {known}"));
         }
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
-        link.set_max_frame(max_frame);
+        // What a fork server has to say goes in one packet.
+        link.set_max_frame(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) });
         Ok(Session {
             link,
             version,

@@ -1,11 +1,13 @@
 //! Does something of its own at its start and between its jobs.
 
 use hirelings_tests::staged::{Stage, Staged};
-use hirelings_tests::{Gate, scratch};
+use hirelings::StartMethod;
+use hirelings_tests::{Gate, scratch, start_method};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
 use std::process::{exit, id};
 
 struct Stages {
+    start: Stage,
     after: Stage,
 }
 
@@ -14,8 +16,16 @@ impl Worker for Stages {
     type Options = Stage;
 
     fn init(start: Stage) -> Result<Self, BoxError> {
-        go_through(start)?;
-        Ok(Stages { after: Stage::Pass })
+        let mut stages = Stages { start, after: Stage::Pass };
+        // Where workers are forked, the start is each worker's own: this is the fork server's.
+        if start_method() == StartMethod::Exec {
+            stages.after_fork()?;
+        }
+        Ok(stages)
+    }
+
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        go_through(self.start.clone())
     }
 
     fn run(&mut self, job: Staged, _: &mut Context<Staged>) -> Outcome<Staged> {
