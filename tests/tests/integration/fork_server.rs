@@ -14,7 +14,7 @@ fn jobs_are_done_by_children_of_one_fork_server() {
     let stats = pool.stats();
     assert_eq!((stats.fork_servers, stats.fork_servers_spawned), (1, 1), "{stats:?}");
     assert!(stats.spawned >= 10, "{stats:?}");
-    let server = record.all().iter().find(|event| event.kind() == EventKind::ForkServerSpawned).unwrap().pid().unwrap();
+    let server = record.until_kind(EventKind::ForkServerSpawned).pid().unwrap();
     assert!(processes::children_of(std::process::id()).contains(&server));
     for worker in pool.workers() {
         assert_eq!(worker.fork_server, Some(server));
