@@ -63,7 +63,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
+        decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
     }
 
     /// How many bytes the encoded job takes, until it is settled.
@@ -73,7 +73,7 @@ impl<J: Job> JobHandle<J> {
 
     /// The same as `wait`, with the number of bytes that the encoded output takes.
     pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
-        let settled = self.pool.hooks.waiting(|| self.record.outcome());
+        let settled = self.pool.dispatcher.blocking(|| self.record.outcome());
         let bytes = settled.as_ref().map_or(0, Payload::len);
         (decoded::<J>(&settled), bytes)
     }
@@ -99,7 +99,7 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = self.pool.hooks.waiting(|| match deadline {
+        let outcome = self.pool.dispatcher.blocking(|| match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
         });
@@ -367,7 +367,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.pool.hooks.call(Notification::AddHook(Arc::clone(&self.record), hook));
+        self.pool.dispatcher.notify(Notification::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }
