@@ -23,7 +23,7 @@ use std::{env, io};
 /// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
 ///
 /// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
-/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
+/// knows itself by the pipe that the pool gives it as standard stdin: a program in between, such as a shell, has to hand
 /// that on as it is.
 ///
 /// [`Pool::self_exec`](crate::Pool::self_exec) gives the builder at once; this is for a command that is to be changed first.
@@ -63,9 +63,9 @@ pub fn self_exec<J: Job>() -> Command {
 pub(crate) struct Launched {
     pub(crate) program: String,
     pub(crate) process: Arc<dyn Process>,
-    pub(crate) input: OwnedFd,
-    pub(crate) output: OwnedFd,
-    pub(crate) errors: OwnedFd,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
     /// The fork server that has forked it.
     pub(crate) fork_server: Option<u64>,
 }
@@ -182,18 +182,18 @@ impl Launch for Launcher {
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
         let program = self.program();
-        let (theirs, input) =
+        let (theirs, stdin) =
             os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
-        let Spawned { process, output, errors } = self.spawn(theirs.into())?;
-        Ok(Launched { program, process: Arc::new(process), input: input.into(), output, errors, fork_server: None })
+        let Spawned { process, stdout, stderr } = self.spawn(theirs.into())?;
+        Ok(Launched { program, process: Arc::new(process), stdin: stdin.into(), stdout, stderr, fork_server: None })
     }
 }
 
 /// A process that was spawned, with the pool's ends of its output.
 pub(crate) struct Spawned {
     pub(crate) process: OsProcess,
-    pub(crate) output: OwnedFd,
-    pub(crate) errors: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
 }
 
 impl Launcher {
@@ -230,10 +230,10 @@ impl Launcher {
         let pipes = (child.stdout.take(), child.stderr.take());
         let process = OsProcess::new(child)
             .map_err(|error| not_started(&program, format!("was started, but its exit cannot be watched: {error}")))?;
-        let (Some(output), Some(errors)) = pipes else {
+        let (Some(stdout), Some(stderr)) = pipes else {
             return Err(not_started(&program, "was started without its pipes"));
         };
-        Ok(Spawned { process, output: output.into(), errors: errors.into() })
+        Ok(Spawned { process, stdout: stdout.into(), stderr: stderr.into() })
     }
 }
 

@@ -103,8 +103,8 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
     let failed = |reason: String| Forked::Failed(not_started(server.program(), reason));
     let no_pipe = |error: std::io::Error| failed(format!("could not be given a pipe: {error}"));
     let pipe = || os_pipe::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)));
-    let ((their_input, input), (output, their_output), (errors, their_errors)) = match (pipe(), pipe(), pipe()) {
-        (Ok(input), Ok(output), Ok(errors)) => (input, output, errors),
+    let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = match (pipe(), pipe(), pipe()) {
+        (Ok(stdin), Ok(stdout), Ok(stderr)) => (stdin, stdout, stderr),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return no_pipe(error),
     };
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -119,7 +119,7 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
         Forked::Failed(server.lost("it answered"))
     };
 
-    let theirs = [&their_input, &their_output, &their_errors, &their_leash].map(AsFd::as_fd);
+    let theirs = [&their_stdin, &their_stdout, &their_stderr, &their_leash].map(AsFd::as_fd);
     loop {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -137,7 +137,7 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
             Err(errno) => return failed(format!("could not be asked for: {errno}")),
         }
     }
-    drop((their_input, their_output, their_errors, their_leash));
+    drop((their_stdin, their_stdout, their_stderr, their_leash));
     match wait(&leash, PollFlags::IN, deadline, servers) {
         Waited::Ready => {}
         // The leash is closed, and the fork server ends what it forks.
@@ -148,9 +148,9 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
         Some((LeashMessage::Forked(pid), Some(exit))) => Forked::Worker(Launched {
             program: server.program().to_owned(),
             process: Arc::new(ForkedProcess::new(pid, exit, leash, Arc::clone(server))),
-            input,
-            output,
-            errors,
+            stdin,
+            stdout,
+            stderr,
             fork_server: Some(server.number()),
         }),
         Some((LeashMessage::Failed(reason), _)) => failed(reason),

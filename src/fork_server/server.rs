@@ -81,7 +81,7 @@ impl Server {
             .map_err(|errno| not_started(&program, format!("could not be given a socket: {errno}")))?;
         let (woken, wake) =
             os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
-        let Spawned { process, output, errors } = launcher.spawn(theirs)?;
+        let Spawned { process, stdout, stderr } = launcher.spawn(theirs)?;
         let control = Arc::new(control);
         let minded = Arc::new(Minded {
             program: program.clone(),
@@ -97,8 +97,8 @@ impl Server {
             minded: Arc::clone(&minded),
             control: Arc::clone(&control),
             woken: woken.into(),
-            output: Stream::of(output),
-            errors: Stream::of(errors),
+            stdout: Stream::of(stdout),
+            stderr: Stream::of(stderr),
             budget: Budget::new(UNTOLD, Some(wake)),
             grace: attendance.grace,
             tell: Arc::clone(&attendance.tell),
@@ -306,8 +306,8 @@ struct Minder {
     minded: Arc<Minded>,
     control: Arc<OwnedFd>,
     woken: OwnedFd,
-    output: Stream,
-    errors: Stream,
+    stdout: Stream,
+    stderr: Stream,
     budget: Arc<Budget>,
     grace: Duration,
     tell: Tell,
@@ -321,11 +321,11 @@ impl Minder {
         let mut is_ending = false;
         loop {
             let found = self.wait(is_ending, kill_at);
-            if found.output {
-                self.read_output();
+            if found.stdout {
+                self.read_stdout();
             }
-            if found.errors {
-                self.read_errors();
+            if found.stderr {
+                self.read_stderr();
             }
             if found.exit
                 && let Some(reaped) = self.minded.process.reap()
@@ -349,12 +349,12 @@ impl Minder {
         let nothing = self.woken.as_fd();
         // What is not to be looked at is the wake-up pipe, with nothing asked.
         let of = |pipe: Option<BorrowedFd<'_>>| pipe.filter(|_| room).is_some();
-        let (output, errors) = (of(self.output.fd()), of(self.errors.fd()));
+        let (stdout, stderr) = (of(self.stdout.fd()), of(self.stderr.fd()));
         let asked = |open: bool| if open { PollFlags::IN } else { PollFlags::empty() };
         let control = if is_ending { nothing } else { self.control.as_fd() };
         let mut fds = [
-            PollFd::from_borrowed_fd(self.output.fd().filter(|_| output).unwrap_or(nothing), asked(output)),
-            PollFd::from_borrowed_fd(self.errors.fd().filter(|_| errors).unwrap_or(nothing), asked(errors)),
+            PollFd::from_borrowed_fd(self.stdout.fd().filter(|_| stdout).unwrap_or(nothing), asked(stdout)),
+            PollFd::from_borrowed_fd(self.stderr.fd().filter(|_| stderr).unwrap_or(nothing), asked(stderr)),
             PollFd::from_borrowed_fd(self.minded.process.exit_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(control, PollFlags::empty()),
             PollFd::from_borrowed_fd(nothing, PollFlags::IN),
@@ -369,24 +369,24 @@ impl Minder {
             let mut wakes = [0u8; 64];
             let _ = rustix::io::read(&self.woken, &mut wakes);
         }
-        Found { output: output && is_set(0), errors: errors && is_set(1), exit: is_set(2), hung_up: is_set(3) }
+        Found { stdout: stdout && is_set(0), stderr: stderr && is_set(1), exit: is_set(2), hung_up: is_set(3) }
     }
 
     /// What it prints before its kit has taken standard output away; or the hello of a worker that cannot fork.
-    fn read_output(&mut self) {
-        let before = self.output.line.len();
-        if self.read(|minder| &mut minder.output) && before <= NOISE_LIMIT && split_hello(&self.output.line).is_some() {
+    fn read_stdout(&mut self) {
+        let before = self.stdout.line.len();
+        if self.read(|minder| &mut minder.stdout) && before <= NOISE_LIMIT && split_hello(&self.stdout.line).is_some() {
             let reason = "speaks the protocol on its standard output, as a worker that is not forked: it is not built on a \
                           worker kit that can fork, or something stands in between";
             *self.minded.reason.lock() = Some(reason.into());
             self.minded.process.signal(Signal::Kill);
         }
-        self.tell_lines(|minder| &mut minder.output);
+        self.tell_lines(|minder| &mut minder.stdout);
     }
 
-    fn read_errors(&mut self) {
-        self.read(|minder| &mut minder.errors);
-        self.tell_lines(|minder| &mut minder.errors);
+    fn read_stderr(&mut self) {
+        self.read(|minder| &mut minder.stderr);
+        self.tell_lines(|minder| &mut minder.stderr);
     }
 
     /// Reads once. `false` where there was nothing.
@@ -432,18 +432,18 @@ impl Minder {
     /// It has been reaped: what it has left in its pipes is read, which whoever holds them cannot make last for ever.
     fn finish(mut self, status: Option<ExitStatus>) {
         let until = now() + DEATH_WAIT;
-        while (self.output.pipe.is_some() || self.errors.pipe.is_some()) && now() < until {
+        while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && now() < until {
             let found = self.wait_for_rest(until);
-            if found.output {
-                self.read_output();
+            if found.stdout {
+                self.read_stdout();
             }
-            if found.errors {
-                self.read_errors();
+            if found.stderr {
+                self.read_stderr();
             }
         }
-        (self.output.pipe, self.errors.pipe) = (None, None);
-        self.tell_lines(|minder| &mut minder.output);
-        self.tell_lines(|minder| &mut minder.errors);
+        (self.stdout.pipe, self.stderr.pipe) = (None, None);
+        self.tell_lines(|minder| &mut minder.stdout);
+        self.tell_lines(|minder| &mut minder.stderr);
         *self.minded.ended.lock() = Some(Ended { status });
         self.minded.told.notify_all();
         // Requests that it has not answered find that it is gone.
@@ -452,7 +452,7 @@ impl Minder {
     }
 
     fn wait_for_rest(&self, until: Instant) -> Found {
-        let open: Vec<_> = [&self.output, &self.errors].map(|stream| stream.pipe.as_ref()).into_iter().collect();
+        let open: Vec<_> = [&self.stdout, &self.stderr].map(|stream| stream.pipe.as_ref()).into_iter().collect();
         let mut fds: Vec<_> = open.iter().flatten().map(|pipe| PollFd::new(*pipe, PollFlags::IN)).collect();
         let left = timespec(until.saturating_duration_since(now()));
         if poll(&mut fds, Some(&left)).is_err() {
@@ -460,14 +460,14 @@ impl Minder {
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut is_ready = |at: usize| open[at].is_some() && ready.next().unwrap_or(false);
-        Found { output: is_ready(0), errors: is_ready(1), ..Found::default() }
+        Found { stdout: is_ready(0), stderr: is_ready(1), ..Found::default() }
     }
 }
 
 #[derive(Clone, Copy, Default)]
 struct Found {
-    output: bool,
-    errors: bool,
+    stdout: bool,
+    stderr: bool,
     exit: bool,
     hung_up: bool,
 }

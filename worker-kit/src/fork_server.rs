@@ -139,9 +139,9 @@ mod linux {
 
     /// What a worker is made of.
     struct Request {
-        input: OwnedFd,
-        output: OwnedFd,
-        errors: OwnedFd,
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
         leash: OwnedFd,
     }
 
@@ -168,8 +168,8 @@ mod linux {
         }
         let is_whole = kind[..received.bytes] == FORK_REQUEST && !received.flags.contains(ReturnFlags::CTRUNC);
         match <[OwnedFd; 4]>::try_from(descriptors) {
-            Ok([input, output, errors, leash]) if is_whole => {
-                Ok(Packet::Request(Request { input, output, errors, leash }))
+            Ok([stdin, stdout, stderr, leash]) if is_whole => {
+                Ok(Packet::Request(Request { stdin, stdout, stderr, leash }))
             }
             _ => Ok(Packet::Cut),
         }
@@ -210,12 +210,12 @@ mod linux {
 
     /// The child: from here on it is a worker like any other.
     fn become_worker<J: Job>(session: Session<J>, ends: Request) -> Result<Session<J>, Stop> {
-        let Request { input, output, errors, leash } = ends;
+        let Request { stdin, stdout, stderr, leash } = ends;
         drop(leash);
         let _ = setpgid(None, None);
-        stdio::print_to(&errors).map_err(|error| Stop::Unconnected(error.into()))?;
-        drop(errors);
-        session.forked(input, output).map_err(Stop::Unconnected)
+        stdio::print_to(&stderr).map_err(|error| Stop::Unconnected(error.into()))?;
+        drop(stderr);
+        session.forked(stdin, stdout).map_err(Stop::Unconnected)
     }
 
     // ------------------------------------------------------------ threads

@@ -1,7 +1,9 @@
 //! The protocol by hand, one call a message.
 
-use crate::link::{Ended, Host, Link, QueuedJob, cut};
-use crate::wire::{self, ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::link::{Ended, Host, Link, QueuedJob};
+use crate::wire::{
+    self, ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,
+};
 use crate::{BoxError, Job, fork_server, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,7 +44,7 @@ pub struct Session<J: Job> {
     options: Option<Payload>,
     /// Whether this is a fork server, which does no job itself.
     pub(crate) forks: bool,
-    tells_start: bool,
+    announces_start: bool,
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
@@ -88,15 +90,15 @@ impl<J: Job> Session<J> {
         if session.forks { Ok(fork_server::serve(session)?) } else { Ok(session) }
     }
 
-    /// The session of this process, over what the pool gave it as its standard streams. `tells_start`: whether the guard
+    /// The session of this process, over what the pool gave it as its standard streams. `announces_start`: whether the guard
     /// announces handlers that run on.
-    pub(crate) fn of_process(tells_start: bool) -> Result<Self, BoxError> {
+    pub(crate) fn of_process(announces_start: bool) -> Result<Self, BoxError> {
         if fork_server::is_asked() {
             let (input, output) = stdio::take_control()?;
-            return Self::over(Host::Process, input, output, tells_start, FORKS);
+            return Self::over(Host::Process, input, output, announces_start, FORKS);
         }
         let (input, output) = stdio::take()?;
-        Self::over(Host::Process, input, output, tells_start, 0)
+        Self::over(Host::Process, input, output, announces_start, 0)
     }
 
     /// The same over any two pipes. `flags` are those of the hello that not every worker sets.
@@ -104,7 +106,7 @@ impl<J: Job> Session<J> {
         host: Host,
         input: OwnedFd,
         output: OwnedFd,
-        tells_start: bool,
+        announces_start: bool,
         flags: u32,
     ) -> Result<Self, BoxError> {
         let (wake_read, wake) = os_pipe::pipe()?;
@@ -135,8 +137,8 @@ impl<J: Job> Session<J> {
             );
             return Err(why.into());
         };
-        link.greeted();
-        guard::start(&link, wake_read.into(), tells_start)?;
+        link.handshake_done();
+        guard::start(&link, wake_read.into(), announces_start)?;
 
         let init = link.read_frame::<ToWorker>()?;
         let ToWorker::Init { job_type, codec, max_frame, has_options } = init.message else {
@@ -157,7 +159,7 @@ impl<J: Job> Session<J> {
             version,
             options: has_options.then_some(init.payload),
             forks: flags & FORKS != 0,
-            tells_start,
+            announces_start,
             max_frame,
             current: None,
             is_ready: false,
@@ -252,8 +254,8 @@ impl<J: Job> Session<J> {
         if !self.is_ready {
             return Err("the pool was not told that a job can come: call ready before next_job".into());
         }
-        while let Some(arrived) = self.arrived()? {
-            match self.decode(&arrived) {
+        while let Some(queued) = self.take_job()? {
+            match self.decode(&queued) {
                 Ok(job) => return Ok(Some(job)),
                 Err(fault) => self.unusable(Fault::DecodeJob, type_name::<J>(), &fault, true)?,
             }
@@ -262,16 +264,16 @@ impl<J: Job> Session<J> {
     }
 
     /// The next job, still encoded; it is the current one from here on.
-    pub(crate) fn arrived(&mut self) -> Result<Option<QueuedJob>, Ended> {
-        let Some(arrived) = self.link.next_job()? else { return Ok(None) };
+    pub(crate) fn take_job(&mut self) -> Result<Option<QueuedJob>, Ended> {
+        let Some(queued) = self.link.next_job()? else { return Ok(None) };
         self.is_ready = false;
-        self.current = Some((arrived.job, arrived.attempt));
-        self.link.begin(arrived.job);
-        Ok(Some(arrived))
+        self.current = Some((queued.job, queued.attempt));
+        self.link.begin(queued.job);
+        Ok(Some(queued))
     }
 
-    pub(crate) fn decode(&self, arrived: &QueuedJob) -> Result<J, wire::CodecFault> {
-        wire::decode_payload(arrived.payload.as_slice())
+    pub(crate) fn decode(&self, queued: &QueuedJob) -> Result<J, wire::CodecFault> {
+        wire::decode_payload(queued.payload.as_slice())
     }
 
     /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
@@ -581,8 +583,8 @@ impl<J: Job> Session<J> {
             job,
             ready,
             fault,
-            type_name: cut(type_name.to_owned(), self.max_frame / 4),
-            message: cut(why.to_string(), self.max_frame / 4),
+            type_name: truncate(type_name.to_owned(), self.max_frame / 4),
+            message: truncate(why.to_string(), self.max_frame / 4),
         };
         self.frame.clear();
         wire::frame_into(&message, &[], &mut self.frame);
@@ -592,7 +594,7 @@ impl<J: Job> Session<J> {
     /// Puts a frame together, within the pool's limit.
     fn put<T: Serialize>(&mut self, message: &FromWorker, payload: &T) -> Result<(), wire::CodecFault> {
         if self.frame.capacity() == 0 {
-            self.frame = self.link.spares.buffer(self.before);
+            self.frame = self.link.buffers.buffer(self.before);
         }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
@@ -604,7 +606,7 @@ impl<J: Job> Session<J> {
     fn trim(&mut self) {
         self.before = self.frame.len();
         if self.frame.capacity() > KEPT {
-            self.link.spares.keep(mem::take(&mut self.frame));
+            self.link.buffers.keep(mem::take(&mut self.frame));
         }
     }
 }
@@ -612,10 +614,10 @@ impl<J: Job> Session<J> {
 impl<J: Job> Session<J> {
     /// The session of a worker that was just forked from the fork server of this session.
     pub(crate) fn forked(self, input: OwnedFd, output: OwnedFd) -> Result<Self, BoxError> {
-        let tells_start = self.tells_start;
+        let announces_start = self.announces_start;
         // Its end of the socket to the pool is the fork server's alone.
         drop(self);
-        Self::over(Host::Process, input, output, tells_start, 0)
+        Self::over(Host::Process, input, output, announces_start, 0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Does something of its own at its start and between its jobs.
 
-use hirelings_tests::staged::{Stage, Staged};
 use hirelings::StartMethod;
+use hirelings_tests::staged::{Stage, Staged};
 use hirelings_tests::{Gate, scratch, start_method};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
 use std::process::{exit, id};

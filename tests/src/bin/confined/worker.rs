@@ -1,8 +1,8 @@
 //! The worker.
 
 use crate::attacks;
-use hirelings_confine::{Confinement, Enforced};
 use hirelings::StartMethod;
+use hirelings_confine::{Confinement, Enforced};
 use hirelings_tests::confined::{Layer, Outwit, Setup, Try};
 use hirelings_tests::start_method;
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker};
