@@ -8,6 +8,7 @@ pub mod counting;
 pub mod dice;
 #[cfg(doctest)]
 mod documents;
+pub mod forked;
 pub mod gate;
 pub mod mixture;
 pub mod processes;
@@ -27,6 +28,7 @@ use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartM
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// No test waits longer than this for anything: past it, something hangs.
@@ -161,9 +163,14 @@ pub fn started<J: Job>(builder: PoolBuilder<J>) -> PoolBuilder<J> {
     builder.start_method(start_method())
 }
 
-/// How [`START`] says that workers are started.
+/// How [`START`] says that workers are started: all forked, by `fork`, or those of every second pool, by `half`.
 pub fn start_method() -> StartMethod {
-    let forks = std::env::var(START).is_ok_and(|how| how == "fork");
+    static POOLS: AtomicU32 = AtomicU32::new(0);
+    let forks = match std::env::var(START).as_deref() {
+        Ok("fork") => true,
+        Ok("half") => (std::process::id() + POOLS.fetch_add(1, Ordering::Relaxed)) % 2 == 1,
+        _ => false,
+    };
     if forks { StartMethod::ForkServer } else { StartMethod::Exec }
 }
 

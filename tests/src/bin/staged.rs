@@ -1,10 +1,10 @@
 //! Does something of its own at its start and between its jobs.
 
 use hirelings::StartMethod;
-use hirelings_tests::staged::{Stage, Staged};
-use hirelings_tests::{Gate, scratch, start_method};
+use hirelings_tests::staged::{Stage, Staged, go_through};
+use hirelings_tests::start_method;
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
-use std::process::{exit, id};
+use std::process::id;
 
 struct Stages {
     start: Stage,
@@ -35,20 +35,6 @@ impl Worker for Stages {
 
     fn recover(&mut self) -> Result<(), BoxError> {
         go_through(self.after.clone())
-    }
-}
-
-fn go_through(stage: Stage) -> Result<(), BoxError> {
-    match stage {
-        Stage::Pass => Ok(()),
-        Stage::Fail(why) => Err(why.into()),
-        Stage::Panic(why) => panic!("{why}"),
-        Stage::Exit(code) => exit(code),
-        Stage::Wait(gate) => {
-            Gate::wait(&gate);
-            Ok(())
-        }
-        Stage::Note(path) => Ok(scratch::append(&path, &id().to_string())?),
     }
 }
 
