@@ -516,3 +516,6 @@ impl<J: Job> fmt::Debug for Session<J> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
