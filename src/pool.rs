@@ -706,9 +706,9 @@ impl<J: Job> Pool<J> {
     // ------------------------------------------------------------ the end
 
     /// Ends the pool now: no more jobs are taken, and all that are not settled settle as
-    /// [`Closed`](crate::JobError::Closed). Workers that have a job are killed: SIGTERM, and SIGKILL after `kill_grace`.
-    /// Those that wait for one are told to leave, so that what they hold is dropped; SIGTERM follows after 100 ms, or after
-    /// `kill_grace` where that is shorter.
+    /// [`Closed`](crate::JobError::Closed). Workers that wait for a job are told to leave, so that what they hold is dropped;
+    /// SIGTERM follows after 100 ms, or after `kill_grace` where that is shorter. All others are killed: SIGTERM, and SIGKILL
+    /// after `kill_grace`.
     ///
     /// Returns once every child is reaped and every hook has run; on the hook thread, once every child is reaped.
     ///
