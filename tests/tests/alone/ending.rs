@@ -110,7 +110,9 @@ fn exit_while_workers_start_leaves_nothing() {
 #[test]
 fn workers_without_a_job_are_dropped_at_the_end() {
     alone!();
-    let ends: [fn(&Pool<Staged>); 2] = [Pool::exit, |pool| drop(pool.drain(WATCHDOG))];
+    let ends: [fn(&Pool<Staged>); 2] = [Pool::exit, |pool| {
+        pool.drain(WATCHDOG);
+    }];
     for end in ends {
         let nothing = nothing_is_left();
         {
@@ -123,7 +125,8 @@ fn workers_without_a_job_are_dropped_at_the_end() {
             let mut workers: Vec<_> = pool.workers().iter().map(|worker| worker.pid.to_string()).collect();
             end(&pool);
             let mut dropped = notes.lines();
-            (workers.sort(), dropped.sort());
+            workers.sort();
+            dropped.sort();
             assert_eq!(dropped, workers);
         }
         nothing.check();
