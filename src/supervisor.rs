@@ -3,10 +3,11 @@
 //! There is no clock, thread, process, pipe or channel in here, and no payload: the driver (or the simulator) carries
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
-//! Read [`Input`] and [`Effect`](effect::Effect) first, then [`Supervisor::handle`] from top to bottom. A step goes on in
-//! the modules beside: `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and `prefetch` (which
-//! worker gets which job), `limits`, `kill`, `death`, `spawning`.
+//! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
+//! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
+//! `prefetch` (which worker gets which job), `limits`, `kill`, `death`, `spawning`.
 
+mod admission;
 mod attempts;
 mod backlog;
 mod config;
@@ -18,6 +19,7 @@ mod jobs;
 mod kill;
 mod limits;
 mod messages;
+mod outcome;
 mod prefetch;
 mod restart;
 mod spawning;
@@ -38,17 +40,21 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
+pub(crate) use admission::{Refusal, WhenFull};
 pub(crate) use config::{Config, JobSettings, MaxMemory};
-pub use effect::{Begun, CrashCause};
-pub(crate) use effect::{Effect, Outcome, Signal, Violation};
+pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
+pub use outcome::{Begun, CrashCause};
+pub(crate) use outcome::{Outcome, Violation};
 pub(crate) use worker::WorkerKey;
 pub use worker::WorkerState;
 
+use admission::PendingJob;
 use backlog::Backlog;
 use jobs::{JobState, Jobs};
 use restart::RestartPolicy;
+use std::collections::VecDeque;
 use std::time::Duration;
 use timers::Timer;
 use worker::{End, KillCause, Worker};
@@ -87,13 +93,15 @@ pub(crate) struct Counters {
     pub(crate) crashed: u64,
 }
 
-/// The pool's state. `T` is whatever the driver needs to find a job again.
+/// The pool's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Supervisor<T> {
+pub(crate) struct Supervisor {
     config: Config,
     phase: Phase,
-    jobs: Jobs<T>,
+    jobs: Jobs,
     backlog: Backlog,
+    /// The jobs whose callers wait for room in the backlog.
+    pending: VecDeque<PendingJob>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many.
     slots: Vec<Option<Worker>>,
     /// The slots that have one, in order.
@@ -117,15 +125,16 @@ pub(crate) struct Supervisor<T> {
     awaiting_ready: bool,
 }
 
-impl<T> Supervisor<T> {
+impl Supervisor {
     pub(crate) fn new(config: Config) -> Self {
         let slots = (0..config.max_processes).map(|_| None).collect();
         Supervisor {
             restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
             phase: Phase::Open,
-            jobs: Jobs::new(),
+            jobs: Jobs::default(),
             backlog: Backlog::default(),
+            pending: VecDeque::new(),
             slots,
             live: Vec::new(),
             init_took: Duration::ZERO,
@@ -152,9 +161,9 @@ impl<T> Supervisor<T> {
         self.phase == Phase::Exiting && self.live.is_empty()
     }
 
-    /// Whether there is no job, and no handler can run any more.
+    /// Whether there is no job, nobody waits to bring one, and no handler can run any more.
     pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.busy == 0
+        self.jobs.is_empty() && self.pending.is_empty() && self.busy == 0
     }
 
     /// Whether no worker would start, and none has since.
@@ -206,15 +215,12 @@ impl<T> Supervisor<T> {
         })
     }
 
-    /// What the driver calls this job, and its number.
-    pub(crate) fn job(&self, key: JobKey) -> Option<(&T, u64)> {
-        let entry = self.jobs.get(key)?;
-        Some((&entry.job, entry.id))
-    }
-
-    /// Takes out a job that [`Effect::Settled`] was said of, which is due before the next input.
-    pub(crate) fn take(&mut self, key: JobKey) -> T {
-        self.jobs.take(key)
+    /// Whether the worker's resident memory is to be measured when this message of its comes: it has no job then, so what it
+    /// holds it keeps.
+    pub(crate) fn wants_resident(&self, worker_key: WorkerKey, message: &Message) -> bool {
+        self.config.max_memory.is_limited()
+            && matches!(message, Message::Ready | Message::Answer { ready: true, .. })
+            && self.worker(worker_key).is_some_and(|worker| worker.state != WorkerState::Exiting)
     }
 
     /// When [`Input::Tick`] is due, if nothing happens before.
@@ -228,11 +234,11 @@ impl<T> Supervisor<T> {
     /// Takes in what happened, and appends what is to be done about it, in order.
     ///
     /// `now` never goes back. What is said of a worker that is no more is ignored.
-    pub(crate) fn handle(&mut self, now: Duration, input: Input<T>, effects: &mut Vec<Effect<T>>) {
+    pub(crate) fn handle(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         let mut step = Step { machine: self, now, effects };
         match input {
-            Input::Enqueue { id, job, settings } => step.enqueue(id, job, settings),
-            Input::Abort { key, id } => step.abort(key, id),
+            Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
+            Input::Abort(key) => step.abort(key),
             Input::SpawnWorkers => step.spawn_workers(),
             Input::Close => step.close(),
             Input::Exit => step.exit(),
@@ -242,11 +248,13 @@ impl<T> Supervisor<T> {
             Input::Greeted { worker_key, recalls } => {
                 step.of_worker(worker_key, |step| step.worker(worker_key).recalls = recalls)
             }
-            Input::Message(worker_key, message) => step.of_worker(worker_key, |step| step.message(worker_key, message)),
+            Input::Message { worker_key, message, resident } => {
+                step.of_worker(worker_key, |step| step.message(worker_key, message, resident));
+            }
             Input::Drained(worker_key) => step.of_worker(worker_key, |step| step.drained(worker_key)),
             Input::Stopped(worker_key) => step.of_worker(worker_key, |step| step.stopped(worker_key)),
-            Input::Resident { worker_key, bytes, at_rest } => {
-                step.of_worker(worker_key, |step| step.resident(worker_key, bytes, at_rest));
+            Input::Resident { worker_key, bytes } => {
+                step.of_worker(worker_key, |step| step.resident(worker_key, bytes));
             }
             Input::Malformed(worker_key) => {
                 step.of_worker(worker_key, |step| step.violated(worker_key, Violation::Malformed))
@@ -277,15 +285,19 @@ impl<T> Supervisor<T> {
 }
 
 /// One call of [`Supervisor::handle`]: the machine, the time, and where effects go.
-struct Step<'s, T> {
-    machine: &'s mut Supervisor<T>,
+struct Step<'s> {
+    machine: &'s mut Supervisor,
     now: Duration,
-    effects: &'s mut Vec<Effect<T>>,
+    effects: &'s mut Vec<Effect>,
 }
 
-impl<T> Step<'_, T> {
-    fn emit(&mut self, effect: Effect<T>) {
-        self.effects.push(effect);
+impl Step<'_> {
+    fn act(&mut self, action: Action) {
+        self.effects.push(Effect::Do(action));
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.effects.push(Effect::Tell(notice));
     }
 
     /// Does something about a worker, unless it is no more.
@@ -312,11 +324,11 @@ impl<T> Step<'_, T> {
     fn worker(&mut self, worker_key: WorkerKey) -> &mut Worker {
         match &mut self.machine.slots[worker_key.slot] {
             Some(worker) if worker.id == worker_key.worker => worker,
-            _ => unreachable!("a seat is used only while its worker is in it"),
+            _ => unreachable!("a worker key is used only while its worker is in its slot"),
         }
     }
 
-    /// The seat of the worker that is in `slot`.
+    /// The worker that is in `slot`.
     fn worker_key(&self, slot: u32) -> WorkerKey {
         let slot = slot as usize;
         let worker = self.machine.slots[slot].as_ref().map_or(0, |worker| worker.id);
@@ -330,12 +342,13 @@ impl<T> Step<'_, T> {
     /// What is done at the end of every step: free workers get work, missing ones are spawned, idleness is told.
     fn finish(&mut self) {
         self.dispatch_all();
+        self.admit_pending();
         self.recall_for_the_free();
         self.spawn_missing();
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {
             machine.worked = false;
-            self.emit(Effect::Idle);
+            self.tell(Notice::Idle);
         }
         #[cfg(debug_assertions)]
         self.machine.check_counts();
@@ -362,7 +375,7 @@ impl<T> Step<'_, T> {
             Timer::Limit => self.timed_out(worker_key),
             Timer::Measure => {
                 self.measure_later(worker_key);
-                self.emit(Effect::Measure(worker_key));
+                self.act(Action::Measure(worker_key));
             }
             Timer::Death => self.death_due(worker_key),
         }
@@ -391,7 +404,7 @@ impl<T> Step<'_, T> {
 
     fn emit_state(&mut self, worker_key: WorkerKey, state: WorkerState) {
         let job = self.worker(worker_key).held();
-        self.emit(Effect::State { worker_key, state, job });
+        self.tell(Notice::State { worker_key, state, job });
     }
 
     fn no_longer_free(&mut self, worker_key: WorkerKey) {
@@ -400,26 +413,10 @@ impl<T> Step<'_, T> {
 
     // ------------------------------------------------------------ the callers
 
-    fn enqueue(&mut self, id: u64, job: T, settings: JobSettings) {
-        if !self.machine.is_open() {
-            return self.emit(Effect::Refused(job));
-        }
-        self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
-        let key = self.machine.jobs.insert(id, job, settings);
-        self.machine.counters.enqueued += 1;
-        self.machine.worked = true;
-        self.emit(Effect::Enqueued(key));
-        match self.machine.free.pop() {
-            Some(slot) => self.dispatch(slot, key),
-            None => self.queue_at_back(key),
-        }
-    }
-
-    fn abort(&mut self, key: JobKey, id: u64) {
-        let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
-        let place = entry.place;
+    fn abort(&mut self, key: JobKey) {
+        let Some(state) = self.machine.jobs.get(key).map(|entry| entry.state) else { return };
         self.settle(key, Outcome::Aborted);
-        if let JobState::Running(slot) = place {
+        if let JobState::Running(slot) = state {
             let worker_key = self.worker_key(slot);
             self.of_worker(worker_key, |step| step.prepare_kill(worker_key, KillCause::Aborted));
         }
@@ -436,11 +433,13 @@ impl<T> Step<'_, T> {
     fn close(&mut self) {
         if self.machine.phase == Phase::Open {
             self.machine.phase = Phase::Draining;
+            self.refuse_pending();
         }
     }
 
     fn exit(&mut self) {
         self.machine.phase = Phase::Exiting;
+        self.refuse_pending();
         self.settle_all(Outcome::Closed, |_| true);
         let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();
         for (worker_key, free) in workers {

@@ -8,7 +8,7 @@ use crate::error::JobError;
 use crate::event::Slot;
 use crate::handle::JobStatus;
 use crate::pool::Pool;
-use crate::record::JobRecord;
+use crate::record::{JobRecord, Ticket};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::encode_payload;
@@ -213,6 +213,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         max_processes: 1,
         min_processes: 0,
         max_jobs_per_process: Some(64),
+        max_backlog: None,
         retries: 0,
         timeout_initializing: None,
         timeout_working: Some(timeout_working),
@@ -229,7 +230,6 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         job_type: Task::name(),
         options: None,
         config,
-        max_backlog: None,
         max_frame: 1024,
         buffers: Arc::default(),
         limits: Limits::default(),

@@ -7,7 +7,7 @@
 
 use super::timers::Timer;
 use super::worker::{End, KillCause, PendingKill};
-use super::{Effect, Outcome, Signal, Step, Violation, WorkerKey, WorkerState};
+use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
@@ -19,18 +19,18 @@ const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 /// How long a worker may take to stop: SIGSTOP is not held up for long by anything but the kernel.
 const STOP: Duration = Duration::from_secs(1);
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     /// The worker is let go: it has done its jobs.
     pub(super) fn leave(&mut self, worker_key: WorkerKey) {
         self.worker(worker_key).end(End::Left);
-        self.emit(Effect::SendLeave(worker_key));
+        self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key);
     }
 
     /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
     pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
         self.worker(worker_key).end(End::PoolExit);
-        self.emit(Effect::SendLeave(worker_key));
+        self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key);
         let grace = self.machine.config.kill_grace;
         self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
@@ -65,7 +65,7 @@ impl<T> Step<'_, T> {
             self.signal(worker_key);
         }
         if stopped && first != Signal::Kill {
-            self.emit(Effect::Signal(worker_key, Signal::Continue));
+            self.act(Action::Signal(worker_key, Signal::Continue));
         }
     }
 
@@ -78,7 +78,7 @@ impl<T> Step<'_, T> {
         worker.next_signal = (signal == Signal::Terminate).then_some(Signal::Kill);
         let next = worker.next_signal.map(|_| grace);
         self.start_limit(worker_key, next);
-        self.emit(Effect::Signal(worker_key, signal));
+        self.act(Action::Signal(worker_key, signal));
     }
 
     // ------------------------------------------------------------ for one job's sake
@@ -109,7 +109,7 @@ impl<T> Step<'_, T> {
         worker.timers.clear(Timer::PendingKill);
         let Some(pending_kill) = worker.pending_kill.take() else { return };
         if pending_kill.stopped {
-            self.emit(Effect::Signal(worker_key, Signal::Continue));
+            self.act(Action::Signal(worker_key, Signal::Continue));
         }
         self.await_recall(worker_key);
     }
@@ -131,7 +131,7 @@ impl<T> Step<'_, T> {
             return self.carry_out_kill(worker_key, Some(Signal::Kill));
         }
         worker.timers.set(Timer::PendingKill, now.checked_add(STOP));
-        self.emit(Effect::Signal(worker_key, Signal::Stop));
+        self.act(Action::Signal(worker_key, Signal::Stop));
     }
 
     /// The condemned worker is stopped, and all that it wrote has been heard: its job is not answered, so nothing behind it
@@ -155,15 +155,15 @@ impl<T> Step<'_, T> {
             KillCause::Aborted => (End::Aborted, None),
             KillCause::TimedOut { limit } => {
                 self.machine.counters.timed_out += 1;
-                self.emit(Effect::TimedOut { worker_key, state, limit, job });
+                self.tell(Notice::TimedOut { worker_key, state, limit, job });
                 (End::TimedOut, Some(Outcome::TimedOut { state, limit }))
             }
             KillCause::OverHardLimit { bytes, limit } => {
-                self.emit(Effect::OverHardLimit { worker_key, bytes, limit });
+                self.tell(Notice::OverHardLimit { worker_key, bytes, limit });
                 (End::OverHardLimit, Some(Outcome::OutOfMemory { bytes, limit }))
             }
             KillCause::RecallUnanswered => {
-                self.emit(Effect::Violated(worker_key, Violation::RecallUnanswered));
+                self.tell(Notice::Violated(worker_key, Violation::RecallUnanswered));
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };

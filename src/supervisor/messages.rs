@@ -3,10 +3,14 @@
 //! A worker that is on its way out is heard as well: what it has answered is answered, whatever becomes of it.
 
 use super::worker::{Current, End};
-use super::{Effect, Message, Outcome, Step, Violation, WorkerKey, WorkerState};
+use super::{Message, Notice, Outcome, Step, Violation, WorkerKey, WorkerState};
 
-impl<T> Step<'_, T> {
-    pub(super) fn message(&mut self, worker_key: WorkerKey, message: Message) {
+impl Step<'_> {
+    pub(super) fn message(&mut self, worker_key: WorkerKey, message: Message, resident: Option<u64>) {
+        if let Some(bytes) = resident {
+            // Before it is given another job.
+            self.check_soft_limit(worker_key, bytes);
+        }
         match message {
             Message::Ready => self.said_ready(worker_key),
             Message::Start { job } => {
@@ -17,7 +21,7 @@ impl<T> Step<'_, T> {
             Message::Progress { job } => {
                 let Some(current) = self.first_word(worker_key, job) else { return };
                 if let Some(key) = current.key {
-                    self.emit(Effect::Progressed { worker_key, key, attempt: current.attempt });
+                    self.tell(Notice::Progressed { worker_key, key, attempt: current.attempt });
                 }
                 self.spoke_of_a_running_job(worker_key, current);
             }
@@ -82,7 +86,7 @@ impl<T> Step<'_, T> {
         let first = !std::mem::replace(&mut current.started, true);
         let current = *current;
         if first && let Some(key) = current.key {
-            self.emit(Effect::Started { worker_key, key, attempt: current.attempt });
+            self.tell(Notice::Started { worker_key, key, attempt: current.attempt });
         }
         Some(current)
     }
@@ -128,7 +132,7 @@ impl<T> Step<'_, T> {
         {
             return;
         }
-        self.emit(Effect::TerminalFailure(worker_key));
+        self.tell(Notice::TerminalFailure(worker_key));
         self.worker(worker_key).end(End::Terminal);
         self.cancel_kill(worker_key);
         self.announce(worker_key);
@@ -182,7 +186,7 @@ impl<T> Step<'_, T> {
     pub(super) fn violated(&mut self, worker_key: WorkerKey, violation: Violation) {
         let exiting = self.worker(worker_key).state == WorkerState::Exiting;
         if !exiting {
-            self.emit(Effect::Violated(worker_key, violation));
+            self.tell(Notice::Violated(worker_key, violation));
             self.worker(worker_key).end(End::Violation);
         }
         self.all_attempts_over(worker_key, Outcome::Protocol(violation));

@@ -2,9 +2,9 @@
 
 use super::restart::Need;
 use super::worker::Worker;
-use super::{Effect, Phase, SHORT, Step, Supervisor, WorkerKey, WorkerState};
+use super::{Action, Notice, Phase, SHORT, Step, Supervisor, WorkerKey, WorkerState};
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     pub(super) fn spawn_missing(&mut self) {
         let successors = self.successors();
         let Supervisor { config, phase, backlog, slots, live, restarts, .. } = &mut *self.machine;
@@ -25,7 +25,7 @@ impl<T> Step<'_, T> {
             self.machine.slots[slot] = Some(Worker::new(worker, probe));
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
-            self.emit(Effect::Spawn(WorkerKey { slot, worker }));
+            self.act(Action::Spawn(WorkerKey { slot, worker }));
         }
     }
 
@@ -70,7 +70,7 @@ impl<T> Step<'_, T> {
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
-        self.emit(Effect::Spawned(worker_key));
+        self.tell(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);
         worker.spawned = true;
@@ -87,7 +87,7 @@ impl<T> Step<'_, T> {
     pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;
-            self.emit(Effect::AllReady);
+            self.tell(Notice::AllReady);
         }
     }
 }
