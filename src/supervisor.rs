@@ -17,10 +17,13 @@ mod effect;
 mod input;
 mod jobs;
 mod kill;
+mod lifecycle;
 mod limits;
 mod messages;
 mod outcome;
 mod prefetch;
+#[cfg(debug_assertions)]
+mod recount;
 mod restart;
 mod spawning;
 mod timers;
@@ -53,11 +56,12 @@ pub use worker::WorkerState;
 use admission::PendingJob;
 use backlog::Backlog;
 use jobs::{JobState, Jobs};
+use lifecycle::{Course, End, KillCause, Phase};
 use restart::RestartPolicy;
 use std::collections::VecDeque;
 use std::time::Duration;
 use timers::Timer;
-use worker::{End, KillCause, Worker};
+use worker::Worker;
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
 /// the first sign.
@@ -71,12 +75,12 @@ pub(crate) const SHORT: Duration = Duration::from_millis(1);
 
 /// Which new work the pool takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
-    Open,
-    /// No new jobs; those accepted are done.
-    Draining,
+enum Admits {
+    All,
+    /// No new jobs; those that were let in are done.
+    Unsettled,
     /// No jobs at all; the workers are on their way out.
-    Exiting,
+    Nothing,
 }
 
 /// What has been counted since the pool was built.
@@ -97,7 +101,7 @@ pub(crate) struct Counters {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Supervisor {
     config: Config,
-    phase: Phase,
+    admits: Admits,
     jobs: Jobs,
     backlog: Backlog,
     /// The jobs whose callers wait for room in the backlog.
@@ -131,7 +135,7 @@ impl Supervisor {
         Supervisor {
             restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
-            phase: Phase::Open,
+            admits: Admits::All,
             jobs: Jobs::default(),
             backlog: Backlog::default(),
             pending: VecDeque::new(),
@@ -153,12 +157,12 @@ impl Supervisor {
 
     /// Whether new jobs are taken.
     pub(crate) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        self.admits == Admits::All
     }
 
     /// Whether everything is over: no job, no worker, and none to come.
     pub(crate) fn is_finished(&self) -> bool {
-        self.phase == Phase::Exiting && self.live.is_empty()
+        self.admits == Admits::Nothing && self.live.is_empty()
     }
 
     /// Whether there is no job, nobody waits to bring one, and no handler can run any more.
@@ -195,7 +199,7 @@ impl Supervisor {
 
     /// Whether every slot has a worker that has been ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.been_ready)
+        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.phase.has_been_ready())
     }
 
     pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
@@ -204,7 +208,7 @@ impl Supervisor {
 
     /// The workers that have a process, in the order of their slots.
     pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
-        self.alive().filter(|(_, worker)| worker.spawned)
+        self.alive().filter(|(_, worker)| worker.is_spawned())
     }
 
     /// The workers, those included that are being spawned, in the order of their slots.
@@ -220,7 +224,7 @@ impl Supervisor {
     pub(crate) fn wants_resident(&self, worker_key: WorkerKey, message: &Message) -> bool {
         self.config.max_memory.is_limited()
             && matches!(message, Message::Ready | Message::Answer { ready: true, .. })
-            && self.worker(worker_key).is_some_and(|worker| worker.state != WorkerState::Exiting)
+            && self.worker(worker_key).is_some_and(|worker| !worker.is_exiting())
     }
 
     /// When [`Input::Tick`] is due, if nothing happens before.
@@ -267,20 +271,6 @@ impl Supervisor {
             }
         }
         step.finish();
-    }
-
-    /// Counts again what is counted by hand.
-    #[cfg(debug_assertions)]
-    fn check_counts(&self) {
-        let workers = || self.slots.iter().flatten();
-        debug_assert!(self.live.is_sorted() && self.live.iter().all(|&slot| self.slots[slot].is_some()), "live");
-        debug_assert_eq!(self.live.len(), workers().count(), "live");
-        debug_assert_eq!(self.busy, workers().filter(|worker| worker.is_busy()).count(), "busy");
-        debug_assert_eq!(self.held, workers().filter(|worker| worker.held().is_some()).count(), "held");
-        let mut free: Vec<usize> = self.free.clone();
-        free.sort_unstable();
-        let is_free = |slot: &usize| self.slots[*slot].as_ref().is_some_and(Worker::is_free);
-        debug_assert_eq!(free, (0..self.slots.len()).filter(is_free).collect::<Vec<_>>(), "free");
     }
 }
 
@@ -382,24 +372,34 @@ impl Step<'_> {
     }
 
     /// The only place where a worker's state changes.
-    fn enter(&mut self, worker_key: WorkerKey, state: WorkerState) {
+    fn enter(&mut self, worker_key: WorkerKey, phase: Phase) {
         let worker = self.worker(worker_key);
-        if std::mem::replace(&mut worker.state, state) == state {
-            return;
-        }
-        match state {
-            WorkerState::Exiting => {
-                worker.draining = false;
+        worker.phase = phase;
+        match phase {
+            Phase::Exiting(_) => {
+                worker.stop_draining();
                 for timer in [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure] {
                     worker.timers.clear(timer);
                 }
                 self.no_longer_free(worker_key);
             }
-            WorkerState::Ready => worker.timers.clear(Timer::Measure),
-            WorkerState::Working => self.measure_later(worker_key),
-            WorkerState::Initializing | WorkerState::Recovering => {}
+            Phase::Ready => worker.timers.clear(Timer::Measure),
+            Phase::Working => self.measure_later(worker_key),
+            Phase::Initializing | Phase::Recovering => {}
         }
-        self.emit_state(worker_key, state);
+        self.emit_state(worker_key, phase.state());
+    }
+
+    /// The worker is on its way out from here on; or its exit, whose first reason counts, takes another course.
+    fn enter_exit(&mut self, worker_key: WorkerKey, end: Option<End>, course: Course) {
+        let worker = self.worker(worker_key);
+        match &mut worker.phase {
+            Phase::Exiting(exit) => exit.course = course,
+            phase => {
+                let exit = phase.exit(end, course);
+                self.enter(worker_key, Phase::Exiting(exit));
+            }
+        }
     }
 
     fn emit_state(&mut self, worker_key: WorkerKey, state: WorkerState) {
@@ -423,7 +423,7 @@ impl Step<'_> {
     }
 
     fn spawn_workers(&mut self) {
-        if self.machine.phase == Phase::Open {
+        if self.machine.admits == Admits::All {
             self.machine.awaiting_ready = true;
             self.machine.restarts.want_all();
             self.announce_all_ready();
@@ -431,14 +431,14 @@ impl Step<'_> {
     }
 
     fn close(&mut self) {
-        if self.machine.phase == Phase::Open {
-            self.machine.phase = Phase::Draining;
+        if self.machine.admits == Admits::All {
+            self.machine.admits = Admits::Unsettled;
             self.refuse_pending();
         }
     }
 
     fn exit(&mut self) {
-        self.machine.phase = Phase::Exiting;
+        self.machine.admits = Admits::Nothing;
         self.refuse_pending();
         self.settle_all(Outcome::Closed, |_| true);
         let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();

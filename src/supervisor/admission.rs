@@ -30,9 +30,9 @@ pub(super) struct PendingJob {
 }
 
 impl Supervisor {
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         // A job for a free worker is never in the backlog.
-        !self.free.is_empty() || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
+        self.has_free_worker() || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where attempts at jobs lead: settled, or back into the backlog.
 
 use super::jobs::JobState;
-use super::worker::{Current, KillCause, Prefetched};
-use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey, WorkerState};
+use super::lifecycle::{KillCause, Phase};
+use super::worker::{Current, Prefetched};
+use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
 
 impl Step<'_> {
     // ------------------------------------------------------------ an attempt begins
@@ -64,8 +65,8 @@ impl Step<'_> {
         let attempt = current.attempt;
         self.machine.held += 1;
         self.tell(Notice::Task { worker_key, key, attempt });
-        if self.worker(worker_key).state == WorkerState::Ready {
-            self.enter(worker_key, WorkerState::Working);
+        if self.worker(worker_key).phase == Phase::Ready {
+            self.enter(worker_key, Phase::Working);
         }
     }
 
@@ -187,7 +188,7 @@ impl Step<'_> {
     fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
         let worker = self.worker(worker_key);
         worker.had_job = true;
-        let undelivered = worker.undelivered.map(|of| of.job);
+        let undelivered = worker.undelivered().map(|of| of.job);
         let Some(current) = &mut worker.current else { return Begun::No };
         let begun = match outcome {
             // It could not be given to the handler.

@@ -5,11 +5,9 @@
 //! written before the next job begins. A job that the worker had not read whole had not begun either.
 
 use super::jobs::JobState;
+use super::lifecycle::{Course, End, Process};
 use super::timers::Timer;
-use super::worker::End;
-use super::{
-    Action, CrashCause, DEATH_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey, WorkerState,
-};
+use super::{Action, CrashCause, DEATH_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey};
 
 /// How many workers may die while they read a job, before that costs it an attempt.
 const READERS: u8 = 2;
@@ -17,10 +15,10 @@ const READERS: u8 = 2;
 impl Step<'_> {
     pub(super) fn exited(&mut self, worker_key: WorkerKey, undelivered: Option<Undelivered>) {
         let worker = self.worker(worker_key);
-        worker.exited = true;
-        worker.undelivered = undelivered;
+        worker.process = Process::Reaped { undelivered };
         // It is past killing, and past its limits.
-        (worker.pending_kill, worker.draining) = (None, false);
+        worker.pending_kill = None;
+        worker.stop_draining();
         for timer in [Timer::Limit, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
             worker.timers.clear(timer);
         }
@@ -56,7 +54,7 @@ impl Step<'_> {
 
     fn handle_death_if_complete(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.exited && worker.stdout_closed && worker.stderr_closed {
+        if worker.is_reaped() && worker.stdout_closed && worker.stderr_closed {
             self.handle_death(worker_key);
         }
     }
@@ -64,17 +62,16 @@ impl Step<'_> {
     /// The wait for the other signs of a death is over.
     pub(super) fn death_due(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.exited {
+        if worker.is_reaped() {
             // A grandchild may hold standard error for as long as it likes: it is waited for no longer. The end of the output
             // is sure to come.
             worker.stderr_closed = true;
             return self.handle_death_if_complete(worker_key);
         }
         // A new wait starts with the exit.
-        if worker.state == WorkerState::Exiting {
+        if worker.is_exiting() {
             return;
         }
-        worker.end(End::PipeClosed);
         self.tell(Notice::PipeClosed(worker_key));
         if self.worker(worker_key).stdout_closed {
             // It can answer nothing more, whenever it dies.
@@ -87,8 +84,8 @@ impl Step<'_> {
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
         self.judge(worker_key);
-        if self.worker(worker_key).state != WorkerState::Exiting {
-            self.enter(worker_key, WorkerState::Exiting);
+        if !self.worker(worker_key).is_exiting() {
+            self.enter_exit(worker_key, None, Course::Over);
         }
         self.machine.counters.exited += 1;
         if !self.worker(worker_key).was_asked() {
@@ -101,14 +98,14 @@ impl Step<'_> {
     fn judge(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         let Some(current) = worker.current else { return };
-        if let Some(undelivered) = worker.undelivered.filter(|of| of.job == current.id && !current.started) {
+        if let Some(undelivered) = worker.undelivered().filter(|of| of.job == current.id && !current.started) {
             worker.had_job |= undelivered.in_part;
             if !undelivered.in_part || !self.killed_readers(current.key) {
                 return self.not_begun(worker_key);
             }
         }
         let worker = self.worker(worker_key);
-        let cause = if worker.end == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
+        let cause = if worker.end() == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Crashed(cause), false);
         self.worker(worker_key).current = None;
@@ -129,7 +126,7 @@ impl Step<'_> {
         self.machine.live.retain(|&slot| slot != worker_key.slot);
         self.machine.busy -= usize::from(worker.counted_busy);
         let decision = if worker.failed_to_start() {
-            let others_ready = self.machine.alive().any(|(_, other)| other.been_ready);
+            let others_ready = self.machine.alive().any(|(_, other)| other.phase.has_been_ready());
             Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready))
         } else {
             self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
@@ -137,7 +134,7 @@ impl Step<'_> {
         };
         let start_failed =
             decision.as_ref().map(|decision| StartFailed { wait: decision.wait, in_a_row: decision.in_a_row });
-        if worker.spawned {
+        if worker.is_spawned() {
             self.tell(Notice::Died { worker_key, start_failed });
             self.act(Action::Release(worker_key));
         } else if let Some(start_failed) = start_failed {

@@ -148,6 +148,15 @@ impl Jobs {
         self.next_seq
     }
 
+    /// All jobs.
+    #[cfg(debug_assertions)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Entry)> {
+        self.entries.iter().enumerate().filter_map(|(place, entry)| {
+            let entry = entry.as_ref()?;
+            Some((JobKey { place: place as u32, id: entry.id }, entry))
+        })
+    }
+
     /// The jobs that `which` picks, in the order in which they were enqueued.
     pub(super) fn keys_in_order(&self, which: impl Fn(&Entry) -> bool) -> Vec<JobKey> {
         let picked = self.entries.iter().enumerate().filter_map(|(place, entry)| {

@@ -5,9 +5,9 @@
 //! and what it has written is read: if the job is not answered by then, nothing behind it has begun, and the worker is
 //! killed before it can; else it goes on.
 
+use super::lifecycle::{Course, End, KillCause, PendingKill, Phase};
 use super::timers::Timer;
-use super::worker::{End, KillCause, PendingKill};
-use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey, WorkerState};
+use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
@@ -22,25 +22,22 @@ const STOP: Duration = Duration::from_secs(1);
 impl Step<'_> {
     /// The worker is let go: it has done its jobs.
     pub(super) fn leave(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).end(End::Left);
         self.act(Action::SendLeave(worker_key));
-        self.on_its_way(worker_key);
+        self.on_its_way(worker_key, End::Left);
     }
 
     /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
     pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).end(End::PoolExit);
         self.act(Action::SendLeave(worker_key));
-        self.on_its_way(worker_key);
+        self.on_its_way(worker_key, End::PoolExit);
         let grace = self.machine.config.kill_grace;
         self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
     /// The worker will end by itself; if it does not within the grace time, it is told to.
-    pub(super) fn on_its_way(&mut self, worker_key: WorkerKey) {
+    pub(super) fn on_its_way(&mut self, worker_key: WorkerKey, end: End) {
         let grace = self.machine.config.kill_grace;
-        self.worker(worker_key).next_signal = Some(Signal::Terminate);
-        self.enter(worker_key, WorkerState::Exiting);
+        self.enter_exit(worker_key, Some(end), Course::Leaving);
         self.start_limit(worker_key, Some(grace));
     }
 
@@ -52,16 +49,15 @@ impl Step<'_> {
 
     fn kill_with(&mut self, worker_key: WorkerKey, end: End, first: Signal) {
         let worker = self.worker(worker_key);
-        worker.end(end);
-        let told_to_leave = worker.next_signal == Some(Signal::Terminate);
-        if worker.state == WorkerState::Exiting && !told_to_leave {
+        if let Phase::Exiting(exit) = worker.phase
+            && exit.course.next_signal() != Some(Signal::Terminate)
+        {
             // It is being killed already.
             return;
         }
-        worker.next_signal = Some(first);
         let stopped = worker.pending_kill.take().is_some_and(|pending_kill| pending_kill.stopped);
-        self.enter(worker_key, WorkerState::Exiting);
-        if self.worker(worker_key).spawned {
+        self.enter_exit(worker_key, Some(end), Course::Due(first));
+        if self.worker(worker_key).is_spawned() {
             self.signal(worker_key);
         }
         if stopped && first != Signal::Kill {
@@ -73,10 +69,16 @@ impl Step<'_> {
     pub(super) fn signal(&mut self, worker_key: WorkerKey) {
         let grace = self.machine.config.kill_grace;
         let worker = self.worker(worker_key);
-        let Some(signal) = worker.next_signal.filter(|_| !worker.exited) else { return self.clear_limit(worker_key) };
-        worker.asked = true;
-        worker.next_signal = (signal == Signal::Terminate).then_some(Signal::Kill);
-        let next = worker.next_signal.map(|_| grace);
+        let is_reaped = worker.is_reaped();
+        let Phase::Exiting(exit) = &mut worker.phase else { return };
+        let Some(signal) = exit.course.next_signal().filter(|_| !is_reaped) else {
+            if is_reaped && matches!(exit.course, Course::Due(_)) {
+                exit.course = Course::Over;
+            }
+            return self.clear_limit(worker_key);
+        };
+        exit.course = if signal == Signal::Terminate { Course::Terminated } else { Course::Killed };
+        let next = exit.course.next_signal().map(|_| grace);
         self.start_limit(worker_key, next);
         self.act(Action::Signal(worker_key, signal));
     }
@@ -87,7 +89,7 @@ impl Step<'_> {
     pub(super) fn prepare_kill(&mut self, worker_key: WorkerKey, cause: KillCause) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        if worker.exited || worker.state == WorkerState::Exiting || worker.pending_kill.is_some() {
+        if worker.is_reaped() || worker.is_exiting() || worker.pending_kill.is_some() {
             return;
         }
         worker.pending_kill = Some(PendingKill { cause, stopped: false });
@@ -150,7 +152,7 @@ impl Step<'_> {
         self.worker(worker_key).timers.clear(Timer::PendingKill);
         self.announce(worker_key);
         let worker = self.worker(worker_key);
-        let (state, job) = (worker.state, worker.held());
+        let (state, job) = (worker.state(), worker.held());
         let (end, outcome) = match cause {
             KillCause::Aborted => (End::Aborted, None),
             KillCause::TimedOut { limit } => {
@@ -167,7 +169,6 @@ impl Step<'_> {
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };
-        self.worker(worker_key).end(end);
         if let Some(outcome) = outcome {
             self.attempt_over(worker_key, outcome, true);
         }

@@ -1,8 +1,8 @@
 //! Limits of time and of memory.
 
+use super::lifecycle::{KillCause, Limit, Phase};
 use super::timers::Timer;
-use super::worker::KillCause;
-use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, WorkerKey, WorkerState};
+use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, WorkerKey};
 use std::time::Duration;
 
 impl Step<'_> {
@@ -10,8 +10,8 @@ impl Step<'_> {
     pub(super) fn start_limit(&mut self, worker_key: WorkerKey, limit: Option<Duration>) {
         let limit_at = self.after(limit);
         let worker = self.worker(worker_key);
-        (worker.limit, worker.draining) = (limit, false);
-        worker.timers.set(Timer::Limit, limit_at.filter(|_| !worker.exited));
+        worker.limit = limit.map(|after| Limit { after, draining: false });
+        worker.timers.set(Timer::Limit, limit_at.filter(|_| !worker.is_reaped()));
     }
 
     pub(super) fn clear_limit(&mut self, worker_key: WorkerKey) {
@@ -21,26 +21,28 @@ impl Step<'_> {
     /// The state's limit is over, or that of an exit that does not come.
     pub(super) fn timed_out(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.state == WorkerState::Exiting {
+        if worker.is_exiting() {
             return self.signal(worker_key);
         }
         // What it has written in time counts, though this program may not have read it: it may have been stopped.
-        worker.draining = true;
+        if let Some(limit) = &mut worker.limit {
+            limit.draining = true;
+        }
         self.act(Action::Drain(worker_key));
     }
 
     /// All that the worker wrote before its limit was found to be over has been told.
     pub(super) fn drained(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if std::mem::take(&mut worker.draining) {
-            let limit = worker.limit.unwrap_or_default();
+        if let Some(Limit { after: limit, .. }) = worker.limit.filter(|limit| limit.draining) {
+            worker.stop_draining();
             self.prepare_kill(worker_key, KillCause::TimedOut { limit });
         }
     }
 
     /// The memory of the worker is looked at again after a while, if it has a hard limit.
     pub(super) fn measure_later(&mut self, worker_key: WorkerKey) {
-        let limited = self.machine.config.max_memory.hard.is_some() && !self.worker(worker_key).exited;
+        let limited = self.machine.config.max_memory.hard.is_some() && !self.worker(worker_key).is_reaped();
         let measure_at = self.after(limited.then_some(MEASURE_EVERY));
         self.worker(worker_key).timers.set(Timer::Measure, measure_at);
     }
@@ -49,7 +51,7 @@ impl Step<'_> {
     pub(super) fn resident(&mut self, worker_key: WorkerKey, bytes: u64) {
         let hard = self.machine.config.max_memory.hard;
         let worker = self.worker(worker_key);
-        if worker.state == WorkerState::Exiting {
+        if worker.is_exiting() {
             return;
         }
         let Some(limit) = hard.filter(|&limit| bytes > limit) else {
@@ -64,10 +66,9 @@ impl Step<'_> {
     pub(super) fn check_soft_limit(&mut self, worker_key: WorkerKey, bytes: u64) {
         let MaxMemory { soft, hard } = self.machine.config.max_memory;
         let worker = self.worker(worker_key);
-        let has_job =
-            matches!(worker.state, WorkerState::Working | WorkerState::Recovering) || worker.current.is_some();
+        let has_job = matches!(worker.phase, Phase::Working | Phase::Recovering) || worker.current.is_some();
         let is_over = soft.or(hard).is_some_and(|limit| bytes > limit);
-        if is_over && has_job && worker.state != WorkerState::Exiting && !worker.over_soft_limit {
+        if is_over && has_job && !worker.is_exiting() && !worker.over_soft_limit {
             worker.over_soft_limit = true;
             self.tell(Notice::OverSoftLimit { worker_key, bytes });
             self.recall(worker_key);

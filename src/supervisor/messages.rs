@@ -2,7 +2,8 @@
 //!
 //! A worker that is on its way out is heard as well: what it has answered is answered, whatever becomes of it.
 
-use super::worker::{Current, End};
+use super::lifecycle::{End, Phase};
+use super::worker::Current;
 use super::{Message, Notice, Outcome, Step, Violation, WorkerKey, WorkerState};
 
 impl Step<'_> {
@@ -34,11 +35,11 @@ impl Step<'_> {
 
     fn said_ready(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        let state = worker.state;
-        if worker.is_ready {
+        let state = worker.state();
+        if worker.phase.is_ready() {
             return self.violated(worker_key, Violation::ReadyWhile(state));
         }
-        worker.is_ready = true;
+        worker.set_ready_in_exit(true);
         // A recovery that was over its limit has come to its end before the signal.
         self.cancel_kill(worker_key);
         if state == WorkerState::Exiting {
@@ -48,10 +49,9 @@ impl Step<'_> {
         if state == WorkerState::Initializing {
             let took = self.now.saturating_sub(self.worker(worker_key).since);
             self.machine.init_took = took;
-            self.worker(worker_key).been_ready = true;
             self.machine.restarts.one_is_ready(worker_key.slot);
         }
-        self.enter(worker_key, WorkerState::Ready);
+        self.enter(worker_key, Phase::Ready);
         self.next_for(worker_key);
         if state == WorkerState::Initializing {
             self.announce_all_ready();
@@ -115,10 +115,11 @@ impl Step<'_> {
         }
         let limit = self.machine.config.timeout_recovering;
         let worker = self.worker(worker_key);
-        (worker.current, worker.is_ready) = (None, false);
-        if worker.state != WorkerState::Exiting {
+        worker.current = None;
+        worker.set_ready_in_exit(false);
+        if !worker.is_exiting() {
             self.start_limit(worker_key, limit);
-            self.enter(worker_key, WorkerState::Recovering);
+            self.enter(worker_key, Phase::Recovering);
         }
         if ready {
             self.said_ready(worker_key);
@@ -133,16 +134,16 @@ impl Step<'_> {
             return;
         }
         self.tell(Notice::TerminalFailure(worker_key));
-        self.worker(worker_key).end(End::Terminal);
         self.cancel_kill(worker_key);
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
         let worker = self.worker(worker_key);
-        (worker.current, worker.is_ready) = (None, false);
-        if worker.state != WorkerState::Exiting {
-            self.on_its_way(worker_key);
+        worker.current = None;
+        if !worker.is_exiting() {
+            self.on_its_way(worker_key, End::Terminal);
         }
+        self.worker(worker_key).set_ready_in_exit(false);
     }
 
     fn skipped(&mut self, worker_key: WorkerKey, id: u64) {
@@ -184,10 +185,9 @@ impl Step<'_> {
     /// The worker broke the protocol: it is killed, and nothing of what it said is matched to another job. Nothing can be
     /// proven of what it holds, so all of it has used an attempt.
     pub(super) fn violated(&mut self, worker_key: WorkerKey, violation: Violation) {
-        let exiting = self.worker(worker_key).state == WorkerState::Exiting;
+        let exiting = self.worker(worker_key).is_exiting();
         if !exiting {
             self.tell(Notice::Violated(worker_key, violation));
-            self.worker(worker_key).end(End::Violation);
         }
         self.all_attempts_over(worker_key, Outcome::Protocol(violation));
         if !exiting {

@@ -3,8 +3,8 @@
 //! Such a job is still queued to everybody, and is given to another worker only at the word of the one that holds it.
 
 use super::jobs::JobState;
+use super::lifecycle::KillCause;
 use super::timers::Timer;
-use super::worker::KillCause;
 use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 

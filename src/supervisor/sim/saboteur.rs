@@ -146,7 +146,7 @@ pub(super) fn all() -> Vec<Sabotage> {
 }
 
 /// What is found only within some ten thousand worlds.
-pub(super) const RARE: [Sabotage; 1] = [Sabotage::StoppedAtOnce];
+pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
@@ -387,7 +387,7 @@ impl Saboteur {
             }
             Sabotage::ClosedPipeIsNothing => {
                 if let Input::StdoutClosed(worker_key) = input
-                    && machine.worker(worker_key).is_some_and(|worker| !worker.exited)
+                    && machine.worker(worker_key).is_some_and(|worker| !worker.is_reaped())
                 {
                     return Vec::new();
                 }
