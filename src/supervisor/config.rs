@@ -9,6 +9,8 @@ pub(crate) struct Config {
     pub(crate) min_processes: usize,
     /// A worker does exactly so many jobs; none: it is replaced after [`USUAL_JOBS`] of them, if it is [`USUAL_AGE`] old.
     pub(crate) max_jobs_per_process: Option<u64>,
+    /// How many jobs that no worker has begun the pool takes, before it lets no more in.
+    pub(crate) max_backlog: Option<usize>,
     pub(crate) retries: u32,
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
