@@ -12,6 +12,7 @@ mod effects;
 pub(crate) mod fuzz;
 mod inbox;
 mod outbox;
+mod output;
 mod poller;
 mod reader;
 mod report;

@@ -2,9 +2,9 @@
 
 use super::Driver;
 use super::outbox::{Flush, Outbox};
+use super::output::Output;
 use super::poller::{StderrTail, Watched};
-use super::reader::Output;
-use super::spawner::Started;
+use super::report::Started;
 use crate::budget::Budget;
 use crate::process::{Process, Reaped};
 use crate::supervisor::{Input, Undelivered, WorkerKey};

@@ -2,38 +2,25 @@
 
 use super::inbox::InboxSender;
 use super::outbox::Outbox;
-use super::reader::{self, Output, Reading};
-use super::report::Report;
+use super::output::Output;
+use super::reader::{self, Reading};
+use super::report::{Report, Started};
 use crate::budget::Budget;
 use crate::error::StartFailure;
 use crate::id::Slot;
 use crate::launch::{Launch, not_started};
 use crate::limits::Limits;
 use crate::panic::text_of;
-use crate::process::Process;
 use crate::supervisor::WorkerKey;
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use hirelings_worker_kit::wire::BufferPool;
 use rustix::process::Pid;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
-
-/// A worker for the supervisor's table.
-pub(crate) struct Started {
-    pub(crate) worker_key: WorkerKey,
-    pub(crate) program: String,
-    pub(crate) process: Arc<dyn Process>,
-    pub(crate) outbox: Outbox,
-    pub(crate) output: Arc<Output>,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) reader: JoinHandle<()>,
-}
 
 /// What every reader is told.
 #[derive(Clone, Debug)]
