@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::{io, mem, slice};
 
@@ -39,6 +40,8 @@ pub(crate) enum Notification {
     Event(EventFields, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobUpdate),
     AddHook(Arc<JobRecord>, JobHook),
+    /// A task that awaits a job which is settled.
+    Wake(Waker),
     Log(log::Level, String),
     /// A worker's standard error, to this program's.
     Forward(Arc<[u8]>, Option<Arc<Charge>>),
@@ -336,6 +339,10 @@ impl Dispatcher {
                         record.add_hook(hook);
                     }
                 });
+            }
+            Notification::Wake(waker) => {
+                let mut waker = Some(waker);
+                guarded(&mut || waker.take().into_iter().for_each(Waker::wake));
             }
             Notification::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
             Notification::Forward(lines, _charge) => self.forward.write(&lines),

@@ -257,6 +257,9 @@ impl Driver {
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.
     fn end_iteration(&mut self) {
+        for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
+            self.plan.hooks.queue(Notification::Wake(waker));
+        }
         self.plan.hooks.wake();
         self.released.clear();
         self.released.shrink_to(KEPT);
@@ -371,7 +374,9 @@ impl Driver {
             FromWorker::Start { job } => Message::Start { job },
             FromWorker::Progress { job } => Message::Progress { job },
             FromWorker::Success { job, ready } => Message::Answer { job, outcome: Outcome::Success, ready },
-            FromWorker::Failure { job, ready } => Message::Answer { job, outcome: Outcome::Failed, ready },
+            FromWorker::Failure { job, ready } | FromWorker::FinalFailure { job, ready } => {
+                Message::Answer { job, outcome: Outcome::Failed, ready }
+            }
             FromWorker::Unusable { job, ready, fault: Fault::DecodeJob, .. } => {
                 Message::Answer { job, outcome: Outcome::Undecodable, ready }
             }
@@ -379,6 +384,7 @@ impl Driver {
             FromWorker::Terminal { job, .. } => Message::Terminal { job },
             FromWorker::Skipped { job } => Message::Skipped { job },
             FromWorker::Retire => Message::Retire,
+            FromWorker::Alive => return,
         };
         if let Message::Answer { job, .. } | Message::Skipped { job } = message
             && let Some(child) = self.child(worker_key)

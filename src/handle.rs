@@ -9,11 +9,13 @@ use crate::progress::ProgressStream;
 use crate::record::{JobHook, JobRecord, JobStatus};
 use crate::shared::Shared;
 use crate::supervisor::Begun;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Payload};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
@@ -64,6 +66,25 @@ impl<J: Job> JobHandle<J> {
     /// ```
     pub fn wait(self) -> JobResult<J> {
         decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
+    }
+
+    /// The result, if it is there; else the task is woken once it is.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<JobResult<J>> {
+        // On the hook thread nobody else could wake the task.
+        if self.pool.dispatcher.is_this_thread() {
+            return Poll::Ready(decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome())));
+        }
+        self.record.poll_outcome(context).map(|settled| decoded::<J>(&settled))
+    }
+
+    /// Sends `number` once it is settled.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        self.record.send_when_finished(finished, number);
+    }
+
+    /// Waits for something that the job's pool brings about: on its hook thread, without holding anything up.
+    pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pool.dispatcher.blocking(wait)
     }
 
     /// How many bytes the encoded job takes, until it is settled.

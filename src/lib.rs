@@ -498,6 +498,8 @@ mod driver;
 
 // The public calls.
 mod builder;
+mod completed;
+mod future;
 mod handle;
 mod map;
 mod pool;
@@ -509,12 +511,14 @@ mod shared;
 pub mod fuzz;
 
 pub use builder::PoolBuilder;
+pub use completed::{AsCompleted, as_completed};
 pub use dispatcher::HookId;
 pub use error::{
     Begun, BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError,
     JobResult, Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
 };
 pub use event::{Event, EventFields, EventKind};
+pub use future::JobFuture;
 pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};

@@ -170,9 +170,14 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        observers: Option<Box<Observers>>,
+        mut observers: Option<Box<Observers>>,
         mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
+        if observers.as_ref().is_none_or(|observers| observers.label.is_none())
+            && let Some(label) = job.label()
+        {
+            observers.get_or_insert_default().label = Some(label.into());
+        }
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
         let refuse = |(kind, message), settings, observers| Err(Rejected { kind, message, settings, observers });
         if self.closed.load(Ordering::SeqCst) {

@@ -7,7 +7,9 @@ use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
 use parking_lot::{Condvar, Mutex};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// Where a job is.
@@ -71,6 +73,8 @@ pub(crate) struct Observers {
     streams: Vec<Sender<EncodedProgress>>,
     /// Who is told when it is settled, and under which number.
     finished: Option<(Sender<usize>, usize)>,
+    /// The task that awaits it.
+    waker: Option<Waker>,
 }
 
 /// A caller's hook on one job; what it is given is still encoded.
@@ -181,14 +185,13 @@ impl JobRecord {
             return None;
         }
         state.history.set_begun(begun);
-        state.history.set_begun(begun);
         state.stage = Stage::Settled(settled);
-        let mut finished = None;
+        let (mut finished, mut waker) = (None, None);
         if let Some(observers) = &mut state.observers {
             observers.streams = Vec::new();
-            finished = observers.finished.take();
+            (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
-        Some(WakeOnDrop { record: Arc::clone(self), finished })
+        Some(WakeOnDrop { record: Arc::clone(self), finished, waker })
     }
 
     // ------------------------------------------------------------ the callers
@@ -241,6 +244,30 @@ impl JobRecord {
                     _ => None,
                 };
             }
+        }
+    }
+
+    /// The outcome, if it is settled; else the task is woken once it is.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<Settled> {
+        let mut state = self.state.lock();
+        if let Stage::Settled(settled) = &state.stage {
+            return Poll::Ready(settled.clone());
+        }
+        let waker = &mut state.observers.get_or_insert_default().waker;
+        match waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Sends `number` once it is settled, which may be at once.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        let mut state = self.state.lock();
+        if let Stage::Settled(..) = state.stage {
+            let _ = finished.send(number);
+        } else {
+            state.observers.get_or_insert_default().send_when_finished(finished, number);
         }
     }
 
@@ -390,6 +417,14 @@ impl Observers {
 pub(crate) struct WakeOnDrop {
     record: Arc<JobRecord>,
     finished: Option<(Sender<usize>, usize)>,
+    waker: Option<Waker>,
+}
+
+impl WakeOnDrop {
+    /// The waker of the task that awaits the job. It is the user's code, and so not for the supervisor's thread.
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
 }
 
 impl Drop for WakeOnDrop {
@@ -399,6 +434,10 @@ impl Drop for WakeOnDrop {
             let _ = finished.send(number);
         }
         self.record.settled.notify_all();
+        // It is still here only where no thread is left that could do it.
+        if let Some(waker) = self.waker.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::handle::{self, JobHandle};
 use crate::pool::Pool;
 use crate::record::{JobHook, Observers};
 use crate::supervisor::JobSettings;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use std::fmt;
 use std::time::Duration;
@@ -241,6 +242,29 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// ```
     pub fn on_done(self, f: impl FnOnce(JobResult<J>) + Send + 'static) -> Self {
         self.hook(handle::on_done::<J>(f))
+    }
+
+    /// The job itself.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// let squares = pool.map((0..100).map(Square)).with(|request| {
+    ///     let Square(n) = *request.job();
+    ///     request.priority(n as i32)
+    /// });
+    /// # drop(squares); }
+    /// ```
+    pub fn job(&self) -> &J {
+        &self.job
+    }
+
+    /// Sends `number` once the job is settled.
+    pub(crate) fn send_when_finished(mut self, finished: Sender<usize>, number: usize) -> Self {
+        self.observers.get_or_insert_default().send_when_finished(finished, number);
+        self
     }
 
     fn hook(mut self, hook: JobHook) -> Self {

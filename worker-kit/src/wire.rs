@@ -29,8 +29,8 @@ pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_in
 pub use mark::Mark;
 pub(crate) use message::truncate;
 pub use message::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
-    split_hello,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
+    WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
 
