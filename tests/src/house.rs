@@ -23,8 +23,7 @@ type Module = Vec<String>;
 pub fn circles(files: &Files, trunks: &[&str], opaque: &[&str]) -> Vec<String> {
     let uses = uses(files);
     let mut found = circles_of(&grouped(&uses, &[], true));
-    let parents: BTreeSet<Module> =
-        uses.keys().filter(|module| !module.is_empty()).flat_map(|module| prefixes(module)).collect();
+    let parents: BTreeSet<Module> = uses.keys().flat_map(|module| prefixes(module)).collect();
     for parent in parents {
         let name = parent.join("::");
         if opaque.contains(&name.as_str()) {
@@ -45,7 +44,7 @@ pub fn too_long(files: &Files, most: usize) -> Vec<(String, usize)> {
 }
 
 /// All proper prefixes but the root.
-fn prefixes(module: &Module) -> Vec<Module> {
+fn prefixes(module: &[String]) -> Vec<Module> {
     (1..module.len()).map(|len| module[..len].to_vec()).collect()
 }
 
