@@ -38,7 +38,7 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
-pub(crate) use config::{Config, JobSettings, MaxMemory};
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory};
 pub use effect::{Begun, CrashCause};
 pub(crate) use effect::{Effect, Outcome, Signal, Violation};
 pub(crate) use input::{Input, Message, Undelivered};

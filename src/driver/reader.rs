@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// From this on what is missing of a frame is worth a larger pipe.
 const LARGE: usize = 128 * 1024;
 
-/// What a frame costs beside its bytes, while it waits as the event and the call that tell of it.
+/// What a frame costs beside its bytes, as the event and the notification that wait for the hook thread.
 const FRAME_COST: usize = 512;
 
 /// What a reader needs, once there is a process.
@@ -36,7 +36,7 @@ pub(crate) struct Reading {
     pub(crate) job_type: &'static str,
 }
 
-/// Starts a reader, which is told afterwards what to read.
+/// Starts a reader, which receives afterwards what to read.
 pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
@@ -49,7 +49,7 @@ pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -
 
 /// How far the worker's output has come.
 enum Stage {
-    /// No hello yet; there may be noise before it.
+    /// No hello yet; other bytes may come before it.
     Preamble,
     Messages,
     /// It wrote what makes no sense: the rest is thrown away, so that it does not block on it.
@@ -252,10 +252,10 @@ impl Reader {
     }
 }
 
-/// The end of the output is told however the reader ends: a death waits for it.
+/// Reports the end of the output however the reader ends: a death is handled only after it.
 impl Drop for Reader {
     fn drop(&mut self) {
-        // The supervisor may have gone; then there is nobody to tell.
+        // The supervisor may have ended; then the report goes nowhere.
         let _ = self.reports.send(Report::StdoutClosed(self.reading.worker_key));
         self.reading.output.state.store(ENDED, SeqCst);
     }

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// What happened outside, to the worker in a seat.
+/// What happened to a worker, from the thread that has seen it.
 pub(crate) enum Report {
     /// From the spawner: a process is there.
     Spawned(Box<Started>),

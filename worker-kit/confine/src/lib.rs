@@ -45,7 +45,7 @@
 //!   and [`write`](Confinement::write) name. Always there: `/dev/null`, `/dev/zero`, `/dev/random`, `/dev/urandom`, `/proc/self`
 //!   and the running executable, which backtraces read.
 //! * **Files** (system calls): mode, owner, times and extended attributes cannot be changed, below `write` included, since
-//!   nothing tells one file from another there. So [`std::fs::copy`] fails, which copies the mode; [`std::io::copy`] works.
+//!   files cannot be told apart there. So [`std::fs::copy`] fails, which copies the mode; [`std::io::copy`] works.
 //! * **Programs**: `fork`, `exec`. Threads can be started.
 //! * **Network**: every socket, Unix sockets included; what is left is a pair of connected ones.
 //! * **Other processes**: signals, `ptrace`, reading and writing of memory, limits, priorities, processors, terminals.
