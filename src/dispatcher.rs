@@ -1,4 +1,4 @@
-//! The hook thread: everything of the user's that the pool notifications runs here, in the order of events.
+//! The hook thread: it calls the user's hooks, in the order of the events.
 
 use crate::budget::Charge;
 use crate::event::{Event, EventFields, EventKind};
@@ -59,7 +59,7 @@ struct Registry {
 #[derive(Default)]
 struct Queue {
     notifications: VecDeque<Notification>,
-    /// Whether the thread waits to be rung.
+    /// Whether the thread waits to be woken.
     asleep: bool,
     /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
     uncharged: bool,
@@ -100,7 +100,7 @@ pub(crate) struct Dispatcher {
     queued: Mutex<Queue>,
     wake_up: Condvar,
     forward: Forward,
-    /// The thread has ended: whoever rings does what was queued.
+    /// The thread has ended: whoever calls `wake` does what is queued.
     ended: AtomicBool,
     thread: OnceLock<ThreadId>,
     /// Decodes the handlers' own errors for those who write events to a log.
@@ -144,7 +144,7 @@ impl Dispatcher {
         self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
     }
 
-    /// Tells everybody who listens: subscribers at once, hooks from the next [`Dispatcher::wake`] on.
+    /// Emits an event: to subscribers at once, to hooks after the next [`Dispatcher::wake`].
     ///
     /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
@@ -220,7 +220,7 @@ impl Dispatcher {
         waited
     }
 
-    /// A job was settled without ever being in the pool: its hooks are told all the same.
+    /// Notifies the hooks of a job that was settled before it was in the pool.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
         if record.is_hooked() {
             self.notify(Notification::Job(Arc::clone(record), JobUpdate::Done));

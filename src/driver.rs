@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod inbox;
 mod notices;
 mod outbox;
+mod output;
 mod poller;
 mod reader;
 mod report;
@@ -48,7 +49,7 @@ use inbox::{Inbox, inbox};
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
-use spawner::{Spawner, Terms};
+use spawner::{ReaderSettings, Spawner};
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -204,7 +205,8 @@ impl Driver {
             move || !quiet || hooks.wants(EventKind::WorkerStderr)
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
-        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
+        let readers =
+            ReaderSettings { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
         let init = ToWorker::Init {
@@ -214,7 +216,7 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
-        let spawner = Spawner::start(plan.launch, plan.limits, terms, handshake, reports.clone())?;
+        let spawner = Spawner::start(plan.launch, plan.limits, readers, handshake, reports.clone())?;
 
         let slots = plan.config.max_processes;
         let driver = Driver {

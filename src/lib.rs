@@ -49,7 +49,7 @@
 //! ```
 //!
 //! It needs `cargo add hirelings` and `cargo add serde --features derive`. One executable may hold several calls of
-//! `init`, one for each job type; [`worker::is_worker`] tells before them whether this process is a worker, for a program
+//! `init`, one for each job type; before them, [`worker::is_worker`] says whether this process is a worker, for a program
 //! that confines itself early. The function `init` finds out what a process is; the method of the same name in
 //! [`worker::Worker`], below, makes the state of one worker. A `build` in a worker that has not called `init` is refused
 //! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
@@ -171,7 +171,7 @@
 //!
 //! # Progress
 //!
-//! A handler tells it with [`Context::progress`](worker::Context::progress). Who listens gets every one, in order: by a
+//! A handler reports it with [`Context::progress`](worker::Context::progress). Every reader gets each report, in order: by a
 //! hook of the request, or as an iterator that ends when the job is settled.
 //!
 //! ```no_run
@@ -203,7 +203,7 @@
 //! # Retries and limits of time
 //!
 //! The builder sets them for all jobs, a [`JobRequest`] for one. A limit holds for each attempt, and runs from the
-//! moment the job is handed to a worker, not while it waits. A worker past its limit is killed, with its whole process
+//! moment the job is sent to a worker, not while it waits. A worker past its limit is killed, with its whole process
 //! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue;
 //! the next attempt begins only once the process of the one before is gone.
 //!
@@ -240,8 +240,8 @@
 //!
 //! # Errors
 //!
-//! A [`JobError`] says in one sentence what happened, with the worker's last words under it, and has the parts as
-//! fields:
+//! A [`JobError`] says in one sentence what happened, with the worker's last lines of standard error below it, and has the
+//! parts as fields:
 //!
 //! ```text
 //! worker process 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
@@ -385,14 +385,15 @@
 //! ```
 //!
 //! With a limited backlog use `try_enqueue`, since `enqueue` waits for room. [`worker::init`] is sound below
-//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime spares each
-//! worker one.
+//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime saves each
+//! worker from building one.
 //!
 //! # Testing
 //!
 //! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses it. Give the
-//! tests a worker program: cargo builds the programs of a package before its integration tests and tells where they
-//! are. A program under `src/bin/square-worker.rs`, whose `main` is one call of [`worker::serve`], is then used so:
+//! tests a worker program: cargo builds the programs of a package before its integration tests and sets a
+//! variable with the path of each. A program under `src/bin/square-worker.rs`, whose `main` is one call of
+//! [`worker::serve`], is then used so:
 //!
 //! ```no_run
 //! # macro_rules! env { ($name:literal) => { "/target/debug/square-worker" } }

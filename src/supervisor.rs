@@ -44,7 +44,7 @@ pub(crate) mod sim {
 mod transcripts;
 
 pub(crate) use admission::{Refusal, WhenFull};
-pub(crate) use config::{Config, JobSettings, MaxMemory};
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory};
 pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;

@@ -1,7 +1,8 @@
 //! A worker's bytes, as the pool's reader thread makes reports of them.
 
 use super::inbox::inbox;
-use super::reader::{self, Output, Reading};
+use super::output::Output;
+use super::reader::{self, Reading};
 use super::report::Report;
 use crate::budget::Budget;
 use crate::fuzz::{Written, decoded};

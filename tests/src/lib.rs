@@ -9,6 +9,7 @@ pub mod dice;
 #[cfg(doctest)]
 mod documents;
 pub mod gate;
+pub mod house;
 pub mod mixture;
 pub mod processes;
 pub mod record;

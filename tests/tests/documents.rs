@@ -11,6 +11,7 @@ use hirelings::{
     ProtocolError, ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic,
     WorkerState, self_exec,
 };
+use hirelings_tests::house;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -508,6 +509,35 @@ fn each_mutant_still_applies() {
         assert!(first.ends_with('.') && !first.starts_with("---"), "{patch} does not say what it breaks");
         let check = Command::new("git").args(["apply", "--check", patch]).current_dir(root()).output().unwrap();
         assert!(check.status.success(), "{patch}: {}", String::from_utf8_lossy(&check.stderr));
+    }
+}
+
+// ---------------------------------------------------------------- the house
+
+/// The folders of code.
+const CRATES: [&str; 3] = ["src", "worker-kit/src", "worker-kit/confine/src"];
+
+/// No file of code is longer than this, comments and tests aside.
+const LONGEST: usize = 500;
+
+/// The files below `folder`, without it.
+fn code_below(folder: &str) -> house::Files {
+    let below = |file: String| {
+        let path = file.strip_prefix(folder)?.strip_prefix('/')?;
+        path.ends_with(".rs").then(|| (path.to_owned(), read(&file)))
+    };
+    files().into_iter().filter_map(below).collect()
+}
+
+#[test]
+fn no_circle_of_files_and_none_too_long() {
+    for folder in CRATES {
+        let code = code_below(folder);
+        assert!(code.len() >= 5, "only {} files below {folder}", code.len());
+        let circles = house::circles(&code, &["driver", "supervisor"], &["supervisor"]);
+        assert!(circles.is_empty(), "circles in {folder}:\n{}", circles.join("\n"));
+        let long = house::too_long(&code, LONGEST);
+        assert!(long.is_empty(), "over {LONGEST} lines of code in {folder}: {long:?}");
     }
 }
 

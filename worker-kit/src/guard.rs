@@ -2,7 +2,7 @@
 //!
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
 //! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
-//! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
+//! tick is announced as started, and what arrives meanwhile is read, so that prefetched jobs can be recalled. A
 //! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
 //! guard also wakes once that is over.
 
@@ -57,7 +57,7 @@ pub fn replace_guard() -> io::Result<()> {
     let Some(link) = before.link.upgrade() else { return Ok(()) };
     let (hand_over, handed_over) = mpsc::channel::<OwnedFd>();
     let (watched, announces_start) = (Arc::clone(&link), before.announces_start);
-    // The successor is there before the guard is told to go: the process is never without one for want of a thread.
+    // The successor is started before the guard is asked to end: if there is no thread for it, the guard stays.
     let successor = spawn(move || match handed_over.recv() {
         Ok(wake) => watch(&watched, wake, announces_start),
         // The guard before it has panicked: nobody would end this process with its parent.

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! * A worker with state, options or something to do between jobs implements [`Worker`]; its main is [`serve_worker`].
-//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] tells
+//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] says
 //!   earlier still which of the two it is.
 //! * [`Session`] speaks the protocol by hand, one call a message.
 //!
