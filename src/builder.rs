@@ -1,13 +1,19 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launch, Launcher, Mask, Plan, marked_name};
+use crate::dispatcher::Hooks;
+use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::event::{Event, EventKind, describe};
-use crate::handle::Shared;
+use crate::event::{Event, EventKind};
+use crate::failure::describe;
 use crate::harness;
-use crate::hooks::Hooks;
+use crate::id::Slot;
+use crate::launch::{Launch, Launcher, marked_name, self_exec};
 use crate::limits::Limits;
-use crate::pool::{Parts, Pool, Stats, Stderr};
+use crate::options::Stderr;
+use crate::pool::{Parts, Pool};
+use crate::shared::Shared;
+use crate::signals::Mask;
+use crate::stats::Stats;
 use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
@@ -66,6 +72,74 @@ pub struct PoolBuilder<J: Job> {
     stderr: Stderr,
     hooks: Arc<Hooks>,
     jobs: PhantomData<fn() -> J>,
+}
+
+impl<J: Job> Pool<J> {
+    /// A pool whose workers are started by `command`.
+    ///
+    /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
+    /// fresh pipes at each spawn, and the process group.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut worker = Command::new("/usr/lib/app/squares-worker");
+    /// worker.arg("--quiet").env("LANG", "C").current_dir("/var/lib/app");
+    /// let pool = Pool::<Square>::builder(worker).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(command: Command) -> PoolBuilder<J> {
+        PoolBuilder::of_command(command)
+    }
+
+    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
+    /// which are so named once.
+    ///
+    /// ```no_run
+    /// # use hirelings::{Job, NoError, Pool, worker};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     worker::init(|Double(n), _| Ok(2 * n));
+    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
+    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn self_exec() -> PoolBuilder<J> {
+        Pool::builder(self_exec::<J>())
+    }
+
+    /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
+    /// process, slot 1 `ssh host worker`.
+    ///
+    /// `launch` runs on a thread of the pool, which blocks all signals, as what `launch` itself starts then does too. One
+    /// that panics is a start failure, and one that never returns keeps other workers from being started.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder_with(|slot| match slot.index() {
+    ///     0 => Command::new("squares-worker"),
+    ///     n => {
+    ///         let mut far = Command::new("ssh");
+    ///         far.args(["-T", "-o", "BatchMode=yes", &format!("host{n}"), "squares-worker"]);
+    ///         far
+    ///     }
+    /// })
+    /// .max_processes(3)
+    /// .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
+        PoolBuilder::new(Launcher::asking(launch))
+    }
 }
 
 impl<J: Job> PoolBuilder<J> {
@@ -627,7 +701,7 @@ impl<J: Job> PoolBuilder<J> {
         if config.start_failures == 0 {
             return refuse("start_failures is 0: at least one failure must be allowed".into());
         }
-        if let Some(why) = self.limits.refused() {
+        if let Some(why) = self.limits.refused(sys::own_cpus) {
             return refuse(why);
         }
         let MaxMemory { soft, hard } = config.max_memory;

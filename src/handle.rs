@@ -1,54 +1,22 @@
 //! What a caller holds of a job.
 
+use crate::dispatcher::Notification;
 use crate::driver::{Command, InboxSender};
-use crate::error::{Failure, JobError, JobResult, decoded, typed};
-use crate::event::JobId;
-use crate::events::ProgressStream;
-use crate::hooks::{Hooks, Notification};
-use crate::record::{JobHook, JobRecord};
+use crate::error::{JobError, JobResult};
+use crate::failure::{Failure, decoded, typed};
+use crate::id::JobId;
+use crate::progress::ProgressStream;
+use crate::record::{JobHook, JobRecord, JobStatus};
+use crate::shared::Shared;
 use crate::supervisor::Begun;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Payload};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// Where a job is.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// match pool.enqueue(Square(7)).status() {
-///     JobStatus::Queued => println!("it waits"),
-///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
-///     _ => println!("it is settled"),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JobStatus {
-    /// It waits for a worker, the first time or to be retried.
-    Queued,
-    /// A worker has it.
-    Running {
-        /// The worker's process id.
-        pid: u32,
-        /// Which attempt this is, from 1.
-        attempt: u32,
-    },
-    /// It is settled.
-    Finished,
-}
-
-/// What a job's handles need of its pool.
-pub(crate) struct Shared {
-    pub(crate) commands: InboxSender<Command>,
-    pub(crate) hooks: Arc<Hooks>,
-}
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
 ///
@@ -101,6 +69,24 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// How many bytes the encoded job takes, until it is settled.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<JobResult<J>> {
+        // On the hook thread nobody else could wake the task.
+        if self.pool.hooks.is_this_thread() {
+            return Poll::Ready(decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome())));
+        }
+        self.record.poll_outcome(context).map(|settled| decoded::<J>(&settled))
+    }
+
+    /// Sends `number` once it is settled.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        self.record.send_when_finished(finished, number);
+    }
+
+    /// Waits for something that the job's pool brings about: on its hook thread, without holding anything up.
+    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pool.hooks.waiting(wait)
+    }
+
     pub(crate) fn payload_len(&self) -> usize {
         self.record.payload().len()
     }

@@ -3,12 +3,47 @@
 use crate::error::{JobError, JobResult};
 use crate::handle::JobHandle;
 use crate::pool::Pool;
-use crate::record::Observers;
-use crate::supervisor::JobSettings;
+use crate::request::JobRequest;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hirelings_worker_kit::Job;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+
+impl<J: Job> Pool<J> {
+    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
+    /// so any number of them is done in constant memory.
+    ///
+    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for square in pool.map((0..1_000_000).map(Square)) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
+        Map::new(self, jobs.into_iter())
+    }
+
+    /// The same, each result as it comes, with its job's position among `jobs`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
+    /// println!("the first that failed: {slow:?}");
+    /// # Ok(()) }
+    /// ```
+    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
+        MapUnordered::new(self, jobs.into_iter())
+    }
+}
 
 /// How many jobs are enqueued whose results were not taken.
 ///
@@ -78,11 +113,15 @@ pub struct Map<'p, J: Job, I> {
     /// With the size of each job.
     pending: VecDeque<(JobHandle<J>, usize)>,
     window: Window,
+    with: Option<With<'p, J>>,
 }
+
+/// The settings of each job of a map.
+type With<'p, J> = Box<dyn FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p>;
 
 impl<'p, J: Job, I> Map<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
-        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead) }
+        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead), with: None }
     }
 
     /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes`,
@@ -105,6 +144,31 @@ impl<'p, J: Job, I> Map<'p, J, I> {
         self.window.told = Some(jobs.max(1));
         self
     }
+
+    /// Gives each job settings and hooks of its own: `with` is called with the request of each as it is enqueued, and gives it
+    /// back. Called twice, the second takes what the first has given.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let squares = pool.map((0..100).map(Square)).with(|request| {
+    ///     let label = format!("square of {}", request.job().0);
+    ///     request.label(label).retries(2).timeout(Duration::from_secs(60))
+    /// });
+    /// println!("{}", squares.filter(|result| result.is_ok()).count());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, mut with: impl FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p) -> Self {
+        self.with = Some(match self.with.take() {
+            None => Box::new(with),
+            Some(mut before) => Box::new(move |request| with(before(request))),
+        });
+        self
+    }
 }
 
 impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
@@ -116,7 +180,10 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
         {
             match jobs.next() {
                 Some(job) => {
-                    let handle = self.pool.enqueue(job);
+                    let handle = match &mut self.with {
+                        None => self.pool.enqueue(job),
+                        Some(with) => with(self.pool.request(job)).enqueue(),
+                    };
                     let bytes = handle.payload_len();
                     self.pending.push_back((handle, bytes));
                 }
@@ -167,6 +234,7 @@ pub struct MapUnordered<'p, J: Job, I> {
     pending: HashMap<usize, (JobHandle<J>, usize)>,
     next: usize,
     window: Window,
+    with: Option<With<'p, J>>,
     finished: Receiver<usize>,
     finish: Sender<usize>,
     /// The first that the pool did not do any more: told last, since others may still be done.
@@ -182,6 +250,7 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
             pending: HashMap::new(),
             next: 0,
             window: Window::new(pool.look_ahead),
+            with: None,
             finished,
             finish,
             closed: None,
@@ -208,6 +277,31 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
         self.window.told = Some(jobs.max(1));
         self
     }
+
+    /// Gives each job settings and hooks of its own: `with` is called with the request of each as it is enqueued, and gives it
+    /// back. Called twice, the second takes what the first has given.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let squares = pool.map_unordered((0..100).map(Square)).with(|request| {
+    ///     let label = format!("square of {}", request.job().0);
+    ///     request.label(label).retries(2).timeout(Duration::from_secs(60))
+    /// });
+    /// println!("{}", squares.filter(|(_, result)| result.is_ok()).count());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, mut with: impl FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p) -> Self {
+        self.with = Some(match self.with.take() {
+            None => Box::new(with),
+            Some(mut before) => Box::new(move |request| with(before(request))),
+        });
+        self
+    }
 }
 
 impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
@@ -221,9 +315,11 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
                 self.jobs = None;
                 break;
             };
-            let mut extras = Box::<Observers>::default();
-            extras.tell_when_finished(self.finish.clone(), self.next);
-            let handle = self.pool.accept(&job, JobSettings::default(), Some(extras));
+            let mut request = self.pool.request(job);
+            if let Some(with) = &mut self.with {
+                request = with(request);
+            }
+            let handle = request.send_when_finished(self.finish.clone(), self.next).enqueue();
             let bytes = handle.payload_len();
             self.pending.insert(self.next, (handle, bytes));
             self.next += 1;

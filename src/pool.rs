@@ -1,194 +1,26 @@
 //! The pool, as callers have it.
 
-use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Command as ToDriver, PendingSubmit, SELF, WhenFull};
-use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
-use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
-use crate::events::Events;
-use crate::handle::{JobHandle, Shared};
-use crate::hooks::HookId;
-use crate::map::{Map, MapUnordered};
+use crate::dispatcher::HookId;
+use crate::driver::{Admission, Command as ToDriver, PendingSubmit, WhenFull};
+use crate::error::{EnqueueError, EnqueueErrorKind, ReadyError};
+use crate::event::{Event, EventKind};
+use crate::failure::Failure;
+use crate::handle::JobHandle;
 use crate::record::{JobRecord, Observers, Ticket};
-use crate::request::JobRequest;
-use crate::supervisor::{JobSettings, WorkerState};
+use crate::shared::Shared;
+use crate::stats::{Drained, Stats, WorkerInfo};
+use crate::subscription::Events;
+use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
 use parking_lot::Mutex;
+use std::fmt;
 use std::marker::PhantomData;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use std::{env, fmt};
-
-/// Where the workers' standard error goes. In every case its last 8 KiB are kept for errors, and each whole line is an
-/// event, [`EventKind::WorkerStderr`].
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let quiet = Pool::<Square>::builder(self_exec::<Square>())
-///     .stderr(Stderr::Null)
-///     .on(EventKind::WorkerStderr, |event| println!("{:?}: {:?}", event.pid(), event.stderr()))
-///     .build()?;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stderr {
-    /// To this program's standard error, by whole lines. Where its reader takes none, workers that write more than 1 MiB
-    /// wait; what it has not taken within a second after the pool's end is dropped.
-    #[default]
-    Forward,
-    /// To the `log` crate, a line at `info` each.
-    Log,
-    /// Nowhere: with a hook, nothing breaks a progress bar.
-    Null,
-}
-
-/// A pool's figures, all of the same moment.
-///
-/// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
-/// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
-/// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `workers` and `busy`, which are of the moment.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let stats = pool.stats();
-/// println!("{} of {} jobs are settled, {} wait", stats.jobs + stats.aborted, stats.enqueued, stats.backlog);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
-    pub jobs: u64,
-    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
-    pub backlog: usize,
-    /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
-    pub workers: usize,
-    /// Workers that have a job, or recover from one.
-    pub busy: usize,
-    /// Jobs that were accepted. One that `try_enqueue` gave back, or that could not be encoded, is not.
-    pub enqueued: u64,
-    /// Jobs that settled with the handler's output.
-    pub succeeded: u64,
-    /// Jobs that settled with an error, after their last attempt; also those that the pool's end or a worker that would
-    /// not start has settled.
-    pub failed: u64,
-    /// Jobs that settled because their caller aborted them.
-    pub aborted: u64,
-    /// Attempts, not jobs, that failed and were followed by another.
-    pub retried: u64,
-    /// Workers, not jobs, that passed the limit of their state: while starting, working or recovering.
-    pub timed_out: u64,
-    /// Worker processes that were started, those that never became ready included.
-    pub spawned: u64,
-    /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
-    pub exited: u64,
-    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
-    pub crashed: u64,
-}
-
-/// One worker process, as it is now.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// for worker in pool.workers() {
-///     println!("process {} is {} and has done {} jobs", worker.pid, worker.state, worker.jobs_done);
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct WorkerInfo {
-    /// Its number, never used again.
-    pub id: WorkerId,
-    /// Its slot.
-    pub slot: Slot,
-    /// Its process id.
-    pub pid: u32,
-    /// What it is doing.
-    pub state: WorkerState,
-    /// How many jobs it has answered.
-    pub jobs_done: u64,
-    /// The job that it has.
-    pub job: Option<JobId>,
-    /// How long ago it was spawned.
-    pub age: Duration,
-}
-
-/// How a [`drain`](Pool::drain) ended.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let drained = pool.drain(std::time::Duration::from_secs(60));
-/// println!("{} settled, {} given up", drained.finished, drained.left);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Jobs that were settled while it drained.
-    pub finished: u64,
-    /// Jobs that were not, and are settled as closed.
-    pub left: u64,
-}
-
-/// The running executable as the worker of `J`: a plain [`Command`] with no arguments, marked in its
-/// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
-///
-/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
-/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
-/// that on as it is.
-///
-/// [`Pool::self_exec`] gives the builder at once; this is for a command that is to be changed first.
-///
-/// A crate's own tests cannot use it: their executable is the test harness, which is no worker, and
-/// [`build`](PoolBuilder::build) refuses it with [`NotAWorker`](crate::BuildErrorKind::NotAWorker). Give the tests a small
-/// program of its own under `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
-/// `Command::new(env!("CARGO_BIN_EXE_name"))`.
-///
-/// ```no_run
-/// # use hirelings::{Job, NoError, Pool, self_exec, worker};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
-/// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     worker::init(|Double(n), _| Ok(2 * n));
-///     let pool = Pool::<Double>::builder(self_exec::<Double>()).build()?;
-///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
-///     Ok(())
-/// }
-/// ```
-pub fn self_exec<J: Job>() -> Command {
-    let real = env::current_exe();
-    let mut program = if cfg!(any(target_os = "linux", target_os = "android")) {
-        let mut program = Command::new(SELF);
-        if let Ok(real) = real {
-            program.arg0(real);
-        }
-        program
-    } else {
-        Command::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
-    };
-    program.env(WORKER_MARK, J::name());
-    program
-}
 
 /// What a job's frame has beside the payload.
 const JOB_HEADER: usize = 16;
@@ -270,72 +102,6 @@ impl<J: Job> Pool<J> {
         }
     }
 
-    /// A pool whose workers are started by `command`.
-    ///
-    /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
-    /// fresh pipes at each spawn, and the process group.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # use std::process::Command;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut worker = Command::new("/usr/lib/app/squares-worker");
-    /// worker.arg("--quiet").env("LANG", "C").current_dir("/var/lib/app");
-    /// let pool = Pool::<Square>::builder(worker).build()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn builder(command: Command) -> PoolBuilder<J> {
-        PoolBuilder::of_command(command)
-    }
-
-    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
-    /// which are so named once.
-    ///
-    /// ```no_run
-    /// # use hirelings::{Job, NoError, Pool, worker};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
-    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
-    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
-    ///     worker::init(|Double(n), _| Ok(2 * n));
-    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
-    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
-    ///     Ok(())
-    /// }
-    /// ```
-    pub fn self_exec() -> PoolBuilder<J> {
-        Pool::builder(self_exec::<J>())
-    }
-
-    /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
-    /// process, slot 1 `ssh host worker`.
-    ///
-    /// `launch` runs on a thread of the pool, which blocks all signals, as what `launch` itself starts then does too. One
-    /// that panics is a start failure, and one that never returns keeps other workers from being started.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # use std::process::Command;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Pool::<Square>::builder_with(|slot| match slot.index() {
-    ///     0 => Command::new("squares-worker"),
-    ///     n => {
-    ///         let mut far = Command::new("ssh");
-    ///         far.args(["-T", "-o", "BatchMode=yes", &format!("host{n}"), "squares-worker"]);
-    ///         far
-    ///     }
-    /// })
-    /// .max_processes(3)
-    /// .build()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::asking(launch))
-    }
-
     // ------------------------------------------------------------ jobs
 
     /// Enqueues a job. It is encoded once, in this thread.
@@ -383,55 +149,6 @@ impl<J: Job> Pool<J> {
         })
     }
 
-    /// Prepares a job with settings or hooks of its own.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
-    /// println!("{}", handle.wait()?);
-    /// # Ok(()) }
-    /// ```
-    pub fn request(&self, job: J) -> JobRequest<'_, J> {
-        JobRequest::new(self, job)
-    }
-
-    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
-    /// so any number of them is done in constant memory.
-    ///
-    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// for square in pool.map((0..1_000_000).map(Square)) {
-    ///     println!("{}", square?);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
-        Map::new(self, jobs.into_iter())
-    }
-
-    /// The same, each result as it comes, with its job's position among `jobs`.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
-    /// println!("the first that failed: {slow:?}");
-    /// # Ok(()) }
-    /// ```
-    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
-        MapUnordered::new(self, jobs.into_iter())
-    }
-
     /// Enqueues, and makes of a refusal a handle that is settled.
     pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Observers>>) -> JobHandle<J> {
         let mode = if self.end.hooks.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
@@ -453,9 +170,14 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        extras: Option<Box<Observers>>,
+        mut extras: Option<Box<Observers>>,
         mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
+        if extras.as_ref().is_none_or(|extras| extras.label.is_none())
+            && let Some(label) = job.label()
+        {
+            extras.get_or_insert_default().label = Some(label.into());
+        }
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
         let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
         if self.closed.load(Ordering::SeqCst) {

@@ -1,15 +1,46 @@
 //! One job, as its handle, the supervisor's thread and the hook thread share it.
 
-use crate::error::{Failure, Settled};
-use crate::events::EncodedProgress;
-use crate::handle::JobStatus;
+use crate::failure::{Failure, Settled};
+use crate::progress::EncodedProgress;
 use crate::supervisor::{Begun, JobKey};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
 use parking_lot::{Condvar, Mutex};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+/// Where a job is.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.enqueue(Square(7)).status() {
+///     JobStatus::Queued => println!("it waits"),
+///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
+///     _ => println!("it is settled"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It waits for a worker, the first time or to be retried.
+    Queued,
+    /// A worker has it.
+    Running {
+        /// The worker's process id.
+        pid: u32,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// It is settled.
+    Finished,
+}
 
 /// One job. A queued one is small: what most jobs do not have is in [`Observers`].
 pub(crate) struct JobRecord {
@@ -42,6 +73,8 @@ pub(crate) struct Observers {
     streams: Vec<Sender<EncodedProgress>>,
     /// Who is told when it is settled, and under which number.
     finished: Option<(Sender<usize>, usize)>,
+    /// The task that awaits it.
+    waker: Option<Waker>,
 }
 
 /// A caller's hook on one job; what it is given is still encoded.
@@ -151,14 +184,13 @@ impl JobRecord {
             return None;
         }
         state.history.set_begun(begun);
-        state.history.set_begun(begun);
         state.stage = Stage::Settled(settled);
-        let mut finished = None;
+        let (mut finished, mut waker) = (None, None);
         if let Some(extras) = &mut state.extras {
             extras.streams = Vec::new();
-            finished = extras.finished.take();
+            (finished, waker) = (extras.finished.take(), extras.waker.take());
         }
-        Some(WakeOnDrop { record: Arc::clone(self), finished })
+        Some(WakeOnDrop { record: Arc::clone(self), finished, waker })
     }
 
     // ------------------------------------------------------------ the callers
@@ -211,6 +243,30 @@ impl JobRecord {
                     _ => None,
                 };
             }
+        }
+    }
+
+    /// The outcome, if it is settled; else the task is woken once it is.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<Settled> {
+        let mut state = self.state.lock();
+        if let Stage::Settled(settled) = &state.stage {
+            return Poll::Ready(settled.clone());
+        }
+        let waker = &mut state.extras.get_or_insert_default().waker;
+        match waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Sends `number` once it is settled, which may be at once.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        let mut state = self.state.lock();
+        if let Stage::Settled(..) = state.stage {
+            let _ = finished.send(number);
+        } else {
+            state.extras.get_or_insert_default().tell_when_finished(finished, number);
         }
     }
 
@@ -360,6 +416,14 @@ impl Observers {
 pub(crate) struct WakeOnDrop {
     record: Arc<JobRecord>,
     finished: Option<(Sender<usize>, usize)>,
+    waker: Option<Waker>,
+}
+
+impl WakeOnDrop {
+    /// The waker of the task that awaits the job. It is the user's code, and so not for the supervisor's thread.
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
 }
 
 impl Drop for WakeOnDrop {
@@ -369,6 +433,10 @@ impl Drop for WakeOnDrop {
             let _ = finished.send(number);
         }
         self.record.settled.notify_all();
+        // It is still here only where no thread is left that could do it.
+        if let Some(waker) = self.waker.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::handle::{self, JobHandle};
 use crate::pool::Pool;
 use crate::record::{JobHook, Observers};
 use crate::supervisor::JobSettings;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use std::fmt;
 use std::time::Duration;
@@ -35,6 +36,23 @@ pub struct JobRequest<'p, J: Job> {
     job: J,
     settings: JobSettings,
     extras: Option<Box<Observers>>,
+}
+
+impl<J: Job> Pool<J> {
+    /// Prepares a job with settings or hooks of its own.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn request(&self, job: J) -> JobRequest<'_, J> {
+        JobRequest::new(self, job)
+    }
 }
 
 impl<'p, J: Job> JobRequest<'p, J> {
@@ -224,6 +242,29 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// ```
     pub fn on_done(self, f: impl FnOnce(JobResult<J>) + Send + 'static) -> Self {
         self.hook(handle::on_done::<J>(f))
+    }
+
+    /// The job itself.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// let squares = pool.map((0..100).map(Square)).with(|request| {
+    ///     let Square(n) = *request.job();
+    ///     request.priority(n as i32)
+    /// });
+    /// # drop(squares); }
+    /// ```
+    pub fn job(&self) -> &J {
+        &self.job
+    }
+
+    /// Sends `number` once the job is settled.
+    pub(crate) fn send_when_finished(mut self, finished: Sender<usize>, number: usize) -> Self {
+        self.extras.get_or_insert_default().tell_when_finished(finished, number);
+        self
     }
 
     fn hook(mut self, hook: JobHook) -> Self {

@@ -1,12 +1,12 @@
 //! One worker process, as the driver keeps it.
 
 use super::Driver;
-use super::budget::Budget;
 use super::outbox::{Flush, Outbox};
 use super::poller::{StderrTail, Watched};
-use super::process::{Process, Reaped};
 use super::reader::Output;
 use super::spawner::Started;
+use crate::budget::Budget;
+use crate::process::{Process, Reaped};
 use crate::supervisor::{Input, Undelivered, WorkerKey};
 use parking_lot::Mutex;
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
 //! A worker's bytes, as the pool's reader thread makes reports of them.
 
-use super::budget::Budget;
 use super::inbox::inbox;
-use super::process::{Process, Reaped};
 use super::reader::{self, Output, Reading};
 use super::report::Report;
+use crate::budget::Budget;
+use crate::process::{Process, Reaped};
 use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::wire::{FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};

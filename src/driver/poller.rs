@@ -1,10 +1,10 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
-use super::budget::Budget;
 use super::inbox::InboxSender;
 use super::outbox::{Flush, Outbox};
-use super::process::Process;
 use super::report::Report;
+use crate::budget::Budget;
+use crate::process::Process;
 use crate::supervisor::WorkerKey;
 use crate::sys::unread;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};

@@ -1,14 +1,13 @@
 //! The real driver against the kit's `serve`, over in-memory pipes: workers are threads, nothing is spawned.
 
-use super::process::{Process, Reaped};
-use super::spawner::Launched;
 use super::*;
 use crate::builder::PoolBuilder;
 use crate::error::JobError;
-use crate::event::Slot;
-use crate::handle::JobStatus;
+use crate::id::Slot;
+use crate::launch::Launched;
 use crate::pool::Pool;
-use crate::record::JobRecord;
+use crate::process::{Process, Reaped};
+use crate::record::{JobRecord, JobStatus};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::encode_payload;

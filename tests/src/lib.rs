@@ -65,6 +65,12 @@ pub enum Do {
     Then(Vec<Do>),
     /// Asks to be replaced.
     Retire,
+    /// Tells that it waits, and comes to its end once it is cancelled.
+    UntilCancelled,
+    /// How many milliseconds it has left, or "none".
+    Deadline,
+    /// An error that is final.
+    FailForGood(String),
     /// Sends itself a signal, by number.
     Signal(i32),
     /// From here on SIGTERM is ignored: a shell that ignores it takes this process's place in the group.

@@ -3,7 +3,8 @@
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
 //! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
 //! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
-//! worker without work is back asleep after a tick or two and costs nothing.
+//! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
+//! guard also wakes once that is over.
 
 use crate::link::{ASLEEP, Link, TICKING, WATCHING};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -100,8 +101,9 @@ fn watch(link: &Link, wake: OwnedFd, tells_start: bool) -> OwnedFd {
     let mut seen = 0;
     loop {
         let mode = link.guard.load(SeqCst);
-        let limit = (mode == TICKING).then_some(&TICK);
-        if link.parent_gone(&wake, mode == WATCHING, limit) {
+        let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
+        let limit = if mode == TICKING { Some(&TICK) } else { silence.as_ref() };
+        if link.parent_gone(&wake, mode == WATCHING, limit) || link.is_silent() {
             link.orphaned();
             return wake;
         }

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, fs::File};
 
 /// Whose process it is: it decides what the end of the parent means.
@@ -52,7 +52,25 @@ impl std::error::Error for Ended {}
 pub(crate) struct QueuedJob {
     pub(crate) job: u64,
     pub(crate) attempt: u32,
+    /// How long the attempt may take.
+    limit: Option<Duration>,
+    /// Until when it is to come to an end, where the pool has asked for that.
+    cancelled: Option<Cancelled>,
     pub(crate) payload: Payload,
+}
+
+/// A job that the pool has asked to come to an end.
+#[derive(Clone, Copy, Debug)]
+struct Cancelled {
+    /// When the worker is killed for it, if it is.
+    until: Option<Instant>,
+}
+
+/// The job that was taken last, until the next one is.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    job: u64,
+    deadline: Option<Instant>,
 }
 
 /// What has arrived from the pool.
@@ -60,6 +78,7 @@ pub(crate) struct QueuedJob {
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
     jobs: VecDeque<QueuedJob>,
+    current: Option<Current>,
     /// Whether the worker wants to be replaced: it skips whatever it has not begun.
     retired: bool,
     leave: bool,
@@ -87,6 +106,13 @@ pub(crate) struct Link {
     pub(crate) spares: Arc<BufferPool>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
+    /// Whether the current job was cancelled. It changes under the inbox's lock.
+    cancelled: AtomicBool,
+    /// How long the pool may be silent, in milliseconds; 0 until it has said so.
+    silence: AtomicU64,
+    /// When something has arrived last, in milliseconds since `started`.
+    heard: AtomicU64,
+    started: Instant,
     /// Odd while a handler or a recovery runs; it grows at each start and end.
     pub(crate) turn: AtomicU64,
     pub(crate) guard: AtomicU8,
@@ -94,6 +120,22 @@ pub(crate) struct Link {
     guard_ends: AtomicBool,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
+}
+
+impl Inbox {
+    fn queue(&mut self, job: u64, attempt: u32, limit: Option<Duration>, payload: Payload) {
+        self.jobs.push_back(QueuedJob { job, attempt, limit, cancelled: None, payload });
+    }
+}
+
+/// The worker's only look at the clock.
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,10 +156,15 @@ impl Link {
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_spares(u32::MAX as usize, Arc::clone(&spares)),
                 jobs: VecDeque::new(),
+                current: None,
                 retired: false,
                 leave: false,
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
+            cancelled: AtomicBool::new(false),
+            silence: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            started: now(),
             turn: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
             guard_ends: AtomicBool::new(false),
@@ -169,6 +216,10 @@ impl Link {
             }
             self.sort(&mut inbox)?;
             if let Some(arrived) = inbox.jobs.pop_front() {
+                let until = arrived.cancelled.and_then(|cancelled| cancelled.until);
+                let deadline = arrived.limit.and_then(|limit| now().checked_add(limit));
+                inbox.current = Some(Current { job: arrived.job, deadline: earlier(deadline, until) });
+                self.cancelled.store(arrived.cancelled.is_some(), SeqCst);
                 return Ok(Some(arrived));
             }
             if inbox.leave {
@@ -214,9 +265,12 @@ impl Link {
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
-                ToWorker::Job { job, .. } if inbox.retired => self.send(&FromWorker::Skipped { job })?,
-                ToWorker::Job { job, attempt } => {
-                    inbox.jobs.push_back(QueuedJob { job, attempt, payload: frame.payload });
+                ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } if inbox.retired => {
+                    self.send(&FromWorker::Skipped { job })?
+                }
+                ToWorker::Job { job, attempt } => inbox.queue(job, attempt, None, frame.payload),
+                ToWorker::TimedJob { job, attempt, limit_ms } => {
+                    inbox.queue(job, attempt, Some(Duration::from_millis(limit_ms)), frame.payload);
                 }
                 ToWorker::Skip { job } => {
                     let before = inbox.jobs.len();
@@ -226,10 +280,41 @@ impl Link {
                     }
                 }
                 ToWorker::Leave => inbox.leave = true,
+                ToWorker::Cancel { job, within_ms } => self.cancel(inbox, job, within_ms),
+                ToWorker::Heartbeat { silence_ms } => {
+                    self.heard.store(self.millis(), SeqCst);
+                    if self.silence.swap(silence_ms, SeqCst) != silence_ms {
+                        // The guard has a time to keep from now on.
+                        self.wake_guard();
+                    }
+                    self.send(&FromWorker::Alive)?;
+                }
                 ToWorker::Init { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// The pool asks the job to come to an end. One that is answered is nobody's any more.
+    fn cancel(&self, inbox: &mut Inbox, job: u64, within_ms: u64) {
+        let within = (within_ms != u64::MAX).then(|| Duration::from_millis(within_ms));
+        let until = within.and_then(|within| now().checked_add(within));
+        if let Some(queued) = inbox.jobs.iter_mut().find(|queued| queued.job == job) {
+            queued.cancelled = Some(Cancelled { until });
+        } else if let Some(current) = inbox.current.as_mut().filter(|current| current.job == job) {
+            current.deadline = earlier(current.deadline, until);
+            self.cancelled.store(true, SeqCst);
+        }
+    }
+
+    /// Whether the pool has asked the current job to come to an end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(SeqCst)
+    }
+
+    /// When the worker is killed if the current job is not answered, as far as the pool has said so.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        lock(&self.inbox).current.and_then(|current| current.deadline)
     }
 
     fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {
@@ -238,7 +323,12 @@ impl Link {
                 self.orphaned();
                 Err(Ended::Orphaned)
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if self.silence.load(SeqCst) != 0 {
+                    self.heard.store(self.millis(), SeqCst);
+                }
+                Ok(())
+            }
             Err(error) => Err(Ended::Io(error)),
         }
     }
@@ -355,7 +445,7 @@ impl Link {
     /// Tells the guard to end, and wakes it.
     pub(crate) fn end_guard(&self) {
         self.guard_ends.store(true, SeqCst);
-        let _ = (&self.wake).write(&[1]);
+        self.wake_guard();
     }
 
     /// Its successor may begin.
@@ -371,8 +461,37 @@ impl Link {
     pub(crate) fn next_turn(&self) {
         self.turn.fetch_add(1, SeqCst);
         if self.guard.swap(TICKING, SeqCst) != TICKING {
-            let _ = (&self.wake).write(&[1]);
+            self.wake_guard();
         }
+    }
+
+    fn wake_guard(&self) {
+        let _ = (&self.wake).write(&[1]);
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long the pool may still be silent; none where it has set no limit.
+    pub(crate) fn silence_left(&self) -> Option<Duration> {
+        let silence = self.silence.load(SeqCst);
+        let until = self.heard.load(SeqCst).saturating_add(silence);
+        (silence != 0).then(|| Duration::from_millis(until.saturating_sub(self.millis())))
+    }
+
+    /// Whether the pool has been silent for too long. What has arrived and was not read is no silence: this process may have
+    /// been stopped.
+    pub(crate) fn is_silent(&self) -> bool {
+        if self.silence_left() != Some(Duration::ZERO) {
+            return false;
+        }
+        if self.readable() {
+            self.heard.store(self.millis(), SeqCst);
+            self.read_ahead();
+            return false;
+        }
+        true
     }
 
     /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,

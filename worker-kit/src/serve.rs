@@ -197,7 +197,15 @@ fn work<J: Job, H: Handler<J>>(
         }
     });
 
-    let mut handler = own_code(&session, || make(&session))?;
+    // The guard answers heartbeats meanwhile. Where there is no state, there is nothing that takes its time.
+    if H::RECOVERS {
+        session.link.next_turn();
+    }
+    let handler = own_code(&session, || make(&session));
+    if H::RECOVERS {
+        session.link.next_turn();
+    }
+    let mut handler = handler?;
     session.say_ready()?;
     while let Some(arrived) = session.arrived()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, arrived)));
@@ -227,6 +235,7 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arri
         attempt: arrived.attempt,
         max_frame: session.max_frame,
         retire: false,
+        no_retry: false,
         fault: None,
         jobs: PhantomData,
     };
@@ -235,10 +244,11 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arri
     if ctx.retire {
         session.say_retire()?;
     }
+    let no_retry = ctx.no_retry;
     if let Some(fault) = ctx.fault {
         return Ok(session.unusable(Fault::EncodeProgress, type_name::<J::Progress>(), &fault, ready)?);
     }
-    Ok(session.answer_with(outcome.as_ref(), ready)?)
+    Ok(session.answer_with(outcome.as_ref(), ready, no_retry)?)
 }
 
 /// Runs the worker's own start or recovery; an error or a panic in it is told to the pool and ends the worker.

@@ -9,6 +9,7 @@ use std::any::type_name;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 use std::{fmt, mem, process};
 
 /// The protocol by hand, one call a message; [`serve`](crate::serve()) does all of this for you.
@@ -36,6 +37,8 @@ use std::{fmt, mem, process};
 /// ```
 pub struct Session<J: Job> {
     pub(crate) link: Arc<Link>,
+    /// The version of the protocol that holds.
+    version: u16,
     options: Option<Payload>,
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
@@ -99,15 +102,16 @@ impl<J: Job> Session<J> {
         if theirs.magic != MAGIC || theirs.flags & FROM_WORKER != 0 {
             return Err("its standard input is not a pool's".into());
         }
-        if theirs.common_version().is_none() {
+        let Some(version) = theirs.common_version() else {
             let why = format!(
-                "the pool speaks versions {} to {} of the protocol, this worker speaks {}",
+                "the pool speaks versions {} to {} of the protocol, this worker speaks {} to {}",
                 theirs.lowest,
                 theirs.highest,
+                wire::LOWEST_VERSION,
                 wire::VERSION
             );
             return Err(why.into());
-        }
+        };
         link.greeted();
         guard::start(&link, wake_read.into(), tells_start)?;
 
@@ -126,6 +130,7 @@ impl<J: Job> Session<J> {
         link.set_max_frame(max_frame);
         Ok(Session {
             link,
+            version,
             options: has_options.then_some(init.payload),
             max_frame,
             current: None,
@@ -352,7 +357,7 @@ impl<J: Job> Session<J> {
     /// # Ok(()) }
     /// ```
     pub fn success(&mut self, output: &J::Output) -> Result<(), BoxError> {
-        self.answer(Ok(output))
+        self.answer(Ok(output), false)
     }
 
     /// Answers the current job with its own error.
@@ -374,7 +379,76 @@ impl<J: Job> Session<J> {
     /// # Ok(()) }
     /// ```
     pub fn failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
-        self.answer(Err(error))
+        self.answer(Err(error), false)
+    }
+
+    /// Answers the current job with its own error, which is final: the job is not retried. A pool that speaks version 1 of the
+    /// protocol only takes it for [`failure`](Session::failure).
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, or the pool cannot be reached. An error that cannot be encoded fails the job.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     match n.checked_mul(2) {
+    ///         Some(twice) => session.success(&twice)?,
+    ///         // It will be too large the next time as well.
+    ///         None => session.final_failure(&format!("{n} is too large"))?,
+    ///     }
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn final_failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
+        self.answer(Err(error), true)
+    }
+
+    /// Whether the current job was cancelled, or its soft time limit is over; see
+    /// [`Context::is_cancelled`](crate::Context::is_cancelled). False between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if session.is_cancelled() {
+    ///         session.failure(&"cancelled before it was begun".to_owned())?;
+    ///     } else {
+    ///         session.success(&(2 * n))?;
+    ///     }
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        self.current.is_some() && self.link.is_cancelled()
+    }
+
+    /// When this worker is killed if the current job has not been answered; see
+    /// [`Context::deadline`](crate::Context::deadline). None between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if let Some(deadline) = session.deadline() {
+    ///         eprintln!("{n} is to be doubled within {:?}", deadline - std::time::Instant::now());
+    ///     }
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn deadline(&self) -> Option<Instant> {
+        self.current.and_then(|_| self.link.deadline())
     }
 
     /// Says that the worker can go on no more, and ends the process: a current job settles as panicked or is retried.
@@ -433,16 +507,23 @@ impl<J: Job> Session<J> {
         self.link.retire()
     }
 
-    fn answer(&mut self, outcome: Result<&J::Output, &J::Error>) -> Result<(), BoxError> {
+    fn answer(&mut self, outcome: Result<&J::Output, &J::Error>, is_final: bool) -> Result<(), BoxError> {
         self.current.ok_or("an answer without a job: call next_job first")?;
-        Ok(self.answer_with(outcome, false)?)
+        Ok(self.answer_with(outcome, false, is_final)?)
     }
 
-    /// Answers the current job; `ready` says in the same frame that the next one can come.
-    pub(crate) fn answer_with(&mut self, outcome: Result<&J::Output, &J::Error>, ready: bool) -> Result<(), Ended> {
+    /// Answers the current job. `ready` says in the same frame that the next one can come, and `is_final` that an error is not
+    /// to be retried.
+    pub(crate) fn answer_with(
+        &mut self,
+        outcome: Result<&J::Output, &J::Error>,
+        ready: bool,
+        is_final: bool,
+    ) -> Result<(), Ended> {
         let Some((job, _)) = self.current else { return Ok(()) };
         let put = match outcome {
             Ok(output) => self.put(&FromWorker::Success { job, ready }, output),
+            Err(error) if is_final && self.version >= 2 => self.put(&FromWorker::FinalFailure { job, ready }, error),
             Err(error) => self.put(&FromWorker::Failure { job, ready }, error),
         };
         match put {

@@ -28,8 +28,8 @@ pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use mark::Mark;
 pub use message::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
-    split_hello,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
+    WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
 pub use spares::BufferPool;

@@ -3,8 +3,8 @@
 
 use hirelings_tests::{WATCHDOG, eventually};
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
-    WireMessage, encode_payload, frame_into,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC,
+    ToWorker, VERSION, WireMessage, encode_payload, frame_into,
 };
 use hirelings_worker_kit::{Bytes, Context, Job, Outcome, serve_over};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -106,6 +106,12 @@ fn to_worker() -> Vec<(ToWorker, Vec<u8>)> {
         (ToWorker::Job { job: 7, attempt: 1 }, payload(&Task::Count { text: "to be or".into(), fail: false })),
         (ToWorker::Skip { job: 8 }, vec![]),
         (ToWorker::Leave, vec![]),
+        (ToWorker::Cancel { job: 7, within_ms: 2000 }, vec![]),
+        (
+            ToWorker::TimedJob { job: 7, attempt: 1, limit_ms: 10_000 },
+            payload(&Task::Count { text: "to be or".into(), fail: false }),
+        ),
+        (ToWorker::Heartbeat { silence_ms: 30_000 }, vec![]),
     ]
 }
 
@@ -136,6 +142,8 @@ fn from_worker() -> Vec<(FromWorker, Vec<u8>)> {
         (no_start, vec![]),
         (FromWorker::Skipped { job: 8 }, vec![]),
         (FromWorker::Retire, vec![]),
+        (FromWorker::FinalFailure { job: 7, ready: false }, payload(&"empty")),
+        (FromWorker::Alive, vec![]),
     ]
 }
 
@@ -146,6 +154,9 @@ fn name_to_worker(message: &ToWorker) -> &'static str {
         ToWorker::Job { .. } => "Job",
         ToWorker::Skip { .. } => "Skip",
         ToWorker::Leave => "Leave",
+        ToWorker::Cancel { .. } => "Cancel",
+        ToWorker::TimedJob { .. } => "TimedJob",
+        ToWorker::Heartbeat { .. } => "Heartbeat",
     }
 }
 
@@ -166,15 +177,17 @@ fn name_from_worker(message: &FromWorker) -> &'static str {
         FromWorker::Terminal { job: None, .. } => "Terminal start",
         FromWorker::Skipped { .. } => "Skipped",
         FromWorker::Retire => "Retire",
+        FromWorker::FinalFailure { .. } => "FinalFailure",
+        FromWorker::Alive => "Alive",
     }
 }
 
 fn examples() -> Vec<Example> {
     let mut examples = vec![
-        example("Hello pool", Hello { magic: MAGIC, lowest: 1, highest: 1, flags: 0 }, vec![]),
+        example("Hello pool", Hello { magic: MAGIC, lowest: LOWEST_VERSION, highest: VERSION, flags: 0 }, vec![]),
         example(
             "Hello worker",
-            Hello { magic: MAGIC, lowest: 1, highest: 1, flags: FROM_WORKER | ANSWERS_RECALLS },
+            Hello { magic: MAGIC, lowest: LOWEST_VERSION, highest: VERSION, flags: FROM_WORKER | ANSWERS_RECALLS },
             Task::name().as_bytes().to_vec(),
         ),
     ];
@@ -313,7 +326,7 @@ fn the_session_on_the_page_is_what_the_kit_says() {
     let (from_worker, output) = pipe();
     let (ended, end) = mpsc::channel();
     thread::spawn(move || ended.send(serve_over::<Task>(input, output, count).is_ok()));
-    let (_input, arrived) = play(to_worker, &from_worker);
+    let (_input, arrived) = play(to_worker, &from_worker, VERSION);
     assert_eq!(end.recv_timeout(WATCHDOG), Ok(true), "the worker left");
     // Within one process the pipe stays open; all that there is to read has been written by now.
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -336,7 +349,7 @@ fn the_pages_session_is_what_the_python_worker_says() {
         .process_group(0)
         .spawn()
         .unwrap();
-    let (_input, mut arrived) = play(to_worker, &from_worker);
+    let (_input, mut arrived) = play(to_worker, &from_worker, 1);
     eventually("the worker leaves", || worker.try_wait().unwrap().is_some());
     assert_eq!(worker.wait().unwrap().code(), Some(0));
     assert_eq!(next(&mut arrived, &from_worker), None, "it says nothing more");
@@ -369,16 +382,21 @@ fn the_kit_names_the_running_job_before_it_retires() {
 }
 
 fn to_worker_frames() -> impl Iterator<Item = (ToWorker, Vec<u8>)> {
-    to_worker().into_iter().filter(|(message, _)| !matches!(message, ToWorker::Skip { .. }))
+    let are_sent =
+        |message: &ToWorker| matches!(message, ToWorker::Init { .. } | ToWorker::Job { .. } | ToWorker::Leave);
+    to_worker().into_iter().filter(move |(message, _)| are_sent(message))
 }
 
-/// Plays the session on the page to a worker. Gives back the way to it, which is its parent's life, and what it said.
-fn play(to_worker: OwnedFd, from_worker: &OwnedFd) -> (File, FrameBuffer) {
+/// Plays the session on the page to a worker that speaks up to version `highest`. Gives back the way to it, which is its parent's life, and what it said.
+fn play(to_worker: OwnedFd, from_worker: &OwnedFd, highest: u16) -> (File, FrameBuffer) {
     let mut to_worker = File::from(to_worker);
     let mut arrived = FrameBuffer::new(1 << 20);
     for (written, answers) in exchanges() {
         to_worker.write_all(&written).unwrap();
-        for answer in answers {
+        for mut answer in answers {
+            if answer[4..].starts_with(&MAGIC) {
+                answer[14..16].copy_from_slice(&highest.to_le_bytes());
+            }
             // Where a thread is held up, the kit's guard says that the handler runs.
             let mut frame = next(&mut arrived, from_worker).expect("an answer");
             while is_start(&frame) {

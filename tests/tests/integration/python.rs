@@ -209,10 +209,8 @@ impl Alone {
         let (job_type, codec) = (Task::name().into(), PAYLOAD_CODEC.into());
         frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut greeting);
         alone.write(&greeting);
-        assert_eq!(
-            alone.next::<Hello>(),
-            Some((Hello::new(FROM_WORKER | ANSWERS_RECALLS), Task::name().as_bytes().to_vec()))
-        );
+        let hello = Hello { highest: 1, ..Hello::new(FROM_WORKER | ANSWERS_RECALLS) };
+        assert_eq!(alone.next::<Hello>(), Some((hello, Task::name().as_bytes().to_vec())), "a worker of version 1");
         assert_eq!(alone.next(), Some((FromWorker::Ready, vec![])));
         alone
     }

@@ -32,6 +32,9 @@ fn to_worker() -> Vec<(ToWorker, Vec<u8>)> {
         (ToWorker::Job { job: 0, attempt: 1 }, vec![]),
         (ToWorker::Skip { job: 1 << 40 }, vec![]),
         (ToWorker::Leave, vec![]),
+        (ToWorker::Cancel { job: 9, within_ms: u64::MAX }, vec![]),
+        (ToWorker::TimedJob { job: 10, attempt: 2, limit_ms: 0 }, b"in time".to_vec()),
+        (ToWorker::Heartbeat { silence_ms: 1 }, vec![]),
     ]
 }
 
@@ -45,6 +48,8 @@ fn from_worker() -> Vec<(FromWorker, Vec<u8>)> {
         (FromWorker::Failure { job: 4, ready: true }, b"no".to_vec()),
         (FromWorker::Skipped { job: 5 }, vec![]),
         (FromWorker::Retire, vec![]),
+        (FromWorker::FinalFailure { job: 8, ready: true }, b"never".to_vec()),
+        (FromWorker::Alive, vec![]),
     ];
     for fault in [Fault::DecodeJob, Fault::EncodeOutput, Fault::EncodeError, Fault::EncodeProgress] {
         let (type_name, message) = ("ü".into(), String::new());
@@ -62,11 +67,13 @@ fn from_worker() -> Vec<(FromWorker, Vec<u8>)> {
 fn _all_are_above(to_worker: ToWorker, from_worker: FromWorker) {
     match to_worker {
         ToWorker::Init { .. } | ToWorker::Job { .. } | ToWorker::Skip { .. } | ToWorker::Leave => {}
+        ToWorker::Cancel { .. } | ToWorker::TimedJob { .. } | ToWorker::Heartbeat { .. } => {}
     }
     match from_worker {
         FromWorker::Ready | FromWorker::Start { .. } | FromWorker::Progress { .. } | FromWorker::Success { .. } => {}
         FromWorker::Failure { .. } | FromWorker::Unusable { .. } | FromWorker::Terminal { .. } => {}
         FromWorker::Skipped { .. } | FromWorker::Retire => {}
+        FromWorker::FinalFailure { .. } | FromWorker::Alive => {}
     }
 }
 

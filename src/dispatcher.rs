@@ -1,18 +1,21 @@
 //! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
 
-use crate::driver::Charge;
-use crate::event::{Describe, Event, EventFields, EventKind};
-use crate::events::Subscriber;
+use crate::budget::Charge;
+use crate::event::{Event, EventFields, EventKind};
+use crate::failure::Describe;
 use crate::forward::Forward;
+use crate::panic::text_of;
 use crate::record::{JobHook, JobRecord, JobUpdate};
+use crate::subscription::Subscriber;
 use parking_lot::{Condvar, Mutex};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
-use std::{any::Any, io, mem, slice};
+use std::{io, mem, slice};
 
 /// Names a pool's hook, to remove it.
 ///
@@ -37,6 +40,8 @@ pub(crate) enum Notification {
     Event(EventFields, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobUpdate),
     AddHook(Arc<JobRecord>, JobHook),
+    /// A task that awaits a job which is settled.
+    Wake(Waker),
     Log(log::Level, String),
     /// A worker's standard error, to this program's.
     Forward(Arc<[u8]>, Option<Arc<Charge>>),
@@ -335,6 +340,10 @@ impl Hooks {
                     }
                 });
             }
+            Notification::Wake(waker) => {
+                let mut waker = Some(waker);
+                guarded(&mut || waker.take().into_iter().for_each(Waker::wake));
+            }
             Notification::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
             Notification::Forward(lines, _charge) => self.forward.write(&lines),
             Notification::End => {}
@@ -348,12 +357,6 @@ fn guarded(hook: &mut dyn FnMut()) {
         let why = text_of(&*payload);
         let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
     }
-}
-
-/// What a panic said.
-pub(crate) fn text_of(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]
