@@ -1,6 +1,6 @@
 //! A pool's options.
 
-use crate::dispatcher::Hooks;
+use crate::dispatcher::Dispatcher;
 use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
@@ -70,7 +70,7 @@ pub struct PoolBuilder<J: Job> {
     max_frame: usize,
     limits: Limits,
     stderr: Stderr,
-    hooks: Arc<Hooks>,
+    dispatcher: Arc<Dispatcher>,
     jobs: PhantomData<fn() -> J>,
 }
 
@@ -174,7 +174,7 @@ impl<J: Job> PoolBuilder<J> {
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
-            hooks: Hooks::new(Some(describe::<J>)),
+            dispatcher: Dispatcher::new(Some(describe::<J>)),
             jobs: PhantomData,
         }
     }
@@ -557,7 +557,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn on(self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.hooks.add(Some(kind), f);
+        self.dispatcher.add(Some(kind), f);
         self
     }
 
@@ -574,7 +574,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn on_event(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.hooks.add(None, f);
+        self.dispatcher.add(None, f);
         self
     }
 
@@ -617,13 +617,13 @@ impl<J: Job> PoolBuilder<J> {
             Some(name) => name.into(),
             None => J::name().rsplit("::").next().unwrap_or("pool").into(),
         };
-        let hooks = self.hooks;
+        let dispatcher = self.dispatcher;
         // Threads start with the mask of their creator.
         let mask = Mask::full();
         let mut launch = self.launch.into_inner();
         launch.unblock(mask.unblock());
         let hook_thread =
-            hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
+            dispatcher.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let last_stats = Arc::new(Mutex::new(Stats::default()));
         let (first, first_spawn) = bounded(1);
         let buffers = Arc::<BufferPool>::default();
@@ -639,14 +639,14 @@ impl<J: Job> PoolBuilder<J> {
             limits: self.limits,
             stderr: self.stderr,
             launch,
-            hooks: Arc::clone(&hooks),
+            hooks: Arc::clone(&dispatcher),
             first,
             last_stats: Arc::clone(&last_stats),
         };
         let (commands, supervisor) = match Driver::start(plan) {
             Ok(started) => started,
             Err(error) => {
-                hooks.end();
+                dispatcher.end();
                 let _ = hook_thread.join();
                 return Err(BuildError::io("the pool's threads could not be started", error));
             }
@@ -654,7 +654,7 @@ impl<J: Job> PoolBuilder<J> {
         drop(mask);
         let pool = Pool::from_parts(Parts {
             name,
-            end: Shared { commands, hooks },
+            shared: Shared { commands, dispatcher },
             max_frame: self.max_frame,
             buffers,
             limited: self.max_backlog.is_some(),

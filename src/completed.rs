@@ -83,7 +83,7 @@ impl<J: Job> Iterator for AsCompleted<J> {
     type Item = (usize, JobResult<J>);
 
     fn next(&mut self) -> Option<(usize, JobResult<J>)> {
-        let position = self.pending().next()?.waiting(|| self.finished.recv()).ok()?;
+        let position = self.pending().next()?.blocking(|| self.finished.recv()).ok()?;
         let handle = self.pending.get_mut(position)?.take()?;
         self.left -= 1;
         Some((position, handle.wait()))

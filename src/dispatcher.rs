@@ -1,4 +1,4 @@
-//! The hook thread: everything of the user's that the pool calls runs here, in the order of events.
+//! The hook thread: everything of the user's that the pool notifications runs here, in the order of events.
 
 use crate::budget::Charge;
 use crate::event::{Event, EventFields, EventKind};
@@ -57,8 +57,8 @@ struct Registry {
 
 /// What the hook thread has not taken yet.
 #[derive(Default)]
-struct Waiting {
-    calls: VecDeque<Notification>,
+struct Queue {
+    notifications: VecDeque<Notification>,
     /// Whether the thread waits to be rung.
     asleep: bool,
     /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
@@ -83,11 +83,11 @@ thread_local! {
     static TAKEN: RefCell<VecDeque<Notification>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// A buffer of more calls than this is not kept.
-const SPARE: usize = 4096;
+/// A buffer of more notifications than this is not kept.
+const KEPT: usize = 4096;
 
 /// The hooks of one pool.
-pub(crate) struct Hooks {
+pub(crate) struct Dispatcher {
     /// The kinds that anybody listens to, so that others cost nothing.
     wanted: AtomicU32,
     /// Those that a hook listens to.
@@ -97,8 +97,8 @@ pub(crate) struct Hooks {
     registry: Mutex<Registry>,
     /// The number of the next hook.
     next: AtomicU64,
-    waiting: Mutex<Waiting>,
-    bell: Condvar,
+    queued: Mutex<Queue>,
+    wake_up: Condvar,
     forward: Forward,
     /// The thread has ended: whoever rings does what was queued.
     ended: AtomicBool,
@@ -107,16 +107,16 @@ pub(crate) struct Hooks {
     describe: Option<Describe>,
 }
 
-impl Hooks {
+impl Dispatcher {
     pub(crate) fn new(describe: Option<Describe>) -> Arc<Self> {
-        Arc::new(Hooks {
+        Arc::new(Dispatcher {
             wanted: AtomicU32::new(0),
             hooked: AtomicU32::new(0),
             subscribed: AtomicBool::new(false),
             registry: Mutex::default(),
             next: AtomicU64::new(0),
-            waiting: Mutex::default(),
-            bell: Condvar::new(),
+            queued: Mutex::default(),
+            wake_up: Condvar::new(),
             forward: Forward::default(),
             ended: AtomicBool::new(false),
             thread: OnceLock::new(),
@@ -126,8 +126,8 @@ impl Hooks {
 
     /// Starts the thread.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
-        let hooks = Arc::clone(self);
-        let handle = thread::Builder::new().name("hirelings-hooks".into()).spawn(move || hooks.run())?;
+        let dispatcher = Arc::clone(self);
+        let handle = thread::Builder::new().name("hirelings-hooks".into()).spawn(move || dispatcher.run())?;
         let _ = self.thread.set(handle.thread().id());
         Ok(handle)
     }
@@ -144,7 +144,7 @@ impl Hooks {
         self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
     }
 
-    /// Tells everybody who listens: subscribers at once, hooks from the next [`Hooks::ring`] on.
+    /// Tells everybody who listens: subscribers at once, hooks from the next [`Dispatcher::wake`] on.
     ///
     /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
@@ -166,64 +166,64 @@ impl Hooks {
     }
 
     /// Hands over a call, which is due once the thread is rung for.
-    pub(crate) fn queue(&self, mut call: Notification) {
-        let mut waiting = self.waiting.lock();
-        if waiting.uncharged {
-            call.uncharge();
+    pub(crate) fn queue(&self, mut notification: Notification) {
+        let mut queued = self.queued.lock();
+        if queued.uncharged {
+            notification.uncharge();
         }
-        waiting.calls.push_back(call);
+        queued.notifications.push_back(notification);
     }
 
     /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
     /// ended, it is done here.
-    pub(crate) fn ring(&self) {
-        let mut waiting = self.waiting.lock();
-        if waiting.calls.is_empty() {
+    pub(crate) fn wake(&self) {
+        let mut queued = self.queued.lock();
+        if queued.notifications.is_empty() {
             return;
         }
-        if mem::take(&mut waiting.asleep) {
-            self.bell.notify_one();
+        if mem::take(&mut queued.asleep) {
+            self.wake_up.notify_one();
         }
-        drop(waiting);
+        drop(queued);
         if self.ended.load(Ordering::SeqCst) {
             self.finish();
         }
     }
 
     /// Hands over a call that is due now.
-    pub(crate) fn call(&self, call: Notification) {
-        self.queue(call);
-        self.ring();
+    pub(crate) fn notify(&self, notification: Notification) {
+        self.queue(notification);
+        self.wake();
     }
 
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
         self.forward.end();
-        self.call(Notification::End);
+        self.notify(Notification::End);
     }
 
     // ------------------------------------------------------------ the callers' side
 
     /// Does `wait`, which waits for the pool's work. In a hook, workers are read on meanwhile whatever the hooks have not
     /// been told of yet: they are told by the thread that waits.
-    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+    pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
         if !self.is_this_thread() {
             return wait();
         }
-        let mut waiting = self.waiting.lock();
-        waiting.uncharged = true;
-        waiting.calls.iter_mut().for_each(Notification::uncharge);
-        drop(waiting);
+        let mut queued = self.queued.lock();
+        queued.uncharged = true;
+        queued.notifications.iter_mut().for_each(Notification::uncharge);
+        drop(queued);
         TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Notification::uncharge));
         let waited = wait();
-        self.waiting.lock().uncharged = false;
+        self.queued.lock().uncharged = false;
         waited
     }
 
     /// A job was settled without ever being in the pool: its hooks are told all the same.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
         if record.is_hooked() {
-            self.call(Notification::Job(Arc::clone(record), JobUpdate::Done));
+            self.notify(Notification::Job(Arc::clone(record), JobUpdate::Done));
         }
     }
 
@@ -274,11 +274,11 @@ impl Hooks {
         while !self.ended.load(Ordering::SeqCst) {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
-            while let Some(call) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
-                if matches!(call, Notification::End) {
+            while let Some(notification) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
+                if matches!(notification, Notification::End) {
                     self.ended.store(true, Ordering::SeqCst);
                 }
-                self.perform(call, &mut hooks);
+                self.perform(notification, &mut hooks);
             }
         }
         self.finish();
@@ -291,13 +291,13 @@ impl Hooks {
     /// Blocks until there is something to do, and takes all of it.
     fn take(&self) {
         let mut taken = TAKEN.take();
-        taken.shrink_to(SPARE);
-        let mut waiting = self.waiting.lock();
-        while waiting.calls.is_empty() {
-            waiting.asleep = true;
-            self.bell.wait(&mut waiting);
+        taken.shrink_to(KEPT);
+        let mut queued = self.queued.lock();
+        while queued.notifications.is_empty() {
+            queued.asleep = true;
+            self.wake_up.wait(&mut queued);
         }
-        mem::swap(&mut waiting.calls, &mut taken);
+        mem::swap(&mut queued.notifications, &mut taken);
         TAKEN.set(taken);
     }
 
@@ -305,17 +305,17 @@ impl Hooks {
     fn finish(&self) {
         let mut hooks = Vec::new();
         loop {
-            let calls = mem::take(&mut self.waiting.lock().calls);
-            if calls.is_empty() {
+            let notifications = mem::take(&mut self.queued.lock().notifications);
+            if notifications.is_empty() {
                 return;
             }
-            calls.into_iter().for_each(|call| self.perform(call, &mut hooks));
+            notifications.into_iter().for_each(|notification| self.perform(notification, &mut hooks));
         }
     }
 
     /// `hooks` is a buffer.
-    fn perform(&self, call: Notification, hooks: &mut Vec<PoolHook>) {
-        match call {
+    fn perform(&self, notification: Notification, hooks: &mut Vec<PoolHook>) {
+        match notification {
             Notification::Event(fields, _charge, next) => {
                 let event = Event::new(fields);
                 let registry = self.registry.lock();
@@ -331,7 +331,7 @@ impl Hooks {
                     });
                 }
             }
-            Notification::Job(record, happening) => record.call_hooks(&happening, &guarded),
+            Notification::Job(record, update) => record.call_hooks(&update, &guarded),
             Notification::AddHook(record, hook) => {
                 let mut hook = Some(hook);
                 guarded(&mut || {
@@ -365,7 +365,7 @@ mod tests {
 
     /// What waits for a slow hook is kept, however much it is.
     #[test]
-    fn a_call_is_small() {
+    fn a_notification_is_small() {
         assert!(size_of::<Notification>() <= 192, "{}", size_of::<Notification>());
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use command::{Admission, Command, PendingSubmit, WhenFull};
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
-use crate::dispatcher::{Hooks, Notification};
+use crate::dispatcher::{Dispatcher, Notification};
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
 use crate::failure::Failure;
@@ -65,7 +65,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
-    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) hooks: Arc<Dispatcher>,
     /// Told once the first worker is spawned, or is not.
     pub(crate) first: Sender<Result<(), StartFailure>>,
     /// Where the last figures are left.
@@ -128,7 +128,7 @@ struct Standing {
     job_type: &'static str,
     max_backlog: Option<usize>,
     stderr: Stderr,
-    hooks: Arc<Hooks>,
+    hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
     /// Whether the memory of workers is looked at.
@@ -221,7 +221,7 @@ impl Driver {
         let hooks = Arc::clone(&self.plan.hooks);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
             let why = text_of(&*panic).to_owned();
-            hooks.call(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+            hooks.notify(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
         }
         self.tear_down();
         hooks.end();
@@ -259,7 +259,7 @@ impl Driver {
         for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
             self.plan.hooks.queue(Notification::Wake(waker));
         }
-        self.plan.hooks.ring();
+        self.plan.hooks.wake();
         self.released.clear();
         self.released.shrink_to(KEPT);
     }

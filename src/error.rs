@@ -194,7 +194,7 @@ pub(crate) fn what_it_did(reason: &str) -> String {
 }
 
 /// The worker's last words, under the sentence.
-fn terminal_failure(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
+fn stderr_lines(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     for line in stderr.lines() {
         write!(f, "\n  | {line}")?;
     }
@@ -283,7 +283,7 @@ impl fmt::Display for Crash {
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -391,7 +391,7 @@ impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (held, limit) = (Mebibytes(self.resident), Mebibytes(self.limit));
         write!(f, "{} held {held}, over its limit of {limit},{} and was killed", self.who, while_it_did_in(&self.who))?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -445,7 +445,7 @@ impl fmt::Display for Timeout {
             write!(f, " on {work}")?;
         }
         f.write_str(", and was killed")?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -479,7 +479,7 @@ pub struct StartFailure {
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no worker would start: {} {}", self.program, self.reason)?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -736,7 +736,7 @@ impl fmt::Display for ReadyError {
         match &self.failure {
             Some(failure) => {
                 write!(f, ": {} {}", failure.program, failure.reason)?;
-                terminal_failure(f, &failure.stderr)
+                stderr_lines(f, &failure.stderr)
             }
             None => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! How a process ended, in words.
+//! How a process ended, in stderr.
 
 use hirelings_worker_kit::wire;
 use std::os::unix::process::ExitStatusExt;
@@ -11,20 +11,20 @@ pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     ended_somehow(status) + hint
 }
 
-/// The same, with what the worker's last words say of the cause.
-pub(crate) fn ended_with(status: Option<ExitStatus>, words: &str) -> String {
-    match forbidden_call(status, words) {
+/// The same, with what the worker's last stderr say of the cause.
+pub(crate) fn ended_with(status: Option<ExitStatus>, stderr: &str) -> String {
+    match forbidden_call(status, stderr) {
         Some(call) => format!("was killed by SIGSYS (a forbidden system call: {call})"),
-        None => ended(status) + memory_hint(status, words),
+        None => ended(status) + memory_hint(status, stderr),
     }
 }
 
 /// The system call that a confined worker died of, where it has said which.
-pub(crate) fn forbidden_call(status: Option<ExitStatus>, words: &str) -> Option<&str> {
+pub(crate) fn forbidden_call(status: Option<ExitStatus>, stderr: &str) -> Option<&str> {
     if status?.signal()? != rustix::process::Signal::SYS.as_raw() {
         return None;
     }
-    let call = words.lines().rev().find_map(|line| line.strip_prefix(wire::FORBIDDEN_CALL))?;
+    let call = stderr.lines().rev().find_map(|line| line.strip_prefix(wire::FORBIDDEN_CALL))?;
     let call = call.split(' ').next()?;
     // A worker may write anything.
     let is_name = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -74,11 +74,11 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// What is said of a death that looks like want of memory, or nothing.
-pub(crate) fn memory_hint(status: Option<ExitStatus>, words: &str) -> &'static str {
+pub(crate) fn memory_hint(status: Option<ExitStatus>, stderr: &str) -> &'static str {
     // What the runtimes of Rust, C++, Go and the C library say before they abort.
-    const WORDS: [&str; 5] =
+    const MESSAGES: [&str; 5] =
         ["memory allocation of ", "bad_alloc", "out of memory", "Out of memory", "Cannot allocate memory"];
     let aborted = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::ABORT.as_raw());
-    let wants = aborted && WORDS.iter().any(|known| words.contains(known));
+    let wants = aborted && MESSAGES.iter().any(|known| stderr.contains(known));
     if wants { " (probably for want of memory)" } else { "" }
 }

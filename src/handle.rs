@@ -65,14 +65,14 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
+        decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
     }
 
-    /// How many bytes the encoded job takes, until it is settled.
+    /// The result, if it is there; else the task is woken once it is.
     pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<JobResult<J>> {
         // On the hook thread nobody else could wake the task.
-        if self.pool.hooks.is_this_thread() {
-            return Poll::Ready(decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome())));
+        if self.pool.dispatcher.is_this_thread() {
+            return Poll::Ready(decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome())));
         }
         self.record.poll_outcome(context).map(|settled| decoded::<J>(&settled))
     }
@@ -83,17 +83,18 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Waits for something that the job's pool brings about: on its hook thread, without holding anything up.
-    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
-        self.pool.hooks.waiting(wait)
+    pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pool.dispatcher.blocking(wait)
     }
 
+    /// How many bytes the encoded job takes, until it is settled.
     pub(crate) fn payload_len(&self) -> usize {
         self.record.payload().len()
     }
 
     /// The same as `wait`, with the number of bytes that the encoded output takes.
     pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
-        let settled = self.pool.hooks.waiting(|| self.record.outcome());
+        let settled = self.pool.dispatcher.blocking(|| self.record.outcome());
         let bytes = settled.as_ref().map_or(0, Payload::len);
         (decoded::<J>(&settled), bytes)
     }
@@ -119,7 +120,7 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = self.pool.hooks.waiting(|| match deadline {
+        let outcome = self.pool.dispatcher.blocking(|| match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
         });
@@ -387,7 +388,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.pool.hooks.call(Notification::AddHook(Arc::clone(&self.record), hook));
+        self.pool.dispatcher.notify(Notification::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }

@@ -20,7 +20,7 @@ use std::{env, io};
 /// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
 ///
 /// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
-/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
+/// knows itself by the pipe that the pool gives it as standard stdin: a program in between, such as a shell, has to hand
 /// that on as it is.
 ///
 /// [`Pool::self_exec`](crate::Pool::self_exec) gives the builder at once; this is for a command that is to be changed first.
@@ -60,9 +60,9 @@ pub fn self_exec<J: Job>() -> Command {
 pub(crate) struct Launched {
     pub(crate) program: String,
     pub(crate) process: Arc<dyn Process>,
-    pub(crate) input: OwnedFd,
-    pub(crate) output: OwnedFd,
-    pub(crate) errors: OwnedFd,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
 }
 
 /// How workers are started: a process, or in tests a thread.
@@ -130,7 +130,7 @@ impl Launch for Launcher {
         };
         let program = name_of(command);
         let no_pipe = |error: io::Error| not_started(&program, format!("could not be given a pipe: {error}"));
-        let (theirs, input) = os_pipe::pipe().map_err(no_pipe)?;
+        let (theirs, stdin) = os_pipe::pipe().map_err(no_pipe)?;
         if let Some(name) = marked_name(command) {
             if let Some(why) = harness::refused(&name) {
                 return Err(not_started(&program, format!("was not started: {why}")));
@@ -147,11 +147,11 @@ impl Launch for Launcher {
         let pipes = (child.stdout.take(), child.stderr.take());
         let process = OsProcess::new(child)
             .map_err(|error| not_started(&program, format!("was started, but its exit cannot be watched: {error}")))?;
-        let (Some(output), Some(errors)) = pipes else {
+        let (Some(stdout), Some(stderr)) = pipes else {
             return Err(not_started(&program, "was started without its pipes"));
         };
         let process = Arc::new(process);
-        Ok(Launched { program, process, input: input.into(), output: output.into(), errors: errors.into() })
+        Ok(Launched { program, process, stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() })
     }
 }
 

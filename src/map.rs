@@ -51,7 +51,7 @@ impl<J: Job> Pool<J> {
 /// job. What was taken is made up for a quarter at a time.
 struct Window {
     /// The caller's, if it said so.
-    told: Option<usize>,
+    fixed: Option<usize>,
     /// At least so many, whatever they hold: what the workers can do, and as many again.
     least: usize,
     /// How many results were taken: the more, the more is asked for ahead.
@@ -70,12 +70,12 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 impl Window {
     fn new(least: usize) -> Self {
-        Window { told: None, least, taken: 0, bytes: 0, filling: true }
+        Window { fixed: None, least, taken: 0, bytes: 0, filling: true }
     }
 
     fn size(&self) -> usize {
         let most = (MOST_BYTES / self.bytes.max(1)).min(MOST);
-        self.told.unwrap_or_else(|| (self.least + self.taken / 4).min(most).max(self.least))
+        self.fixed.unwrap_or_else(|| (self.least + self.taken / 4).min(most).max(self.least))
     }
 
     /// Whether another job is to be enqueued, where so many are.
@@ -141,7 +141,7 @@ impl<'p, J: Job, I> Map<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.window.told = Some(jobs.max(1));
+        self.window.fixed = Some(jobs.max(1));
         self
     }
 
@@ -237,7 +237,7 @@ pub struct MapUnordered<'p, J: Job, I> {
     with: Option<With<'p, J>>,
     finished: Receiver<usize>,
     finish: Sender<usize>,
-    /// The first that the pool did not do any more: told last, since others may still be done.
+    /// The first that the pool did not do any more: given last, since others may still be done.
     closed: Option<(usize, JobResult<J>)>,
 }
 
@@ -274,7 +274,7 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.window.told = Some(jobs.max(1));
+        self.window.fixed = Some(jobs.max(1));
         self
     }
 
@@ -325,7 +325,7 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
             self.next += 1;
         }
         while !self.pending.is_empty() {
-            let position = self.pool.end.hooks.waiting(|| self.finished.recv()).ok()?;
+            let position = self.pool.shared.dispatcher.blocking(|| self.finished.recv()).ok()?;
             let (handle, bytes) = self.pending.remove(&position)?;
             let (result, more) = handle.wait_and_measure();
             self.window.took(bytes + more);
@@ -367,17 +367,17 @@ mod tests {
         assert_eq!(window.size(), MOST);
         (0..64).for_each(|_| window.took(4 * 1024 * 1024));
         assert_eq!(window.size(), 6, "what the workers need");
-        window.told = Some(2);
+        window.fixed = Some(2);
         assert_eq!(window.size(), 2);
     }
 
     #[test]
     fn what_was_taken_is_made_up_for_a_quarter_at_a_time() {
-        let mut window = Window { told: Some(8), ..Window::new(1) };
+        let mut window = Window { fixed: Some(8), ..Window::new(1) };
         let mut rooms = |pending: &[usize]| -> Vec<bool> { pending.iter().map(|&of| window.has_room(of)).collect() };
         assert_eq!(rooms(&[0, 7, 8]), [true, true, false]);
         assert_eq!(rooms(&[7, 6, 7, 8]), [false, true, true, false]);
-        let mut one = Window { told: Some(1), ..Window::new(1) };
+        let mut one = Window { fixed: Some(1), ..Window::new(1) };
         assert!(one.has_room(0) && !one.has_room(1) && one.has_room(0));
     }
 }

@@ -42,7 +42,7 @@ const JOB_HEADER: usize = 16;
 /// # Ok(()) }
 /// ```
 pub struct Pool<J: Job> {
-    pub(crate) end: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) name: Arc<str>,
     next_job: AtomicU64,
     /// Set as soon as the pool is told to take no more jobs.
@@ -65,7 +65,7 @@ pub struct Pool<J: Job> {
 /// What a pool is made of, once its threads run.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
-    pub(crate) end: Shared,
+    pub(crate) shared: Shared,
     pub(crate) max_frame: usize,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
@@ -80,13 +80,13 @@ pub(crate) struct Rejected {
     pub(crate) kind: EnqueueErrorKind,
     pub(crate) message: String,
     pub(crate) settings: JobSettings,
-    pub(crate) extras: Option<Box<Observers>>,
+    pub(crate) observers: Option<Box<Observers>>,
 }
 
 impl<J: Job> Pool<J> {
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Pool {
-            end: Arc::new(parts.end),
+            shared: Arc::new(parts.shared),
             name: parts.name,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
@@ -150,18 +150,18 @@ impl<J: Job> Pool<J> {
     }
 
     /// Enqueues, and makes of a refusal a handle that is settled.
-    pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Observers>>) -> JobHandle<J> {
-        let mode = if self.end.hooks.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
-        match self.offer(job, settings, extras, mode) {
+    pub(crate) fn accept(&self, job: &J, settings: JobSettings, observers: Option<Box<Observers>>) -> JobHandle<J> {
+        let mode = if self.shared.dispatcher.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
+        match self.offer(job, settings, observers, mode) {
             Ok(handle) => handle,
             Err(refused) => {
                 let failure = match refused.kind {
                     EnqueueErrorKind::Encode => Failure::NotEncoded(refused.message),
                     EnqueueErrorKind::Full | EnqueueErrorKind::Closed => Failure::Closed,
                 };
-                let record = JobRecord::settled_already(self.next_id(), failure, refused.extras);
-                self.end.hooks.settled_outside(&record);
-                JobHandle::new(record, Arc::clone(&self.end))
+                let record = JobRecord::settled_already(self.next_id(), failure, refused.observers);
+                self.shared.dispatcher.settled_outside(&record);
+                JobHandle::new(record, Arc::clone(&self.shared))
             }
         }
     }
@@ -170,40 +170,40 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        mut extras: Option<Box<Observers>>,
+        mut observers: Option<Box<Observers>>,
         mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
-        if extras.as_ref().is_none_or(|extras| extras.label.is_none())
+        if observers.as_ref().is_none_or(|observers| observers.label.is_none())
             && let Some(label) = job.label()
         {
-            extras.get_or_insert_default().label = Some(label.into());
+            observers.get_or_insert_default().label = Some(label.into());
         }
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
-        let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
+        let refuse = |(kind, message), settings, observers| Err(Rejected { kind, message, settings, observers });
         if self.closed.load(Ordering::SeqCst) {
-            return refuse(closed(), settings, extras);
+            return refuse(closed(), settings, observers);
         }
         let payload = match self.encode(job) {
             Ok(payload) => payload,
-            Err(fault) => return refuse((EnqueueErrorKind::Encode, fault.to_string()), settings, extras),
+            Err(fault) => return refuse((EnqueueErrorKind::Encode, fault.to_string()), settings, observers),
         };
-        let record = JobRecord::new(self.next_id(), payload, extras);
+        let record = JobRecord::new(self.next_id(), payload, observers);
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.end.commands.send(ToDriver::Enqueue(ticket, settings));
-            return Ok(JobHandle::new(record, Arc::clone(&self.end)));
+            let _ = self.shared.commands.send(ToDriver::Enqueue(ticket, settings));
+            return Ok(JobHandle::new(record, Arc::clone(&self.shared)));
         }
         let (reply, admission) = bounded(1);
         let job = Box::new(PendingSubmit { ticket, settings: settings.clone(), reply });
-        let sent = self.end.commands.send(ToDriver::Submit(job, mode));
+        let sent = self.shared.commands.send(ToDriver::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
-            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
+            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.shared))),
             Some(Admission::Full) => {
                 let full = format!("the backlog of the pool {:?} is full", self.name);
-                refuse((EnqueueErrorKind::Full, full), settings, record.take_extras())
+                refuse((EnqueueErrorKind::Full, full), settings, record.take_observers())
             }
-            Some(Admission::Closed) | None => refuse(closed(), settings, record.take_extras()),
+            Some(Admission::Closed) | None => refuse(closed(), settings, record.take_observers()),
         }
     }
 
@@ -233,7 +233,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn spawn_workers(&self) {
-        let _ = self.end.commands.send(ToDriver::SpawnWorkers);
+        let _ = self.shared.commands.send(ToDriver::SpawnWorkers);
     }
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
@@ -279,7 +279,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_idle(&self) {
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.end.hooks.waiting(|| idle.recv());
+            let _ = self.shared.dispatcher.blocking(|| idle.recv());
         }
     }
 
@@ -299,7 +299,7 @@ impl<J: Job> Pool<J> {
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         let idle = self.ask(ToDriver::WaitIdle);
         let timed_out = |idle: Receiver<()>| {
-            let waited = self.end.hooks.waiting(|| idle.recv_timeout(limit));
+            let waited = self.shared.dispatcher.blocking(|| idle.recv_timeout(limit));
             matches!(waited, Err(RecvTimeoutError::Timeout))
         };
         idle.is_none_or(|idle| !timed_out(idle))
@@ -344,7 +344,7 @@ impl<J: Job> Pool<J> {
     /// Sends a command that is answered. None where the pool has ended.
     fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
-        self.end.commands.send(command(reply)).is_ok().then_some(answer)
+        self.shared.commands.send(command(reply)).is_ok().then_some(answer)
     }
 
     // ------------------------------------------------------------ events
@@ -369,7 +369,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn on(&self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.end.hooks.add(Some(kind), f)
+        self.shared.dispatcher.add(Some(kind), f)
     }
 
     /// Calls `f` with every event; what [`on`](Pool::on) says holds here.
@@ -383,7 +383,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn on_event(&self, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.end.hooks.add(None, f)
+        self.shared.dispatcher.add(None, f)
     }
 
     /// Removes a hook; `false` where it was not there, as in a pool that has ended. It may be called from a hook.
@@ -400,7 +400,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn remove_hook(&self, id: HookId) -> bool {
-        self.end.hooks.remove(id)
+        self.shared.dispatcher.remove(id)
     }
 
     /// An iterator of everything that happens from now on; it ends with the pool. Of one that has ended it is
@@ -421,7 +421,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn events(&self) -> Events {
         let (events, subscriber) = Events::new();
-        self.end.hooks.subscribe(subscriber);
+        self.shared.dispatcher.subscribe(subscriber);
         events
     }
 
@@ -446,7 +446,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.end.commands.send(ToDriver::Exit(None));
+        let _ = self.shared.commands.send(ToDriver::Exit(None));
         self.join();
     }
 
@@ -474,7 +474,7 @@ impl<J: Job> Pool<J> {
         let deadline = Instant::now().checked_add(limit);
         let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.end.hooks.waiting(|| match deadline {
+            let _ = self.shared.dispatcher.blocking(|| match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
             });
@@ -489,7 +489,7 @@ impl<J: Job> Pool<J> {
         if let Some(supervisor) = (*self.supervisor.lock()).take() {
             let _ = supervisor.join();
         }
-        if !self.end.hooks.is_this_thread()
+        if !self.shared.dispatcher.is_this_thread()
             && let Some(hooks) = (*self.hook_thread.lock()).take()
         {
             let _ = hooks.join();

@@ -54,7 +54,7 @@ struct State {
     key: JobKey,
     history: History,
     stage: Stage,
-    extras: Option<Box<Observers>>,
+    observers: Option<Box<Observers>>,
 }
 
 enum Stage {
@@ -100,14 +100,15 @@ pub(crate) enum JobUpdate {
 }
 
 impl JobRecord {
-    pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Observers>>) -> Arc<Self> {
-        let state = State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), extras };
+    pub(crate) fn new(id: u64, payload: Payload, observers: Option<Box<Observers>>) -> Arc<Self> {
+        let state =
+            State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
     /// A job that never came into the pool.
-    pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Observers>>) -> Arc<Self> {
-        let record = JobRecord::new(id, Payload::Empty, extras);
+    pub(crate) fn settled_already(id: u64, failure: Failure, observers: Option<Box<Observers>>) -> Arc<Self> {
+        let record = JobRecord::new(id, Payload::Empty, observers);
         drop(record.settle(Err(Arc::new(failure)), Begun::No));
         record
     }
@@ -124,7 +125,7 @@ impl JobRecord {
     }
 
     pub(crate) fn label(&self) -> Option<Arc<str>> {
-        self.state.lock().extras.as_ref()?.label.clone()
+        self.state.lock().observers.as_ref()?.label.clone()
     }
 
     /// The encoded job; empty once it is settled.
@@ -164,14 +165,14 @@ impl JobRecord {
     /// Whether anybody listens to its progress.
     pub(crate) fn wants_progress(&self) -> bool {
         let state = self.state.lock();
-        state.extras.as_ref().is_some_and(|extras| extras.hooked || !extras.streams.is_empty())
+        state.observers.as_ref().is_some_and(|observers| observers.hooked || !observers.streams.is_empty())
     }
 
     /// Gives a progress to the streams.
     pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
         let mut state = self.state.lock();
-        if let Some(extras) = &mut state.extras {
-            extras.streams.retain(|stream| stream.send(progress.clone()).is_ok());
+        if let Some(observers) = &mut state.observers {
+            observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
         }
         state.is_hooked()
     }
@@ -186,9 +187,9 @@ impl JobRecord {
         state.history.set_begun(begun);
         state.stage = Stage::Settled(settled);
         let (mut finished, mut waker) = (None, None);
-        if let Some(extras) = &mut state.extras {
-            extras.streams = Vec::new();
-            (finished, waker) = (extras.finished.take(), extras.waker.take());
+        if let Some(observers) = &mut state.observers {
+            observers.streams = Vec::new();
+            (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
         Some(WakeOnDrop { record: Arc::clone(self), finished, waker })
     }
@@ -252,7 +253,7 @@ impl JobRecord {
         if let Stage::Settled(settled) = &state.stage {
             return Poll::Ready(settled.clone());
         }
-        let waker = &mut state.extras.get_or_insert_default().waker;
+        let waker = &mut state.observers.get_or_insert_default().waker;
         match waker {
             Some(waker) => waker.clone_from(context.waker()),
             None => *waker = Some(context.waker().clone()),
@@ -266,7 +267,7 @@ impl JobRecord {
         if let Stage::Settled(..) = state.stage {
             let _ = finished.send(number);
         } else {
-            state.extras.get_or_insert_default().tell_when_finished(finished, number);
+            state.observers.get_or_insert_default().send_when_finished(finished, number);
         }
     }
 
@@ -274,13 +275,13 @@ impl JobRecord {
     pub(crate) fn stream(&self, stream: Sender<EncodedProgress>) {
         let mut state = self.state.lock();
         if !matches!(state.stage, Stage::Settled(..)) {
-            state.extras.get_or_insert_default().streams.push(stream);
+            state.observers.get_or_insert_default().streams.push(stream);
         }
     }
 
     /// What was to go with a job that was refused.
-    pub(crate) fn take_extras(&self) -> Option<Box<Observers>> {
-        self.state.lock().extras.take()
+    pub(crate) fn take_observers(&self) -> Option<Box<Observers>> {
+        self.state.lock().observers.take()
     }
 
     /// Whether it has hooks.
@@ -290,7 +291,7 @@ impl JobRecord {
 
     /// A hook is on its way to the hook thread: from here on that thread is told of the job.
     pub(crate) fn expect_hooks(&self) {
-        self.state.lock().extras.get_or_insert_default().hooked = true;
+        self.state.lock().observers.get_or_insert_default().hooked = true;
     }
 
     // ------------------------------------------------------------ the hook thread
@@ -313,15 +314,15 @@ impl JobRecord {
         }
         match (hook, settled) {
             (JobHook::Done(hook), Some(settled)) => hook(&settled),
-            (hook, None) => self.state.lock().extras.get_or_insert_default().hooks.push(hook),
+            (hook, None) => self.state.lock().observers.get_or_insert_default().hooks.push(hook),
             (_, Some(_)) => {}
         }
     }
 
     /// Calls the hooks, each through `guarded`, without holding the record.
-    pub(crate) fn call_hooks(&self, happening: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
-        let mut hooks = mem::take(&mut self.state.lock().extras.get_or_insert_default().hooks);
-        match happening {
+    pub(crate) fn call_hooks(&self, update: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
+        let mut hooks = mem::take(&mut self.state.lock().observers.get_or_insert_default().hooks);
+        match update {
             JobUpdate::Start(attempt) => {
                 for hook in &mut hooks {
                     if let JobHook::Start { called, hook } = hook
@@ -361,7 +362,7 @@ impl JobRecord {
             }
         }
         // Only this thread adds hooks, so none has come meanwhile.
-        self.state.lock().extras.get_or_insert_default().hooks = hooks;
+        self.state.lock().observers.get_or_insert_default().hooks = hooks;
     }
 }
 
@@ -397,7 +398,7 @@ impl History {
 
 impl State {
     fn is_hooked(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.hooked)
+        self.observers.as_ref().is_some_and(|observers| observers.hooked)
     }
 }
 
@@ -407,7 +408,7 @@ impl Observers {
         self.hooks.push(hook);
     }
 
-    pub(crate) fn tell_when_finished(&mut self, finished: Sender<usize>, number: usize) {
+    pub(crate) fn send_when_finished(&mut self, finished: Sender<usize>, number: usize) {
         self.finished = Some((finished, number));
     }
 }

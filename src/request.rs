@@ -35,7 +35,7 @@ pub struct JobRequest<'p, J: Job> {
     pool: &'p Pool<J>,
     job: J,
     settings: JobSettings,
-    extras: Option<Box<Observers>>,
+    observers: Option<Box<Observers>>,
 }
 
 impl<J: Job> Pool<J> {
@@ -57,7 +57,7 @@ impl<J: Job> Pool<J> {
 
 impl<'p, J: Job> JobRequest<'p, J> {
     pub(crate) fn new(pool: &'p Pool<J>, job: J) -> Self {
-        JobRequest { pool, job, settings: JobSettings::default(), extras: None }
+        JobRequest { pool, job, settings: JobSettings::default(), observers: None }
     }
 
     /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over
@@ -126,7 +126,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.extras.get_or_insert_default().label = Some(label.into().into());
+        self.observers.get_or_insert_default().label = Some(label.into().into());
         self
     }
 
@@ -263,12 +263,12 @@ impl<'p, J: Job> JobRequest<'p, J> {
 
     /// Sends `number` once the job is settled.
     pub(crate) fn send_when_finished(mut self, finished: Sender<usize>, number: usize) -> Self {
-        self.extras.get_or_insert_default().tell_when_finished(finished, number);
+        self.observers.get_or_insert_default().send_when_finished(finished, number);
         self
     }
 
     fn hook(mut self, hook: JobHook) -> Self {
-        self.extras.get_or_insert_default().add_hook(hook);
+        self.observers.get_or_insert_default().add_hook(hook);
         self
     }
 
@@ -300,7 +300,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn enqueue(self) -> JobHandle<J> {
-        self.pool.accept(&self.job, self.settings, self.extras)
+        self.pool.accept(&self.job, self.settings, self.observers)
     }
 
     /// Enqueues the job without ever blocking for room; what [`Pool::try_enqueue`] says holds here.
@@ -324,11 +324,11 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn try_enqueue(self) -> Result<JobHandle<J>, EnqueueError<JobRequest<'p, J>>> {
-        let JobRequest { pool, job, settings, extras } = self;
-        pool.offer(&job, settings, extras, WhenFull::Refuse).map_err(|refused| EnqueueError {
+        let JobRequest { pool, job, settings, observers } = self;
+        pool.offer(&job, settings, observers, WhenFull::Refuse).map_err(|refused| EnqueueError {
             kind: refused.kind,
             message: refused.message,
-            rejected: JobRequest { pool, job, settings: refused.settings, extras: refused.extras },
+            rejected: JobRequest { pool, job, settings: refused.settings, observers: refused.observers },
         })
     }
 }

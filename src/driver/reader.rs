@@ -121,7 +121,7 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
-        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.buffers));
+        let buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
         Reader {
             reading,
             reports,

@@ -30,7 +30,7 @@ pub(crate) struct Started {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) outbox: Outbox,
     pub(crate) output: Arc<Output>,
-    pub(crate) errors: OwnedFd,
+    pub(crate) stderr: OwnedFd,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reader: JoinHandle<()>,
 }
@@ -115,12 +115,12 @@ struct Spawning {
 impl Spawning {
     fn run(mut self) {
         while let Ok(worker_key) = self.asked.recv() {
-            if !self.iterate(IDLE, PREPARING) {
+            if !self.advance(IDLE, PREPARING) {
                 self.failed(worker_key, not_started("the program", "was not started: the pool has ended"));
                 continue;
             }
             let prepared = catch_unwind(AssertUnwindSafe(|| self.launch.prepare(Slot(worker_key.slot))));
-            if !self.iterate(PREPARING, STARTING) {
+            if !self.advance(PREPARING, STARTING) {
                 // The supervisor has given up on every request.
                 return;
             }
@@ -131,12 +131,12 @@ impl Spawning {
             if let Err(why) = started {
                 self.failed(worker_key, why);
             }
-            self.iterate(STARTING, IDLE);
+            self.advance(STARTING, IDLE);
         }
     }
 
     /// Moves on, unless the pool has ended.
-    fn iterate(&self, from: u8, to: u8) -> bool {
+    fn advance(&self, from: u8, to: u8) -> bool {
         self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
@@ -156,14 +156,14 @@ impl Spawning {
                 not_started(&launched.program, format!("was started, but its limits could not be set: {error}"))
             })?;
         }
-        let mut outbox = Outbox::new(launched.input).map_err(|error| {
+        let mut outbox = Outbox::new(launched.stdin).map_err(|error| {
             not_started(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
         })?;
         // Not left to the supervisor, so that it finds them when it comes up. What does not fit, the supervisor writes.
         outbox.push_bytes(&self.handshake);
         outbox.flush();
         let budget = Budget::new(UNREAD, None);
-        let output = Output::new(launched.output);
+        let output = Output::new(launched.stdout);
         let process = Arc::clone(&launched.process);
         let started = Started {
             worker_key,
@@ -171,7 +171,7 @@ impl Spawning {
             process: launched.process,
             outbox,
             output: Arc::clone(&output),
-            errors: launched.errors,
+            stderr: launched.stderr,
             budget: Arc::clone(&budget),
             reader,
         };

@@ -4,7 +4,7 @@
 //! only ever tries them.
 
 use crate::group;
-use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
+use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
@@ -88,7 +88,7 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct Outbox {
     pipe: File,
-    /// The job whose handler runs, and whether the pool has been told.
+    /// The job whose handler runs, and whether its start has been announced.
     running: Option<(u64, bool)>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct Link {
     host: Host,
     pub(crate) input: OwnedFd,
     /// Buffers for large jobs and large answers.
-    pub(crate) spares: Arc<BufferPool>,
+    pub(crate) buffers: Arc<BufferPool>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
     /// Whether the current job was cancelled. It changes under the inbox's lock.
@@ -114,7 +114,7 @@ pub(crate) struct Link {
     heard: AtomicU64,
     started: Instant,
     /// Odd while a handler or a recovery runs; it grows at each start and end.
-    pub(crate) turn: AtomicU64,
+    pub(crate) epoch: AtomicU64,
     pub(crate) guard: AtomicU8,
     /// The guard is being replaced: it is to end.
     guard_ends: AtomicBool,
@@ -149,12 +149,12 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 impl Link {
     pub(crate) fn new(host: Host, input: OwnedFd, output: OwnedFd, wake: os_pipe::PipeWriter) -> Self {
-        let spares = Arc::<BufferPool>::default();
+        let buffers = Arc::<BufferPool>::default();
         Link {
             host,
             input,
             inbox: Mutex::new(Inbox {
-                buffer: FrameBuffer::with_spares(u32::MAX as usize, Arc::clone(&spares)),
+                buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
                 jobs: VecDeque::new(),
                 current: None,
                 retired: false,
@@ -165,23 +165,23 @@ impl Link {
             silence: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             started: now(),
-            turn: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
             guard_ends: AtomicBool::new(false),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
-            spares,
+            buffers,
         }
     }
 
-    /// A pool has greeted.
-    pub(crate) fn greeted(&self) {
+    /// The handshake is done: the worker is the pool's.
+    pub(crate) fn handshake_done(&self) {
         if self.host == Host::Process {
-            group::greeted();
+            group::claim();
         }
     }
 
-    /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group.
+    /// The parent is gone: nobody is left to work for. In the process of a worker whose handshake is done this ends the whole group.
     pub(crate) fn orphaned(&self) {
         if self.host == Host::Process {
             group::end();
@@ -215,12 +215,12 @@ impl Link {
                 self.fill(&mut inbox)?;
             }
             self.sort(&mut inbox)?;
-            if let Some(arrived) = inbox.jobs.pop_front() {
-                let until = arrived.cancelled.and_then(|cancelled| cancelled.until);
-                let deadline = arrived.limit.and_then(|limit| now().checked_add(limit));
-                inbox.current = Some(Current { job: arrived.job, deadline: earlier(deadline, until) });
-                self.cancelled.store(arrived.cancelled.is_some(), SeqCst);
-                return Ok(Some(arrived));
+            if let Some(queued) = inbox.jobs.pop_front() {
+                let until = queued.cancelled.and_then(|cancelled| cancelled.until);
+                let deadline = queued.limit.and_then(|limit| now().checked_add(limit));
+                inbox.current = Some(Current { job: queued.job, deadline: earlier(deadline, until) });
+                self.cancelled.store(queued.cancelled.is_some(), SeqCst);
+                return Ok(Some(queued));
             }
             if inbox.leave {
                 return Ok(None);
@@ -235,7 +235,7 @@ impl Link {
 
     /// Gives spare buffers back where nothing comes for a while; blocks for no longer than that.
     fn trim(&self) {
-        while let Some(left) = self.spares.trim()
+        while let Some(left) = self.buffers.trim()
             && !self.readable_within(left)
         {}
     }
@@ -274,7 +274,7 @@ impl Link {
                 }
                 ToWorker::Skip { job } => {
                     let before = inbox.jobs.len();
-                    inbox.jobs.retain(|arrived| arrived.job != job);
+                    inbox.jobs.retain(|queued| queued.job != job);
                     if inbox.jobs.len() < before {
                         self.send(&FromWorker::Skipped { job })?;
                     }
@@ -366,8 +366,8 @@ impl Link {
     /// Writes a frame that says that the running handler has begun, whatever else it says.
     pub(crate) fn send_running(&self, frame: &[u8]) -> Result<(), Ended> {
         let mut outbox = lock(&self.outbox);
-        if let Some((_, told)) = &mut outbox.running {
-            *told = true;
+        if let Some((_, announced)) = &mut outbox.running {
+            *announced = true;
         }
         self.write(&mut outbox, frame)
     }
@@ -375,7 +375,7 @@ impl Link {
     /// A handler starts.
     pub(crate) fn begin(&self, job: u64) {
         lock(&self.outbox).running = Some((job, false));
-        self.next_turn();
+        self.next_epoch();
     }
 
     /// A handler's answer: after it, nothing is said of its job.
@@ -385,7 +385,7 @@ impl Link {
             outbox.running = None;
             self.write(&mut outbox, frame)
         };
-        self.next_turn();
+        self.next_epoch();
         written
     }
 
@@ -394,7 +394,7 @@ impl Link {
         self.write_start(&mut lock(&self.outbox))
     }
 
-    /// The guard's word for a handler that runs on: the same, without waiting for the main thread.
+    /// The same from the guard, for a handler that runs for long: it does not wait for the main thread.
     pub(crate) fn start_if_free(&self) {
         if let Some(mut outbox) = try_lock(&self.outbox) {
             let _ = self.write_start(&mut outbox);
@@ -409,18 +409,18 @@ impl Link {
         self.write(outbox, &frame)
     }
 
-    /// The worker's last words: a panic, or why it will not start or go on.
+    /// Sends the terminal failure: a panic, or why the worker does not start or go on.
     pub(crate) fn send_terminal(&self, message: String, location: Option<String>, backtrace: Option<Backtrace>) {
         let room = self.max_frame.load(SeqCst) / 4;
         let mut outbox = lock(&self.outbox);
-        let words = FromWorker::Terminal {
+        let terminal = FromWorker::Terminal {
             job: outbox.running.map(|(job, _)| job),
-            message: cut(message, room),
-            location: location.map(|place| cut(place, room)),
-            backtrace: backtrace.map(|frames| cut(frames.to_string(), room)),
+            message: truncate(message, room),
+            location: location.map(|place| truncate(place, room)),
+            backtrace: backtrace.map(|frames| truncate(frames.to_string(), room)),
         };
         let mut frame = Vec::with_capacity(256);
-        wire::frame_into(&words, &[], &mut frame);
+        wire::frame_into(&terminal, &[], &mut frame);
         // If the pool is gone there is nobody to tell, and the process is about to end.
         let _ = self.write(&mut outbox, &frame);
     }
@@ -448,7 +448,7 @@ impl Link {
         self.wake_guard();
     }
 
-    /// Its successor may begin.
+    /// The guard has ended, and its successor may begin.
     pub(crate) fn guard_ended(&self) {
         self.guard_ends.store(false, SeqCst);
     }
@@ -457,9 +457,9 @@ impl Link {
         self.guard_ends.load(SeqCst)
     }
 
-    /// A handler or a recovery starts or ends; the guard is called back to its ticking.
-    pub(crate) fn next_turn(&self) {
-        self.turn.fetch_add(1, SeqCst);
+    /// A handler or a recovery starts or ends; the guard ticks again.
+    pub(crate) fn next_epoch(&self) {
+        self.epoch.fetch_add(1, SeqCst);
         if self.guard.swap(TICKING, SeqCst) != TICKING {
             self.wake_guard();
         }
@@ -509,13 +509,4 @@ impl Link {
         }
         fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
     }
-}
-
-/// At most `max` bytes of `text`, cut between two characters.
-pub(crate) fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }

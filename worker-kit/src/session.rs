@@ -1,7 +1,7 @@
 //! The protocol by hand, one call a message.
 
-use crate::link::{Ended, Host, Link, QueuedJob, cut};
-use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::link::{Ended, Host, Link, QueuedJob};
+use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate};
 use crate::{BoxError, Job, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,7 +83,7 @@ impl<J: Job> Session<J> {
     }
 
     /// The same over any two pipes.
-    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, tells_start: bool) -> Result<Self, BoxError> {
+    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, announces_start: bool) -> Result<Self, BoxError> {
         let (wake_read, wake) = os_pipe::pipe()?;
         let link = Arc::new(Link::new(host, input, output, wake));
         let mut hello = Vec::new();
@@ -112,8 +112,8 @@ impl<J: Job> Session<J> {
             );
             return Err(why.into());
         };
-        link.greeted();
-        guard::start(&link, wake_read.into(), tells_start)?;
+        link.handshake_done();
+        guard::start(&link, wake_read.into(), announces_start)?;
 
         let init = link.read_frame::<ToWorker>()?;
         let ToWorker::Init { job_type, codec, max_frame, has_options } = init.message else {
@@ -226,8 +226,8 @@ impl<J: Job> Session<J> {
         if !self.is_ready {
             return Err("the pool was not told that a job can come: call ready before next_job".into());
         }
-        while let Some(arrived) = self.arrived()? {
-            match self.decode(&arrived) {
+        while let Some(queued) = self.take_job()? {
+            match self.decode(&queued) {
                 Ok(job) => return Ok(Some(job)),
                 Err(fault) => self.unusable(Fault::DecodeJob, type_name::<J>(), &fault, true)?,
             }
@@ -236,16 +236,16 @@ impl<J: Job> Session<J> {
     }
 
     /// The next job, still encoded; it is the current one from here on.
-    pub(crate) fn arrived(&mut self) -> Result<Option<QueuedJob>, Ended> {
-        let Some(arrived) = self.link.next_job()? else { return Ok(None) };
+    pub(crate) fn take_job(&mut self) -> Result<Option<QueuedJob>, Ended> {
+        let Some(queued) = self.link.next_job()? else { return Ok(None) };
         self.is_ready = false;
-        self.current = Some((arrived.job, arrived.attempt));
-        self.link.begin(arrived.job);
-        Ok(Some(arrived))
+        self.current = Some((queued.job, queued.attempt));
+        self.link.begin(queued.job);
+        Ok(Some(queued))
     }
 
-    pub(crate) fn decode(&self, arrived: &QueuedJob) -> Result<J, wire::CodecFault> {
-        wire::decode_payload(arrived.payload.as_slice())
+    pub(crate) fn decode(&self, queued: &QueuedJob) -> Result<J, wire::CodecFault> {
+        wire::decode_payload(queued.payload.as_slice())
     }
 
     /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
@@ -555,8 +555,8 @@ impl<J: Job> Session<J> {
             job,
             ready,
             fault,
-            type_name: cut(type_name.to_owned(), self.max_frame / 4),
-            message: cut(why.to_string(), self.max_frame / 4),
+            type_name: truncate(type_name.to_owned(), self.max_frame / 4),
+            message: truncate(why.to_string(), self.max_frame / 4),
         };
         self.frame.clear();
         wire::frame_into(&message, &[], &mut self.frame);
@@ -566,7 +566,7 @@ impl<J: Job> Session<J> {
     /// Puts a frame together, within the pool's limit.
     fn put<T: Serialize>(&mut self, message: &FromWorker, payload: &T) -> Result<(), wire::CodecFault> {
         if self.frame.capacity() == 0 {
-            self.frame = self.link.spares.buffer(self.before);
+            self.frame = self.link.buffers.buffer(self.before);
         }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
@@ -578,7 +578,7 @@ impl<J: Job> Session<J> {
     fn trim(&mut self) {
         self.before = self.frame.len();
         if self.frame.capacity() > KEPT {
-            self.link.spares.keep(mem::take(&mut self.frame));
+            self.link.buffers.keep(mem::take(&mut self.frame));
         }
     }
 }

@@ -212,10 +212,10 @@ fn each_job_of_a_map_has_settings_of_its_own() {
     assert!(results[0].is_ok() && results[2].is_ok());
 
     let (sender, labels) = mpsc::channel();
-    let unordered = pool.map_unordered(jobs()).with(move |request| {
+    let mut unordered = pool.map_unordered(jobs()).with(move |request| {
         let sender = sender.clone();
         request.retries(2).on_done(move |result| sender.send(result.is_ok()).unwrap())
     });
-    assert!(unordered.map(|(_, result)| result.is_ok()).all(|ok| ok));
+    assert!(unordered.all(|(_, result)| result.is_ok()));
     assert_eq!(labels.iter().take(3).collect::<Vec<_>>(), [true; 3]);
 }

@@ -42,8 +42,8 @@ impl Held {
 
 impl BufferPool {
     /// An empty buffer with room for `room` bytes, which are many, and for little more, if there is one.
-    pub(super) fn take(&self, room: usize) -> Option<Vec<u8>> {
-        let fits = |spare: &Vec<u8>| (room..=room + room / 4).contains(&spare.capacity());
+    pub(crate) fn take(&self, room: usize) -> Option<Vec<u8>> {
+        let fits = |buffer: &Vec<u8>| (room..=room + room / 4).contains(&buffer.capacity());
         let mut held = self.held();
         self.open.store(true, Ordering::SeqCst);
         held.last_used = Some(now());
@@ -53,8 +53,8 @@ impl BufferPool {
 
     /// An empty buffer for a payload of a size that is not known yet; the one before it was `before` bytes.
     pub fn buffer(&self, before: usize) -> Vec<u8> {
-        let spare = (before >= LARGE).then(|| self.take(before)).flatten();
-        spare.unwrap_or_else(|| Vec::with_capacity(128))
+        let buffer = (before >= LARGE).then(|| self.take(before)).flatten();
+        buffer.unwrap_or_else(|| Vec::with_capacity(128))
     }
 
     /// Keeps a buffer that is not needed any more, if it is large and there was such a payload of late; where that is too
@@ -117,62 +117,62 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// BufferPool of which large payloads make use.
-    fn spares_in_use() -> BufferPool {
-        let spares = BufferPool::default();
-        assert!(spares.take(MIB).is_none());
-        spares
+    /// A pool that large payloads have used.
+    fn pool_in_use() -> BufferPool {
+        let pool = BufferPool::default();
+        assert!(pool.take(MIB).is_none());
+        pool
     }
 
-    fn kept(spares: &BufferPool) -> Vec<usize> {
-        spares.held().buffers.iter().map(|spare| spare.capacity() / MIB).collect()
+    fn kept(pool: &BufferPool) -> Vec<usize> {
+        pool.held().buffers.iter().map(|buffer| buffer.capacity() / MIB).collect()
     }
 
     #[test]
-    fn a_spare_is_for_what_is_about_as_large() {
-        let spares = spares_in_use();
-        spares.keep(vec![7; 8 * MIB]);
-        assert!(spares.take(9 * MIB).is_none() && spares.take(4 * MIB).is_none());
-        let spare = spares.take(7 * MIB).unwrap();
-        assert!(spare.is_empty() && spare.capacity() == 8 * MIB);
-        assert!(spares.take(7 * MIB).is_none(), "it is taken");
+    fn a_buffer_is_reused_for_a_payload_of_about_its_size() {
+        let pool = pool_in_use();
+        pool.keep(vec![7; 8 * MIB]);
+        assert!(pool.take(9 * MIB).is_none() && pool.take(4 * MIB).is_none());
+        let buffer = pool.take(7 * MIB).unwrap();
+        assert!(buffer.is_empty() && buffer.capacity() == 8 * MIB);
+        assert!(pool.take(7 * MIB).is_none(), "it is taken");
     }
 
     #[test]
     fn no_more_is_kept_than_is_allowed_and_the_newest_stay() {
-        let spares = spares_in_use();
+        let pool = pool_in_use();
         for size in [20, 30, 10, 15] {
-            spares.keep(Vec::with_capacity(size * MIB));
+            pool.keep(Vec::with_capacity(size * MIB));
         }
-        assert_eq!(kept(&spares), [30, 10, 15]);
-        spares.keep(Vec::with_capacity(MOST + 1));
-        spares.keep(Vec::with_capacity(LARGE - 1));
-        assert_eq!(kept(&spares), [30, 10, 15]);
+        assert_eq!(kept(&pool), [30, 10, 15]);
+        pool.keep(Vec::with_capacity(MOST + 1));
+        pool.keep(Vec::with_capacity(LARGE - 1));
+        assert_eq!(kept(&pool), [30, 10, 15]);
     }
 
     #[test]
     fn after_a_large_payload_there_is_a_buffer_for_the_next_and_after_a_small_one_a_small_one() {
-        let spares = spares_in_use();
-        spares.keep(Vec::with_capacity(MIB));
-        assert!(spares.buffer(10).capacity() < LARGE);
-        assert_eq!(spares.buffer(MIB).capacity(), MIB);
-        assert!(spares.buffer(MIB).capacity() < LARGE, "there is none left");
+        let pool = pool_in_use();
+        pool.keep(Vec::with_capacity(MIB));
+        assert!(pool.buffer(10).capacity() < LARGE);
+        assert_eq!(pool.buffer(MIB).capacity(), MIB);
+        assert!(pool.buffer(MIB).capacity() < LARGE, "there is none left");
     }
 
     #[test]
     fn nothing_is_kept_where_no_large_payload_comes() {
-        let spares = spares_in_use();
-        spares.keep(Vec::with_capacity(MIB));
-        assert!(spares.trim().is_some_and(|left| left <= KEPT_FOR));
+        let pool = pool_in_use();
+        pool.keep(Vec::with_capacity(MIB));
+        assert!(pool.trim().is_some_and(|left| left <= KEPT_FOR));
         // As if it were long ago.
-        spares.held().last_used = now().checked_sub(2 * KEPT_FOR);
-        assert_eq!(spares.trim(), None);
-        assert!(kept(&spares).is_empty());
-        spares.keep(Vec::with_capacity(MIB));
-        assert!(kept(&spares).is_empty(), "what comes back late is not kept either");
-        assert!(spares.take(MIB).is_none());
-        spares.held().last_used = now().checked_sub(2 * KEPT_FOR);
-        spares.keep(Vec::with_capacity(MIB));
-        assert!(kept(&spares).is_empty(), "nor where nobody has tidied");
+        pool.held().last_used = now().checked_sub(2 * KEPT_FOR);
+        assert_eq!(pool.trim(), None);
+        assert!(kept(&pool).is_empty());
+        pool.keep(Vec::with_capacity(MIB));
+        assert!(kept(&pool).is_empty(), "what comes back late is not kept either");
+        assert!(pool.take(MIB).is_none());
+        pool.held().last_used = now().checked_sub(2 * KEPT_FOR);
+        pool.keep(Vec::with_capacity(MIB));
+        assert!(kept(&pool).is_empty(), "nor where nothing was trimmed");
     }
 }
