@@ -36,12 +36,17 @@ enum Due {
     GivesUp(WorkerKey),
     ErrorsEnd(WorkerKey),
     InputBreaks(WorkerKey),
+    /// What a dead worker has left behind writes to the worker's output.
+    GrandchildWrites(WorkerKey),
 }
 
 pub(super) struct World {
     rng: Rng,
     rates: Rates,
     now: Duration,
+    /// How late a tick may come, and when the one for this deadline does.
+    lateness: Duration,
+    tick: Option<(Duration, Duration)>,
     machine: Supervisor<u64>,
     saboteur: Saboteur,
     checker: Checker,
@@ -121,6 +126,8 @@ impl World {
         let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
         let brisk = rng.chance(30);
         let unreadable = rng.chance(10).then_some(7);
+        // As where the program was stopped, or has much to do.
+        let lateness = rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::ZERO, 2 * MILLI, 60 * MILLI]);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
         let saboteur = Saboteur::new(sabotage);
         World {
@@ -132,6 +139,8 @@ impl World {
             rng,
             rates,
             now: Duration::ZERO,
+            lateness,
+            tick: None,
             actors: BTreeMap::new(),
             due: BTreeMap::new(),
             next: 0,
@@ -212,7 +221,8 @@ impl World {
         let found = match self.found.take() {
             Some(found) => Err(found),
             None => {
-                self.checker.settled_down(&self.machine).and_then(|()| self.checker.overdue(self.now, &self.machine))
+                let in_time = self.now.saturating_sub(self.lateness);
+                self.checker.settled_down(&self.machine).and_then(|()| self.checker.overdue(in_time, &self.machine))
             }
         };
         found.map_err(|found| format!("at {:?}: {found}", self.now))
@@ -245,14 +255,15 @@ impl World {
     /// Lets the next thing happen; `false` when nothing will any more.
     fn step(&mut self) -> bool {
         let event = self.due.first_key_value().map(|(key, _)| *key);
-        let deadline = self.machine.next_deadline();
-        let tick_first = match (event, deadline) {
+        let tick_at = self.machine.next_deadline().map(|deadline| self.tick_for(deadline));
+        let tick_first = match (event, tick_at) {
             (None, None) => return false,
-            (Some((at, ..)), Some(deadline)) => deadline < at || (deadline == at && self.rng.chance(50)),
+            (Some((at, ..)), Some(tick_at)) => tick_at < at || (tick_at == at && self.rng.chance(50)),
             (event, _) => event.is_none(),
         };
         if tick_first {
-            self.now = self.now.max(deadline.unwrap_or_default());
+            self.tick = None;
+            self.now = self.now.max(tick_at.unwrap_or_default());
             self.input(Input::Tick);
         } else if let Some(key) = event
             && let Some(due) = self.due.remove(&key)
@@ -261,6 +272,20 @@ impl World {
             self.happen(due);
         }
         true
+    }
+
+    /// When the tick comes that is due at `deadline`.
+    fn tick_for(&mut self, deadline: Duration) -> Duration {
+        match self.tick {
+            Some((of, at)) if of == deadline => at,
+            _ => {
+                let late = !self.lateness.is_zero() && self.rng.chance(50);
+                let parts = if late { self.rng.below(5) as u32 } else { 0 };
+                let at = deadline + self.lateness * parts / 4;
+                self.tick = Some((deadline, at));
+                at
+            }
+        }
     }
 
     fn happen(&mut self, due: Due) {
@@ -332,6 +357,13 @@ impl World {
             Due::GivesUp(worker_key) => self.say(worker_key, FromActor::OutputEnd),
             Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
             Due::InputBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
+            Due::GrandchildWrites(worker_key) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
+                    // What it says is taken for the worker's own.
+                    actor.lied |= !actor.pipe_closed;
+                }
+                self.say(worker_key, FromActor::Malformed);
+            }
         }
     }
 
@@ -570,6 +602,9 @@ impl World {
         if actor.holds_pipes {
             // A grandchild has them, and holds them for ever.
             self.soon(Due::Reap(worker_key));
+            if self.rng.chance(20) {
+                self.soon(Due::GrandchildWrites(worker_key));
+            }
             return;
         }
         self.say(worker_key, FromActor::OutputEnd);
