@@ -486,6 +486,7 @@ mod failure;
 mod budget;
 mod dispatcher;
 mod forward;
+mod mailbox;
 mod panic;
 mod progress;
 mod record;
@@ -496,6 +497,11 @@ mod harness;
 mod launch;
 mod process;
 mod signals;
+/// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
+mod sync {
+    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+}
 mod sys;
 
 // The threads that act.
