@@ -261,9 +261,12 @@ impl<T> Supervisor<T> {
         step.finish();
     }
 
-    /// Counts again what is counted by hand.
+    /// Counts again what is counted by hand: in pools that are small enough for that to cost little beside the step.
     #[cfg(debug_assertions)]
     fn check_counts(&self) {
+        if self.slots.len() > 64 {
+            return;
+        }
         let workers = || self.slots.iter().flatten();
         debug_assert!(self.live.is_sorted() && self.live.iter().all(|&slot| self.slots[slot].is_some()), "live");
         debug_assert_eq!(self.live.len(), workers().count(), "live");
