@@ -110,10 +110,7 @@ fn exit_while_workers_start_leaves_nothing() {
 #[test]
 fn workers_without_a_job_are_dropped_at_the_end() {
     alone!();
-    let ends: [fn(&Pool<Staged>); 2] = [Pool::exit, |pool| {
-        pool.drain(WATCHDOG);
-    }];
-    for end in ends {
+    for drains in [false, true] {
         let nothing = nothing_is_left();
         {
             let notes = Scratch::new();
@@ -123,7 +120,11 @@ fn workers_without_a_job_are_dropped_at_the_end() {
             let pool = pool.stderr(Stderr::Null).max_processes(2).kill_grace(WATCHDOG).build().unwrap();
             pool.wait_ready(WATCHDOG).unwrap();
             let mut workers: Vec<_> = pool.workers().iter().map(|worker| worker.pid.to_string()).collect();
-            end(&pool);
+            if drains {
+                pool.drain(WATCHDOG);
+            } else {
+                pool.exit();
+            }
             let mut dropped = notes.lines();
             workers.sort();
             dropped.sort();
