@@ -63,7 +63,6 @@ pub struct PoolBuilder<J: Job> {
     name: Option<String>,
     options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
     config: Config,
-    max_backlog: Option<usize>,
     max_frame: usize,
     limits: Limits,
     stderr: Stderr,
@@ -154,7 +153,6 @@ impl<J: Job> PoolBuilder<J> {
             name: None,
             options: None,
             config: Config { max_processes: (cores * 5).div_ceil(4), cores, ..Config::default() },
-            max_backlog: None,
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
@@ -471,7 +469,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn max_backlog(mut self, n: usize) -> Self {
-        self.max_backlog = Some(n);
+        self.config.max_backlog = Some(n);
         self
     }
 
@@ -620,7 +618,6 @@ impl<J: Job> PoolBuilder<J> {
             job_type: J::name(),
             options,
             config,
-            max_backlog: self.max_backlog,
             max_frame: self.max_frame,
             buffers: Arc::clone(&buffers),
             limits: self.limits,
@@ -644,7 +641,7 @@ impl<J: Job> PoolBuilder<J> {
             shared: Shared { commands, dispatcher },
             max_frame: self.max_frame,
             buffers,
-            limited: self.max_backlog.is_some(),
+            limited: self.config.max_backlog.is_some(),
             look_ahead,
             last_stats,
             supervisor,
@@ -677,9 +674,6 @@ impl<J: Job> PoolBuilder<J> {
         }
         if !sys::LIMITS && (self.limits != Limits::new() || config.max_memory.is_limited()) {
             return refuse("limits and max_memory are not supported on this system: leave them out".into());
-        }
-        if self.max_backlog == Some(0) {
-            return refuse("max_backlog is 0: no job could ever wait; leave it out for no limit".into());
         }
         if !(SMALLEST_FRAME..=u32::MAX as usize).contains(&self.max_frame) {
             let (is, most) = (self.max_frame, u32::MAX);

@@ -223,7 +223,11 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
-    /// job that waits never runs; a worker that has it is killed.
+    /// job in the backlog never begins; the worker of one that runs is killed.
+    ///
+    /// A job that is still [`Queued`](JobStatus::Queued) may have been sent ahead to a worker that does another one
+    /// ([`prefetch`](crate::PoolBuilder::prefetch)). It is recalled, and begins only where that comes too late: then its worker
+    /// is killed too. [`begun`](JobHandle::begun) says whether that may be so.
     ///
     /// ```no_run
     /// # use hirelings::*;

@@ -131,8 +131,9 @@
 //!
 //! # Waiting for results
 //!
-//! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. [`wait`](JobHandle::wait) blocks and cannot hang: whatever
-//! becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
+//! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. A job is *settled* once it has its output or its last error, and
+//! stays so: [`is_finished`](JobHandle::is_finished) is true, and `Done` is told. [`wait`](JobHandle::wait) blocks until then
+//! and cannot hang: whatever becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
 //! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more
 //! memory than a few.
 //!
@@ -267,6 +268,9 @@
 //! assert_eq!(advice(&JobError::Aborted), "nobody wants it any more");
 //! ```
 //!
+//! `Failed` writes what the handler said, and `Aborted` and `Closed` say no more than that. Where it has to be known which
+//! job it was, write the handle first, which displays as its job: `let job = handle.to_string();`, before `wait` takes it.
+//!
 //! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. A program that does not exist is an error of
 //! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
 //! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
@@ -280,7 +284,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = Pool::<Square>::self_exec().max_backlog(1000).build()?;
 //!
-//! // Settled as aborted when this returns. One that waits never runs; the worker of one that runs is killed.
+//! // Settled as aborted when this returns. One in the backlog never begins; the worker of one that runs is killed.
 //! let unwanted = pool.enqueue(Square(1));
 //! let from_elsewhere = unwanted.abort_handle();
 //! std::thread::spawn(move || from_elsewhere.abort());
@@ -482,6 +486,7 @@ mod failure;
 mod budget;
 mod dispatcher;
 mod forward;
+mod mailbox;
 mod panic;
 mod progress;
 mod record;
@@ -492,6 +497,11 @@ mod harness;
 mod launch;
 mod process;
 mod signals;
+/// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
+mod sync {
+    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+}
 mod sys;
 
 // The threads that act.

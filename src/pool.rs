@@ -428,9 +428,12 @@ impl<J: Job> Pool<J> {
 
     // ------------------------------------------------------------ the end
 
-    /// Ends the pool now: no more jobs are taken, all that are not settled settle as
-    /// [`Closed`](crate::JobError::Closed), and the workers are killed (SIGTERM, after `kill_grace` SIGKILL). Returns once
-    /// every child is reaped and every hook has run; on the hook thread, once every child is reaped.
+    /// Ends the pool now: no more jobs are taken, and all that are not settled settle as
+    /// [`Closed`](crate::JobError::Closed). Workers that wait for a job are told to leave, so that what they hold is dropped;
+    /// SIGTERM follows after 100 ms, or after `kill_grace` where that is shorter. All others are killed: SIGTERM, and SIGKILL
+    /// after `kill_grace`.
+    ///
+    /// Returns once every child is reaped and every hook has run; on the hook thread, once every child is reaped.
     ///
     /// It may be called any number of times, from several threads.
     ///

@@ -50,8 +50,8 @@ pub(crate) struct JobRecord {
 }
 
 struct State {
-    /// Where it is in the supervisor's table.
-    key: JobKey,
+    /// Its place in the supervisor's table.
+    place: u32,
     history: History,
     stage: Stage,
     observers: Option<Box<Observers>>,
@@ -102,7 +102,7 @@ pub(crate) enum JobUpdate {
 impl JobRecord {
     pub(crate) fn new(id: u64, payload: Payload, observers: Option<Box<Observers>>) -> Arc<Self> {
         let state =
-            State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
+            State { place: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
@@ -116,12 +116,13 @@ impl JobRecord {
     // ------------------------------------------------------------ the supervisor's thread
 
     pub(crate) fn set_key(&self, key: JobKey) {
-        self.state.lock().key = key;
+        self.state.lock().place = key.place;
     }
 
     /// Its key in the supervisor's table, if it ever was there.
     pub(crate) fn key(&self) -> Option<JobKey> {
-        Some(self.state.lock().key).filter(|&key| key != JobKey::NOWHERE)
+        let place = self.state.lock().place;
+        (place != JobKey::NOWHERE).then_some(JobKey { place, id: self.id })
     }
 
     pub(crate) fn label(&self) -> Option<Arc<str>> {

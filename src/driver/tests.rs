@@ -7,7 +7,7 @@ use crate::id::Slot;
 use crate::launch::Launched;
 use crate::pool::Pool;
 use crate::process::{Process, Reaped};
-use crate::record::{JobRecord, JobStatus};
+use crate::record::{JobRecord, JobStatus, Ticket};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::encode_payload;
@@ -224,7 +224,6 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         job_type: Task::name(),
         options: None,
         config,
-        max_backlog: None,
         max_frame: 1024,
         buffers: Arc::default(),
         limits: Limits::default(),

@@ -9,6 +9,8 @@ pub(crate) struct Config {
     pub(crate) min_processes: usize,
     /// A worker does exactly so many jobs; none: it is replaced after [`USUAL_JOBS`] of them, if it is [`USUAL_AGE`] old.
     pub(crate) max_jobs_per_process: Option<u64>,
+    /// How many jobs that no worker has begun the pool takes, before it lets no more in.
+    pub(crate) max_backlog: Option<usize>,
     pub(crate) retries: u32,
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
@@ -35,6 +37,7 @@ impl Default for Config {
             max_processes: 1,
             min_processes: 0,
             max_jobs_per_process: None,
+            max_backlog: None,
             retries: 0,
             timeout_initializing: Some(Duration::from_secs(5)),
             timeout_working: Some(Duration::from_secs(10)),
@@ -64,6 +67,9 @@ impl Config {
         }
         if min > max {
             return Err(format!("min_processes is {min}, which is more than max_processes, {max}"));
+        }
+        if self.max_backlog == Some(0) {
+            return Err("max_backlog is 0: no job could ever wait; leave it out for no limit".into());
         }
         if self.max_jobs_per_process == Some(0) {
             return Err("max_jobs_per_process is 0: a worker must do at least one job".into());

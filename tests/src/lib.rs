@@ -8,6 +8,7 @@ pub mod counting;
 pub mod dice;
 #[cfg(doctest)]
 mod documents;
+pub mod fuzz;
 pub mod gate;
 pub mod house;
 pub mod mixture;

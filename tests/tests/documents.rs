@@ -546,7 +546,7 @@ fn no_circle_of_files_and_none_too_long() {
 /// Public, and without an example of its own.
 const WITHOUT_EXAMPLE: [(&str, &str); 2] = [
     ("worker-kit/src/wire", "bytes, for the pool's crate: the module has the example, docs/protocol.md each message"),
-    ("worker-kit/src/buffers.rs", "public by way of wire alone"),
+    ("worker-kit/src/buffers.rs", "exported in `wire` alone, for the pool's crate"),
 ];
 
 /// Something public, and whether what is said of it has an example.
@@ -766,6 +766,19 @@ fn names_of_tests_are_short_and_those_alone_are_so() {
         }
     }
     assert!(count > 300, "only {count} tests were found");
+}
+
+/// A worker program has no tests: it is not built once more, and run, as if it had some.
+#[test]
+fn no_worker_program_is_built_as_a_test() {
+    let manifest = read("tests/Cargo.toml");
+    let programs = files().into_iter().filter_map(|file| {
+        let path = file.strip_prefix("tests/src/bin/")?;
+        (!path.contains('/') || path.ends_with("/main.rs"))
+            .then(|| format!("path = \"src/bin/{path}\"\ntest = false\n"))
+    });
+    let lacking: Vec<String> = programs.filter(|listed| !manifest.contains(listed)).collect();
+    assert!(lacking.is_empty(), "tests/Cargo.toml lacks {lacking:?}");
 }
 
 /// Each rule of the pool's behaviour has tests, and those that the page names are there.

@@ -6,11 +6,11 @@
 //! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
 //! guard also wakes once that is over.
 
-use crate::link::{ASLEEP, Link, TICKING, WATCHING};
+use crate::link::Link;
+use crate::pace::{TICKING, WATCHING};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::event::Timespec;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::{io, process};
@@ -100,7 +100,7 @@ fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandl
 fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
     let mut seen = 0;
     loop {
-        let mode = link.guard.load(SeqCst);
+        let mode = link.pace.mode();
         let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
         let limit = if mode == TICKING { Some(&TICK) } else { silence.as_ref() };
         if link.parent_gone(&wake, mode == WATCHING, limit) || link.is_silent() {
@@ -114,23 +114,11 @@ fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
             link.read_ahead();
             continue;
         }
-        let epoch = link.epoch.load(SeqCst);
-        let (running, same) = (epoch % 2 == 1, epoch == seen);
-        seen = epoch;
-        let next = match (running, same) {
-            (_, false) => continue,
-            (false, true) => ASLEEP,
-            (true, true) => WATCHING,
-        };
+        let Some(next) = link.pace.decide(&mut seen) else { continue };
         if next == WATCHING && announces_start {
             link.start_if_free();
         }
-        // The main thread moves on by changing the epoch first and the mode second; the guard looks the other way
-        // round, so one of the two always notices the other.
-        link.guard.store(next, SeqCst);
-        if link.epoch.load(SeqCst) != epoch {
-            link.guard.store(TICKING, SeqCst);
-        }
+        link.pace.enter(next, seen);
     }
 }
 

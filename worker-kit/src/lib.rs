@@ -58,10 +58,16 @@ mod job;
 mod link;
 mod mark;
 mod memory;
+mod pace;
 mod panic;
 mod serve;
 mod session;
+mod silence;
 mod stdio;
+/// The atomics of `pace` and `silence`; those of loom where `tests/loom` tries these.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+}
 pub mod wire;
 mod worker;
 

@@ -597,3 +597,6 @@ impl<J: Job> fmt::Debug for Session<J> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
