@@ -12,11 +12,11 @@ impl Confinement {
     ///
     /// # Errors
     ///
-    /// * [`Path`](ConfineErrorKind::Path): a path cannot be opened.
-    /// * [`Unsupported`](ConfineErrorKind::Unsupported): this kernel cannot enforce all of it, and
+    /// * [`Path`](crate::ConfineErrorKind::Path): a path cannot be opened.
+    /// * [`Unsupported`](crate::ConfineErrorKind::Unsupported): this kernel cannot enforce all of it, and
     ///   [`best_effort`](Confinement::best_effort) was not asked for.
-    /// * [`Threads`](ConfineErrorKind::Threads): this process has threads that cannot be confined, and the same.
-    /// * [`System`](ConfineErrorKind::System): a system call failed. The process may then be confined in part: end it.
+    /// * [`Threads`](crate::ConfineErrorKind::Threads): this process has threads that cannot be confined, and the same.
+    /// * [`System`](crate::ConfineErrorKind::System): a system call failed. The process may then be confined in part: end it.
     ///
     /// After each of the others nothing has changed.
     ///

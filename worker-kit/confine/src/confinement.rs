@@ -100,7 +100,7 @@ impl Confinement {
         self
     }
 
-    /// Takes what this kernel can enforce, and leaves out what it cannot: [`Enforced`] says what that was. Default: what
+    /// Takes what this kernel can enforce, and leaves out what it cannot: [`Enforced`](crate::Enforced) says what that was. Default: what
     /// cannot be enforced is an error.
     ///
     /// ```no_run
