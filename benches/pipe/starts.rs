@@ -86,7 +86,8 @@ pub(crate) fn recycle(measure: Measure) -> Figures {
         let kept = ready(builder(2).start_method(method));
         let replaced = ready(builder(2).start_method(method).max_jobs_per_process(64));
         let ([kept], [replaced]) = in_turn(rounds, || [1e3 * drive(&kept, count)], || [1e3 * drive(&replaced, count)]);
-        let figure = Figure::new(name, replaced, "ms").against("kept", kept).note(format!("{count} jobs, 64 a process"));
+        let figure =
+            Figure::new(name, replaced, "ms").against("kept", kept).note(format!("{count} jobs, 64 a process"));
         figures.push(if method == StartMethod::ForkServer { figure.bar(Bar::AtMost(2.0)) } else { figure });
     }
     Ok(figures)

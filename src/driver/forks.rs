@@ -1,7 +1,7 @@
 //! The fork servers of a pool, as the driver knows them.
 
 use super::Driver;
-use super::effects::{About, lines_of};
+use super::notices::{About, lines_of};
 use crate::dispatcher::Notification;
 use crate::event::{EventKind, More};
 use crate::exit_status::ended_somehow;

@@ -9,7 +9,9 @@ pub mod dice;
 #[cfg(doctest)]
 mod documents;
 pub mod forked;
+pub mod fuzz;
 pub mod gate;
+pub mod house;
 pub mod mixture;
 pub mod processes;
 pub mod record;

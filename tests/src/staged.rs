@@ -18,6 +18,8 @@ pub enum Stage {
     Wait(PathBuf),
     /// Appends its process id to a file.
     Note(PathBuf),
+    /// At the start: appends its process id to a file once it is dropped.
+    NoteWhenDropped(PathBuf),
 }
 
 /// A job that gives the worker's process id; `after` is what the worker does once it has answered.
@@ -48,7 +50,7 @@ pub fn pool(start: Stage) -> PoolBuilder<Staged> {
 /// [`Stage::Panic`] does.
 pub fn go_through(stage: Stage) -> Result<(), BoxError> {
     match stage {
-        Stage::Pass => Ok(()),
+        Stage::Pass | Stage::NoteWhenDropped(_) => Ok(()),
         Stage::Fail(why) => Err(why.into()),
         Stage::Panic(why) => panic!("{why}"),
         Stage::Exit(code) => exit(code),

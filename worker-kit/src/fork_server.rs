@@ -25,8 +25,8 @@ use std::fmt;
 /// Why a fork server, or a worker that it has forked, ends before it serves.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The pool was told.
-    Told(String),
+    /// The pool has been sent the reason.
+    Reported(String),
     /// A worker could not greet the pool, or was refused by it.
     Unconnected(BoxError),
 }
@@ -34,7 +34,7 @@ pub(crate) enum Stop {
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stop::Told(message) => f.write_str(message),
+            Stop::Reported(message) => f.write_str(message),
             Stop::Unconnected(error) => error.fmt(f),
         }
     }
@@ -98,11 +98,11 @@ mod linux {
         });
         let mut children = match started {
             Ok(children) => children,
-            Err(why) => return Err(told(&session, why)),
+            Err(why) => return Err(report(&session, why)),
         };
         session.say_ready().map_err(|ended| Stop::Unconnected(ended.into()))?;
         loop {
-            match children.wait().map_err(|error| told(&session, format!("cannot wait for its workers: {error}")))? {
+            match children.wait().map_err(|error| report(&session, format!("cannot wait for its workers: {error}")))? {
                 Some(Happened::Asked) => match receive(&session.link.input) {
                     Ok(Packet::Request(request)) => {
                         if let Some(ends) = fork_one(&mut children, request) {
@@ -114,7 +114,7 @@ mod linux {
                     // Whoever asked sees that the leash is closed.
                     Ok(Packet::Cut) => {}
                     Ok(Packet::End) => session.link.orphaned(),
-                    Err(error) => return Err(told(&session, format!("a request cannot be received: {error}"))),
+                    Err(error) => return Err(report(&session, format!("a request cannot be received: {error}"))),
                 },
                 Some(Happened::Ended(key)) => children.ended(key),
                 Some(Happened::LetGo(key)) => children.let_go(key),
@@ -123,9 +123,9 @@ mod linux {
         }
     }
 
-    fn told<J: Job>(session: &Session<J>, why: String) -> Stop {
+    fn report<J: Job>(session: &Session<J>, why: String) -> Stop {
         session.link.send_terminal(why.clone(), None, None);
-        Stop::Told(why)
+        Stop::Reported(why)
     }
 
     // ------------------------------------------------------------ requests

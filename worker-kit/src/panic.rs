@@ -10,7 +10,7 @@ use std::{any::Any, env, panic};
 
 const BACKTRACE: &str = "RUST_BACKTRACE";
 
-/// A panic as the pool is told of it.
+/// A panic as it is sent to the pool.
 #[derive(Debug)]
 pub(crate) struct PanicNote {
     pub(crate) message: String,

@@ -22,7 +22,11 @@ impl Worker for Forked {
 
     fn init(setup: Setup) -> Result<Self, BoxError> {
         for name in &setup.threads {
-            thread::Builder::new().name(name.clone()).spawn(|| loop { thread::park() })?;
+            thread::Builder::new().name(name.clone()).spawn(|| {
+                loop {
+                    thread::park()
+                }
+            })?;
         }
         go_through(setup.init.clone())?;
         Ok(Forked { maker: id(), seed: [0; 8], filled: vec![1; setup.bytes], setup })

@@ -2,13 +2,23 @@
 
 use hirelings::StartMethod;
 use hirelings_tests::staged::{Stage, Staged, go_through};
-use hirelings_tests::start_method;
+use hirelings_tests::{scratch, start_method};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
+use std::path::PathBuf;
 use std::process::id;
 
 struct Stages {
     start: Stage,
     after: Stage,
+    note_when_dropped: Option<PathBuf>,
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        if let Some(path) = &self.note_when_dropped {
+            let _ = scratch::append(path, &id().to_string());
+        }
+    }
 }
 
 impl Worker for Stages {
@@ -16,7 +26,11 @@ impl Worker for Stages {
     type Options = Stage;
 
     fn init(start: Stage) -> Result<Self, BoxError> {
-        let mut stages = Stages { start, after: Stage::Pass };
+        let note_when_dropped = match &start {
+            Stage::NoteWhenDropped(path) => Some(path.clone()),
+            _ => None,
+        };
+        let mut stages = Stages { start, after: Stage::Pass, note_when_dropped };
         // Where workers are forked, the start is each worker's own: this is the fork server's.
         if start_method() == StartMethod::Exec {
             stages.after_fork()?;

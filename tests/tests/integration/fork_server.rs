@@ -3,9 +3,7 @@
 use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, Limits, Pool, StartFailure, StartMethod, Stderr};
 use hirelings_tests::forked::{self, Ask, Setup};
 use hirelings_tests::staged::Stage;
-use hirelings_tests::{
-    Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, worker,
-};
+use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, worker};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -73,11 +71,7 @@ fn jobs_are_done_by_children_of_one_fork_server() {
 #[test]
 fn init_runs_once_and_after_fork_in_each_worker() {
     let (made, forked) = (Scratch::new(), Scratch::new());
-    let setup = Setup {
-        init: Stage::Note(made.path()),
-        after_fork: Stage::Note(forked.path()),
-        ..Setup::default()
-    };
+    let setup = Setup { init: Stage::Note(made.path()), after_fork: Stage::Note(forked.path()), ..Setup::default() };
     let (builder, mut record) = Record::of(forked::pool(&setup).max_processes(2).max_jobs_per_process(1));
     let pool = builder.build().unwrap();
     let server = spawned(&mut record).to_string();
