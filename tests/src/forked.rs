@@ -38,7 +38,7 @@ pub enum Ask {
     Exit(i32),
     /// Takes so many bytes of memory for good, and uses them.
     Leak(usize),
-    /// The sum of all bytes that init has filled: all of them are read.
+    /// The sum of a byte of each page that init has filled.
     Sum,
     /// The process group.
     Group,

@@ -45,6 +45,8 @@ enum Trouble {
     Terminal,
     /// A worker holds more memory than it may.
     Grow,
+    /// The fork server that has forked the workers dies.
+    Orphan,
     Abort,
     /// The callers close the pool.
     Drain,
@@ -126,6 +128,7 @@ enum Step {
     Garble(WorkerKey),
     Terminal(WorkerKey),
     Grow(WorkerKey),
+    Orphan(WorkerKey),
     Abort(u64),
     Close,
     Exit,
@@ -243,6 +246,7 @@ impl State {
                 Trouble::Garble => steps.extend(alive.map(|(&worker_key, _)| Step::Garble(worker_key))),
                 Trouble::Terminal => steps.extend(working.map(|(&worker_key, _)| Step::Terminal(worker_key))),
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
+                Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
@@ -377,6 +381,10 @@ impl State {
             Step::Grow(worker_key) => {
                 self.happened(Trouble::Grow);
                 self.input(shape, Input::Resident { worker_key, bytes: HARD + 1 })
+            }
+            Step::Orphan(worker_key) => {
+                self.happened(Trouble::Orphan);
+                self.input(shape, Input::Orphaned(worker_key))
             }
             Step::Abort(id) => {
                 self.happened(Trouble::Abort);
@@ -587,7 +595,7 @@ fn explore(shape: Shape) -> Result<usize, String> {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 9] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Abort, Drain, Exit];
+    const ALL: [Trouble; 10] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }

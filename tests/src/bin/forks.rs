@@ -28,7 +28,7 @@ fn main() {
         all.push(record.until_kind(EventKind::Spawn).pid().expect("a process"));
     }
     if place == "stopped" || place == "both" {
-        let mut handle = pool.enqueue(Ask::Wait(gate));
+        let handle = pool.enqueue(Ask::Wait(gate));
         assert!(handle.progress().next().is_some());
     }
     if place == "stopped" {

@@ -1,6 +1,6 @@
 //! What the workers are told to do.
 
-use hirelings::{Bytes, Job, Pool, PoolBuilder, Stderr};
+use hirelings::{Bytes, Job, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 
