@@ -190,7 +190,7 @@ impl Driver {
         }
     }
 
-    /// Looks which of the workers that are to be heard out have been.
+    /// Looks of which draining workers all output has been read.
     pub(super) fn drain_all(&mut self) {
         for worker_key in std::mem::take(&mut self.draining) {
             let number = self.questions + 1;
@@ -249,14 +249,14 @@ impl Driver {
             .any(|worker_key| child(worker_key).is_some_and(|child| child.draining == Some(Draining::Stopping)))
     }
 
-    /// Something is to be written to this worker at the end of the turn.
+    /// Something is to be written to this worker at the end of the iteration.
     pub(super) fn mark_dirty(&mut self, worker_key: WorkerKey) {
         if !self.dirty.contains(&worker_key.slot) {
             self.dirty.push(worker_key.slot);
         }
     }
 
-    /// Writes what the turn has put into the outboxes: one write a worker.
+    /// Writes what the iteration has put into the outboxes: one write a worker.
     pub(super) fn write_all(&mut self) {
         while let Some(slot) = self.dirty.pop() {
             let Some(child) = &self.children[slot] else { continue };

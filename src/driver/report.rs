@@ -7,7 +7,7 @@ use crate::error::StartFailure;
 use crate::supervisor::WorkerKey;
 use hirelings_worker_kit::wire::{Frame, FromWorker};
 
-/// What happened outside, to the worker in a seat.
+/// What happened to a worker, or to its process.
 pub(crate) enum Report {
     /// From the spawner: a process is there.
     Spawned(Box<Started>),
