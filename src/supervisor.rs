@@ -121,7 +121,7 @@ pub(crate) struct Supervisor {
     counters: Counters,
     /// Workers whose handler or recovery may run.
     busy: usize,
-    /// Jobs that a worker was handed.
+    /// Jobs that workers run, as was told.
     held: usize,
     /// Whether there was work since the last `Idle`.
     worked: bool,
@@ -180,7 +180,7 @@ impl Supervisor {
         !self.free.is_empty()
     }
 
-    /// Jobs that no worker has begun: queued, sent ahead, or waiting to be retried.
+    /// Jobs that no worker has begun: queued, prefetched, or waiting to be retried.
     pub(crate) fn backlog_len(&self) -> usize {
         self.jobs.len() - self.held
     }
