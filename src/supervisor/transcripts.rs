@@ -697,17 +697,17 @@ fn two_on_one_core() -> Script {
 #[test]
 fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
     let mut script = two_on_one_core();
-    let lines = script.message(worker_key(1, 2), success(1));
-    assert_eq!(lines[4..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working", "send 4/1 to 1#2"]);
-    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 1#2"], "nobody is free who could have done it before");
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working", "send 4/1 to 0#1"]);
+    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 0#1"], "nobody is free who could have done it before");
 }
 
 #[test]
 fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
     let mut script = two_on_one_core();
-    script.message(worker_key(1, 2), Message::Start { job: 1 });
-    let lines = script.message(worker_key(1, 2), success(1));
-    assert_eq!(lines[3..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working"]);
+    script.message(FIRST, Message::Start { job: 1 });
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[3..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
 }
 
 #[test]
@@ -802,6 +802,18 @@ fn the_successor_of_a_worker_that_has_few_jobs_left_is_started_while_it_works() 
         script.message(FIRST, success(1));
         assert!(!script.enqueue().iter().any(|line| line.starts_with("spawn")));
     }
+}
+
+#[test]
+fn a_worker_that_has_done_nothing_comes_last() {
+    let mut script = Script::ready(Config { max_processes: 2, ..config() });
+    script.enqueue();
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.message(FIRST, success(1));
+    script.message(worker_key(1, 2), Message::Ready);
+    // So that the first one does all of its jobs, and leaves, before its successor has few left.
+    assert_eq!(script.enqueue()[1], "send 2/1 to 0#1");
 }
 
 #[test]
