@@ -113,7 +113,7 @@ pub(crate) struct Supervisor {
     /// How long the last start took, from the spawn to ready.
     init_took: Duration,
     restarts: RestartPolicy,
-    /// The slots of the workers that can take a job; the one used last is used next.
+    /// The slots of the workers that can take a job; the last is used next: the one used last, and one never used at the end.
     free: Vec<usize>,
     next_worker: u64,
     /// The lowest priority that any job had.

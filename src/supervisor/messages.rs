@@ -71,8 +71,11 @@ impl Step<'_> {
         if worker.retiring || worker.over_soft_limit || left == 0 {
             return self.leave(worker_key);
         }
+        // One that has done nothing yet comes last: those that have done some of their jobs do the rest first, and make room
+        // for their successors.
+        let at = if worker.done == 0 { 0 } else { self.machine.free.len() };
         self.clear_limit(worker_key);
-        self.machine.free.push(worker_key.slot);
+        self.machine.free.insert(at, worker_key.slot);
     }
 
     /// The worker speaks of the job that it runs. Its first word proves that the job has begun.

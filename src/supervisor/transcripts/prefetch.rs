@@ -51,17 +51,17 @@ fn two_on_one_core() -> Script {
 #[test]
 fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
     let mut script = two_on_one_core();
-    let lines = script.message(worker_key(1, 2), success(1));
-    assert_eq!(lines[4..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working", "send 4/1 to 1#2"]);
-    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 1#2"], "nobody is free who could have done it before");
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working", "send 4/1 to 0#1"]);
+    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 0#1"], "nobody is free who could have done it before");
 }
 
 #[test]
 fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
     let mut script = two_on_one_core();
-    script.message(worker_key(1, 2), Message::Start { job: 1 });
-    let lines = script.message(worker_key(1, 2), success(1));
-    assert_eq!(lines[3..], ["send 3/1 to 1#2", "task 3/1 at 1#2", "1#2 is working"]);
+    script.message(FIRST, Message::Start { job: 1 });
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[3..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
 }
 
 #[test]

@@ -39,6 +39,18 @@ fn the_successor_of_a_worker_that_has_few_jobs_left_is_started_while_it_works() 
 }
 
 #[test]
+fn a_worker_that_has_done_nothing_comes_last() {
+    let mut script = Script::ready(Config { max_processes: 2, ..config() });
+    script.enqueue();
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.message(FIRST, success(1));
+    script.message(worker_key(1, 2), Message::Ready);
+    // So that the first one does all of its jobs, and leaves, before its successor has few left.
+    assert_eq!(script.enqueue()[1], "send 2/1 to 0#1");
+}
+
+#[test]
 fn a_worker_without_a_job_leaves_when_the_pool_ends() {
     let mut script = Script::ready(config());
     assert_eq!(script.input(Input::Exit), ["leave 0#1", "0#1 is exiting"]);
