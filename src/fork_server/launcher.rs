@@ -1,8 +1,8 @@
 //! Starts fork servers, and asks them for workers.
 
-use super::Servers;
 use super::process::ForkedProcess;
 use super::server::{Server, Waited, now, wait};
+use super::servers::Servers;
 use crate::error::StartFailure;
 use crate::id::Slot;
 use crate::launch::{Attendance, ForkServers, Identity, Launch, Launched, Launcher, not_started};
@@ -75,7 +75,10 @@ impl Launch for ForkLauncher {
                 None => {
                     let number = self.next_number;
                     self.next_number += 1;
-                    let server = Server::start(number, &mut self.commands, attendance, servers)?;
+                    let server =
+                        Server::start(number, &mut self.commands, attendance, servers.closed(), |server, minder| {
+                            servers.add(server, minder);
+                        })?;
                     Kept { identity: identity.clone(), server }
                 }
             };
@@ -128,7 +131,7 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
         match sendmsg(server.control(), &[IoSlice::new(&FORK_REQUEST)], &mut ancillary, flags) {
             Ok(_) => break,
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => match wait(server.control(), PollFlags::OUT, deadline, servers) {
+            Err(Errno::AGAIN) => match wait(server.control(), PollFlags::OUT, deadline, servers.closed()) {
                 Waited::Ready => {}
                 Waited::Closed => return failed("was not forked: the pool has ended".into()),
                 Waited::TimedOut => return unanswered(),
@@ -138,7 +141,7 @@ fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> For
         }
     }
     drop((their_stdin, their_stdout, their_stderr, their_leash));
-    match wait(&leash, PollFlags::IN, deadline, servers) {
+    match wait(&leash, PollFlags::IN, deadline, servers.closed()) {
         Waited::Ready => {}
         // The leash is closed, and the fork server ends what it forks.
         Waited::Closed => return failed("was not forked: the pool has ended".into()),

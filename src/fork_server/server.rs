@@ -1,6 +1,5 @@
 //! One fork server: its process, the socket to it, and the thread that minds it.
 
-use super::Servers;
 use crate::budget::Budget;
 use crate::error::StartFailure;
 use crate::exit_status::ended;
@@ -17,7 +16,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How much of what it printed is kept for errors.
@@ -65,7 +64,8 @@ pub(super) enum Waited {
 }
 
 impl Server {
-    /// Starts a fork server with the launcher's command, and waits until it is ready.
+    /// Starts a fork server with the launcher's command, and waits until it is ready. `keep` is given it before that, with
+    /// its minder.
     ///
     /// # Errors
     ///
@@ -74,7 +74,8 @@ impl Server {
         number: u64,
         launcher: &mut Launcher,
         attendance: &Attendance,
-        servers: &Servers,
+        closed: BorrowedFd<'_>,
+        keep: impl FnOnce(&Arc<Self>, JoinHandle<()>),
     ) -> Result<Arc<Self>, StartFailure> {
         let program = launcher.program();
         let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -112,8 +113,8 @@ impl Server {
             not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
         })?;
         let server = Arc::new(Server { number, control, minded });
-        servers.add(&server, thread);
-        match server.greet(attendance, servers) {
+        keep(&server, thread);
+        match server.greet(attendance, closed) {
             Ok(()) => Ok(server),
             Err(reason) => {
                 server.end();
@@ -182,14 +183,14 @@ impl Server {
     }
 
     /// Hello and init there, hello and ready back.
-    fn greet(&self, attendance: &Attendance, servers: &Servers) -> Result<(), String> {
+    fn greet(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
         let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
         let mut packets = attendance.handshake.chunks(PACKET).peekable();
         let mut arrived = FrameBuffer::new(64 * 1024);
         let mut greeted = false;
         loop {
             let events = if packets.peek().is_some() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            match wait(&self.control, events, deadline, servers) {
+            match wait(&self.control, events, deadline, closed) {
                 Waited::Ready => {}
                 Waited::Closed => return Err("was not started: the pool has ended".into()),
                 Waited::TimedOut => {
@@ -254,9 +255,9 @@ impl Drop for Server {
     }
 }
 
-/// Waits for one of `events` on `fd`, or its hang-up.
-pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>, servers: &Servers) -> Waited {
-    let mut fds = [PollFd::new(&fd, events), PollFd::new(&servers.closed, PollFlags::IN)];
+/// Waits for one of `events` on `fd`, or its hang-up; `closed` hangs up once the pool has ended.
+pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>, closed: BorrowedFd<'_>) -> Waited {
+    let mut fds = [PollFd::new(&fd, events), PollFd::from_borrowed_fd(closed, PollFlags::IN)];
     loop {
         let left = deadline.map(|at| timespec(at.saturating_duration_since(now())));
         match poll(&mut fds, left.as_ref()) {

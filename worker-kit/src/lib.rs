@@ -51,6 +51,7 @@ compile_error!(
 );
 
 mod buffers;
+mod connect;
 mod context;
 mod fork;
 mod fork_server;
