@@ -75,7 +75,7 @@ pub struct PoolBuilder<J: Job> {
 
 /// Where workers come from.
 enum Source {
-    Commands(Launcher),
+    Commands(Box<Launcher>),
     /// A test's own way to start them.
     #[cfg(test)]
     Other(Box<dyn Launch>),
@@ -85,8 +85,8 @@ impl Source {
     fn launch(self, method: StartMethod) -> Box<dyn Launch> {
         match (self, method) {
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            (Source::Commands(commands), StartMethod::ForkServer) => Box::new(ForkLauncher::new(commands)),
-            (Source::Commands(commands), _) => Box::new(commands),
+            (Source::Commands(commands), StartMethod::ForkServer) => Box::new(ForkLauncher::new(*commands)),
+            (Source::Commands(commands), _) => commands,
             #[cfg(test)]
             (Source::Other(launch), _) => launch,
         }
@@ -157,7 +157,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
-        PoolBuilder::new(Source::Commands(Launcher::asking(launch)))
+        PoolBuilder::new(Source::Commands(Box::new(Launcher::asking(launch))))
     }
 }
 
@@ -165,7 +165,7 @@ impl<J: Job> PoolBuilder<J> {
     /// A builder of workers that `command` starts.
     pub(crate) fn of_command(command: Command) -> Self {
         let self_exec = marked_name(&command);
-        PoolBuilder { self_exec, ..PoolBuilder::new(Source::Commands(Launcher::of(command))) }
+        PoolBuilder { self_exec, ..PoolBuilder::new(Source::Commands(Box::new(Launcher::of(command)))) }
     }
 
     /// A builder of workers that are started in a way of the test's own.
