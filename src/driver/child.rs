@@ -1,7 +1,6 @@
 //! One worker process in the driver's table.
 
 use super::Driver;
-use super::forks::ForkedBy;
 use super::outbox::{Flush, Outbox};
 use super::output::Output;
 use super::poller::{StderrTail, Watched};
@@ -46,6 +45,13 @@ pub(super) struct Child {
     /// The fork server that has forked it.
     pub(super) fork_server: Option<ForkedBy>,
     reader: JoinHandle<()>,
+}
+
+/// Which fork server has forked a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ForkedBy {
+    pub(super) number: u64,
+    pub(super) pid: u32,
 }
 
 /// A job that was sent.

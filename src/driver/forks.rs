@@ -1,6 +1,7 @@
 //! The fork servers of a pool, as the driver knows them.
 
 use super::Driver;
+use super::child::ForkedBy;
 use super::notices::{About, lines_of};
 use crate::dispatcher::Notification;
 use crate::event::{EventKind, More};
@@ -15,13 +16,6 @@ use std::sync::Arc;
 pub(super) struct ForkServer {
     pid: u32,
     program: String,
-}
-
-/// Which fork server has forked a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ForkedBy {
-    number: u64,
-    pub(super) pid: u32,
 }
 
 impl Driver {
@@ -74,7 +68,7 @@ impl Driver {
                     format!("fork server process {} {}: {}", server.pid, ended_somehow(status), server.program)
                 });
                 self.emit_event(EventKind::ForkServerExited, About::process(server.pid), || More::Ended { status });
-                let of_it = |child: &&super::Child| child.fork_server.is_some_and(|of| of.number == number);
+                let of_it = |child: &&super::child::Child| child.fork_server.is_some_and(|of| of.number == number);
                 let orphans: Vec<_> =
                     self.children.iter().flatten().filter(of_it).map(|child| child.worker_key).collect();
                 for worker_key in orphans {

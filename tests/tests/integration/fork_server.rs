@@ -86,7 +86,8 @@ fn init_runs_once_and_after_fork_in_each_worker() {
     let noted = std::fs::read_to_string(forked.path()).unwrap();
     let noted: BTreeSet<String> = noted.lines().map(str::to_owned).collect();
     assert_eq!((workers.len(), seeds.len()), (8, 8));
-    assert!(workers.is_subset(&noted) && noted.len() as u64 == pool.stats().spawned, "{noted:?}");
+    // One that was forked last may have been told to leave before.
+    assert!(workers.is_subset(&noted) && noted.len() as u64 <= pool.stats().spawned, "{noted:?}");
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn a_large_state_is_in_memory_once() {
 }
 
 #[test]
-fn memory_limits_count_what_a_worker_does_not_share() {
+fn memory_limits_count_what_is_not_shared() {
     let setup = Setup { bytes: 128 << 20, ..Setup::default() };
     let pool = forked::pool(&setup).max_processes(1).max_memory_soft(32 << 20).timeout_initializing(WATCHDOG);
     let pool = pool.build().unwrap();
@@ -161,7 +162,7 @@ fn commands_that_differ_have_a_fork_server_each() {
 }
 
 #[test]
-fn a_fork_server_that_no_slot_needs_any_more_ends() {
+fn one_that_no_slot_needs_any_more_ends() {
     let asked = AtomicUsize::new(0);
     let commands = move |_| {
         let mut command = forked::worker();
@@ -219,7 +220,7 @@ fn limits_are_each_workers_own() {
 // ---------------------------------------------------------------- a start that fails
 
 #[test]
-fn an_init_that_fails_is_a_start_failure_with_its_words() {
+fn a_failed_init_is_a_start_failure_with_its_words() {
     let said = |stage: Stage| no_worker(&giving_up(&Setup { init: stage, ..Setup::default() }));
     let failed = said(Stage::Fail("no dictionary".into()));
     assert!(failed.to_string().contains("said: no dictionary"), "{failed}");
@@ -239,7 +240,7 @@ fn long_last_words_of_an_init_arrive() {
 }
 
 #[test]
-fn an_after_fork_that_fails_is_a_start_failure_with_its_words() {
+fn a_failed_after_fork_is_a_start_failure_too() {
     let said = |stage: Stage| no_worker(&giving_up(&Setup { after_fork: stage, ..Setup::default() }));
     let failed = said(Stage::Fail("no seed".into()));
     assert!(failed.to_string().contains("said: no seed"), "{failed}");
@@ -278,7 +279,7 @@ fn the_pools_end_does_not_wait_for_an_init() {
 }
 
 #[test]
-fn a_fork_server_with_threads_is_refused_and_they_are_named() {
+fn threads_are_refused_and_named() {
     let setup = Setup { threads: vec!["a heartbeat".into(), "a spinner".into()], ..Setup::default() };
     let failure = no_worker(&giving_up(&setup));
     let words = failure.to_string();
@@ -317,7 +318,7 @@ fn what_is_no_fork_server_says_so() {
 }
 
 #[test]
-fn a_worker_of_other_jobs_is_refused_with_both_names() {
+fn a_worker_of_other_jobs_is_refused() {
     let pool = forked::of(Pool::builder(worker()), &Setup::default()).max_processes(1).start_failures(1);
     let failure = no_worker(&pool.build().unwrap());
     let words = failure.to_string();
@@ -327,7 +328,7 @@ fn a_worker_of_other_jobs_is_refused_with_both_names() {
 // ---------------------------------------------------------------- a fork server that fails later
 
 #[test]
-fn where_it_dies_running_jobs_are_done_and_workers_replaced() {
+fn where_it_dies_running_jobs_are_done() {
     let gate = Gate::new();
     let builder = forked::pool(&Setup::default()).max_processes(2).timeout_working(None);
     let (builder, mut record) = Record::of(builder);
@@ -369,7 +370,7 @@ fn idle_workers_leave_where_it_dies() {
 }
 
 #[test]
-fn a_crash_after_its_death_has_no_status_and_says_why() {
+fn a_crash_after_its_death_says_why_it_has_no_status() {
     let gate = Gate::new();
     let builder = forked::pool(&Setup::default()).max_processes(1).timeout_working(None);
     let (builder, mut record) = Record::of(builder);
@@ -423,7 +424,7 @@ fn one_that_is_stopped_is_replaced_after_the_limit() {
 }
 
 #[test]
-fn a_worker_that_dies_while_it_is_stopped_is_replaced() {
+fn a_worker_that_dies_meanwhile_is_replaced() {
     let builder = forked::pool(&Setup::default()).max_processes(1).kill_grace(Duration::from_millis(50));
     let (builder, mut record) = Record::of(builder.timeout_initializing(Duration::from_millis(300)));
     let pool = builder.build().unwrap();
@@ -440,7 +441,7 @@ fn a_worker_that_dies_while_it_is_stopped_is_replaced() {
 }
 
 #[test]
-fn one_that_dies_again_and_again_costs_nothing_but_time() {
+fn one_that_dies_again_and_again_costs_only_time() {
     let builder = forked::pool(&Setup::default()).max_processes(3).retries(3).start_failures(1000);
     let (builder, mut record) = Record::of(builder);
     let pool = builder.build().unwrap();
@@ -462,7 +463,7 @@ fn one_that_dies_again_and_again_costs_nothing_but_time() {
 }
 
 #[test]
-fn one_without_room_for_descriptors_says_so_and_goes_on() {
+fn one_without_room_for_descriptors_says_so() {
     let mut poor = Command::new("sh");
     // Room for a few workers: each takes two for as long as it lives, and four more while it is forked.
     poor.args(["-c", "ulimit -n 18; exec \"$0\""]).arg(program("forked"));
@@ -485,17 +486,17 @@ fn one_without_room_for_descriptors_says_so_and_goes_on() {
 }
 
 #[test]
-fn nobody_is_left_where_a_hanging_inits_parent_is_killed() {
+fn nobody_is_left_where_an_init_hangs() {
     leaves_nobody("init");
 }
 
 #[test]
-fn nobody_is_left_where_a_hanging_workers_parent_is_killed() {
+fn nobody_is_left_where_an_after_fork_hangs() {
     leaves_nobody("after_fork");
 }
 
 #[test]
-fn nobody_is_left_where_a_stopped_fork_servers_parent_is_killed() {
+fn nobody_is_left_where_the_fork_server_is_stopped() {
     leaves_nobody("stopped");
 }
 

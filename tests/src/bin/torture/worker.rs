@@ -169,11 +169,33 @@ fn flood(forever: bool, mut write: impl FnMut(&[u8]) -> Result<(), String>) -> R
 
 /// Where the kit keeps one of the protocol's descriptors: 0 its input, 1 its output.
 fn place(which: usize) -> Result<RawFd, String> {
-    let pipe = &PIPES.get().ok_or("not a worker")?[which];
+    let pipes = PIPES.get().ok_or("not a worker")?;
+    if pipes[0].to_string_lossy().starts_with("socket:") {
+        return forked_place(which);
+    }
+    let pipe = &pipes[which];
     let entries = fs::read_dir("/proc/self/fd").map_err(text)?.flatten();
     let mut places = entries.filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == *pipe));
     let place = places.find_map(|entry| entry.file_name().to_str()?.parse().ok().filter(|&fd: &RawFd| fd > 2));
     place.ok_or_else(|| format!("no descriptor is {}", pipe.display()))
+}
+
+/// The same in a worker that was forked: what main saw was the fork server's. Of these pipes, and of no others, the worker
+/// has one end only.
+fn forked_place(which: usize) -> Result<RawFd, String> {
+    let entries = fs::read_dir("/proc/self/fd").map_err(text)?.flatten();
+    let pipe = |entry: fs::DirEntry| {
+        let fd: RawFd = entry.file_name().to_str()?.parse().ok().filter(|&fd| fd > 2)?;
+        let to = fs::read_link(entry.path()).ok().filter(|to| to.to_string_lossy().starts_with("pipe:"))?;
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        // The last octal digit: 0 is to read, 1 to write.
+        Some((fd, to, usize::from(flags.ends_with('1'))))
+    };
+    let pipes: Vec<_> = entries.filter_map(pipe).collect();
+    let is_alone = |of: &PathBuf| pipes.iter().filter(|(_, to, _)| to == of).count() == 1;
+    let place = pipes.iter().find(|(_, to, writes)| *writes == which && is_alone(to));
+    place.map(|(fd, ..)| *fd).ok_or_else(|| format!("none of {pipes:?} is the protocol's"))
 }
 
 /// A descriptor of one's own for the protocol's output.
