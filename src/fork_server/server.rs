@@ -14,6 +14,7 @@ use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, s
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -108,7 +109,14 @@ impl Server {
         let thread = thread::Builder::new().name("hirelings-forks".into()).stack_size(256 * 1024);
         // Told before anything that it, or a worker of it, does.
         (attendance.tell)(News::Spawned { number, pid: minded.process.pid(), program: program.clone() });
-        let thread = thread.spawn(move || minder.run()).map_err(|error| {
+        let tell = Arc::clone(&attendance.tell);
+        let mind = move || {
+            // Whatever happens, the pool hears of its end, for which it waits.
+            if catch_unwind(AssertUnwindSafe(|| minder.run())).is_err() {
+                tell(News::Exited { number, status: None });
+            }
+        };
+        let thread = thread.spawn(mind).map_err(|error| {
             (attendance.tell)(News::Exited { number, status: None });
             not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
         })?;
@@ -335,7 +343,7 @@ impl Minder {
             }
             if found.hung_up && !is_ending {
                 is_ending = true;
-                kill_at = Some(now() + self.grace);
+                kill_at = now().checked_add(self.grace);
                 self.minded.process.signal(if self.grace.is_zero() { Signal::Kill } else { Signal::Terminate });
             }
             if kill_at.is_some_and(|at| now() >= at) {
