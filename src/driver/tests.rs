@@ -160,7 +160,7 @@ fn a_failure_is_the_jobs_own_and_a_panic_replaces_the_worker() {
     let pool = builder.max_processes(1).build().unwrap();
     assert!(matches!(pool.enqueue(Task::Fail("no".into())).wait(), Err(JobError::Failed(why)) if why == "no"));
     match pool.enqueue(Task::Panic).wait() {
-        Err(JobError::Panicked(panic)) => assert_eq!(panic.message, "as it was told"),
+        Err(JobError::Panicked(panic)) => assert_eq!(panic.message, "as it was asked to"),
         other => panic!("{other:?}"),
     }
     assert_eq!(pool.enqueue(Task::Add(1, 1)).wait().unwrap(), 2);
