@@ -50,6 +50,10 @@ pub struct Stats {
     pub exited: u64,
     /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
     pub crashed: u64,
+    /// Fork servers that are not reaped; they are not among the `workers`.
+    pub fork_servers: usize,
+    /// Fork servers that were started.
+    pub fork_servers_spawned: u64,
 }
 
 /// One worker process, as it is now.
@@ -81,6 +85,8 @@ pub struct WorkerInfo {
     pub job: Option<JobId>,
     /// How long ago it was spawned.
     pub age: Duration,
+    /// The process id of the fork server that has forked it; none where it was started by exec.
+    pub fork_server: Option<u32>,
 }
 
 /// How a [`drain`](crate::Pool::drain) ended.

@@ -88,7 +88,12 @@ impl Driver {
             Command::Exit(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
                 self.input(Input::Exit);
-                if self.spawner.close() {
+                let stuck = self.spawner.close();
+                if let Some(servers) = &self.servers {
+                    // What the spawner waits for there does not come.
+                    servers.close();
+                }
+                if stuck {
                     // No report will come for those.
                     for worker_key in std::mem::take(&mut self.spawning) {
                         self.input(Input::SpawnFailed(worker_key));
@@ -157,6 +162,8 @@ impl Driver {
             spawned: counters.spawned,
             exited: counters.exited,
             crashed: counters.crashed,
+            fork_servers: self.fork_servers.len(),
+            fork_servers_spawned: self.fork_servers_spawned,
         }
     }
 
@@ -171,6 +178,7 @@ impl Driver {
                 jobs_done: worker.jobs_done(),
                 job: worker.job().map(JobId),
                 age: self.now.saturating_sub(child.since),
+                fork_server: child.fork_server.map(|of| of.pid),
             })
         });
         workers.collect()

@@ -20,6 +20,7 @@ compiled! {
     FromProcspawn: "docs/from-procspawn.md",
     HostileInput: "docs/hostile-input.md",
     Performance: "docs/performance.md",
+    Starting: "docs/starting.md",
     Testing: "docs/testing.md",
     Peers: "benches/peers/README.md",
 }

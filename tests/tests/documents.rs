@@ -8,8 +8,8 @@ use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Drained, EncodedProgress,
     EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError, JobHandle, JobId,
     JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder, ProgressStream,
-    ProtocolError, ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic,
-    WorkerState, self_exec,
+    ProtocolError, ReadyError, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo,
+    WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -58,6 +58,8 @@ fn every_signature_of_the_pool() {
         .timeout_recovering(None)
         .kill_grace(Duration::ZERO)
         .start_failures(1u32)
+        .start_method(StartMethod::Exec)
+        .start_method(StartMethod::ForkServer)
         .max_memory(1u64, 2u64)
         .max_memory(None, None)
         .max_memory_soft(1u64)
@@ -180,9 +182,12 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let Stats { jobs, backlog, workers, busy, enqueued, succeeded, failed, aborted, .. } = stats;
     let Stats { retried, timed_out, spawned, exited, crashed, .. } = stats;
     let _: [u64; 10] = [jobs, enqueued, succeeded, failed, aborted, retried, timed_out, spawned, exited, crashed];
-    let _: [usize; 3] = [backlog, workers, busy];
-    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, .. } = worker;
+    let Stats { fork_servers, fork_servers_spawned, .. } = stats;
+    let _: [usize; 4] = [backlog, workers, busy, fork_servers];
+    let _: u64 = fork_servers_spawned;
+    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, fork_server, .. } = worker;
     let _: (Slot, u32, WorkerState, u64, Option<JobId>, Duration) = (slot, pid, state, jobs_done, job, age);
+    let _: Option<u32> = fork_server;
     let _: u64 = id.get();
     match state {
         WorkerState::Initializing | WorkerState::Ready | WorkerState::Working => {}
@@ -250,6 +255,9 @@ impl Worker for Squarer {
         let (_, _): (u64, u32) = (ctx.job_id(), ctx.attempt());
         let () = ctx.retire();
         Ok(n)
+    }
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        Ok(())
     }
     fn recover(&mut self) -> Result<(), BoxError> {
         Ok(())
@@ -451,6 +459,7 @@ fn the_defaults_are_those_of_the_code() {
         ("max_frame", "1 GiB", ""),
         ("prefetch", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
+        ("start_method", "[`StartMethod::Exec`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();
         let documented = before.rsplit("\n\n").next().unwrap();
