@@ -231,7 +231,12 @@ class _Json:
     @staticmethod
     def encode(value: Any) -> bytes:
         _check(value)
-        return _encode_json(value).encode()
+        try:
+            return _encode_json(value).encode()
+        except ValueError as error:
+            if str(error).startswith("Out of range float"):
+                raise ValueError("it holds a NaN or an infinity, which JSON does not have") from None
+            raise
 
     @staticmethod
     def options(payload: Optional[bytes]) -> Any:
@@ -545,16 +550,15 @@ class _Link:
         while at < len(self.buffer):
             data = self.buffer
             left = len(data) - at
-            if left < 8:
-                self.buffer, at = data[at:], 0
-                self.fill_whole(8)
-                continue
-            length, kind = _LENGTH_AND_KIND.unpack_from(data, at)
-            if length > self.max_frame or length < 4:
+            if left >= 8:
+                length, kind = _LENGTH_AND_KIND.unpack_from(data, at)
+            else:
+                length = int.from_bytes(data[at : at + 4], "little") if left >= 4 else None
+            if length is not None and not 4 <= length <= self.max_frame:
                 raise _Malformed(f"a frame of {length} bytes, over its limit of {self.max_frame} or under 4")
-            if left < 4 + length:
+            if length is None or left < 4 + length:
                 self.buffer, at = data[at:], 0
-                self.fill_whole(4 + length)
+                self.fill_whole(4 if length is None else 4 + length)
                 continue
             body, at = at + 8, at + 4 + length
             try:
@@ -987,14 +991,15 @@ def _main(target: Any, name: Optional[str], codec: Optional[str]) -> NoReturn:
 
 def _connect(name: str, codec: str) -> Tuple[_Link, Optional[bytes]]:
     """Shakes hands with the pool: the link, and the options."""
-    for stream in (sys.stdout, sys.stderr):
-        # What is printed is in the pool's log, and in the error of the job that ends the process, line by line.
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(line_buffering=True)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     link = _Link()
+    for stream in (sys.stdout, sys.stderr):
+        # What is printed is in the pool's log, and in the error of the job that ends the process, line by line. What was
+        # printed before and is still kept is written now, when it does not get into the protocol any more.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
     hello = _MAGIC + struct.pack("<HHI", _LOWEST, _HIGHEST, _FROM_WORKER | _ANSWERS_RECALLS)
     link.write(_frame(hello + name.encode()))
     while len(link.buffer) < 4:

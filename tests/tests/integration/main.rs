@@ -21,6 +21,7 @@ mod payloads;
 mod prefetch;
 mod protocol;
 mod python;
+mod python_kit;
 mod recalls;
 mod recovering;
 mod recycling;

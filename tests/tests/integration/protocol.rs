@@ -311,7 +311,7 @@ fn every_value_of_the_table_is_what_the_codec_writes() {
 }
 
 #[test]
-fn every_value_of_the_table_of_json_is_what_the_codec_writes_and_reads() {
+fn every_value_of_the_table_of_json() {
     fn row<T: Serialize + for<'de> Deserialize<'de> + PartialEq + fmt::Debug>(
         of_type: &'static str,
         value: &'static str,
@@ -356,7 +356,7 @@ fn every_value_of_the_table_of_json_is_what_the_codec_writes_and_reads() {
 }
 
 #[test]
-fn each_codec_on_the_page_is_one_that_the_code_knows() {
+fn the_page_has_the_codecs_that_are_known() {
     let section = PAGE.split("\n## Payloads\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let named: Vec<&str> =
         section.lines().filter_map(|line| line.strip_prefix('`')?.split_once("`: ")).map(|(name, _)| name).collect();
