@@ -8,7 +8,7 @@ const { isMainThread, parentPort, workerData } = require('worker_threads');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
   LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS,
-  QUEUED, BEGUN, TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
+  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
   Shared, killGroup, frame, terminalFrame,
 } = require('./shared.js');
 
@@ -95,7 +95,7 @@ class Guard {
       case TO_WORKER.CANCEL:
         return this.cancel(message.readInt32LE(4), message.readInt32LE(8), message.readBigUInt64LE(12));
       case TO_WORKER.HEARTBEAT:
-        this.say(() => frame(ALIVE));
+        this.say(() => ({ data: frame(ALIVE) }));
         this.silence = Number(message.readBigUInt64LE(4));
         return this.listen();
       default:
@@ -159,7 +159,7 @@ class Guard {
 
   publish({ low, high, attempt, limit, payload, cancelledBy }) {
     const { words, shared } = this;
-    if (Atomics.load(words, RETIRED) === 1) return this.say(() => frame(SKIPPED, low, high));
+    if (Atomics.load(words, RETIRED) === 1) return this.say(() => ({ data: frame(SKIPPED, low, high) }));
     const published = Atomics.load(words, PUBLISHED);
     if (((published - Atomics.load(words, TAKEN)) | 0) >= SLOTS) return false;
     const slot = (published >>> 0) % SLOTS;
@@ -180,16 +180,9 @@ class Guard {
     Atomics.store(words, shared.slot(slot, STATE), QUEUED);
     Atomics.add(words, PUBLISHED, 1);
     // The main thread retires first and goes through the slots then; whoever is the later of the two sees this one.
-    if (Atomics.load(words, RETIRED) === 1) this.takeBack(slot);
+    if (Atomics.load(words, RETIRED) === 1) this.skip(low, high);
     this.watch();
     return this.wake() || true;
-  }
-
-  takeBack(slot) {
-    const { words, shared } = this;
-    if (Atomics.compareExchange(words, shared.slot(slot, STATE), QUEUED, TAKEN_BACK) !== QUEUED) return;
-    const [low, high] = [words[shared.slot(slot, ID_LOW)], words[shared.slot(slot, ID_HIGH)]];
-    this.say(() => frame(SKIPPED, low, high));
   }
 
   /** The slot of a job that has not been answered, or -1. */
@@ -204,12 +197,24 @@ class Guard {
   }
 
   skip(low, high) {
+    this.say(() => this.recall(low, high));
+  }
+
+  /** Takes a job back with the word that says so, or not at all: no later job may be answered before that word. */
+  recall(low, high) {
+    const { words, shared, backlog } = this;
+    const data = frame(SKIPPED, low, high);
     const slot = this.find(low, high);
-    if (slot >= 0) return this.takeBack(slot);
-    const at = this.backlog.findIndex((job) => job.low === low && job.high === high);
-    if (at < 0) return;
-    this.backlog.splice(at, 1);
-    this.say(() => frame(SKIPPED, low, high));
+    const state = shared.slot(slot, STATE);
+    if (slot >= 0 && Atomics.compareExchange(words, state, QUEUED, BEING_TAKEN_BACK) === QUEUED) {
+      const settle = (said) => {
+        Atomics.store(words, state, said ? TAKEN_BACK : QUEUED);
+        Atomics.notify(words, state);
+      };
+      return { data, settle };
+    }
+    const job = backlog.find((job) => job.low === low && job.high === high);
+    return job && { data, settle: (said) => said && backlog.splice(backlog.indexOf(job), 1) };
   }
 
   cancel(low, high, within) {
@@ -229,7 +234,8 @@ class Guard {
     if (Atomics.exchange(this.words, WAITING, 0) === 1) this.port.postMessage({});
   }
 
-  /** Writes a short frame as soon as the output takes it, in order; `make` gives none where there is nothing to say. */
+  /** Writes a short frame as soon as the output takes it, in order. `make` gives the frame, and what is to be
+   * done once it is known whether it was written; or nothing, where there is nothing to say any more. */
   say(make) {
     if (this.unsaid.length > 0 || !this.write(make)) {
       this.unsaid.push(make);
@@ -248,10 +254,11 @@ class Guard {
   write(make) {
     if (!this.shared.tryLock()) return false;
     try {
-      const data = make();
-      const written = data === undefined ? 0 : this.shared.writeSome(data, 0, data.length);
+      const { data, settle } = make() ?? {};
       if (data === undefined) return true;
+      const written = this.shared.writeSome(data, 0, data.length);
       if (written > 0) this.shared.write(data, data.length, written);
+      settle?.(written > 0);
       return written > 0;
     } finally {
       this.shared.unlock();
@@ -293,8 +300,8 @@ class Guard {
     const { words, shared } = this;
     const slot = Atomics.load(words, RUNNING) - 1;
     if (slot < 0 || Atomics.load(words, TURN) !== turn || Atomics.load(words, ANNOUNCED) === turn) return undefined;
-    Atomics.store(words, ANNOUNCED, turn);
-    return frame(START, words[shared.slot(slot, ID_LOW)], words[shared.slot(slot, ID_HIGH)]);
+    const data = frame(START, words[shared.slot(slot, ID_LOW)], words[shared.slot(slot, ID_HIGH)]);
+    return { data, settle: (said) => said && Atomics.store(words, ANNOUNCED, turn) };
   }
 }
 

@@ -11,7 +11,7 @@ const {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE,
   SKIPPED, RETIRE, FINAL_FAILURE, ENCODE_OUTPUT, ENCODE_ERROR, PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED,
   RUNNING, TURN, ANNOUNCED, OVERFLOWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN,
-  TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame, framed, text, u32, terminalFrame,
+  TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame, framed, text, u32, terminalFrame,
 } = require('./shared.js');
 
 // The length, the variant, the job and whether it is ready; an answer's payload follows.
@@ -107,7 +107,13 @@ class Link {
       const whole = length > INLINE && Buffer.from(receiveMessageOnPort(this.large).message);
       this.payload = whole || shared.payloads.subarray(start, start + length);
       this.job = slot;
-      if (Atomics.compareExchange(words, shared.slot(slot, STATE), QUEUED, BEGUN) === QUEUED) return true;
+      const state = shared.slot(slot, STATE);
+      let before = Atomics.compareExchange(words, state, QUEUED, BEGUN);
+      while (before === BEING_TAKEN_BACK) {
+        Atomics.wait(words, state, BEING_TAKEN_BACK, 1);
+        before = Atomics.compareExchange(words, state, QUEUED, BEGUN);
+      }
+      if (before === QUEUED) return true;
       this.free();
     }
     return false;
