@@ -8,6 +8,9 @@ const Module = require('module');
 const path = require('path');
 const util = require('util');
 const { isMainThread } = require('worker_threads');
+// Before any other code asks for a module by these names.
+const nodeHirelings = require('./hirelings.js');
+const workerKit = require('./index.js');
 const { kept, takeDescriptors } = require('./lib/stdio.js');
 
 // By any path: `hirelings`, `../lib/hirelings`, `/srv/node_modules/hirelings/lib/hirelings.js`.
@@ -17,8 +20,8 @@ const EXPORTS = Symbol.for('hirelings.exports');
 
 /** What a module gets in place of the package that it asks for, if anything. */
 function provided(request) {
-  if (request === KIT) return require('./index.js');
-  return request === `${KIT}/hirelings` || NODE_HIRELINGS.test(request) ? require('./hirelings.js') : undefined;
+  if (request === KIT) return workerKit;
+  return request === `${KIT}/hirelings` || NODE_HIRELINGS.test(request) ? nodeHirelings : undefined;
 }
 
 function provideToRequire() {
@@ -77,12 +80,14 @@ function preload(environment) {
   provideToRequire();
   provideToImport();
   provideOldUtil();
-  require('./hirelings.js').connectProcess();
+  nodeHirelings.connectProcess();
 }
 
 // What the module forks inherits --require too, and is no worker: it is a child of one.
 const LOADED_BY = 'HIRELINGS_NODE_LOADED_BY';
-if (isMainThread && process.env[LOADED_BY] !== String(process.ppid)) {
+// hirelings::node_module does it itself.
+const bundled = globalThis[Symbol.for('hirelings.bundle')] !== undefined;
+if (isMainThread && !bundled && process.env[LOADED_BY] !== String(process.ppid)) {
   preload();
   process.env[LOADED_BY] = String(process.pid);
 }

@@ -57,6 +57,8 @@ mod job;
 mod link;
 mod mark;
 mod memory;
+#[doc(hidden)]
+pub mod node;
 mod panic;
 mod serve;
 mod session;

@@ -299,12 +299,15 @@ function headline(error) {
   return error instanceof Error ? (error.isPanic ? error.message : String(error)) : inspect(error);
 }
 
+const OWN = [__dirname, path.join(__dirname, '..', 'hirelings.js')];
+const isKit = (line) => OWN.some((own) => line.includes(own));
+
 /** A stack without the frames of the kit and of Node that lie below the handler's. */
 function withoutKit(stack) {
   const lines = stack.split('\n');
-  const first = lines.findIndex((line) => line.startsWith('    at ') && line.includes(__dirname));
-  if (first < 0) return stack;
   const isFrame = (line) => line.startsWith('    at ');
+  const first = lines.findIndex((line) => isFrame(line) && isKit(line));
+  if (first < 0) return stack;
   return lines.filter((line, at) => at < first || !isFrame(line)).join('\n');
 }
 
@@ -312,7 +315,7 @@ function withoutKit(stack) {
 function placeOf(stack) {
   for (const line of (stack ?? '').split('\n')) {
     const found = /^ +at .*?\(?((?:file:\/\/)?\/[^()]*:[0-9]+:[0-9]+)\)?$/.exec(line);
-    if (found && !found[1].includes(__dirname)) return found[1].replace('file://', '');
+    if (found && !isKit(line)) return found[1].replace('file://', '');
   }
   return undefined;
 }
