@@ -20,6 +20,7 @@ use args::Args;
 use hirelings::worker::{BoxError, Context, Outcome, Worker, init_worker};
 use hirelings::{Bytes, Job, JobError, Pool, Stats, Stderr, self_exec};
 use hirelings_confine::Confinement;
+use hirelings_observe::Recorder;
 use image::{ImageReader, RgbImage};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// The address space that a worker may have, in MiB.
@@ -181,7 +183,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let to_read = args.confined.then(|| files::to_read(args, &samples, &pictures));
     let pool = start_pool(args, to_read, Arc::clone(&interrupted))?;
-    let sheet = make_thumbnails(&pool, &pictures, args.size, &folder, &mut failures);
+    let recorder = Recorder::attach(&pool);
+    let sheet = make_thumbnails(&pool, &pictures, args, &folder, &mut failures);
     // When this returns no worker is left.
     pool.exit();
     if interrupted.load(Ordering::SeqCst) {
@@ -189,6 +192,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::from(130));
     }
 
+    let timeline = args.out.join("timeline.html");
+    recorder.write_timeline(&timeline).map_err(|error| format!("cannot write {}: {error}", timeline.display()))?;
     let sheet_file = args.out.join("contact-sheet.png");
     files::save(&sheet?.into_picture(), &sheet_file)?;
     let Stats { succeeded, spawned, .. } = pool.stats();
@@ -196,6 +201,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     writeln!(out, "{succeeded} thumbnails of {all} pictures in {seconds:.1} s by {spawned} workers")?;
     summarize(&failures, &expected)?;
     writeln!(out, "thumbnails: {}\ncontact sheet: {}", folder.display(), sheet_file.display())?;
+    writeln!(out, "what each worker did: {}", timeline.display())?;
     Ok(if failures == expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -203,14 +209,28 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
 fn make_thumbnails(
     pool: &Pool<Picture>,
     pictures: &[PathBuf],
-    size: u32,
+    args: &Args,
     folder: &Path,
     failures: &mut Failures,
 ) -> Result<Sheet, Box<dyn Error>> {
-    let mut sheet = Sheet::new(pictures.len(), size);
+    let mut sheet = Sheet::new(pictures.len(), args.size);
     let bar = progress_bar(pictures.len(), "thumbnails");
-    // Pictures are handed out as workers become free; results come as they are ready, each with its picture's place.
-    for (n, result) in pool.map_unordered(pictures.iter().map(|file| Picture(file.into()))) {
+    // Results come as they are ready, each with its picture's place.
+    let (done, results) = channel();
+    let mut left = pictures.iter().enumerate();
+    let mut enqueue_one = || {
+        if let Some((n, file)) = left.next() {
+            let done = done.clone();
+            let request =
+                pool.request(Picture(file.into())).label(file.file_name().unwrap_or_default().to_string_lossy());
+            drop(request.on_done(move |result| drop(done.send((n, result)))).enqueue());
+        }
+    };
+    // A few more than there are workers, and another for each that is done: thousands of pictures take no more memory.
+    (0..4 * args.jobs).for_each(|_| enqueue_one());
+    for _ in 0..pictures.len() {
+        let (n, result) = results.recv()?;
+        enqueue_one();
         match result {
             Ok(Thumbnail { width, height, rgb }) => {
                 let thumbnail = RgbImage::from_raw(width, height, rgb.0).ok_or("a thumbnail has too few pixels")?;

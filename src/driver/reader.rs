@@ -1,9 +1,9 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
-use super::budget::Budget;
 use super::inbox::InboxSender;
-use super::process::Process;
 use super::report::Report;
+use crate::budget::Budget;
+use crate::process::Process;
 use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
@@ -121,7 +121,7 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
-        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.buffers));
+        let buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
         Reader {
             reading,
             reports,

@@ -228,3 +228,12 @@ pub fn split_hello(written: &[u8]) -> Option<usize> {
         magic == MAGIC && (Hello::LEN..=LONGEST).contains(&len)
     })
 }
+
+/// At most `max` bytes of `text`, cut between two characters.
+pub(crate) fn truncate(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
