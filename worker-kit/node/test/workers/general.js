@@ -104,12 +104,9 @@ const deeds = {
     kept = told;
   },
   kept: () => kept,
-  class: () => timers,
 };
 
 let kept;
-let timers = 0;
-setInterval(() => timers++, 1);
 
 const circle = {};
 circle.circle = circle;
