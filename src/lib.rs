@@ -522,6 +522,7 @@ pub use event::{Event, EventFields, EventKind};
 pub use future::JobFuture;
 pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
+pub use hirelings_worker_kit::wire::Codec;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
 pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;

@@ -8,7 +8,7 @@ use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
 use hirelings_worker_kit::wire::{
-    BufferPool, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
+    BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -80,6 +80,7 @@ pub(crate) struct Reading {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) job_type: &'static str,
 }
@@ -121,7 +122,8 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
-        let buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
+        let mut buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
+        buffer.set_codec(reading.codec);
         Reader {
             reading,
             reports,

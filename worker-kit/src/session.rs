@@ -1,7 +1,9 @@
 //! The protocol by hand, one call a message.
 
 use crate::link::{Ended, Host, Link, QueuedJob};
-use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate};
+use crate::wire::{
+    self, ANSWERS_RECALLS, Codec, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,
+};
 use crate::{BoxError, Job, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -41,6 +43,7 @@ pub struct Session<J: Job> {
     version: u16,
     options: Option<Payload>,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
     /// Whether the pool has been told that a job can come: none may be begun before.
@@ -122,17 +125,18 @@ impl<J: Job> Session<J> {
         if job_type != J::name() {
             return refuse(&link, format!("this worker does jobs of type {}, the pool has {job_type}", J::name()));
         }
-        if codec != wire::PAYLOAD_CODEC {
-            let known = wire::PAYLOAD_CODEC;
+        let Some(codec) = Codec::named(&codec) else {
+            let known = Codec::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(" and ");
             return refuse(&link, format!("the pool encodes payloads as {codec}, this worker knows {known}"));
-        }
+        };
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
-        link.set_max_frame(max_frame);
+        link.set_terms(max_frame, codec);
         Ok(Session {
             link,
             version,
             options: has_options.then_some(init.payload),
             max_frame,
+            codec,
             current: None,
             is_ready: false,
             retired: false,
@@ -162,7 +166,8 @@ impl<J: Job> Session<J> {
     /// ```
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, BoxError> {
         let decoded = match &self.options {
-            Some(options) => wire::decode_payload(options.as_slice()),
+            Some(options) => self.codec.decode(options.as_slice()),
+            // No bytes at all: what `()` is in bincode.
             None => wire::decode_payload(&[]),
         };
         decoded.map_err(|fault| match &self.options {
@@ -245,7 +250,7 @@ impl<J: Job> Session<J> {
     }
 
     pub(crate) fn decode(&self, queued: &QueuedJob) -> Result<J, wire::CodecFault> {
-        wire::decode_payload(queued.payload.as_slice())
+        queued.payload.decode()
     }
 
     /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
@@ -570,7 +575,7 @@ impl<J: Job> Session<J> {
         }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
-        wire::encode_payload(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
+        self.codec.encode(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
         wire::end_frame(&mut self.frame, start, 0);
         Ok(())
     }

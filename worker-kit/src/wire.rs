@@ -19,12 +19,14 @@
 
 mod codec;
 mod frame;
+#[cfg(feature = "json")]
+mod json;
 mod mark;
 mod message;
 mod payload;
 
 pub use crate::buffers::BufferPool;
-pub use codec::{CodecFault, decode_payload, encode_payload};
+pub use codec::{Codec, CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use mark::Mark;
 pub(crate) use message::truncate;

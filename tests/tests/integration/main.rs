@@ -13,6 +13,7 @@ mod handles;
 mod hooks;
 mod host;
 mod jobs;
+mod json;
 mod limits;
 mod map;
 mod parent_death;

@@ -241,7 +241,7 @@ fn a_large_frame_has_the_buffer_of_the_one_before() {
                 }
             };
             assert!(frame.payload.as_slice() == bytes(size), "{size} bytes are garbled");
-            if let Payload::Large(kept, _) = &frame.payload {
+            if let Payload::Large(_, kept, _) = &frame.payload {
                 held.push(kept.capacity());
             }
         }
