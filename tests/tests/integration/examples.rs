@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 /// The examples that are run here.
-const RUN: [&str; 7] =
-    ["smallest", "separate_worker", "renderer", "events", "abort_and_timeout", "progress_bar", "ssh"];
+const RUN: [&str; 8] =
+    ["smallest", "separate_worker", "renderer", "events", "abort_and_timeout", "progress_bar", "ssh", "markdown"];
 
 fn example(name: &str) -> Command {
     assert!(RUN.contains(&name));
@@ -44,6 +44,21 @@ fn every_example_is_run_by_a_test() {
 #[test]
 fn smallest() {
     assert_eq!(said(&mut example("smallest")), "49\n");
+}
+
+#[test]
+fn markdown() {
+    if Command::new("node").arg("--version").output().is_err() {
+        println!("skipped: there is no node on this machine");
+        return;
+    }
+    let html = [
+        "<h1>A work queue</h1>",
+        "<p>On <i>child</i> processes.</p>",
+        "<ul><li>a <b>crash</b></li><li>costs <code>one</code> job</li></ul>",
+        "<p>1 &lt; 2 &amp; so on</p>",
+    ];
+    assert_eq!(said(&mut example("markdown")), html.join("\n") + "\n");
 }
 
 #[test]

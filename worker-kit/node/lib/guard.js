@@ -7,7 +7,7 @@ const { Socket } = require('net');
 const { isMainThread, parentPort, workerData } = require('worker_threads');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
-  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS,
+  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS,
   QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
   Shared, killGroup, frame, terminalFrame,
 } = require('./shared.js');
@@ -51,10 +51,13 @@ class Guard {
 
   end(why, tell) {
     fs.writeSync(2, `${why}\n`);
-    // Nothing follows these words, so the lock is kept.
-    if (tell && this.shared.tryLock()) this.shared.write(terminalFrame(this.maxFrame, undefined, why));
     this.port.postMessage({ exit: 2 });
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200);
+    // Where the main thread is in the middle of a frame, these words have no place.
+    if (!tell || !this.shared.tryLock()) return;
+    this.shared.write(terminalFrame(this.maxFrame, undefined, why));
+    this.words[ENDED] = 1;
+    this.shared.unlock();
   }
 
   arrived(chunk) {
@@ -254,6 +257,7 @@ class Guard {
   write(make) {
     if (!this.shared.tryLock()) return false;
     try {
+      if (this.words[ENDED] === 1) return true;
       const { data, settle } = make() ?? {};
       if (data === undefined) return true;
       const written = this.shared.writeSome(data, 0, data.length);

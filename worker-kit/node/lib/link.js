@@ -10,7 +10,7 @@ const { takeDescriptors } = require('./stdio.js');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE,
   SKIPPED, RETIRE, FINAL_FAILURE, ENCODE_OUTPUT, ENCODE_ERROR, PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED,
-  RUNNING, TURN, ANNOUNCED, OVERFLOWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN,
+  RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN,
   TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame, framed, text, u32, terminalFrame,
 } = require('./shared.js');
 
@@ -27,7 +27,7 @@ class Link {
   constructor({ name, codec }, on) {
     this.codec = codecs[codec];
     this.out = Buffer.allocUnsafe(64 * 1024);
-    [this.job, this.payload, this.ended, this.maxFrame, this.version] = [-1, undefined, false, 0xffffffff, 1];
+    [this.job, this.payload, this.maxFrame, this.version] = [-1, undefined, 0xffffffff, 1];
     const descriptors = takeDescriptors();
     if (descriptors === null) this.unused('no pool is there: this program is a worker, which a pool starts');
     const { input, output } = descriptors;
@@ -78,18 +78,8 @@ class Link {
     on.init(options);
   }
 
-  send(data, length) {
-    if (this.ended) return;
-    this.shared.lock();
-    try {
-      this.shared.write(data, length);
-    } finally {
-      this.shared.unlock();
-    }
-  }
-
   ready() {
-    this.send(frame(READY));
+    this.shared.say(frame(READY));
   }
 
   // ------------------------------------------------------------- jobs
@@ -203,18 +193,18 @@ class Link {
     if (built === undefined) throw new Unencodable(`the progress cannot be sent: ${TOO_LONG(this.maxFrame)}`);
     // It says that the job has begun, too.
     Atomics.store(this.words, ANNOUNCED, Atomics.load(this.words, TURN));
-    this.send(built.data, built.length);
+    this.shared.say(built.data, built.length);
   }
 
   start() {
     Atomics.store(this.words, ANNOUNCED, Atomics.load(this.words, TURN));
-    this.send(frame(START, this.word(ID_LOW), this.word(ID_HIGH)));
+    this.shared.say(frame(START, this.word(ID_LOW), this.word(ID_HIGH)));
   }
 
   /** Begins no other job: those that are there, and those that still come, go back to the pool. */
   retire() {
     const { words, shared } = this;
-    if (this.ended || Atomics.load(words, RETIRED) === 1) return;
+    if (Atomics.load(words, RETIRED) === 1) return;
     shared.lock();
     try {
       Atomics.store(words, RETIRED, 1);
@@ -226,7 +216,7 @@ class Link {
           said.push(frame(SKIPPED, words[shared.slot(slot, ID_LOW)], words[shared.slot(slot, ID_HIGH)]));
         }
       }
-      shared.write(Buffer.concat(said));
+      if (words[ENDED] === 0) shared.write(Buffer.concat(said));
     } finally {
       shared.unlock();
     }
@@ -267,14 +257,8 @@ class Link {
   }
 
   settle(data, length = data.length) {
-    if (this.ended) return;
-    this.shared.lock();
-    try {
-      this.shared.write(data, length);
-      Atomics.store(this.words, RUNNING, 0);
-    } finally {
-      this.shared.unlock();
-    }
+    // No Start of it after this.
+    this.shared.say(data, length, () => Atomics.store(this.words, RUNNING, 0));
     this.free();
   }
 
@@ -282,14 +266,9 @@ class Link {
 
   /** The last words: the process cannot go on. */
   die(error) {
-    if (!this.ended) {
-      // The lock is kept: nothing may follow.
-      this.shared.lock();
-      this.ended = true;
-      const stack = typeof error?.stack === 'string' ? withoutKit(error.stack) : undefined;
-      const job = this.job < 0 ? undefined : [this.word(ID_LOW), this.word(ID_HIGH)];
-      this.shared.write(terminalFrame(this.maxFrame, job, headline(error), placeOf(stack), stack));
-    }
+    const stack = typeof error?.stack === 'string' ? withoutKit(error.stack) : undefined;
+    const job = this.job < 0 ? undefined : [this.word(ID_LOW), this.word(ID_HIGH)];
+    this.shared.end(terminalFrame(this.maxFrame, job, headline(error), placeOf(stack), stack));
     process.exit(1);
   }
 }

@@ -13,7 +13,8 @@ const DECODE_JOB = 0, ENCODE_OUTPUT = 1, ENCODE_ERROR = 2, ENCODE_PROGRESS = 3;
 
 // The lock holds for the protocol's output: 0 free, 1 held, 2 held and waited for.
 const LOCK = 0, NAP = 1, PUBLISHED = 2, TAKEN = 3, WAITING = 4, WATCH = 5, LEAVING = 6, RETIRED = 7, RUNNING = 8;
-const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, WORDS = 16;
+// After ENDED nothing is written any more: last words have been.
+const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, ENDED = 12, WORDS = 16;
 // Jobs that have arrived lie in a ring of slots; those of the guard's own backlog follow when there is room.
 const STATE = 0, CANCELLED = 1, LENGTH = 2, ATTEMPT = 3, ID_LOW = 4, ID_HIGH = 5, SLOT_WORDS = 8, SLOTS = 64;
 const FREE = 0, QUEUED = 1, BEGUN = 2, TAKEN_BACK = 3, BEING_TAKEN_BACK = 4;
@@ -57,11 +58,35 @@ class Shared {
     return Atomics.exchange(this.words, LOCK, 2) === 0;
   }
 
+  /** Writes under the lock, unless the last words have been said; gives whether it did. */
+  say(data, length, then) {
+    this.lock();
+    try {
+      if (this.words[ENDED] === 1) return false;
+      this.write(data, length);
+      then?.();
+      return true;
+    } finally {
+      this.unlock();
+    }
+  }
+
+  /** Writes the last words. */
+  end(data) {
+    this.lock();
+    try {
+      if (this.words[ENDED] === 0) this.write(data);
+      this.words[ENDED] = 1;
+    } finally {
+      this.unlock();
+    }
+  }
+
   unlock() {
     if (Atomics.exchange(this.words, LOCK, 0) === 2) Atomics.notify(this.words, LOCK, 1);
   }
 
-  /** Writes all of it, under the lock. The output does not block, so that the guard never hangs in a write. */
+  /** Writes all of it; the caller has the lock. The output does not block, so that the guard never hangs in a write. */
   write(data, length = data.length, at = 0) {
     for (let nap = 0.05; at < length; ) {
       const written = this.writeSome(data, at, length);
@@ -132,7 +157,7 @@ module.exports = {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, TO_WORKER,
   READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE, TERMINAL, SKIPPED, RETIRE, FINAL_FAILURE, ALIVE,
   DECODE_JOB, ENCODE_OUTPUT, ENCODE_ERROR, ENCODE_PROGRESS,
-  PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED,
+  PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED,
   STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK,
   LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
   Shared, killGroup, frame, framed, text, u32, terminalFrame,

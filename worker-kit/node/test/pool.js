@@ -7,6 +7,7 @@ const fs = require('fs');
 const { Socket } = require('net');
 const os = require('os');
 const path = require('path');
+const { after } = require('node:test');
 const { setTimeout: sleep } = require('timers/promises');
 
 const NAMES = [
@@ -195,8 +196,8 @@ class Pool {
 }
 
 const pools = new Set();
-// Nothing that a failed test has started outlives it.
-process.on('exit', () => {
+// Nothing that a failed test has started outlives it, or keeps it from ending.
+after(() => {
   for (const { process: { pid, exitCode, signalCode } } of pools) {
     if (exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL');
   }
