@@ -51,13 +51,14 @@ class Guard {
 
   end(why, tell) {
     fs.writeSync(2, `${why}\n`);
-    this.port.postMessage({ exit: 2 });
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200);
     // Where the main thread is in the middle of a frame, these words have no place.
-    if (!tell || !this.shared.tryLock()) return;
-    this.shared.write(terminalFrame(this.maxFrame, undefined, why));
-    this.words[ENDED] = 1;
-    this.shared.unlock();
+    if (tell && this.shared.tryLock()) {
+      this.shared.write(terminalFrame(this.maxFrame, undefined, why));
+      this.words[ENDED] = 1;
+      this.shared.unlock();
+    }
+    this.port.postMessage({ exit: 2 });
   }
 
   arrived(chunk) {
