@@ -31,3 +31,6 @@ pub const KIT: &str = concat!(
     "return load(require('worker_threads').isMainThread ? './preload.js' : './guard.js');",
     "})",
 );
+
+// It goes through the environment, where the longest text is 128 KiB.
+const _: () = assert!(KIT.len() < 120_000);

@@ -7,6 +7,7 @@ use hirelings_tests::processes::is_alive;
 use hirelings_tests::{WATCHDOG, eventually, settled};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::fmt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -62,6 +63,12 @@ enum Ask {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum AskError {
     Refused { why: String },
+}
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
 }
 
 impl Job for Ask {

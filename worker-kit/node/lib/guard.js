@@ -16,7 +16,7 @@ const {
 class Refused extends Error {}
 
 class Guard {
-  constructor({ buffer, input, output, name, codec, large }, port) {
+  constructor({ buffer, input, output, first, name, codec, large }, port) {
     Object.assign(this, { port, name, codec, large, shared: new Shared(buffer, output), words: undefined });
     this.words = this.shared.words;
     this.maxFrame = 0xffffffff;
@@ -26,7 +26,6 @@ class Guard {
     [this.backlog, this.unsaid] = [[], []];
     [this.heard, this.silence, this.seen] = [0, 0, 0];
     port.on('message', (wish) => (wish === 'tick' ? this.tick() : this.admit()));
-    const socket = new Socket({ fd: input, readable: true, writable: false });
     const guarded = (act) => (value) => {
       try {
         act(value);
@@ -34,7 +33,10 @@ class Guard {
         this.refuse(error);
       }
     };
-    socket.on('data', guarded((chunk) => this.arrived(chunk)));
+    const arrived = guarded((chunk) => this.arrived(chunk));
+    if (first.length > 0) arrived(Buffer.from(first));
+    const socket = new Socket({ fd: input, readable: true, writable: false });
+    socket.on('data', arrived);
     socket.on('end', () => this.orphaned());
     socket.on('error', () => this.orphaned());
   }

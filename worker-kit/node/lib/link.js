@@ -30,14 +30,15 @@ class Link {
     [this.job, this.payload, this.maxFrame, this.version] = [-1, undefined, 0xffffffff, 1];
     const descriptors = takeDescriptors();
     if (descriptors === null) this.unused('no pool is there: this program is a worker, which a pool starts');
-    const { input, output } = descriptors;
+    const { input, output, first } = descriptors;
     this.shared = Shared.create(output);
     this.words = this.shared.words;
     this.hello(name);
     for (const event of ['uncaughtException', 'unhandledRejection']) process.on(event, (error) => this.die(error));
     const { port1, port2 } = new MessageChannel();
     this.large = port1;
-    const workerData = { hirelings: 'guard', buffer: this.shared.buffer, input, output, name, codec, large: port2 };
+    const workerData = { hirelings: 'guard', buffer: this.shared.buffer, input, output, first, name, codec };
+    workerData.large = port2;
     // Neither the program's preloaded modules nor NODE_OPTIONS are the guard's.
     const options = { workerData, transferList: [port2], execArgv: [], env: {} };
     const bundle = globalThis[Symbol.for('hirelings.bundle')];

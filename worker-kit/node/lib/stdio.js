@@ -20,9 +20,11 @@ let taken;
 // Variables of the environment that were taken out of it, for a program that is started once more.
 const kept = {};
 
-/** The private descriptors, `{ input, output }`; the same again when called again; none where no pool can be there. */
+/** The private descriptors, and what was read from the input already, `{ input, output, first }`; the same again when called again; none where no pool can be there. */
 function takeDescriptors() {
-  if (taken === undefined) taken = given() ?? (isPipeline() ? openedAnew() ?? startOnceMore() : null);
+  if (taken === undefined) taken = given();
+  if (taken === undefined) taken = isPipeline() ? openedAnew() : null;
+  if (taken === undefined) startOnceMore();
   return taken;
 }
 
@@ -39,28 +41,55 @@ function given() {
   delete process.env[GIVEN];
   if (numbers === undefined) return undefined;
   const [input, output] = numbers.split(',').map(Number);
-  return { input, output };
+  return { input, output, first: Buffer.alloc(0) };
 }
 
 function openedAnew() {
   const opened = [];
-  const open = (path, flags) => {
-    opened.push(fs.openSync(path, flags));
+  const open = (fd, flags) => {
+    opened.push(fs.openSync(`${FOLDER}/${fd}`, flags));
     return opened[opened.length - 1];
   };
+  const [input, output, errors] = [0, 1, 2].map((fd) => fs.fstatSync(fd));
+  if (!input.isFIFO() || !output.isFIFO() || errors.isFile() || errors.isSocket()) return undefined;
   try {
-    if (!fs.fstatSync(0).isFIFO() || !fs.fstatSync(1).isFIFO() || fs.fstatSync(2).isFile()) return undefined;
-    const input = open(`${FOLDER}/0`, O_RDONLY);
-    const output = open(`${FOLDER}/1`, O_WRONLY | O_NONBLOCK);
-    const errors = open(`${FOLDER}/2`, O_WRONLY | O_APPEND);
+    // O_NONBLOCK, since to open a pipe whose other end is closed waits for ever otherwise.
+    const [reads, writes] = [open(0, O_RDONLY | O_NONBLOCK), open(1, O_WRONLY | O_NONBLOCK)];
+    const first = readAtOnce(reads);
+    if (first === null) return null;
+    const heard = isRead(2);
     replace(0, '/dev/null', O_RDONLY);
-    replace(1, `${FOLDER}/2`, O_WRONLY | O_APPEND);
-    fs.closeSync(errors);
-    return { input, output };
+    if (heard) replace(1, `${FOLDER}/2`, O_WRONLY | O_APPEND);
+    else replace(1, '/dev/null', O_WRONLY);
+    return { input: reads, output: writes, first };
   } catch (error) {
     if (error instanceof Misplaced) throw error;
     opened.forEach((fd) => fs.closeSync(fd));
-    return undefined;
+    // Nobody reads what a worker would say.
+    return error.code === 'ENXIO' ? null : undefined;
+  }
+}
+
+/** What is there already; null where nobody can write. Of a named pipe that was opened too late, nothing else tells that. */
+function readAtOnce(fd) {
+  const data = Buffer.alloc(64 * 1024);
+  try {
+    const length = fs.readSync(fd, data, 0, data.length);
+    return length === 0 ? null : data.subarray(0, length);
+  } catch (error) {
+    if (error.code === 'EAGAIN') return data.subarray(0, 0);
+    throw error;
+  }
+}
+
+/** Whether a pipe has somebody at its other end; true of all that is no pipe. */
+function isRead(fd) {
+  try {
+    fs.closeSync(fs.openSync(`${FOLDER}/${fd}`, O_WRONLY | O_NONBLOCK));
+    return true;
+  } catch (error) {
+    if (error.code === 'ENXIO') return false;
+    throw error;
   }
 }
 

@@ -119,7 +119,7 @@ class Pool {
     const env = { ...process.env, ...settings.env };
     // In the tests' own runs it is set, and would have the worker report in their format.
     delete env.NODE_TEST_CONTEXT;
-    this.process = spawn(process.execPath, program, { stdio, env, detached: true });
+    this.process = spawn(process.env.HIRELINGS_NODE ?? process.execPath, program, { stdio, env, detached: true });
     if (pipes) [input.read, output.write, errors.write].forEach((fd) => fs.closeSync(fd));
     this.input = this.process.stdin ?? new Socket({ fd: input.write, readable: false });
     this.output = this.process.stdout ?? new Socket({ fd: output.read, writable: false });
