@@ -133,7 +133,7 @@ fn what_ends_a_worker_costs_its_job_alone() {
     assert!(panic.location.as_ref().is_some_and(|place| place.contains("/kit.js:")), "{panic:?}");
     assert_eq!(rejection.message, "TypeError: nobody");
     assert!(rejection.backtrace.as_ref().is_some_and(|trace| trace.contains("kit.js")), "{rejection:?}");
-    assert_eq!(crash.stderr, "about to exit\nand this is no frame\n");
+    assert_eq!(crash.stderr, "about to exit\nand this is no frame");
     assert_eq!(pool.stats().spawned, 5);
 }
 
