@@ -495,6 +495,7 @@ mod subscription;
 // Processes, and the system below them.
 mod harness;
 mod launch;
+mod node;
 mod process;
 mod signals;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
@@ -538,6 +539,7 @@ pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;
 pub use limits::Limits;
 pub use map::{Map, MapUnordered};
+pub use node::node_module;
 pub use options::Stderr;
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};

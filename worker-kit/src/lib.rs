@@ -59,6 +59,8 @@ mod job;
 mod link;
 mod mark;
 mod memory;
+#[doc(hidden)]
+pub mod node;
 mod pace;
 mod panic;
 mod serve;

@@ -17,6 +17,7 @@ mod jobs;
 mod json;
 mod limits;
 mod map;
+mod node_kit;
 mod parent_death;
 mod payloads;
 mod prefetch;

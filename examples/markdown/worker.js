@@ -1,0 +1,15 @@
+// The worker of the example `markdown`: a little of Markdown, as HTML. With a package such as `marked` it is one line.
+const { serve } = require('hirelings-worker');
+
+const escape = (text) => text.replace(/[&<>]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[char]);
+const inline = (text) =>
+  escape(text).replace(/`([^`]+)`/g, '<code>$1</code>').replace(/\*\*(.+?)\*\*/g, '<b>$1</b>').replace(/\*(.+?)\*/g, '<i>$1</i>');
+
+serve(({ text }) =>
+  text.split(/\n{2,}/).map((block) => {
+    const [, marks, title] = /^(#{1,6}) +(.*)$/.exec(block) ?? [];
+    if (title) return `<h${marks.length}>${inline(title)}</h${marks.length}>`;
+    if (!block.startsWith('- ')) return `<p>${inline(block)}</p>`;
+    return `<ul>${block.split('\n').map((item) => `<li>${inline(item.slice(2))}</li>`).join('')}</ul>`;
+  }).join('\n'),
+);
