@@ -9,6 +9,7 @@ macro_rules! compiled {
 compiled! {
     Readme: "README.md",
     KitReadme: "worker-kit/README.md",
+    NodeKitReadme: "worker-kit/node/README.md",
     ConfineReadme: "worker-kit/confine/README.md",
     ObserveReadme: "observe/README.md",
     Contributing: "CONTRIBUTING.md",

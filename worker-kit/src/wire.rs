@@ -19,13 +19,15 @@
 
 mod codec;
 mod frame;
+#[cfg(feature = "json")]
+mod json;
 mod leash;
 mod mark;
 mod message;
 mod payload;
 
 pub use crate::buffers::BufferPool;
-pub use codec::{CodecFault, decode_payload, encode_payload};
+pub use codec::{Codec, CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use leash::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 pub use mark::Mark;

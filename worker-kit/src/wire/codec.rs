@@ -36,9 +36,79 @@ macro_rules! with_limit_for {
     }};
 }
 
+/// How payloads are encoded: jobs, options, outputs, progress and errors.
+///
+/// Both sides use the one that the pool names; a worker that does not know it refuses to start, and says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// Bytes without names or types, small and fast: for workers in Rust.
+    #[default]
+    Bincode,
+    /// JSON, for workers in other languages, and for types that bincode cannot decode: `#[serde(flatten)]`,
+    /// `#[serde(untagged)]`, `serde_json::Value`. Needs the feature `json`.
+    ///
+    /// What JSON cannot hold is an error and never another value: NaN, the infinities, maps whose keys are neither texts
+    /// nor integers. `Bytes` is base64.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl Codec {
+    /// All that are known, which depends on the features.
+    pub const ALL: &[Codec] = &[
+        Codec::Bincode,
+        #[cfg(feature = "json")]
+        Codec::Json,
+    ];
+
+    /// The name of it in the protocol: `bincode` or `json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Bincode => "bincode",
+            #[cfg(feature = "json")]
+            Codec::Json => "json",
+        }
+    }
+
+    /// The one of this name, if it is known.
+    pub fn named(name: &str) -> Option<Codec> {
+        Codec::ALL.iter().copied().find(|codec| codec.name() == name)
+    }
+
+    /// Appends `value` to `out`, which may not grow past `max` bytes in all.
+    ///
+    /// # Errors
+    ///
+    /// Where serde or the value's own code refuses, the codec has no bytes for it, or the limit is passed; `out` is then as
+    /// it was.
+    #[inline]
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
+        match self {
+            Codec::Bincode => encode_payload(value, out, max),
+            #[cfg(feature = "json")]
+            Codec::Json => super::json::encode(value, out, max),
+        }
+    }
+
+    /// The value that `bytes` hold, all of them.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a `T`, or are longer than one.
+    #[inline]
+    pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecFault> {
+        match self {
+            Codec::Bincode => decode_payload(bytes),
+            #[cfg(feature = "json")]
+            Codec::Json => super::json::decode(bytes),
+        }
+    }
+}
+
 /// Why a value could not be encoded or decoded, in words.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CodecFault(String);
+pub struct CodecFault(pub(super) String);
 
 /// A `main` that returns it prints this: the sentence.
 impl fmt::Debug for CodecFault {
@@ -70,7 +140,7 @@ impl Writer for Capped<'_> {
     }
 }
 
-/// Appends `value` to `out`, which may not grow past `max` bytes in all.
+/// Appends `value` to `out` in bincode; `out` may not grow past `max` bytes in all.
 ///
 /// # Errors
 ///
@@ -84,7 +154,7 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
             EncodeError::OtherString(why) => CodecFault(why),
             EncodeError::Serde(bincode::serde::EncodeError::SequenceMustHaveLength) => CodecFault(
                 "it holds a sequence or map that does not know its length, which bincode cannot write: collect it into \
-                 a Vec or BTreeMap first, and use no #[serde(flatten)]"
+                 a Vec or BTreeMap first, and use no #[serde(flatten)], or choose Codec::Json"
                     .into(),
             ),
             other => CodecFault(other.to_string()),
@@ -92,7 +162,7 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
     })
 }
 
-/// The value that `bytes` hold, all of them.
+/// The value that `bytes` of bincode hold, all of them.
 ///
 /// # Errors
 ///
@@ -130,7 +200,7 @@ fn in_words(fault: DecodeError) -> CodecFault {
         // Any, identifier, ignored: all are what a type asks that leaves the question to the format.
         DecodeError::Serde(_) => "it asks the format what comes next, which bincode does not know: use no \
                                   #[serde(flatten)], #[serde(untagged)], #[serde(tag = \"…\")] or serde_json::Value in \
-                                  it, or send it as a String"
+                                  it, or choose Codec::Json"
             .into(),
         other => format!("{other:?}"),
     })
@@ -160,7 +230,7 @@ mod tests {
     fn golden_vectors() {
         assert_eq!(encoded(&7u64), [7, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(encoded(&"hi"), [2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i']);
-        assert_eq!(encoded(&()), []);
+        assert!(encoded(&()).is_empty());
         assert_eq!(encoded(&Shape::Point), [0, 0, 0, 0]);
         assert_eq!(encoded(&Shape::Circle { radius: 1.0 }), [1, 0, 0, 0, 0, 0, 0x80, 0x3f]);
         assert_eq!(encoded(&Shape::Named("a".into(), Some(258))), [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', 1, 2, 1]);

@@ -1,10 +1,12 @@
 //! Bytes that several listeners share.
 
+use super::{Codec, CodecFault};
 use crate::buffers::BufferPool;
+use serde::de::DeserializeOwned;
 use std::mem;
 use std::sync::Arc;
 
-/// A user's payload: opaque, shared, cheap to clone.
+/// A user's payload: opaque, shared, cheap to clone. It knows its codec, so that whoever is given it can decode it.
 ///
 /// A small one is one allocation; a larger one keeps the buffer that it was read into or encoded to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +15,9 @@ pub enum Payload {
     #[default]
     Empty,
     /// An exact copy.
-    Small(Arc<[u8]>),
+    Small(Codec, Arc<[u8]>),
     /// A buffer, and where in it the payload starts.
-    Large(Arc<Buffer>, usize),
+    Large(Codec, Arc<Buffer>, usize),
 }
 
 /// The buffer of a payload. When that is not needed any more, it goes back to the pool that it came from.
@@ -51,8 +53,8 @@ const COPIED_UP_TO: usize = 4096;
 
 impl Payload {
     /// The payload that is all of `bytes`.
-    pub fn copied(bytes: &[u8]) -> Self {
-        if bytes.is_empty() { Payload::Empty } else { Payload::Small(bytes.into()) }
+    pub fn copied(bytes: &[u8], codec: Codec) -> Self {
+        if bytes.is_empty() && codec == Codec::Bincode { Payload::Empty } else { Payload::Small(codec, bytes.into()) }
     }
 
     /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `pool`
@@ -61,9 +63,9 @@ impl Payload {
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(mut buffer: Vec<u8>, start: usize, pool: &Arc<BufferPool>) -> Self {
+    pub fn tail(mut buffer: Vec<u8>, start: usize, codec: Codec, pool: &Arc<BufferPool>) -> Self {
         if buffer.len() - start <= COPIED_UP_TO {
-            let payload = Payload::copied(&buffer[start..]);
+            let payload = Payload::copied(&buffer[start..], codec);
             pool.keep(buffer);
             return payload;
         }
@@ -71,15 +73,28 @@ impl Payload {
         if buffer.capacity() - buffer.len() > buffer.len() / 4 {
             buffer.shrink_to_fit();
         }
-        Payload::Large(Arc::new(Buffer { bytes: buffer, pool: Arc::clone(pool) }), start)
+        Payload::Large(codec, Arc::new(Buffer { bytes: buffer, pool: Arc::clone(pool) }), start)
+    }
+
+    /// The value that it holds.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a `T` in its codec.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecFault> {
+        match self {
+            Payload::Empty => Codec::Bincode.decode(&[]),
+            Payload::Small(codec, bytes) => codec.decode(bytes),
+            Payload::Large(codec, buffer, start) => codec.decode(&buffer.bytes[*start..]),
+        }
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Payload::Empty => &[],
-            Payload::Small(bytes) => bytes,
-            Payload::Large(buffer, start) => &buffer.bytes[*start..],
+            Payload::Small(_, bytes) => bytes,
+            Payload::Large(_, buffer, start) => &buffer.bytes[*start..],
         }
     }
 
