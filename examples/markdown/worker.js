@@ -3,7 +3,10 @@ const { serve } = require('hirelings-worker');
 
 const escape = (text) => text.replace(/[&<>]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[char]);
 const inline = (text) =>
-  escape(text).replace(/`([^`]+)`/g, '<code>$1</code>').replace(/\*\*(.+?)\*\*/g, '<b>$1</b>').replace(/\*(.+?)\*/g, '<i>$1</i>');
+  [[/`([^`]+)`/g, 'code'], [/\*\*(.+?)\*\*/g, 'b'], [/\*(.+?)\*/g, 'i']].reduce(
+    (html, [mark, tag]) => html.replace(mark, `<${tag}>$1</${tag}>`),
+    escape(text),
+  );
 
 serve(({ text }) =>
   text.split(/\n{2,}/).map((block) => {

@@ -38,14 +38,16 @@ function provideToImport() {
   const source = (request, names) =>
     `const kit = globalThis[Symbol.for('hirelings.exports')](${JSON.stringify(request)});` +
     `export default kit; export const { ${names} } = kit;`;
-  const url = (request) => `data:text/javascript,${encodeURIComponent(source(request, Object.keys(provided(request))))}`;
+  const asUrl = (text) => `data:text/javascript,${encodeURIComponent(text)}`;
+  const url = (request) => asUrl(source(request, Object.keys(provided(request))));
   const hook =
     `const old = ${NODE_HIRELINGS}; const urls = ${JSON.stringify({ [KIT]: url(KIT), hirelings: url('hirelings') })};` +
     `export const resolve = (request, context, next) => {` +
-    `  const url = context.parentURL && (urls[request] ?? ((old.test(request) || request === '${KIT}/hirelings') && urls.hirelings));` +
+    `  const isOld = old.test(request) || request === '${KIT}/hirelings';` +
+    `  const url = context.parentURL && (urls[request] ?? (isOld && urls.hirelings));` +
     `  return url ? { url, shortCircuit: true } : next(request, context);` +
     `};`;
-  Module.register(`data:text/javascript,${encodeURIComponent(hook)}`);
+  Module.register(asUrl(hook));
 }
 
 function isModule(file) {

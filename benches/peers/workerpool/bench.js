@@ -40,7 +40,12 @@ async function main() {
     await rate(pool);
     const rates = [];
     for (let round = 0; round < ROUNDS; round++) rates.push(await rate(pool));
-    say({ case: `throughput_${workers}`, value: Math.round(median(rates)), unit: 'jobs/s', note: `${JOBS} jobs, ${workers} workers` });
+    say({
+      case: `throughput_${workers}`,
+      value: Math.round(median(rates)),
+      unit: 'jobs/s',
+      note: `${JOBS} jobs, ${workers} workers`,
+    });
     await pool.terminate();
   }
 }

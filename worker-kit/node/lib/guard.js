@@ -7,8 +7,8 @@ const { Socket } = require('net');
 const { isMainThread, parentPort, workerData } = require('worker_threads');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
-  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS,
-  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
+  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH,
+  SLOTS, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
   Shared, killGroup, frame, terminalFrame,
 } = require('./shared.js');
 
@@ -277,7 +277,8 @@ class Guard {
     clearTimeout(this.silenceTimer);
     const left = this.heard + this.silence - performance.now();
     // What has arrived meanwhile is read first.
-    const lost = () => setImmediate(() => (this.heard + this.silence <= performance.now() ? killGroup() : this.listen()));
+    const isLost = () => this.heard + this.silence <= performance.now();
+    const lost = () => setImmediate(() => (isLost() ? killGroup() : this.listen()));
     this.silenceTimer = setTimeout(left > 0 ? () => this.listen() : lost, Math.min(Math.max(left, 0), 2 ** 31 - 1));
   }
 
@@ -285,7 +286,7 @@ class Guard {
     if (Atomics.exchange(this.words, WATCH, TICKING) !== TICKING) this.tick();
   }
 
-  /** A job that is still running at the second look is announced. Then the guard sleeps until the main thread goes on. */
+  /** Announces a job that still runs at the second look, and sleeps then until the main thread goes on. */
   tick() {
     if (this.ticker) return;
     const { words } = this;

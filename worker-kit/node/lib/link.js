@@ -10,8 +10,9 @@ const { takeDescriptors } = require('./stdio.js');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE,
   SKIPPED, RETIRE, FINAL_FAILURE, ENCODE_OUTPUT, ENCODE_ERROR, PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED,
-  RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN,
-  TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame, framed, text, u32, terminalFrame,
+  RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE,
+  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame,
+  framed, text, u32, terminalFrame,
 } = require('./shared.js');
 
 // The length, the variant, the job and whether it is ready; an answer's payload follows.
@@ -23,7 +24,7 @@ const TOO_LONG = (maxFrame) => `it is over the frame limit of ${maxFrame} bytes`
 class Unencodable extends TypeError {}
 
 class Link {
-  /** `on` has `init(options)`, `jobs()` for when some have come or the pool wants the worker to leave, and `cancel()`. */
+  /** `on` has `init(options)`, `jobs()` for when some have come or the worker is to leave, and `cancel()`. */
   constructor({ name, codec }, on) {
     this.codec = codecs[codec];
     this.out = Buffer.allocUnsafe(64 * 1024);

@@ -170,7 +170,8 @@ class Runner {
     }
     if (!isThenable(result)) return this.succeed(result);
     const goOn = (done) => done && this.go();
-    result.then((value) => goOn(this.succeed(value)), (error) => goOn(this.fail(error))).then(undefined, (error) => link.die(error));
+    const settled = result.then((value) => goOn(this.succeed(value)), (error) => goOn(this.fail(error)));
+    settled.then(undefined, (error) => link.die(error));
     return false;
   }
 
@@ -187,8 +188,7 @@ class Runner {
     const final = Context.isFinal(this.ctx);
     if (error instanceof Unencodable) link.unusable(ready, ENCODE_PROGRESS, undefined, error.message);
     else if (error instanceof Failed) link.failure(ready, error.error, final);
-    else if (!(error instanceof Error)) link.failure(ready, error, final);
-    else if (typeof error.toJSON === 'function' && link.codec === codecs.json) link.failure(ready, error.toJSON(), final);
+    else if (!(error instanceof Error) || hasJson(error, link.codec)) link.failure(ready, error, final);
     else link.failureText(ready, withoutKit(inspect(error)), final);
     return this.recover();
   }
@@ -208,6 +208,7 @@ class Runner {
   }
 }
 
+const hasJson = (error, codec) => typeof error.toJSON === 'function' && codec === codecs.json;
 const isThenable = (value) => value !== null && typeof value === 'object' && typeof value.then === 'function';
 
 let serving = false;
@@ -216,11 +217,15 @@ let serving = false;
 function serve(target, { name = '', codec = 'json' } = {}) {
   if (!isMainThread) throw new Error('serve is to be called in the main thread');
   if (serving) throw new Error('serve has been called already: a process is one worker');
-  if (!Object.hasOwn(codecs, codec)) throw new TypeError(`the codec is ${inspect(codec)}, and must be 'json' or 'bincode'`);
+  if (!Object.hasOwn(codecs, codec)) {
+    throw new TypeError(`the codec is ${inspect(codec)}, and must be 'json' or 'bincode'`);
+  }
   if (Buffer.byteLength(name) > 4096) throw new TypeError('the name is longer than 4,096 bytes');
   const isClass = typeof target === 'function' && target.prototype instanceof Worker;
   const worker = isClass ? new target() : typeof target === 'function' ? { run: target } : target;
-  if (typeof worker?.run !== 'function') throw new TypeError('serve takes a function of a job, or a Worker with a method run');
+  if (typeof worker?.run !== 'function') {
+    throw new TypeError('serve takes a function of a job, or a Worker with a method run');
+  }
   serving = true;
   new Runner(worker, { name, codec });
 }

@@ -20,7 +20,10 @@ let taken;
 // Variables of the environment that were taken out of it, for a program that is started once more.
 const kept = {};
 
-/** The private descriptors, and what was read from the input already, `{ input, output, first }`; the same again when called again; none where no pool can be there. */
+/**
+ * The private descriptors, and what was read from the input already, `{ input, output, first }`. The same again when called
+ * again; null where no pool can be there.
+ */
 function takeDescriptors() {
   if (taken === undefined) taken = given();
   if (taken === undefined) taken = isPipeline() ? openedAnew() : null;
@@ -70,7 +73,7 @@ function openedAnew() {
   }
 }
 
-/** What is there already; null where nobody can write. Of a named pipe that was opened too late, nothing else tells that. */
+/** What is there already; null where nobody can write, which nothing else tells of a named pipe that is opened late. */
 function readAtOnce(fd) {
   const data = Buffer.alloc(64 * 1024);
   try {
@@ -98,7 +101,7 @@ class Misplaced extends Error {}
 function replace(fd, path, flags) {
   fs.closeSync(fd);
   const opened = fs.openSync(path, flags);
-  if (opened !== fd) throw new Misplaced(`descriptor ${fd} was taken by another thread before the worker had it replaced`);
+  if (opened !== fd) throw new Misplaced(`descriptor ${fd} was taken by another thread meanwhile`);
 }
 
 /** Does not return. */

@@ -6,7 +6,8 @@ const { test } = require('node:test');
 const { parse, stringify } = require('../lib/json.js');
 
 test('integers beyond 2^53 are BigInts, both ways', () => {
-  const text = '{"a":[18446744073709551615,-9223372036854775808,9007199254740992],"b":1.5,"12345678901234567890":"12345678901234567890 \\" 3"}';
+  const text =
+    '{"a":[18446744073709551615,-9223372036854775808,9007199254740992],"b":1.5,"12345678901234567890":"12345678901234567890 \\" 3"}';
   const value = parse(text);
   assert.deepStrictEqual(value, {
     a: [18446744073709551615n, -9223372036854775808n, 9007199254740992n],
@@ -17,9 +18,10 @@ test('integers beyond 2^53 are BigInts, both ways', () => {
 });
 
 test('what is no integer beyond 2^53 is a number', () => {
-  assert.deepStrictEqual(parse('[9007199254740991,12345678901234567.0,1e300,0.12345678901234567,-9007199254740991]'), [
-    9007199254740991, 12345678901234568, 1e300, 0.12345678901234567, -9007199254740991,
-  ]);
+  assert.deepStrictEqual(
+    parse('[9007199254740991,12345678901234567.0,1e300,0.12345678901234567,-9007199254740991]'),
+    [9007199254740991, 12345678901234568, 1e300, 0.12345678901234567, -9007199254740991],
+  );
   assert.strictEqual(parse('"1234567890123456789\\\\"'), '1234567890123456789\\');
 });
 
@@ -28,7 +30,16 @@ test('bytes are base64, at any depth', () => {
 });
 
 test('what looks suspect and is not stays as it is', () => {
-  for (const value of [null, {}, { 0: 1 }, 'null', '{}', { type: 'Buffer', data: [1] }, [null, undefined === null], '"0":']) {
+  for (const value of [
+    null,
+    {},
+    { 0: 1 },
+    'null',
+    '{}',
+    { type: 'Buffer', data: [1] },
+    [null, undefined === null],
+    '"0":',
+  ]) {
     assert.strictEqual(stringify(value), JSON.stringify(value));
   }
   assert.strictEqual(stringify(undefined), 'null');
@@ -36,7 +47,19 @@ test('what looks suspect and is not stays as it is', () => {
 });
 
 test('what would be lost is refused', () => {
-  for (const value of [NaN, [Infinity], { a: new Map() }, new Set(), () => {}, [Symbol('x')], new Float32Array(1), /x/, new Date(NaN), { e: new Error('x') }, Promise.resolve()]) {
+  for (const value of [
+    NaN,
+    [Infinity],
+    { a: new Map() },
+    new Set(),
+    () => {},
+    [Symbol('x')],
+    new Float32Array(1),
+    /x/,
+    new Date(NaN),
+    { e: new Error('x') },
+    Promise.resolve(),
+  ]) {
     assert.throws(() => stringify(value), TypeError);
   }
 });

@@ -11,7 +11,8 @@ const GENERAL = 'general.js';
 /** A test with a worker that is ready, over pipes and over sockets. */
 function both(name, act, settings = {}) {
   for (const pipes of [true, false]) {
-    test(`${name}, over ${pipes ? 'pipes' : 'sockets'}`, async () => act(await Pool.ready(GENERAL, { ...settings, pipes })));
+    test(`${name}, over ${pipes ? 'pipes' : 'sockets'}`, async () =>
+      act(await Pool.ready(GENERAL, { ...settings, pipes })));
   }
 }
 
@@ -31,9 +32,15 @@ both('what is printed does not touch the protocol', async (pool) => {
   const { payload } = await pool.do(3, ['descriptors']);
   // The listing's own output is 1, and the folder that it lists.
   assert.match(payload, / 0 -> \/dev\/null\n/);
-  const own = payload.split('\n').filter((line) => / [0-9]+ -> /.test(line)).map((line) => line.replace(/.* ([0-9]+) -> .*/, '$1'));
+  const own = payload
+    .split('\n')
+    .filter((line) => / [0-9]+ -> /.test(line))
+    .map((line) => line.replace(/.* ([0-9]+) -> .*/, '$1'));
   const inherited = fs.readdirSync('/proc/self/fd');
-  assert.deepStrictEqual(own.filter((fd) => Number(fd) > 3 && !inherited.includes(fd)), []);
+  assert.deepStrictEqual(
+    own.filter((fd) => Number(fd) > 3 && !inherited.includes(fd)),
+    [],
+  );
   assert.deepStrictEqual(await pool.leave(), { code: 0, signal: null, stderr: 'here\n'.repeat(5) });
 });
 
@@ -71,7 +78,10 @@ test('errors: the value of Failed, the text of an exception with its stack, what
   const failed = (id, payload) => ({ is: 'Failure', job: id, ready: true, payload });
   assert.deepStrictEqual(await pool.do(1, ['fail', { code: 7 }]), failed(1, { code: 7 }));
   assert.deepStrictEqual(await pool.do(2, ['throw', 'a text']), failed(2, 'a text'));
-  for (const [id, deed, name] of [[3, 'error', 'TypeError'], [4, 'reject', 'RangeError']]) {
+  for (const [id, deed, name] of [
+    [3, 'error', 'TypeError'],
+    [4, 'reject', 'RangeError'],
+  ]) {
     const { is, payload } = await pool.do(id, [deed, 'it is wrong']);
     assert.strictEqual(is, 'Failure');
     assert.match(payload, new RegExp(`^${name}: it is wrong\n    at .*general\\.js:`));
@@ -99,7 +109,11 @@ for (const deed of ['panic', 'uncaught', 'rejected']) {
 }
 
 test('exit and kill are what they are', async () => {
-  for (const [deed, argument, code, signal] of [['exit', 3, 3, null], ['exit', 0, 0, null], ['kill', 'SIGSEGV', null, 'SIGSEGV']]) {
+  for (const [deed, argument, code, signal] of [
+    ['exit', 3, 3, null],
+    ['exit', 0, 0, null],
+    ['kill', 'SIGSEGV', null, 'SIGSEGV'],
+  ]) {
     const pool = await Pool.ready(GENERAL);
     pool.write(job(1, [deed, argument]));
     const end = await pool.ended;
@@ -125,8 +139,14 @@ test('one that retires begins no other job', async () => {
   pool.write(job(4, ['echo', 4]), skip(3));
   said.push(await pool.nextWord());
   assert.deepStrictEqual(said[0], { is: 'Retire' });
-  assert.deepStrictEqual(said.filter(({ is }) => is === 'Skipped').map((word) => word.job), [2, 3, 4]);
-  assert.deepStrictEqual(said.filter(({ is }) => is === 'Success'), [done(1, null)]);
+  assert.deepStrictEqual(
+    said.filter(({ is }) => is === 'Skipped').map((word) => word.job),
+    [2, 3, 4],
+  );
+  assert.deepStrictEqual(
+    said.filter(({ is }) => is === 'Success'),
+    [done(1, null)],
+  );
   assert.strictEqual((await pool.leave()).code, 0);
 });
 
@@ -135,15 +155,28 @@ test('more jobs than there are slots, and large ones, in order, some of them rec
   const large = 'y'.repeat(300_000);
   const echo = (value, n) => job(n + 2, ['echo', value]);
   const all = Array.from({ length: 400 }, (_, n) => (n % 50 === 7 ? large : n));
-  pool.write(job(1, ['nap', 200]), ...all.slice(0, 40).map(echo), skip(9), skip(30), ...all.slice(40).map((value, n) => echo(value, n + 40)), skip(390), skip(359));
+  pool.write(
+    job(1, ['nap', 200]),
+    ...all.slice(0, 40).map(echo),
+    skip(9),
+    skip(30),
+    ...all.slice(40).map((value, n) => echo(value, n + 40)),
+    skip(390),
+    skip(359),
+  );
   const skipped = [];
   const answered = [];
   while (skipped.length + answered.length < 401) {
     const word = await pool.nextWord();
     (word.is === 'Skipped' ? skipped : answered).push(word);
   }
-  assert.deepStrictEqual(skipped.map((word) => word.job).sort((a, b) => a - b), [9, 30, 359, 390]);
-  const expected = all.map((value, n) => done(n + 2, value)).filter((word) => !skipped.some((one) => one.job === word.job));
+  assert.deepStrictEqual(
+    skipped.map((word) => word.job).sort((a, b) => a - b),
+    [9, 30, 359, 390],
+  );
+  const expected = all
+    .map((value, n) => done(n + 2, value))
+    .filter((word) => !skipped.some((one) => one.job === word.job));
   assert.deepStrictEqual(answered, [done(1, null), ...expected]);
 });
 
@@ -170,7 +203,11 @@ test('values that have no JSON are errors', async () => {
   const pool = await Pool.ready(GENERAL);
   let id = 0;
   for (const what of ['NaN', 'infinity', 'map', 'set', 'function', 'hole', 'date', 'floats', 'circle']) {
-    for (const [deed, fault] of [['output', 1], ['wrongError', 2], ['progress', 3]]) {
+    for (const [deed, fault] of [
+      ['output', 1],
+      ['wrongError', 2],
+      ['progress', 3],
+    ]) {
       const word = await pool.do(++id, [deed, what]);
       assert.deepStrictEqual([word.is, word.fault, what], ['Unusable', fault, what]);
       assert.notStrictEqual(word.message, '');
@@ -183,7 +220,11 @@ test('values that have no JSON are errors', async () => {
 
 test('jobs that are no JSON fail alone', async () => {
   const pool = await Pool.ready(GENERAL);
-  for (const [id, payload] of [[1, '{"a":'], [2, ''], [3, '"\xff"']]) {
+  for (const [id, payload] of [
+    [1, '{"a":'],
+    [2, ''],
+    [3, '"\xff"'],
+  ]) {
     const { is, fault } = await pool.do(id, Buffer.from(payload, 'latin1'));
     assert.deepStrictEqual([is, fault], ['Unusable', 0]);
   }
@@ -212,7 +253,10 @@ test('what is no pool', async () => {
     [[frame(Buffer.from('GET / HTTP/1.1  '))], /no pool/],
     [[tooNew], /speaks no version/],
     [[hello(1, 2), leave()], /no Init/],
-    [[hello(1, 2), init({ jobType: 'x', codec: 'json', maxFrame: 1024 }), Buffer.from([255, 255, 0, 0])], /over the limit/],
+    [
+      [hello(1, 2), init({ jobType: 'x', codec: 'json', maxFrame: 1024 }), Buffer.from([255, 255, 0, 0])],
+      /over the limit/,
+    ],
     [[hello(1, 2), init({ jobType: 'x', codec: 'json', maxFrame: 1024 }), frame(u32(77))], /unknown message, 77/],
   ];
   for (const [frames, why] of cases) {
@@ -225,15 +269,28 @@ test('what is no pool', async () => {
   const alone = new Pool(GENERAL, { greet: false });
   alone.hangUp();
   const end = await alone.ended;
-  assert.deepStrictEqual([end.code, end.stderr], [2, 'no pool is there: this program is a worker, which a pool starts\n']);
+  assert.deepStrictEqual(
+    [end.code, end.stderr],
+    [2, 'no pool is there: this program is a worker, which a pool starts\n'],
+  );
 });
 
 test('Worker: options, state, recovery, ESM', async () => {
   const pool = new Pool('class.mjs', { options: { start: 10 } });
   assert.deepStrictEqual(await pool.next(), { is: 'Ready' });
-  assert.deepStrictEqual(await pool.do(1, 5), { is: 'Success', job: 1, ready: false, payload: { sum: 15, recovered: 0 } });
+  assert.deepStrictEqual(await pool.do(1, 5), {
+    is: 'Success',
+    job: 1,
+    ready: false,
+    payload: { sum: 15, recovered: 0 },
+  });
   assert.deepStrictEqual(await pool.next(), { is: 'Ready' });
-  assert.deepStrictEqual(await pool.do(2, 1), { is: 'Success', job: 2, ready: false, payload: { sum: 16, recovered: 1 } });
+  assert.deepStrictEqual(await pool.do(2, 1), {
+    is: 'Success',
+    job: 2,
+    ready: false,
+    payload: { sum: 16, recovered: 1 },
+  });
   assert.deepStrictEqual(await pool.next(), { is: 'Ready' });
   assert.deepStrictEqual(await pool.do(3, Buffer.from('}')).then(({ is, ready }) => [is, ready]), ['Unusable', false]);
   assert.deepStrictEqual(await pool.next(), { is: 'Ready' });
@@ -261,5 +318,8 @@ test('bincode by hand', async () => {
   assert.strictEqual(failure.is, 'Failure');
   assert.strictEqual(Number(failure.payload.readBigUInt64LE()), failure.payload.length - 8);
   assert.match(failure.payload.subarray(8).toString(), /^Error: nothing to turn round\n/);
-  assert.deepStrictEqual([(await pool.do(3, Buffer.of(9))).message], ['with the codec bincode this is to be a Buffer or Uint8Array, not a string']);
+  assert.deepStrictEqual(
+    [(await pool.do(3, Buffer.of(9))).message],
+    ['with the codec bincode this is to be a Buffer or Uint8Array, not a string'],
+  );
 });

@@ -11,7 +11,17 @@ const { after } = require('node:test');
 const { setTimeout: sleep } = require('timers/promises');
 
 const NAMES = [
-  'Ready', 'Start', 'Progress', 'Success', 'Failure', 'Unusable', 'Terminal', 'Skipped', 'Retire', 'FinalFailure', 'Alive',
+  'Ready',
+  'Start',
+  'Progress',
+  'Success',
+  'Failure',
+  'Unusable',
+  'Terminal',
+  'Skipped',
+  'Retire',
+  'FinalFailure',
+  'Alive',
 ];
 const WATCHDOG = 60_000;
 
@@ -86,7 +96,14 @@ function understood(body, codec) {
     case 'FinalFailure':
       return { is, job: reader.u64(), ready: reader.u8() === 1, payload: payload() };
     case 'Unusable':
-      return { is, job: reader.u64(), ready: reader.u8() === 1, fault: reader.u32(), type: reader.text(), message: reader.text() };
+      return {
+        is,
+        job: reader.u64(),
+        ready: reader.u8() === 1,
+        fault: reader.u32(),
+        type: reader.text(),
+        message: reader.text(),
+      };
     case 'Terminal': {
       const of = reader.optional(() => reader.u64());
       const read = () => reader.text();
@@ -128,9 +145,13 @@ class Pool {
     errorsRead.on('data', (data) => (this.stderr += data));
     this.output.on('data', (data) => this.read(data));
     this.input.on('error', () => {});
-    const over = [this.process, this.output, errorsRead].map((of) => new Promise((resolve) => of.once('close', (...how) => resolve(how))));
+    const over = [this.process, this.output, errorsRead].map(
+      (of) => new Promise((resolve) => of.once('close', (...how) => resolve(how))),
+    );
     this.ended = Promise.all(over).then(([[code, signal]]) => ({ code, signal, stderr: this.stderr }));
-    this.ended.then((end) => this.wanted.forEach(({ reject }) => reject(new Error(`it has ended: ${JSON.stringify(end)}`))));
+    this.ended.then((end) =>
+      this.wanted.forEach(({ reject }) => reject(new Error(`it has ended: ${JSON.stringify(end)}`))),
+    );
     pools.add(this);
     if (settings.greet ?? true) this.write(hello(1, version), init({ jobType, codec: this.codec, maxFrame, options }));
   }
@@ -198,7 +219,9 @@ class Pool {
 const pools = new Set();
 // Nothing that a failed test has started outlives it, or keeps it from ending.
 after(() => {
-  for (const { process: { pid, exitCode, signalCode } } of pools) {
+  for (const {
+    process: { pid, exitCode, signalCode },
+  } of pools) {
     if (exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL');
   }
 });
@@ -216,4 +239,19 @@ function isAlive(pid) {
   }
 }
 
-module.exports = { Pool, pipe, eventually, isAlive, frame, u32, hello, init, job, timedJob, skip, leave, cancel, heartbeat };
+module.exports = {
+  Pool,
+  pipe,
+  eventually,
+  isAlive,
+  frame,
+  u32,
+  hello,
+  init,
+  job,
+  timedJob,
+  skip,
+  leave,
+  cancel,
+  heartbeat,
+};

@@ -21,7 +21,15 @@ for (const deed of ['untilCancelled', 'untilAborted']) {
 test('a cancel before the job has begun is seen from its start, and concerns no other', async () => {
   const pool = await Pool.ready(GENERAL);
   const many = Array.from({ length: 70 }, (_, n) => job(n + 4, ['cancelled']));
-  pool.write(job(1, ['nap', 50]), job(2, ['cancelled']), job(3, ['cancelled']), ...many, cancel(2), cancel(73), cancel(999));
+  pool.write(
+    job(1, ['nap', 50]),
+    job(2, ['cancelled']),
+    job(3, ['cancelled']),
+    ...many,
+    cancel(2),
+    cancel(73),
+    cancel(999),
+  );
   for (let id = 1; id < 74; id++) {
     const expected = id === 1 ? null : [2, 73].includes(id) ? [true, true] : [false, false];
     assert.deepStrictEqual(await pool.nextWord(), done(id, expected));

@@ -44,8 +44,16 @@ const deeds = {
     throw new Panic(message);
   },
   exit: (code) => process.exit(code),
-  uncaught: (message) => new Promise(() => setTimeout(() => { throw new Error(message); })),
-  rejected: (message) => new Promise(() => { Promise.reject(new Error(message)); }),
+  uncaught: (message) =>
+    new Promise(() =>
+      setTimeout(() => {
+        throw new Error(message);
+      }),
+    ),
+  rejected: (message) =>
+    new Promise(() => {
+      Promise.reject(new Error(message));
+    }),
   kill: (signal) => process.kill(process.pid, signal),
   tell(count, ctx) {
     for (let n = 0; n < count; n++) ctx.progress(n);
@@ -68,7 +76,8 @@ const deeds = {
     for await (const chunk of process.stdin) read += chunk;
     return read;
   },
-  descriptors: () => spawnSync('sh', ['-c', 'ls -l /proc/self/fd'], { stdio: ['inherit', 'pipe', 'inherit'] }).stdout.toString(),
+  descriptors: () =>
+    spawnSync('sh', ['-c', 'ls -l /proc/self/fd'], { stdio: ['inherit', 'pipe', 'inherit'] }).stdout.toString(),
   spawn(_, ctx) {
     ctx.progress(spawn('sleep', ['300'], { stdio: 'ignore' }).pid);
     for (;;);
@@ -93,14 +102,16 @@ const deeds = {
     return left === Infinity ? 'none' : left;
   },
   afterwards(_, ctx) {
-    const told = new Promise((resolve) => setTimeout(() => {
-      try {
-        ctx.progress(1);
-        resolve('told');
-      } catch (error) {
-        resolve(error.message);
-      }
-    }, 5));
+    const told = new Promise((resolve) =>
+      setTimeout(() => {
+        try {
+          ctx.progress(1);
+          resolve('told');
+        } catch (error) {
+          resolve(error.message);
+        }
+      }, 5),
+    );
     kept = told;
   },
   kept: () => kept,
