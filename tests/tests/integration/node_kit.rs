@@ -141,7 +141,7 @@ fn what_ends_a_worker_costs_its_job_alone() {
 }
 
 #[test]
-fn dropping_the_pool_ends_a_busy_worker_and_what_it_spawned() {
+fn dropping_the_pool_ends_a_busy_worker() {
     if node_is_missing() {
         return;
     }
