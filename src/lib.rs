@@ -490,6 +490,11 @@
 //! - `serde_json::Value` and whatever else asks the format what comes next: send it as a `String`;
 //! - a `PathBuf` that is not UTF-8: send an `OsString`.
 //!
+//! With the feature `json` and [`codec(Codec::Json)`](PoolBuilder::codec) all of these but the last work, and workers can be
+//! written in Python (`worker-kit/python`) and Node (`worker-kit/node`). What JSON cannot hold is an error there and never
+//! another value: a NaN, an infinity, a map whose keys are neither texts nor numbers. Integers are written in full; beyond
+//! 2⁵³ those kits read them exactly or refuse them. [`Bytes`] is base64, and decoding takes some times as long.
+//!
 //! And these work, with a trap:
 //!
 //! - **`Vec<u8>`** goes element by element: [`Bytes`] goes as one run, some fifty times faster for large ones.

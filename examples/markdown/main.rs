@@ -2,6 +2,8 @@
 //!
 //! `cargo run --features json --example markdown`
 
+#![allow(clippy::print_stdout, reason = "a program may speak")]
+
 use hirelings::{Codec, Job, Pool};
 use serde::{Deserialize, Serialize};
 

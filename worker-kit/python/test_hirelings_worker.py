@@ -433,6 +433,33 @@ class Handlers(unittest.TestCase):
             self.assertEqual((done.stdout, done.returncode), (b"49\n", 0), done.stderr)
 
 
+class Manual(unittest.TestCase):
+    def test_the_programs_in_the_manual(self):
+        with open(os.path.join(FOLDER, "README.md"), encoding="utf-8") as file:
+            programs = [part.split("```")[0] for part in file.read().split("```python\n")[1:]]
+        made = {"__name__": "manual"}
+        for program in programs:
+            exec(compile(program, "<module>", "exec"), made)
+        self.assertEqual(made["square"]({"n": 7}), 49)
+        with tempfile.NamedTemporaryFile("w") as words:
+            words.write("these words\n")
+            words.flush()
+            speller = made["Speller"]()
+            speller.init({"words": words.name})
+            self.assertEqual([speller.run(word, None) for word in ("words", "wrods")], [True, False])
+        with Pool(programs[0]) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, {"n": 7})
+            self.assertEqual(pool.value(), 49)
+        with Pool(programs[1]) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, {"pages": 0})
+            self.assertEqual(pool.failure(), "there are no pages")
+            pool.do(2, {"pages": 2})
+            self.assertEqual([pool.next(), pool.next()], [about(kit._PROGRESS, 2) + part for part in (b"0.0", b"0.5")])
+            self.assertEqual(pool.value(), {"done": 2})
+
+
 class Values(unittest.TestCase):
     def encoded(self, value):
         return kit._Json.encode(value).decode()

@@ -7,6 +7,7 @@
 //! on allocation, unless a limit is set; and the limit is a const generic that counts decoded widths, not bytes read,
 //! so it is taken from tiers of about sixteen times what there is to decode.
 
+use super::fault::CodecFault;
 pub(super) use bincode::{Decode, Encode};
 use bincode::{
     config::{Configuration, Fixint, Limit, LittleEndian, NoLimit},
@@ -14,7 +15,6 @@ use bincode::{
     error::{DecodeError, EncodeError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
 
 const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::legacy();
 
@@ -35,94 +35,6 @@ macro_rules! with_limit_for {
         $decode
     }};
 }
-
-/// How payloads are encoded: jobs, options, outputs, progress and errors.
-///
-/// Both sides use the one that the pool names; a worker that does not know it refuses to start, and says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Codec {
-    /// Bytes without names or types, small and fast: for workers in Rust.
-    #[default]
-    Bincode,
-    /// JSON, for workers in other languages, and for types that bincode cannot decode: `#[serde(flatten)]`,
-    /// `#[serde(untagged)]`, `serde_json::Value`. Needs the feature `json`.
-    ///
-    /// What JSON cannot hold is an error and never another value: NaN, the infinities, maps whose keys are neither texts
-    /// nor integers. `Bytes` is base64.
-    #[cfg(feature = "json")]
-    Json,
-}
-
-impl Codec {
-    /// All that are known, which depends on the features.
-    pub const ALL: &[Codec] = &[
-        Codec::Bincode,
-        #[cfg(feature = "json")]
-        Codec::Json,
-    ];
-
-    /// The name of it in the protocol: `bincode` or `json`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Codec::Bincode => "bincode",
-            #[cfg(feature = "json")]
-            Codec::Json => "json",
-        }
-    }
-
-    /// The one of this name, if it is known.
-    pub fn named(name: &str) -> Option<Codec> {
-        Codec::ALL.iter().copied().find(|codec| codec.name() == name)
-    }
-
-    /// Appends `value` to `out`, which may not grow past `max` bytes in all.
-    ///
-    /// # Errors
-    ///
-    /// Where serde or the value's own code refuses, the codec has no bytes for it, or the limit is passed; `out` is then as
-    /// it was.
-    #[inline]
-    pub fn encode<T: Serialize + ?Sized>(self, value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
-        match self {
-            Codec::Bincode => encode_payload(value, out, max),
-            #[cfg(feature = "json")]
-            Codec::Json => super::json::encode(value, out, max),
-        }
-    }
-
-    /// The value that `bytes` hold, all of them.
-    ///
-    /// # Errors
-    ///
-    /// Where the bytes are not a `T`, or are longer than one.
-    #[inline]
-    pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecFault> {
-        match self {
-            Codec::Bincode => decode_payload(bytes),
-            #[cfg(feature = "json")]
-            Codec::Json => super::json::decode(bytes),
-        }
-    }
-}
-
-/// Why a value could not be encoded or decoded, in words.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CodecFault(pub(super) String);
-
-/// A `main` that returns it prints this: the sentence.
-impl fmt::Debug for CodecFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { f.debug_tuple("CodecFault").field(&self.0).finish() } else { f.write_str(&self.0) }
-    }
-}
-
-impl fmt::Display for CodecFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl std::error::Error for CodecFault {}
 
 /// A `Vec` that refuses to grow past `max`, so that a value too large is found before it fills the memory.
 struct Capped<'v> {

@@ -5,7 +5,7 @@
 
 mod finite;
 
-use super::CodecFault;
+use super::fault::CodecFault;
 use finite::Finite;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
 
 #[cfg(test)]
 mod tests {
-    use super::super::Codec;
+    use super::{decode, encode};
     use crate::Bytes;
     use serde::{Deserialize, Serialize};
     use std::collections::BTreeMap;
@@ -62,19 +62,19 @@ mod tests {
 
     fn text<T: Serialize>(value: &T) -> String {
         let mut bytes = Vec::new();
-        Codec::Json.encode(value, &mut bytes, usize::MAX).unwrap();
+        encode(value, &mut bytes, usize::MAX).unwrap();
         String::from_utf8(bytes).unwrap()
     }
 
     fn fault<T: Serialize>(value: &T) -> String {
         let mut bytes = vec![9];
-        let fault = Codec::Json.encode(value, &mut bytes, usize::MAX).unwrap_err();
+        let fault = encode(value, &mut bytes, usize::MAX).unwrap_err();
         assert_eq!(bytes, [9], "nothing is left of it");
         fault.to_string()
     }
 
     fn comes_back<T: Serialize + for<'de> Deserialize<'de> + PartialEq + Debug>(value: T) {
-        assert_eq!(Codec::Json.decode::<T>(text(&value).as_bytes()).unwrap(), value);
+        assert_eq!(decode::<T>(text(&value).as_bytes()).unwrap(), value);
     }
 
     #[test]
@@ -125,9 +125,9 @@ mod tests {
         comes_back(i64::MIN);
         comes_back(u128::MAX);
         // One that does not fit is an error.
-        assert!(Codec::Json.decode::<u64>(b"18446744073709551616").is_err());
-        assert!(Codec::Json.decode::<u8>(b"256").is_err());
-        assert!(Codec::Json.decode::<u64>(b"1.5").is_err());
+        assert!(decode::<u64>(b"18446744073709551616").is_err());
+        assert!(decode::<u8>(b"256").is_err());
+        assert!(decode::<u64>(b"1.5").is_err());
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
             comes_back(Bytes((0..len).map(|n| n.wrapping_mul(89)).collect()));
         }
         for bad in ["AQI", "AQ=I", "AQI=AQI=", "A===", "AQ I=", "AQJ=", "====", "AQ-_"] {
-            let fault = Codec::Json.decode::<Bytes>(format!("{bad:?}").as_bytes()).unwrap_err().to_string();
+            let fault = decode::<Bytes>(format!("{bad:?}").as_bytes()).unwrap_err().to_string();
             assert!(fault.contains("base64"), "{bad}: {fault}");
         }
     }
@@ -193,19 +193,19 @@ mod tests {
 
     #[test]
     fn what_is_left_over_or_missing_or_too_deep_is_an_error() {
-        assert!(Codec::Json.decode::<u8>(b"1 2").is_err());
-        assert!(Codec::Json.decode::<()>(b"").is_err());
-        assert!(Codec::Json.decode::<String>(b"\"\xff\"").is_err());
-        assert!(Codec::Json.decode::<f64>(b"NaN").is_err());
-        assert_eq!(Codec::Json.decode::<u8>(b" 1\n"), Ok(1));
+        assert!(decode::<u8>(b"1 2").is_err());
+        assert!(decode::<()>(b"").is_err());
+        assert!(decode::<String>(b"\"\xff\"").is_err());
+        assert!(decode::<f64>(b"NaN").is_err());
+        assert_eq!(decode::<u8>(b" 1\n"), Ok(1));
         let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-        assert!(Codec::Json.decode::<serde_json::Value>(&deep).unwrap_err().to_string().contains("recursion"));
+        assert!(decode::<serde_json::Value>(&deep).unwrap_err().to_string().contains("recursion"));
     }
 
     #[test]
     fn a_value_over_the_limit_leaves_the_buffer_as_it_was() {
         let mut bytes = vec![9];
-        let fault = Codec::Json.encode(&vec![0u64; 40], &mut bytes, 20).unwrap_err();
+        let fault = encode(&vec![0u64; 40], &mut bytes, 20).unwrap_err();
         assert_eq!((bytes, fault.to_string().as_str()), (vec![9], "it is over the frame limit of 20 bytes"));
     }
 }

@@ -1,10 +1,83 @@
-//! Bytes that several listeners share.
+//! Codecs of payloads; and bytes that several listeners share.
 
-use super::{Codec, CodecFault};
+use super::codec;
+use super::fault::CodecFault;
+#[cfg(feature = "json")]
+use super::json;
 use crate::buffers::BufferPool;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::mem;
 use std::sync::Arc;
+
+/// How payloads are encoded: jobs, options, outputs, progress and errors.
+///
+/// Both sides use the one that the pool names; a worker that does not know it refuses to start, and says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// Bytes without names or types, small and fast: for workers in Rust.
+    #[default]
+    Bincode,
+    /// JSON, for workers in other languages, and for types that bincode cannot decode: `#[serde(flatten)]`,
+    /// `#[serde(untagged)]`, `serde_json::Value`. Needs the feature `json`.
+    ///
+    /// What JSON cannot hold is an error and never another value: NaN, the infinities, maps whose keys are neither texts
+    /// nor integers. `Bytes` is base64.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl Codec {
+    /// All that are known, which depends on the features.
+    pub const ALL: &[Codec] = &[
+        Codec::Bincode,
+        #[cfg(feature = "json")]
+        Codec::Json,
+    ];
+
+    /// The name of it in the protocol: `bincode` or `json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Bincode => "bincode",
+            #[cfg(feature = "json")]
+            Codec::Json => "json",
+        }
+    }
+
+    /// The one of this name, if it is known.
+    pub fn named(name: &str) -> Option<Codec> {
+        Codec::ALL.iter().copied().find(|codec| codec.name() == name)
+    }
+
+    /// Appends `value` to `out`, which may not grow past `max` bytes in all.
+    ///
+    /// # Errors
+    ///
+    /// Where serde or the value's own code refuses, the codec has no bytes for it, or the limit is passed; `out` is then as
+    /// it was.
+    #[inline]
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
+        match self {
+            Codec::Bincode => codec::encode_payload(value, out, max),
+            #[cfg(feature = "json")]
+            Codec::Json => json::encode(value, out, max),
+        }
+    }
+
+    /// The value that `bytes` hold, all of them.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a `T`, or are longer than one.
+    #[inline]
+    pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecFault> {
+        match self {
+            Codec::Bincode => codec::decode_payload(bytes),
+            #[cfg(feature = "json")]
+            Codec::Json => json::decode(bytes),
+        }
+    }
+}
 
 /// A user's payload: opaque, shared, cheap to clone. It knows its codec, so that whoever is given it can decode it.
 ///
