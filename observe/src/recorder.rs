@@ -253,10 +253,7 @@ fn note<J: Job>(recording: &mut Recording, event: &Event) {
             let seen = recording.worker(worker.get(), slot.index(), pid, at);
             match fields.kind {
                 EventKind::WorkerReady => seen.ready = seen.ready.or(Some(at)),
-                EventKind::WorkerExiting => {
-                    seen.exiting = seen.exiting.or(Some(at));
-                    seen.for_job |= fields.job.is_some();
-                }
+                EventKind::WorkerExiting => seen.exiting = seen.exiting.or(Some(at)),
                 EventKind::WorkerTimeout => {
                     seen.limit = event.timeout().map(|(state, limit)| (at, format!("{state} for more than {limit:?}")));
                 }

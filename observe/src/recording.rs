@@ -51,6 +51,12 @@ impl Outcome {
         Outcome::Running,
     ];
 
+    /// Whether the worker that had the job does not outlive it.
+    fn ends_its_worker(self) -> bool {
+        use Outcome::{Aborted, Crashed, OutOfMemory, Panicked, Protocol, TimedOut};
+        matches!(self, Panicked | Crashed | TimedOut | OutOfMemory | Protocol | Aborted)
+    }
+
     /// In words.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -69,6 +75,9 @@ impl Outcome {
         }
     }
 }
+
+/// By number.
+type Numbered<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
@@ -120,7 +129,7 @@ pub(crate) struct WorkerSeen {
     pub(crate) ready: Option<u64>,
     /// Since when it leaves or is killed.
     pub(crate) exiting: Option<u64>,
-    /// It ended while it had a job.
+    /// It ended for the sake of its last job.
     pub(crate) for_job: bool,
     pub(crate) exited: Option<u64>,
     pub(crate) status: Option<String>,
@@ -161,11 +170,11 @@ pub(crate) struct Recording {
     pub(crate) ended: u64,
     pub(crate) totals: [u64; Outcome::ALL.len()],
     pub(crate) retries: u64,
-    pending: HashMap<u64, Pending, BuildHasherDefault<NumberHasher>>,
+    pending: Numbered<Pending>,
     running: usize,
     pub(crate) workers: Vec<WorkerSeen>,
-    /// Where a worker that has not ended is among them.
-    alive: HashMap<u64, usize>,
+    /// Where each is among them.
+    places: Numbered<usize>,
     pub(crate) workers_left_out: u64,
     /// The details that are kept, by the number of their attempt.
     detailed: VecDeque<u64>,
@@ -194,7 +203,7 @@ impl Recording {
             pending: HashMap::default(),
             running: 0,
             workers: Vec::new(),
-            alive: HashMap::new(),
+            places: HashMap::default(),
             workers_left_out: 0,
             detailed: VecDeque::new(),
             detail_bytes: 0,
@@ -308,8 +317,10 @@ impl Recording {
             Some((start, worker, slot, attempt)) => (start, worker, Some(slot), attempt),
             None => (end, 0, None, 0),
         };
-        if let Some(&at) = self.alive.get(&worker) {
-            self.workers[at].jobs += 1;
+        if let Some(&place) = self.places.get(&worker) {
+            let seen = &mut self.workers[place];
+            seen.jobs += 1;
+            seen.for_job = outcome.ends_its_worker();
         }
         if let Some(detail) = &detail {
             self.detail_bytes += detail.bytes();
@@ -385,7 +396,7 @@ impl Recording {
 
     /// The worker, which may not have been seen before.
     pub(crate) fn worker(&mut self, id: u64, slot: usize, pid: u32, at: u64) -> &mut WorkerSeen {
-        let index = *self.alive.entry(id).or_insert_with(|| {
+        let place = *self.places.entry(id).or_insert_with(|| {
             let (exited, status, limit) = (None, None, None);
             let seen = WorkerSeen {
                 id,
@@ -403,29 +414,28 @@ impl Recording {
             self.workers.push(seen);
             self.workers.len() - 1
         });
-        &mut self.workers[index]
+        &mut self.workers[place]
     }
 
     pub(crate) fn exited(&mut self, id: u64, at: u64) {
-        let Some(index) = self.alive.remove(&id) else { return };
-        self.workers[index].exited = Some(at);
-        if self.workers.len() - self.alive.len() > WORKERS {
-            // A quarter of them at once, so that the places are counted anew once for many.
+        let Some(&place) = self.places.get(&id) else { return };
+        self.workers[place].exited = Some(at);
+        if self.workers.len() > WORKERS + WORKERS / 4 {
+            // Many at once, so that the places are counted anew once for many.
             let mut surplus = WORKERS / 4;
-            self.workers_left_out += surplus as u64;
             self.workers.retain(|seen| {
                 let goes = seen.exited.is_some() && surplus > 0;
                 surplus -= usize::from(goes);
                 !goes
             });
-            let alive = self.workers.iter().enumerate().filter(|(_, seen)| seen.exited.is_none());
-            self.alive = alive.map(|(index, seen)| (seen.id, index)).collect();
+            self.workers_left_out += (WORKERS / 4 - surplus) as u64;
+            self.places = self.workers.iter().enumerate().map(|(place, seen)| (seen.id, place)).collect();
         }
     }
 
     /// The processes that live, with their slots.
     pub(crate) fn processes(&self) -> Vec<(usize, u32)> {
-        self.alive.values().map(|&index| &self.workers[index]).map(|seen| (seen.slot, seen.pid)).collect()
+        self.workers.iter().filter(|seen| seen.exited.is_none()).map(|seen| (seen.slot, seen.pid)).collect()
     }
 
     // ------------------------------------------------------------ samples

@@ -34,7 +34,7 @@ pub(crate) fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()
             instant(out, slot, *at, &format!("process {pid} was {limit}"))?;
         }
         if let (Some(at), true) = (seen.exiting, seen.for_job) {
-            instant(out, slot, at, &format!("process {pid} is killed"))?;
+            instant(out, slot, at, &format!("process {pid} is lost"))?;
         }
         if let (Some(at), Some(status)) = (seen.exited, &seen.status) {
             instant(out, slot, at, &format!("process {pid} ended: {status}"))?;
