@@ -1,13 +1,19 @@
 //! A pool's options.
 
-use crate::driver::{Driver, Launch, Launcher, Mask, Plan, marked_name};
+use crate::dispatcher::Dispatcher;
+use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
-use crate::event::{Event, EventKind, describe};
-use crate::handle::Shared;
+use crate::event::{Event, EventKind};
+use crate::failure::describe;
 use crate::harness;
-use crate::hooks::Hooks;
+use crate::id::Slot;
+use crate::launch::{Launch, Launcher, marked_name, self_exec};
 use crate::limits::Limits;
-use crate::pool::{Parts, Pool, Stats, Stderr};
+use crate::options::Stderr;
+use crate::pool::{Parts, Pool};
+use crate::shared::Shared;
+use crate::signals::Mask;
+use crate::stats::Stats;
 use crate::supervisor::{Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
@@ -64,8 +70,76 @@ pub struct PoolBuilder<J: Job> {
     max_frame: usize,
     limits: Limits,
     stderr: Stderr,
-    hooks: Arc<Hooks>,
+    dispatcher: Arc<Dispatcher>,
     jobs: PhantomData<fn() -> J>,
+}
+
+impl<J: Job> Pool<J> {
+    /// A pool whose workers are started by `command`.
+    ///
+    /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
+    /// fresh pipes at each spawn, and the process group.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut worker = Command::new("/usr/lib/app/squares-worker");
+    /// worker.arg("--quiet").env("LANG", "C").current_dir("/var/lib/app");
+    /// let pool = Pool::<Square>::builder(worker).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(command: Command) -> PoolBuilder<J> {
+        PoolBuilder::of_command(command)
+    }
+
+    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
+    /// which are so named once.
+    ///
+    /// ```no_run
+    /// # use hirelings::{Job, NoError, Pool, worker};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     worker::init(|Double(n), _| Ok(2 * n));
+    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
+    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn self_exec() -> PoolBuilder<J> {
+        Pool::builder(self_exec::<J>())
+    }
+
+    /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
+    /// process, slot 1 `ssh host worker`.
+    ///
+    /// `launch` runs on a thread of the pool, which blocks all signals, as what `launch` itself starts then does too. One
+    /// that panics is a start failure, and one that never returns keeps other workers from being started.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::<Square>::builder_with(|slot| match slot.index() {
+    ///     0 => Command::new("squares-worker"),
+    ///     n => {
+    ///         let mut far = Command::new("ssh");
+    ///         far.args(["-T", "-o", "BatchMode=yes", &format!("host{n}"), "squares-worker"]);
+    ///         far
+    ///     }
+    /// })
+    /// .max_processes(3)
+    /// .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
+        PoolBuilder::new(Launcher::asking(launch))
+    }
 }
 
 impl<J: Job> PoolBuilder<J> {
@@ -100,7 +174,7 @@ impl<J: Job> PoolBuilder<J> {
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
-            hooks: Hooks::new(Some(describe::<J>)),
+            dispatcher: Dispatcher::new(Some(describe::<J>)),
             jobs: PhantomData,
         }
     }
@@ -483,7 +557,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn on(self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.hooks.add(Some(kind), f);
+        self.dispatcher.add(Some(kind), f);
         self
     }
 
@@ -500,7 +574,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn on_event(self, f: impl FnMut(&Event) + Send + 'static) -> Self {
-        self.hooks.add(None, f);
+        self.dispatcher.add(None, f);
         self
     }
 
@@ -543,13 +617,13 @@ impl<J: Job> PoolBuilder<J> {
             Some(name) => name.into(),
             None => J::name().rsplit("::").next().unwrap_or("pool").into(),
         };
-        let hooks = self.hooks;
+        let dispatcher = self.dispatcher;
         // Threads start with the mask of their creator.
         let mask = Mask::full();
         let mut launch = self.launch.into_inner();
         launch.unblock(mask.unblock());
         let hook_thread =
-            hooks.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
+            dispatcher.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let last_stats = Arc::new(Mutex::new(Stats::default()));
         let (first, first_spawn) = bounded(1);
         let buffers = Arc::<BufferPool>::default();
@@ -565,14 +639,14 @@ impl<J: Job> PoolBuilder<J> {
             limits: self.limits,
             stderr: self.stderr,
             launch,
-            hooks: Arc::clone(&hooks),
+            hooks: Arc::clone(&dispatcher),
             first,
             last_stats: Arc::clone(&last_stats),
         };
         let (commands, supervisor) = match Driver::start(plan) {
             Ok(started) => started,
             Err(error) => {
-                hooks.end();
+                dispatcher.end();
                 let _ = hook_thread.join();
                 return Err(BuildError::io("the pool's threads could not be started", error));
             }
@@ -580,7 +654,7 @@ impl<J: Job> PoolBuilder<J> {
         drop(mask);
         let pool = Pool::from_parts(Parts {
             name,
-            end: Shared { commands, hooks },
+            shared: Shared { commands, dispatcher },
             max_frame: self.max_frame,
             buffers,
             limited: self.max_backlog.is_some(),
@@ -627,7 +701,7 @@ impl<J: Job> PoolBuilder<J> {
         if config.start_failures == 0 {
             return refuse("start_failures is 0: at least one failure must be allowed".into());
         }
-        if let Some(why) = self.limits.refused() {
+        if let Some(why) = self.limits.refused(sys::own_cpus) {
             return refuse(why);
         }
         let MaxMemory { soft, hard } = config.max_memory;

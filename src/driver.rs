@@ -5,7 +5,6 @@
 //! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own
 //! two channels, never decodes a user's payload, and never runs a user's code.
 
-mod budget;
 mod child;
 mod command;
 mod effects;
@@ -14,26 +13,26 @@ pub(crate) mod fuzz;
 mod inbox;
 mod outbox;
 mod poller;
-mod process;
 mod reader;
 mod report;
-mod signals;
 mod spawner;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use budget::Charge;
 pub(crate) use command::{Admission, Command, PendingSubmit, WhenFull};
 pub(crate) use inbox::InboxSender;
-pub(crate) use signals::Mask;
-pub(crate) use spawner::{Launch, Launcher, SELF, marked_name};
 
-use crate::error::{Failure, ReadyError, StartFailure};
+use crate::budget::Charge;
+use crate::dispatcher::{Dispatcher, Notification};
+use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
-use crate::hooks::{Hooks, Notification};
+use crate::failure::Failure;
+use crate::launch::Launch;
 use crate::limits::Limits;
-use crate::pool::{Stats, Stderr};
+use crate::options::Stderr;
+use crate::panic::text_of;
 use crate::record::{Ticket, WakeOnDrop};
+use crate::stats::Stats;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
 use crate::sys;
 use child::Child;
@@ -66,7 +65,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
-    pub(crate) hooks: Arc<Hooks>,
+    pub(crate) hooks: Arc<Dispatcher>,
     /// Told once the first worker is spawned, or is not.
     pub(crate) first: Sender<Result<(), StartFailure>>,
     /// Where the last figures are left.
@@ -129,7 +128,7 @@ struct Standing {
     job_type: &'static str,
     max_backlog: Option<usize>,
     stderr: Stderr,
-    hooks: Arc<Hooks>,
+    hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
     /// Whether the memory of workers is looked at.
@@ -221,8 +220,8 @@ impl Driver {
     fn supervise(mut self) {
         let hooks = Arc::clone(&self.plan.hooks);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
-            let why = crate::hooks::text_of(&*panic).to_owned();
-            hooks.call(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+            let why = text_of(&*panic).to_owned();
+            hooks.notify(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
         }
         self.tear_down();
         hooks.end();
@@ -257,7 +256,10 @@ impl Driver {
 
     /// Wakes those who listen to what this turn has brought, and those who wait for it.
     fn end_iteration(&mut self) {
-        self.plan.hooks.ring();
+        for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
+            self.plan.hooks.queue(Notification::Wake(waker));
+        }
+        self.plan.hooks.wake();
         self.released.clear();
         self.released.shrink_to(KEPT);
     }
@@ -371,7 +373,9 @@ impl Driver {
             FromWorker::Start { job } => Message::Start { job },
             FromWorker::Progress { job } => Message::Progress { job },
             FromWorker::Success { job, ready } => Message::Answer { job, outcome: Outcome::Success, ready },
-            FromWorker::Failure { job, ready } => Message::Answer { job, outcome: Outcome::Failed, ready },
+            FromWorker::Failure { job, ready } | FromWorker::FinalFailure { job, ready } => {
+                Message::Answer { job, outcome: Outcome::Failed, ready }
+            }
             FromWorker::Unusable { job, ready, fault: Fault::DecodeJob, .. } => {
                 Message::Answer { job, outcome: Outcome::Undecodable, ready }
             }
@@ -379,6 +383,7 @@ impl Driver {
             FromWorker::Terminal { job, .. } => Message::Terminal { job },
             FromWorker::Skipped { job } => Message::Skipped { job },
             FromWorker::Retire => Message::Retire,
+            FromWorker::Alive => return,
         };
         if let Message::Answer { job, .. } | Message::Skipped { job } = message
             && let Some(child) = self.child(worker_key)

@@ -2,12 +2,11 @@
 
 mod debug;
 
-use crate::event::JobId;
+use crate::exit_status::{ended_with, forbidden_call, memory_hint};
+use crate::id::JobId;
 use crate::supervisor::WorkerState;
 pub use crate::supervisor::{Begun, CrashCause};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, Fault, Payload};
-use std::any::type_name;
 use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -142,79 +141,6 @@ impl<E> JobError<E> {
 
 impl<E: fmt::Debug + fmt::Display> Error for JobError<E> {}
 
-/// A failure whose own error is still encoded: what the pool itself knows of it.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    Failed(Payload),
-    Panicked(WorkerPanic),
-    Crashed(Crash),
-    TimedOut(Timeout),
-    OutOfMemory(OutOfMemory),
-    Aborted,
-    Closed,
-    /// Shared, since all jobs in the queue fail of one, which may quote 8 KiB; and whether this job had begun before.
-    NoWorker(Arc<StartFailure>, Begun),
-    /// Refused before it was in the pool.
-    NotEncoded(String),
-    Unusable {
-        fault: Fault,
-        message: String,
-        who: Box<Who>,
-    },
-    Protocol(ProtocolError),
-}
-
-/// What a job came to, still encoded.
-pub(crate) type Settled = Result<Payload, Arc<Failure>>;
-
-/// Decodes a copy for one listener.
-pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
-    match settled {
-        Ok(output) => wire::decode_payload(output.as_slice()).map_err(|fault| {
-            JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault, Begun::Yes))
-        }),
-        Err(failure) => Err(typed::<J>(failure)),
-    }
-}
-
-/// The failure, with the handler's own error decoded.
-pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
-    match failure {
-        Failure::Failed(error) => match wire::decode_payload(error.as_slice()) {
-            Ok(error) => JobError::Failed(error),
-            Err(fault) => {
-                JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault, Begun::Yes))
-            }
-        },
-        Failure::Panicked(panic) => JobError::Panicked(panic.clone()),
-        Failure::Crashed(crash) => JobError::Crashed(crash.clone()),
-        Failure::TimedOut(timeout) => JobError::TimedOut(timeout.clone()),
-        Failure::OutOfMemory(memory) => JobError::OutOfMemory(memory.clone()),
-        Failure::Aborted => JobError::Aborted,
-        Failure::Closed => JobError::Closed,
-        Failure::NoWorker(failure, begun) => {
-            JobError::NoWorker(StartFailure { begun: *begun, ..StartFailure::clone(failure) })
-        }
-        Failure::NotEncoded(why) => {
-            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone(), Begun::No))
-        }
-        Failure::Unusable { fault, message, who } => {
-            let work = who.work.as_ref().map(|work| format!(" of {work}")).unwrap_or_default();
-            let (name, what, verb) = match fault {
-                Fault::DecodeJob => (type_name::<J>(), "the job", "decode"),
-                Fault::EncodeOutput => (type_name::<J::Output>(), "the output", "encode"),
-                Fault::EncodeError => (type_name::<J::Error>(), "the error", "encode"),
-                Fault::EncodeProgress => (type_name::<J::Progress>(), "a progress", "encode"),
-            };
-            let message = format!("{who} could not {verb} {what}{work}, a {name}: {message}");
-            let begun = who.work.as_ref().map_or(Begun::Perhaps, |work| work.begun);
-            let error = CodecError { type_name: name, message, begun };
-            if *fault == Fault::DecodeJob { JobError::Decode(error) } else { JobError::Encode(error) }
-        }
-        Failure::Protocol(error) => JobError::Protocol(error.clone()),
-    }
-}
-
 /// `worker process 4711 of "thumbs"`, and what it was doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Who {
@@ -268,80 +194,11 @@ pub(crate) fn what_it_did(reason: &str) -> String {
 }
 
 /// The worker's last words, under the sentence.
-fn terminal_failure(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
+fn stderr_lines(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     for line in stderr.lines() {
         write!(f, "\n  | {line}")?;
     }
     Ok(())
-}
-
-/// How a worker ended that the pool did not end.
-pub(crate) fn ended(status: Option<ExitStatus>) -> String {
-    let killed = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::KILL.as_raw());
-    let hint = if killed { " (not by the pool; perhaps the OOM killer)" } else { "" };
-    ended_somehow(status) + hint
-}
-
-/// The same, with what the worker's last words say of the cause.
-pub(crate) fn ended_with(status: Option<ExitStatus>, words: &str) -> String {
-    match forbidden_call(status, words) {
-        Some(call) => format!("was killed by SIGSYS (a forbidden system call: {call})"),
-        None => ended(status) + memory_hint(status, words),
-    }
-}
-
-/// The system call that a confined worker died of, where it has said which.
-fn forbidden_call(status: Option<ExitStatus>, words: &str) -> Option<&str> {
-    if status?.signal()? != rustix::process::Signal::SYS.as_raw() {
-        return None;
-    }
-    let call = words.lines().rev().find_map(|line| line.strip_prefix(wire::FORBIDDEN_CALL))?;
-    let call = call.split(' ').next()?;
-    // A worker may write anything.
-    let is_name = call.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (is_name && (1..=32).contains(&call.len())).then_some(call)
-}
-
-/// `was killed by SIGSEGV`, `exited with status 3`: by whomever.
-pub(crate) fn ended_somehow(status: Option<ExitStatus>) -> String {
-    match status {
-        None => "ended, with a status that is not known (this program ignores SIGCHLD)".into(),
-        Some(status) => match (status.signal(), status.code()) {
-            (Some(signal), _) => {
-                let core = if status.core_dumped() { ", with a core dump" } else { "" };
-                format!("was killed by {}{core}", signal_name(signal))
-            }
-            (None, Some(code)) => format!("exited with status {code}"),
-            (None, None) => format!("ended: {status}"),
-        },
-    }
-}
-
-fn signal_name(signal: i32) -> String {
-    use rustix::process::Signal;
-    const NAMES: [(Signal, &str); 16] = [
-        (Signal::HUP, "SIGHUP"),
-        (Signal::INT, "SIGINT"),
-        (Signal::QUIT, "SIGQUIT"),
-        (Signal::ILL, "SIGILL"),
-        (Signal::TRAP, "SIGTRAP"),
-        (Signal::ABORT, "SIGABRT"),
-        (Signal::BUS, "SIGBUS"),
-        (Signal::FPE, "SIGFPE"),
-        (Signal::KILL, "SIGKILL"),
-        (Signal::SEGV, "SIGSEGV"),
-        (Signal::PIPE, "SIGPIPE"),
-        (Signal::ALARM, "SIGALRM"),
-        (Signal::TERM, "SIGTERM"),
-        (Signal::XCPU, "SIGXCPU (over its limit of processor time)"),
-        (Signal::XFSZ, "SIGXFSZ (over its limit of file size)"),
-        (Signal::SYS, "SIGSYS (a forbidden system call)"),
-    ];
-    let known = NAMES.iter().find(|(known, _)| known.as_raw() == signal);
-    match known {
-        Some((_, name)) => (*name).into(),
-        None => format!("signal {signal}"),
-    }
 }
 
 /// A panic in a worker's handler.
@@ -426,7 +283,7 @@ impl fmt::Display for Crash {
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -502,16 +359,6 @@ pub enum Limit {
     FileSize,
 }
 
-/// What is said of a death that looks like want of memory, or nothing.
-pub(crate) fn memory_hint(status: Option<ExitStatus>, words: &str) -> &'static str {
-    // What the runtimes of Rust, C++, Go and the C library say before they abort.
-    const WORDS: [&str; 5] =
-        ["memory allocation of ", "bad_alloc", "out of memory", "Out of memory", "Cannot allocate memory"];
-    let aborted = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::ABORT.as_raw());
-    let wants = aborted && WORDS.iter().any(|known| words.contains(known));
-    if wants { " (probably for want of memory)" } else { "" }
-}
-
 /// The memory of a worker that was over the pool's hard limit.
 ///
 /// ```no_run
@@ -544,7 +391,7 @@ impl fmt::Display for OutOfMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (held, limit) = (Mebibytes(self.resident), Mebibytes(self.limit));
         write!(f, "{} held {held}, over its limit of {limit},{} and was killed", self.who, while_it_did_in(&self.who))?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -598,7 +445,7 @@ impl fmt::Display for Timeout {
             write!(f, " on {work}")?;
         }
         f.write_str(", and was killed")?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -632,7 +479,7 @@ pub struct StartFailure {
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no worker would start: {} {}", self.program, self.reason)?;
-        terminal_failure(f, &self.stderr)
+        stderr_lines(f, &self.stderr)
     }
 }
 
@@ -653,12 +500,12 @@ impl fmt::Display for StartFailure {
 pub struct CodecError {
     /// The name of the value's type.
     pub type_name: &'static str,
-    message: String,
-    begun: Begun,
+    pub(crate) message: String,
+    pub(crate) begun: Begun,
 }
 
 impl CodecError {
-    fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display, begun: Begun) -> Self {
+    pub(crate) fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display, begun: Begun) -> Self {
         CodecError { type_name, message: format!("{what} could not be {verb} as {type_name}: {why}"), begun }
     }
 }
@@ -889,7 +736,7 @@ impl fmt::Display for ReadyError {
         match &self.failure {
             Some(failure) => {
                 write!(f, ": {} {}", failure.program, failure.reason)?;
-                terminal_failure(f, &failure.stderr)
+                stderr_lines(f, &failure.stderr)
             }
             None => Ok(()),
         }

@@ -1,54 +1,22 @@
 //! What a caller holds of a job.
 
+use crate::dispatcher::Notification;
 use crate::driver::{Command, InboxSender};
-use crate::error::{Failure, JobError, JobResult, decoded, typed};
-use crate::event::JobId;
-use crate::events::ProgressStream;
-use crate::hooks::{Hooks, Notification};
-use crate::record::{JobHook, JobRecord};
+use crate::error::{JobError, JobResult};
+use crate::failure::{Failure, decoded, typed};
+use crate::id::JobId;
+use crate::progress::ProgressStream;
+use crate::record::{JobHook, JobRecord, JobStatus};
+use crate::shared::Shared;
 use crate::supervisor::Begun;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{self, Payload};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// Where a job is.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// match pool.enqueue(Square(7)).status() {
-///     JobStatus::Queued => println!("it waits"),
-///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
-///     _ => println!("it is settled"),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum JobStatus {
-    /// It waits for a worker, the first time or to be retried.
-    Queued,
-    /// A worker has it.
-    Running {
-        /// The worker's process id.
-        pid: u32,
-        /// Which attempt this is, from 1.
-        attempt: u32,
-    },
-    /// It is settled.
-    Finished,
-}
-
-/// What a job's handles need of its pool.
-pub(crate) struct Shared {
-    pub(crate) commands: InboxSender<Command>,
-    pub(crate) hooks: Arc<Hooks>,
-}
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
 ///
@@ -97,7 +65,26 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.pool.hooks.waiting(|| self.record.outcome()))
+        decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
+    }
+
+    /// The result, if it is there; else the task is woken once it is.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<JobResult<J>> {
+        // On the hook thread nobody else could wake the task.
+        if self.pool.dispatcher.is_this_thread() {
+            return Poll::Ready(decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome())));
+        }
+        self.record.poll_outcome(context).map(|settled| decoded::<J>(&settled))
+    }
+
+    /// Sends `number` once it is settled.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        self.record.send_when_finished(finished, number);
+    }
+
+    /// Waits for something that the job's pool brings about: on its hook thread, without holding anything up.
+    pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pool.dispatcher.blocking(wait)
     }
 
     /// How many bytes the encoded job takes, until it is settled.
@@ -107,7 +94,7 @@ impl<J: Job> JobHandle<J> {
 
     /// The same as `wait`, with the number of bytes that the encoded output takes.
     pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
-        let settled = self.pool.hooks.waiting(|| self.record.outcome());
+        let settled = self.pool.dispatcher.blocking(|| self.record.outcome());
         let bytes = settled.as_ref().map_or(0, Payload::len);
         (decoded::<J>(&settled), bytes)
     }
@@ -133,7 +120,7 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = self.pool.hooks.waiting(|| match deadline {
+        let outcome = self.pool.dispatcher.blocking(|| match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
         });
@@ -401,7 +388,7 @@ impl<J: Job> JobHandle<J> {
 
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
-        self.pool.hooks.call(Notification::AddHook(Arc::clone(&self.record), hook));
+        self.pool.dispatcher.notify(Notification::AddHook(Arc::clone(&self.record), hook));
         self
     }
 }

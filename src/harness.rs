@@ -1,5 +1,6 @@
 //! Whether the running executable is a test harness: the workers of `self_exec` would run its tests again.
 
+use crate::sys::SELF;
 use hirelings_worker_kit::was_asked;
 use std::env;
 use std::fs::File;
@@ -29,7 +30,7 @@ fn is_linked() -> bool {
 
 fn executable() -> io::Result<File> {
     if cfg!(any(target_os = "linux", target_os = "android")) {
-        return File::open(crate::driver::SELF);
+        return File::open(SELF);
     }
     File::open(env::current_exe()?)
 }

@@ -460,39 +460,77 @@ compile_error!(
     "hirelings runs on Unix only: it needs process groups, signals and pipes (Windows is not supported yet)"
 );
 
-mod builder;
-mod driver;
+// From the bottom up: no file uses one of a later group, and within a group there is no circle.
+
+// What decides, without a clock, a thread or a process.
+mod supervisor;
+
+// Names, options and figures.
+mod id;
+mod limits;
+mod options;
+mod stats;
+
+// How a job can fail, and what happens.
 mod error;
 mod event;
-mod events;
+mod exit_status;
+mod failure;
+
+// One job, and those who watch it.
+mod budget;
+mod dispatcher;
 mod forward;
+mod panic;
+mod progress;
+mod record;
+mod subscription;
+
+// Processes, and the system below them.
+mod harness;
+mod launch;
+mod process;
+mod signals;
+mod sys;
+
+// The threads that act.
+mod driver;
+
+// The public calls.
+mod builder;
+mod completed;
+mod future;
+mod handle;
+mod map;
+mod pool;
+mod request;
+mod shared;
+
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
-mod handle;
-mod harness;
-mod hooks;
-mod limits;
-mod map;
-mod pool;
-mod record;
-mod request;
-mod supervisor;
-mod sys;
 
 pub use builder::PoolBuilder;
+pub use completed::{AsCompleted, as_completed};
+pub use dispatcher::HookId;
 pub use error::{
     Begun, BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError,
     JobResult, Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
 };
-pub use event::{Event, EventFields, EventKind, JobId, Slot, WorkerId};
-pub use events::{EncodedProgress, Events, ProgressStream};
-pub use handle::{AbortHandle, JobHandle, JobStatus};
+pub use event::{Event, EventFields, EventKind};
+pub use future::JobFuture;
+pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
-pub use hooks::HookId;
+pub use id::{JobId, Slot, WorkerId};
+pub use launch::self_exec;
 pub use limits::Limits;
 pub use map::{Map, MapUnordered};
-pub use pool::{Drained, Pool, Stats, Stderr, WorkerInfo, self_exec};
+pub use options::Stderr;
+pub use pool::Pool;
+pub use progress::{EncodedProgress, ProgressStream};
+pub use record::JobStatus;
 pub use request::JobRequest;
+pub use stats::{Drained, Stats, WorkerInfo};
+pub use subscription::Events;
 pub use supervisor::WorkerState;

@@ -1,6 +1,6 @@
 //! What a worker may use of the machine.
 
-use crate::sys;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the system allows each worker process (see setrlimit(2)), its priority, and its processors.
@@ -171,7 +171,7 @@ impl Limits {
     }
 
     /// What makes no sense of it.
-    pub(crate) fn refused(&self) -> Option<String> {
+    pub(crate) fn refused(&self, own_cpus: fn() -> Option<BTreeSet<usize>>) -> Option<String> {
         if self.address_space == Some(0) {
             return Some("limits: an address space of 0 bytes: no worker could start".into());
         }
@@ -187,7 +187,7 @@ impl Limits {
         if let Some(niceness) = self.niceness.filter(|niceness| !(-20..=19).contains(niceness)) {
             return Some(format!("limits: a niceness of {niceness}: it goes from -20 to 19"));
         }
-        self.cpus.as_deref().and_then(refused_cpus)
+        refused_cpus(self.cpus.as_deref()?, own_cpus)
     }
 }
 
@@ -195,12 +195,12 @@ impl Limits {
 /// place.
 const FEWEST_FILES: u64 = 8;
 
-fn refused_cpus(sets: &[Vec<usize>]) -> Option<String> {
+fn refused_cpus(sets: &[Vec<usize>], own_cpus: fn() -> Option<BTreeSet<usize>>) -> Option<String> {
     if sets.is_empty() || sets.iter().any(Vec::is_empty) {
         return Some("limits: no processors at all: no worker could run".into());
     }
     // Where this cannot be known, a start will tell.
-    let own = sys::own_cpus()?;
+    let own = own_cpus()?;
     let other = sets.iter().flatten().find(|cpu| !own.contains(cpu))?;
     let own: Vec<_> = own.iter().map(ToString::to_string).collect();
     Some(format!("limits: processor {other} is not one that this program may use, which are {}", own.join(", ")))

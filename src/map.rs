@@ -3,12 +3,47 @@
 use crate::error::{JobError, JobResult};
 use crate::handle::JobHandle;
 use crate::pool::Pool;
-use crate::record::Observers;
-use crate::supervisor::JobSettings;
+use crate::request::JobRequest;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hirelings_worker_kit::Job;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+
+impl<J: Job> Pool<J> {
+    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
+    /// so any number of them is done in constant memory.
+    ///
+    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for square in pool.map((0..1_000_000).map(Square)) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
+        Map::new(self, jobs.into_iter())
+    }
+
+    /// The same, each result as it comes, with its job's position among `jobs`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
+    /// println!("the first that failed: {slow:?}");
+    /// # Ok(()) }
+    /// ```
+    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
+        MapUnordered::new(self, jobs.into_iter())
+    }
+}
 
 /// How many jobs are enqueued whose results were not taken.
 ///
@@ -16,7 +51,7 @@ use std::fmt;
 /// job. What was taken is made up for a quarter at a time.
 struct Window {
     /// The caller's, if it said so.
-    told: Option<usize>,
+    fixed: Option<usize>,
     /// At least so many, whatever they hold: what the workers can do, and as many again.
     least: usize,
     /// How many results were taken: the more, the more is asked for ahead.
@@ -35,12 +70,12 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 impl Window {
     fn new(least: usize) -> Self {
-        Window { told: None, least, taken: 0, bytes: 0, filling: true }
+        Window { fixed: None, least, taken: 0, bytes: 0, filling: true }
     }
 
     fn size(&self) -> usize {
         let most = (MOST_BYTES / self.bytes.max(1)).min(MOST);
-        self.told.unwrap_or_else(|| (self.least + self.taken / 4).min(most).max(self.least))
+        self.fixed.unwrap_or_else(|| (self.least + self.taken / 4).min(most).max(self.least))
     }
 
     /// Whether another job is to be enqueued, where so many are.
@@ -78,11 +113,15 @@ pub struct Map<'p, J: Job, I> {
     /// With the size of each job.
     pending: VecDeque<(JobHandle<J>, usize)>,
     window: Window,
+    with: Option<With<'p, J>>,
 }
+
+/// The settings of each job of a map.
+type With<'p, J> = Box<dyn FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p>;
 
 impl<'p, J: Job, I> Map<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
-        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead) }
+        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead), with: None }
     }
 
     /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes`,
@@ -102,7 +141,32 @@ impl<'p, J: Job, I> Map<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.window.told = Some(jobs.max(1));
+        self.window.fixed = Some(jobs.max(1));
+        self
+    }
+
+    /// Gives each job settings and hooks of its own: `with` is called with the request of each as it is enqueued, and gives it
+    /// back. Called twice, the second takes what the first has given.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let squares = pool.map((0..100).map(Square)).with(|request| {
+    ///     let label = format!("square of {}", request.job().0);
+    ///     request.label(label).retries(2).timeout(Duration::from_secs(60))
+    /// });
+    /// println!("{}", squares.filter(|result| result.is_ok()).count());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, mut with: impl FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p) -> Self {
+        self.with = Some(match self.with.take() {
+            None => Box::new(with),
+            Some(mut before) => Box::new(move |request| with(before(request))),
+        });
         self
     }
 }
@@ -116,7 +180,10 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
         {
             match jobs.next() {
                 Some(job) => {
-                    let handle = self.pool.enqueue(job);
+                    let handle = match &mut self.with {
+                        None => self.pool.enqueue(job),
+                        Some(with) => with(self.pool.request(job)).enqueue(),
+                    };
                     let bytes = handle.payload_len();
                     self.pending.push_back((handle, bytes));
                 }
@@ -167,9 +234,10 @@ pub struct MapUnordered<'p, J: Job, I> {
     pending: HashMap<usize, (JobHandle<J>, usize)>,
     next: usize,
     window: Window,
+    with: Option<With<'p, J>>,
     finished: Receiver<usize>,
     finish: Sender<usize>,
-    /// The first that the pool did not do any more: told last, since others may still be done.
+    /// The first that the pool did not do any more: given last, since others may still be done.
     closed: Option<(usize, JobResult<J>)>,
 }
 
@@ -182,6 +250,7 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
             pending: HashMap::new(),
             next: 0,
             window: Window::new(pool.look_ahead),
+            with: None,
             finished,
             finish,
             closed: None,
@@ -205,7 +274,32 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
     /// ```
     #[must_use]
     pub fn look_ahead(mut self, jobs: usize) -> Self {
-        self.window.told = Some(jobs.max(1));
+        self.window.fixed = Some(jobs.max(1));
+        self
+    }
+
+    /// Gives each job settings and hooks of its own: `with` is called with the request of each as it is enqueued, and gives it
+    /// back. Called twice, the second takes what the first has given.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let squares = pool.map_unordered((0..100).map(Square)).with(|request| {
+    ///     let label = format!("square of {}", request.job().0);
+    ///     request.label(label).retries(2).timeout(Duration::from_secs(60))
+    /// });
+    /// println!("{}", squares.filter(|(_, result)| result.is_ok()).count());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with(mut self, mut with: impl FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send + 'p) -> Self {
+        self.with = Some(match self.with.take() {
+            None => Box::new(with),
+            Some(mut before) => Box::new(move |request| with(before(request))),
+        });
         self
     }
 }
@@ -221,15 +315,17 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
                 self.jobs = None;
                 break;
             };
-            let mut extras = Box::<Observers>::default();
-            extras.tell_when_finished(self.finish.clone(), self.next);
-            let handle = self.pool.accept(&job, JobSettings::default(), Some(extras));
+            let mut request = self.pool.request(job);
+            if let Some(with) = &mut self.with {
+                request = with(request);
+            }
+            let handle = request.send_when_finished(self.finish.clone(), self.next).enqueue();
             let bytes = handle.payload_len();
             self.pending.insert(self.next, (handle, bytes));
             self.next += 1;
         }
         while !self.pending.is_empty() {
-            let position = self.pool.end.hooks.waiting(|| self.finished.recv()).ok()?;
+            let position = self.pool.shared.dispatcher.blocking(|| self.finished.recv()).ok()?;
             let (handle, bytes) = self.pending.remove(&position)?;
             let (result, more) = handle.wait_and_measure();
             self.window.took(bytes + more);
@@ -271,17 +367,17 @@ mod tests {
         assert_eq!(window.size(), MOST);
         (0..64).for_each(|_| window.took(4 * 1024 * 1024));
         assert_eq!(window.size(), 6, "what the workers need");
-        window.told = Some(2);
+        window.fixed = Some(2);
         assert_eq!(window.size(), 2);
     }
 
     #[test]
     fn what_was_taken_is_made_up_for_a_quarter_at_a_time() {
-        let mut window = Window { told: Some(8), ..Window::new(1) };
+        let mut window = Window { fixed: Some(8), ..Window::new(1) };
         let mut rooms = |pending: &[usize]| -> Vec<bool> { pending.iter().map(|&of| window.has_room(of)).collect() };
         assert_eq!(rooms(&[0, 7, 8]), [true, true, false]);
         assert_eq!(rooms(&[7, 6, 7, 8]), [false, true, true, false]);
-        let mut one = Window { told: Some(1), ..Window::new(1) };
+        let mut one = Window { fixed: Some(1), ..Window::new(1) };
         assert!(one.has_room(0) && !one.has_room(1) && one.has_room(0));
     }
 }

@@ -1,194 +1,26 @@
 //! The pool, as callers have it.
 
-use crate::builder::PoolBuilder;
-use crate::driver::{Admission, Command as ToDriver, PendingSubmit, SELF, WhenFull};
-use crate::error::{EnqueueError, EnqueueErrorKind, Failure, ReadyError};
-use crate::event::{Event, EventKind, JobId, Slot, WorkerId};
-use crate::events::Events;
-use crate::handle::{JobHandle, Shared};
-use crate::hooks::HookId;
-use crate::map::{Map, MapUnordered};
+use crate::dispatcher::HookId;
+use crate::driver::{Admission, Command as ToDriver, PendingSubmit, WhenFull};
+use crate::error::{EnqueueError, EnqueueErrorKind, ReadyError};
+use crate::event::{Event, EventKind};
+use crate::failure::Failure;
+use crate::handle::JobHandle;
 use crate::record::{JobRecord, Observers, Ticket};
-use crate::request::JobRequest;
-use crate::supervisor::{JobSettings, WorkerState};
+use crate::shared::Shared;
+use crate::stats::{Drained, Stats, WorkerInfo};
+use crate::subscription::Events;
+use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload, WORKER_MARK};
+use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
 use parking_lot::Mutex;
+use std::fmt;
 use std::marker::PhantomData;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use std::{env, fmt};
-
-/// Where the workers' standard error goes. In every case its last 8 KiB are kept for errors, and each whole line is an
-/// event, [`EventKind::WorkerStderr`].
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let quiet = Pool::<Square>::builder(self_exec::<Square>())
-///     .stderr(Stderr::Null)
-///     .on(EventKind::WorkerStderr, |event| println!("{:?}: {:?}", event.pid(), event.stderr()))
-///     .build()?;
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Stderr {
-    /// To this program's standard error, by whole lines. Where its reader takes none, workers that write more than 1 MiB
-    /// wait; what it has not taken within a second after the pool's end is dropped.
-    #[default]
-    Forward,
-    /// To the `log` crate, a line at `info` each.
-    Log,
-    /// Nowhere: with a hook, nothing breaks a progress bar.
-    Null,
-}
-
-/// A pool's figures, all of the same moment.
-///
-/// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
-/// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
-/// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `workers` and `busy`, which are of the moment.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let stats = pool.stats();
-/// println!("{} of {} jobs are settled, {} wait", stats.jobs + stats.aborted, stats.enqueued, stats.backlog);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
-    pub jobs: u64,
-    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
-    pub backlog: usize,
-    /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
-    pub workers: usize,
-    /// Workers that have a job, or recover from one.
-    pub busy: usize,
-    /// Jobs that were accepted. One that `try_enqueue` gave back, or that could not be encoded, is not.
-    pub enqueued: u64,
-    /// Jobs that settled with the handler's output.
-    pub succeeded: u64,
-    /// Jobs that settled with an error, after their last attempt; also those that the pool's end or a worker that would
-    /// not start has settled.
-    pub failed: u64,
-    /// Jobs that settled because their caller aborted them.
-    pub aborted: u64,
-    /// Attempts, not jobs, that failed and were followed by another.
-    pub retried: u64,
-    /// Workers, not jobs, that passed the limit of their state: while starting, working or recovering.
-    pub timed_out: u64,
-    /// Worker processes that were started, those that never became ready included.
-    pub spawned: u64,
-    /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
-    pub exited: u64,
-    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
-    pub crashed: u64,
-}
-
-/// One worker process, as it is now.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// for worker in pool.workers() {
-///     println!("process {} is {} and has done {} jobs", worker.pid, worker.state, worker.jobs_done);
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct WorkerInfo {
-    /// Its number, never used again.
-    pub id: WorkerId,
-    /// Its slot.
-    pub slot: Slot,
-    /// Its process id.
-    pub pid: u32,
-    /// What it is doing.
-    pub state: WorkerState,
-    /// How many jobs it has answered.
-    pub jobs_done: u64,
-    /// The job that it has.
-    pub job: Option<JobId>,
-    /// How long ago it was spawned.
-    pub age: Duration,
-}
-
-/// How a [`drain`](Pool::drain) ended.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-/// let drained = pool.drain(std::time::Duration::from_secs(60));
-/// println!("{} settled, {} given up", drained.finished, drained.left);
-/// # Ok(()) }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Drained {
-    /// Jobs that were settled while it drained.
-    pub finished: u64,
-    /// Jobs that were not, and are settled as closed.
-    pub left: u64,
-}
-
-/// The running executable as the worker of `J`: a plain [`Command`] with no arguments, marked in its
-/// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
-///
-/// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
-/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
-/// that on as it is.
-///
-/// [`Pool::self_exec`] gives the builder at once; this is for a command that is to be changed first.
-///
-/// A crate's own tests cannot use it: their executable is the test harness, which is no worker, and
-/// [`build`](PoolBuilder::build) refuses it with [`NotAWorker`](crate::BuildErrorKind::NotAWorker). Give the tests a small
-/// program of its own under `src/bin` that calls [`worker::serve`](crate::worker::serve), and start that with
-/// `Command::new(env!("CARGO_BIN_EXE_name"))`.
-///
-/// ```no_run
-/// # use hirelings::{Job, NoError, Pool, self_exec, worker};
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
-/// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     worker::init(|Double(n), _| Ok(2 * n));
-///     let pool = Pool::<Double>::builder(self_exec::<Double>()).build()?;
-///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
-///     Ok(())
-/// }
-/// ```
-pub fn self_exec<J: Job>() -> Command {
-    let real = env::current_exe();
-    let mut program = if cfg!(any(target_os = "linux", target_os = "android")) {
-        let mut program = Command::new(SELF);
-        if let Ok(real) = real {
-            program.arg0(real);
-        }
-        program
-    } else {
-        Command::new(real.unwrap_or_else(|_| env::args_os().next().unwrap_or_default().into()))
-    };
-    program.env(WORKER_MARK, J::name());
-    program
-}
 
 /// What a job's frame has beside the payload.
 const JOB_HEADER: usize = 16;
@@ -210,7 +42,7 @@ const JOB_HEADER: usize = 16;
 /// # Ok(()) }
 /// ```
 pub struct Pool<J: Job> {
-    pub(crate) end: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) name: Arc<str>,
     next_job: AtomicU64,
     /// Set as soon as the pool is told to take no more jobs.
@@ -233,7 +65,7 @@ pub struct Pool<J: Job> {
 /// What a pool is made of, once its threads run.
 pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
-    pub(crate) end: Shared,
+    pub(crate) shared: Shared,
     pub(crate) max_frame: usize,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
@@ -248,13 +80,13 @@ pub(crate) struct Rejected {
     pub(crate) kind: EnqueueErrorKind,
     pub(crate) message: String,
     pub(crate) settings: JobSettings,
-    pub(crate) extras: Option<Box<Observers>>,
+    pub(crate) observers: Option<Box<Observers>>,
 }
 
 impl<J: Job> Pool<J> {
     pub(crate) fn from_parts(parts: Parts) -> Self {
         Pool {
-            end: Arc::new(parts.end),
+            shared: Arc::new(parts.shared),
             name: parts.name,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
@@ -268,72 +100,6 @@ impl<J: Job> Pool<J> {
             hook_thread: Mutex::new(Some(parts.hook_thread)),
             jobs: PhantomData,
         }
-    }
-
-    /// A pool whose workers are started by `command`.
-    ///
-    /// Its arguments, environment, directory and user are std's own; the pool sets standard input, output and error to
-    /// fresh pipes at each spawn, and the process group.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # use std::process::Command;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut worker = Command::new("/usr/lib/app/squares-worker");
-    /// worker.arg("--quiet").env("LANG", "C").current_dir("/var/lib/app");
-    /// let pool = Pool::<Square>::builder(worker).build()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn builder(command: Command) -> PoolBuilder<J> {
-        PoolBuilder::of_command(command)
-    }
-
-    /// A pool whose workers are the running executable: [`builder`](Pool::builder) with [`self_exec`] for the same jobs,
-    /// which are so named once.
-    ///
-    /// ```no_run
-    /// # use hirelings::{Job, NoError, Pool, worker};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
-    /// # impl Job for Double { type Output = u64; type Progress = (); type Error = NoError; }
-    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
-    ///     worker::init(|Double(n), _| Ok(2 * n));
-    ///     let pool = Pool::<Double>::self_exec().max_processes(4).build()?;
-    ///     assert_eq!(pool.enqueue(Double(21)).wait()?, 42);
-    ///     Ok(())
-    /// }
-    /// ```
-    pub fn self_exec() -> PoolBuilder<J> {
-        Pool::builder(self_exec::<J>())
-    }
-
-    /// A pool whose workers are started by what `launch` gives for their slot, asked at each spawn: slot 0 can be a local
-    /// process, slot 1 `ssh host worker`.
-    ///
-    /// `launch` runs on a thread of the pool, which blocks all signals, as what `launch` itself starts then does too. One
-    /// that panics is a start failure, and one that never returns keeps other workers from being started.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # use std::process::Command;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let pool = Pool::<Square>::builder_with(|slot| match slot.index() {
-    ///     0 => Command::new("squares-worker"),
-    ///     n => {
-    ///         let mut far = Command::new("ssh");
-    ///         far.args(["-T", "-o", "BatchMode=yes", &format!("host{n}"), "squares-worker"]);
-    ///         far
-    ///     }
-    /// })
-    /// .max_processes(3)
-    /// .build()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
-        PoolBuilder::new(crate::driver::Launcher::asking(launch))
     }
 
     // ------------------------------------------------------------ jobs
@@ -383,68 +149,19 @@ impl<J: Job> Pool<J> {
         })
     }
 
-    /// Prepares a job with settings or hooks of its own.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
-    /// println!("{}", handle.wait()?);
-    /// # Ok(()) }
-    /// ```
-    pub fn request(&self, job: J) -> JobRequest<'_, J> {
-        JobRequest::new(self, job)
-    }
-
-    /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
-    /// so any number of them is done in constant memory.
-    ///
-    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// for square in pool.map((0..1_000_000).map(Square)) {
-    ///     println!("{}", square?);
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn map<I: IntoIterator<Item = J>>(&self, jobs: I) -> Map<'_, J, I::IntoIter> {
-        Map::new(self, jobs.into_iter())
-    }
-
-    /// The same, each result as it comes, with its job's position among `jobs`.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// let slow = pool.map_unordered((0..100).map(Square)).find(|(_, result)| result.is_err());
-    /// println!("the first that failed: {slow:?}");
-    /// # Ok(()) }
-    /// ```
-    pub fn map_unordered<I: IntoIterator<Item = J>>(&self, jobs: I) -> MapUnordered<'_, J, I::IntoIter> {
-        MapUnordered::new(self, jobs.into_iter())
-    }
-
     /// Enqueues, and makes of a refusal a handle that is settled.
-    pub(crate) fn accept(&self, job: &J, settings: JobSettings, extras: Option<Box<Observers>>) -> JobHandle<J> {
-        let mode = if self.end.hooks.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
-        match self.offer(job, settings, extras, mode) {
+    pub(crate) fn accept(&self, job: &J, settings: JobSettings, observers: Option<Box<Observers>>) -> JobHandle<J> {
+        let mode = if self.shared.dispatcher.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
+        match self.offer(job, settings, observers, mode) {
             Ok(handle) => handle,
             Err(refused) => {
                 let failure = match refused.kind {
                     EnqueueErrorKind::Encode => Failure::NotEncoded(refused.message),
                     EnqueueErrorKind::Full | EnqueueErrorKind::Closed => Failure::Closed,
                 };
-                let record = JobRecord::settled_already(self.next_id(), failure, refused.extras);
-                self.end.hooks.settled_outside(&record);
-                JobHandle::new(record, Arc::clone(&self.end))
+                let record = JobRecord::settled_already(self.next_id(), failure, refused.observers);
+                self.shared.dispatcher.settled_outside(&record);
+                JobHandle::new(record, Arc::clone(&self.shared))
             }
         }
     }
@@ -453,35 +170,40 @@ impl<J: Job> Pool<J> {
         &self,
         job: &J,
         settings: JobSettings,
-        extras: Option<Box<Observers>>,
+        mut observers: Option<Box<Observers>>,
         mode: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
+        if observers.as_ref().is_none_or(|observers| observers.label.is_none())
+            && let Some(label) = job.label()
+        {
+            observers.get_or_insert_default().label = Some(label.into());
+        }
         let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
-        let refuse = |(kind, message), settings, extras| Err(Rejected { kind, message, settings, extras });
+        let refuse = |(kind, message), settings, observers| Err(Rejected { kind, message, settings, observers });
         if self.closed.load(Ordering::SeqCst) {
-            return refuse(closed(), settings, extras);
+            return refuse(closed(), settings, observers);
         }
         let payload = match self.encode(job) {
             Ok(payload) => payload,
-            Err(fault) => return refuse((EnqueueErrorKind::Encode, fault.to_string()), settings, extras),
+            Err(fault) => return refuse((EnqueueErrorKind::Encode, fault.to_string()), settings, observers),
         };
-        let record = JobRecord::new(self.next_id(), payload, extras);
+        let record = JobRecord::new(self.next_id(), payload, observers);
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.end.commands.send(ToDriver::Enqueue(ticket, settings));
-            return Ok(JobHandle::new(record, Arc::clone(&self.end)));
+            let _ = self.shared.commands.send(ToDriver::Enqueue(ticket, settings));
+            return Ok(JobHandle::new(record, Arc::clone(&self.shared)));
         }
         let (reply, admission) = bounded(1);
         let job = Box::new(PendingSubmit { ticket, settings: settings.clone(), reply });
-        let sent = self.end.commands.send(ToDriver::Submit(job, mode));
+        let sent = self.shared.commands.send(ToDriver::Submit(job, mode));
         match sent.ok().and_then(|()| admission.recv().ok()) {
-            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.end))),
+            Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.shared))),
             Some(Admission::Full) => {
                 let full = format!("the backlog of the pool {:?} is full", self.name);
-                refuse((EnqueueErrorKind::Full, full), settings, record.take_extras())
+                refuse((EnqueueErrorKind::Full, full), settings, record.take_observers())
             }
-            Some(Admission::Closed) | None => refuse(closed(), settings, record.take_extras()),
+            Some(Admission::Closed) | None => refuse(closed(), settings, record.take_observers()),
         }
     }
 
@@ -511,7 +233,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn spawn_workers(&self) {
-        let _ = self.end.commands.send(ToDriver::SpawnWorkers);
+        let _ = self.shared.commands.send(ToDriver::SpawnWorkers);
     }
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
@@ -557,7 +279,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_idle(&self) {
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.end.hooks.waiting(|| idle.recv());
+            let _ = self.shared.dispatcher.blocking(|| idle.recv());
         }
     }
 
@@ -577,7 +299,7 @@ impl<J: Job> Pool<J> {
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
         let idle = self.ask(ToDriver::WaitIdle);
         let timed_out = |idle: Receiver<()>| {
-            let waited = self.end.hooks.waiting(|| idle.recv_timeout(limit));
+            let waited = self.shared.dispatcher.blocking(|| idle.recv_timeout(limit));
             matches!(waited, Err(RecvTimeoutError::Timeout))
         };
         idle.is_none_or(|idle| !timed_out(idle))
@@ -622,7 +344,7 @@ impl<J: Job> Pool<J> {
     /// Sends a command that is answered. None where the pool has ended.
     fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
-        self.end.commands.send(command(reply)).is_ok().then_some(answer)
+        self.shared.commands.send(command(reply)).is_ok().then_some(answer)
     }
 
     // ------------------------------------------------------------ events
@@ -647,7 +369,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn on(&self, kind: EventKind, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.end.hooks.add(Some(kind), f)
+        self.shared.dispatcher.add(Some(kind), f)
     }
 
     /// Calls `f` with every event; what [`on`](Pool::on) says holds here.
@@ -661,7 +383,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn on_event(&self, f: impl FnMut(&Event) + Send + 'static) -> HookId {
-        self.end.hooks.add(None, f)
+        self.shared.dispatcher.add(None, f)
     }
 
     /// Removes a hook; `false` where it was not there, as in a pool that has ended. It may be called from a hook.
@@ -678,7 +400,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn remove_hook(&self, id: HookId) -> bool {
-        self.end.hooks.remove(id)
+        self.shared.dispatcher.remove(id)
     }
 
     /// An iterator of everything that happens from now on; it ends with the pool. Of one that has ended it is
@@ -699,7 +421,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn events(&self) -> Events {
         let (events, subscriber) = Events::new();
-        self.end.hooks.subscribe(subscriber);
+        self.shared.dispatcher.subscribe(subscriber);
         events
     }
 
@@ -724,7 +446,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.end.commands.send(ToDriver::Exit(None));
+        let _ = self.shared.commands.send(ToDriver::Exit(None));
         self.join();
     }
 
@@ -752,7 +474,7 @@ impl<J: Job> Pool<J> {
         let deadline = Instant::now().checked_add(limit);
         let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.end.hooks.waiting(|| match deadline {
+            let _ = self.shared.dispatcher.blocking(|| match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
             });
@@ -767,7 +489,7 @@ impl<J: Job> Pool<J> {
         if let Some(supervisor) = (*self.supervisor.lock()).take() {
             let _ = supervisor.join();
         }
-        if !self.end.hooks.is_this_thread()
+        if !self.shared.dispatcher.is_this_thread()
             && let Some(hooks) = (*self.hook_thread.lock()).take()
         {
             let _ = hooks.join();

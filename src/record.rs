@@ -1,15 +1,46 @@
 //! One job, as its handle, the supervisor's thread and the hook thread share it.
 
-use crate::error::{Failure, Settled};
-use crate::events::EncodedProgress;
-use crate::handle::JobStatus;
+use crate::failure::{Failure, Settled};
+use crate::progress::EncodedProgress;
 use crate::supervisor::{Begun, JobKey};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
 use parking_lot::{Condvar, Mutex};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
+
+/// Where a job is.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// match pool.enqueue(Square(7)).status() {
+///     JobStatus::Queued => println!("it waits"),
+///     JobStatus::Running { pid, attempt } => println!("process {pid} has it, attempt {attempt}"),
+///     _ => println!("it is settled"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobStatus {
+    /// It waits for a worker, the first time or to be retried.
+    Queued,
+    /// A worker has it.
+    Running {
+        /// The worker's process id.
+        pid: u32,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+    },
+    /// It is settled.
+    Finished,
+}
 
 /// One job. A queued one is small: what most jobs do not have is in [`Observers`].
 pub(crate) struct JobRecord {
@@ -23,7 +54,7 @@ struct State {
     key: JobKey,
     history: History,
     stage: Stage,
-    extras: Option<Box<Observers>>,
+    observers: Option<Box<Observers>>,
 }
 
 enum Stage {
@@ -42,6 +73,8 @@ pub(crate) struct Observers {
     streams: Vec<Sender<EncodedProgress>>,
     /// Who is told when it is settled, and under which number.
     finished: Option<(Sender<usize>, usize)>,
+    /// The task that awaits it.
+    waker: Option<Waker>,
 }
 
 /// A caller's hook on one job; what it is given is still encoded.
@@ -67,14 +100,15 @@ pub(crate) enum JobUpdate {
 }
 
 impl JobRecord {
-    pub(crate) fn new(id: u64, payload: Payload, extras: Option<Box<Observers>>) -> Arc<Self> {
-        let state = State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), extras };
+    pub(crate) fn new(id: u64, payload: Payload, observers: Option<Box<Observers>>) -> Arc<Self> {
+        let state =
+            State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
     /// A job that never came into the pool.
-    pub(crate) fn settled_already(id: u64, failure: Failure, extras: Option<Box<Observers>>) -> Arc<Self> {
-        let record = JobRecord::new(id, Payload::Empty, extras);
+    pub(crate) fn settled_already(id: u64, failure: Failure, observers: Option<Box<Observers>>) -> Arc<Self> {
+        let record = JobRecord::new(id, Payload::Empty, observers);
         drop(record.settle(Err(Arc::new(failure)), Begun::No));
         record
     }
@@ -91,7 +125,7 @@ impl JobRecord {
     }
 
     pub(crate) fn label(&self) -> Option<Arc<str>> {
-        self.state.lock().extras.as_ref()?.label.clone()
+        self.state.lock().observers.as_ref()?.label.clone()
     }
 
     /// The encoded job; empty once it is settled.
@@ -131,14 +165,14 @@ impl JobRecord {
     /// Whether anybody listens to its progress.
     pub(crate) fn wants_progress(&self) -> bool {
         let state = self.state.lock();
-        state.extras.as_ref().is_some_and(|extras| extras.hooked || !extras.streams.is_empty())
+        state.observers.as_ref().is_some_and(|observers| observers.hooked || !observers.streams.is_empty())
     }
 
     /// Gives a progress to the streams.
     pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
         let mut state = self.state.lock();
-        if let Some(extras) = &mut state.extras {
-            extras.streams.retain(|stream| stream.send(progress.clone()).is_ok());
+        if let Some(observers) = &mut state.observers {
+            observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
         }
         state.is_hooked()
     }
@@ -151,14 +185,13 @@ impl JobRecord {
             return None;
         }
         state.history.set_begun(begun);
-        state.history.set_begun(begun);
         state.stage = Stage::Settled(settled);
-        let mut finished = None;
-        if let Some(extras) = &mut state.extras {
-            extras.streams = Vec::new();
-            finished = extras.finished.take();
+        let (mut finished, mut waker) = (None, None);
+        if let Some(observers) = &mut state.observers {
+            observers.streams = Vec::new();
+            (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
-        Some(WakeOnDrop { record: Arc::clone(self), finished })
+        Some(WakeOnDrop { record: Arc::clone(self), finished, waker })
     }
 
     // ------------------------------------------------------------ the callers
@@ -214,17 +247,41 @@ impl JobRecord {
         }
     }
 
+    /// The outcome, if it is settled; else the task is woken once it is.
+    pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<Settled> {
+        let mut state = self.state.lock();
+        if let Stage::Settled(settled) = &state.stage {
+            return Poll::Ready(settled.clone());
+        }
+        let waker = &mut state.observers.get_or_insert_default().waker;
+        match waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *waker = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Sends `number` once it is settled, which may be at once.
+    pub(crate) fn send_when_finished(&self, finished: Sender<usize>, number: usize) {
+        let mut state = self.state.lock();
+        if let Stage::Settled(..) = state.stage {
+            let _ = finished.send(number);
+        } else {
+            state.observers.get_or_insert_default().send_when_finished(finished, number);
+        }
+    }
+
     /// Adds a stream of what comes from now on; it ends at once where the job is settled.
     pub(crate) fn stream(&self, stream: Sender<EncodedProgress>) {
         let mut state = self.state.lock();
         if !matches!(state.stage, Stage::Settled(..)) {
-            state.extras.get_or_insert_default().streams.push(stream);
+            state.observers.get_or_insert_default().streams.push(stream);
         }
     }
 
     /// What was to go with a job that was refused.
-    pub(crate) fn take_extras(&self) -> Option<Box<Observers>> {
-        self.state.lock().extras.take()
+    pub(crate) fn take_observers(&self) -> Option<Box<Observers>> {
+        self.state.lock().observers.take()
     }
 
     /// Whether it has hooks.
@@ -234,7 +291,7 @@ impl JobRecord {
 
     /// A hook is on its way to the hook thread: from here on that thread is told of the job.
     pub(crate) fn expect_hooks(&self) {
-        self.state.lock().extras.get_or_insert_default().hooked = true;
+        self.state.lock().observers.get_or_insert_default().hooked = true;
     }
 
     // ------------------------------------------------------------ the hook thread
@@ -257,15 +314,15 @@ impl JobRecord {
         }
         match (hook, settled) {
             (JobHook::Done(hook), Some(settled)) => hook(&settled),
-            (hook, None) => self.state.lock().extras.get_or_insert_default().hooks.push(hook),
+            (hook, None) => self.state.lock().observers.get_or_insert_default().hooks.push(hook),
             (_, Some(_)) => {}
         }
     }
 
     /// Calls the hooks, each through `guarded`, without holding the record.
-    pub(crate) fn call_hooks(&self, happening: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
-        let mut hooks = mem::take(&mut self.state.lock().extras.get_or_insert_default().hooks);
-        match happening {
+    pub(crate) fn call_hooks(&self, update: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
+        let mut hooks = mem::take(&mut self.state.lock().observers.get_or_insert_default().hooks);
+        match update {
             JobUpdate::Start(attempt) => {
                 for hook in &mut hooks {
                     if let JobHook::Start { called, hook } = hook
@@ -305,7 +362,7 @@ impl JobRecord {
             }
         }
         // Only this thread adds hooks, so none has come meanwhile.
-        self.state.lock().extras.get_or_insert_default().hooks = hooks;
+        self.state.lock().observers.get_or_insert_default().hooks = hooks;
     }
 }
 
@@ -341,7 +398,7 @@ impl History {
 
 impl State {
     fn is_hooked(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| extras.hooked)
+        self.observers.as_ref().is_some_and(|observers| observers.hooked)
     }
 }
 
@@ -351,7 +408,7 @@ impl Observers {
         self.hooks.push(hook);
     }
 
-    pub(crate) fn tell_when_finished(&mut self, finished: Sender<usize>, number: usize) {
+    pub(crate) fn send_when_finished(&mut self, finished: Sender<usize>, number: usize) {
         self.finished = Some((finished, number));
     }
 }
@@ -360,6 +417,14 @@ impl Observers {
 pub(crate) struct WakeOnDrop {
     record: Arc<JobRecord>,
     finished: Option<(Sender<usize>, usize)>,
+    waker: Option<Waker>,
+}
+
+impl WakeOnDrop {
+    /// The waker of the task that awaits the job. It is the user's code, and so not for the supervisor's thread.
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
 }
 
 impl Drop for WakeOnDrop {
@@ -369,6 +434,10 @@ impl Drop for WakeOnDrop {
             let _ = finished.send(number);
         }
         self.record.settled.notify_all();
+        // It is still here only where no thread is left that could do it.
+        if let Some(waker) = self.waker.take() {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 

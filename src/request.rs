@@ -6,6 +6,7 @@ use crate::handle::{self, JobHandle};
 use crate::pool::Pool;
 use crate::record::{JobHook, Observers};
 use crate::supervisor::JobSettings;
+use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use std::fmt;
 use std::time::Duration;
@@ -34,12 +35,29 @@ pub struct JobRequest<'p, J: Job> {
     pool: &'p Pool<J>,
     job: J,
     settings: JobSettings,
-    extras: Option<Box<Observers>>,
+    observers: Option<Box<Observers>>,
+}
+
+impl<J: Job> Pool<J> {
+    /// Prepares a job with settings or hooks of its own.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.request(Square(7)).label("seven").priority(10).retries(3).enqueue();
+    /// println!("{}", handle.wait()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn request(&self, job: J) -> JobRequest<'_, J> {
+        JobRequest::new(self, job)
+    }
 }
 
 impl<'p, J: Job> JobRequest<'p, J> {
     pub(crate) fn new(pool: &'p Pool<J>, job: J) -> Self {
-        JobRequest { pool, job, settings: JobSettings::default(), extras: None }
+        JobRequest { pool, job, settings: JobSettings::default(), observers: None }
     }
 
     /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over
@@ -108,7 +126,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.extras.get_or_insert_default().label = Some(label.into().into());
+        self.observers.get_or_insert_default().label = Some(label.into().into());
         self
     }
 
@@ -226,8 +244,31 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.hook(handle::on_done::<J>(f))
     }
 
+    /// The job itself.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// let squares = pool.map((0..100).map(Square)).with(|request| {
+    ///     let Square(n) = *request.job();
+    ///     request.priority(n as i32)
+    /// });
+    /// # drop(squares); }
+    /// ```
+    pub fn job(&self) -> &J {
+        &self.job
+    }
+
+    /// Sends `number` once the job is settled.
+    pub(crate) fn send_when_finished(mut self, finished: Sender<usize>, number: usize) -> Self {
+        self.observers.get_or_insert_default().send_when_finished(finished, number);
+        self
+    }
+
     fn hook(mut self, hook: JobHook) -> Self {
-        self.extras.get_or_insert_default().add_hook(hook);
+        self.observers.get_or_insert_default().add_hook(hook);
         self
     }
 
@@ -259,7 +300,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn enqueue(self) -> JobHandle<J> {
-        self.pool.accept(&self.job, self.settings, self.extras)
+        self.pool.accept(&self.job, self.settings, self.observers)
     }
 
     /// Enqueues the job without ever blocking for room; what [`Pool::try_enqueue`] says holds here.
@@ -283,11 +324,11 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # Ok(()) }
     /// ```
     pub fn try_enqueue(self) -> Result<JobHandle<J>, EnqueueError<JobRequest<'p, J>>> {
-        let JobRequest { pool, job, settings, extras } = self;
-        pool.offer(&job, settings, extras, WhenFull::Refuse).map_err(|refused| EnqueueError {
+        let JobRequest { pool, job, settings, observers } = self;
+        pool.offer(&job, settings, observers, WhenFull::Refuse).map_err(|refused| EnqueueError {
             kind: refused.kind,
             message: refused.message,
-            rejected: JobRequest { pool, job, settings: refused.settings, extras: refused.extras },
+            rejected: JobRequest { pool, job, settings: refused.settings, observers: refused.observers },
         })
     }
 }

@@ -5,6 +5,9 @@ pub(crate) use exit::exit_fd;
 pub(crate) use of_another::{LIMITS, limit, own_cpus, resident};
 pub(crate) use pipe_size::{Enlarged, unread};
 
+/// The path under which the running executable is started, so that a rebuild on disk changes nothing.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
 /// Linux: a pidfd is readable once the process has ended.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod exit {

@@ -1,12 +1,12 @@
 //! One worker process, as the driver keeps it.
 
 use super::Driver;
-use super::budget::Budget;
 use super::outbox::{Flush, Outbox};
 use super::poller::{StderrTail, Watched};
-use super::process::{Process, Reaped};
 use super::reader::Output;
 use super::spawner::Started;
+use crate::budget::Budget;
+use crate::process::{Process, Reaped};
 use crate::supervisor::{Input, Undelivered, WorkerKey};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How much standard error may wait for those who listen to it.
-const UNTOLD: usize = 1024 * 1024;
+const STDERR_UNREAD: usize = 1024 * 1024;
 
 /// How much of the noise before a hello is quoted.
 const PREAMBLE_QUOTED: usize = 1024;
@@ -95,8 +95,8 @@ impl Child {
 
     /// What it wrote to standard error last, or, where that is nothing, before its hello.
     pub(super) fn stderr_or_preamble(&self) -> String {
-        let words = self.stderr.text(0);
-        if words.is_empty() { String::from_utf8_lossy(&self.preamble).trim_end().to_owned() } else { words }
+        let stderr = self.stderr.text(0);
+        if stderr.is_empty() { String::from_utf8_lossy(&self.preamble).trim_end().to_owned() } else { stderr }
     }
 }
 
@@ -118,7 +118,7 @@ impl Driver {
             sent: VecDeque::new(),
             output: started.output,
             draining: None,
-            stderr: StderrTail::new(started.errors),
+            stderr: StderrTail::new(started.stderr),
             preamble: Vec::new(),
             reaped: None,
             stderr_closed: false,
@@ -132,7 +132,7 @@ impl Driver {
             worker_key,
             process: Arc::clone(&child.process),
             stderr: Arc::clone(&child.stderr),
-            budget: Budget::new(UNTOLD, Some(Box::new(self.poller.waker()))),
+            budget: Budget::new(STDERR_UNREAD, Some(Box::new(self.poller.waker()))),
             outbox: Arc::clone(&child.outbox),
             pipe,
         });

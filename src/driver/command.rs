@@ -2,9 +2,9 @@
 
 use super::Driver;
 use crate::error::{ReadyError, StartFailure};
-use crate::event::{JobId, Slot, WorkerId};
-use crate::pool::{Stats, WorkerInfo};
+use crate::id::{JobId, Slot, WorkerId};
 use crate::record::{JobRecord, Ticket};
+use crate::stats::{Stats, WorkerInfo};
 use crate::supervisor::{Input, JobSettings};
 use crossbeam_channel::Sender;
 use std::sync::Arc;

@@ -1,15 +1,17 @@
 //! Carries out what the machine says, and tells it to whoever listens.
 
-use super::budget::Charge;
 use super::{Driver, Incoming};
+use crate::budget::Charge;
+use crate::dispatcher::Notification;
 use crate::error::{
-    Crash, Failure, Mebibytes, OutOfMemory, ProtocolError, Settled, StartFailure, Timeout, Who, Work, WorkerPanic,
-    ended, ended_with, what_it_did,
+    Crash, Mebibytes, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did,
 };
-use crate::event::{EventFields, EventKind, JobId, More, Slot, WorkerId};
-use crate::events::EncodedProgress;
-use crate::hooks::Notification;
-use crate::pool::Stderr;
+use crate::event::{EventFields, EventKind, More};
+use crate::exit_status::{ended, ended_with};
+use crate::failure::{Failure, Settled};
+use crate::id::{JobId, Slot, WorkerId};
+use crate::options::Stderr;
+use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
 use crate::supervisor::{Begun, Effect, JobKey, Outcome, Signal, WorkerKey, WorkerState};
 use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};

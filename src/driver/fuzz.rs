@@ -1,11 +1,11 @@
 //! A worker's bytes, as the pool's reader thread makes reports of them.
 
-use super::budget::Budget;
 use super::inbox::inbox;
-use super::process::{Process, Reaped};
 use super::reader::{self, Output, Reading};
 use super::report::Report;
+use crate::budget::Budget;
 use crate::fuzz::{Written, decoded};
+use crate::process::{Process, Reaped};
 use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
 use os_pipe::PipeReader;

@@ -1,10 +1,10 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
-use super::budget::Budget;
 use super::inbox::InboxSender;
 use super::outbox::{Flush, Outbox};
-use super::process::Process;
 use super::report::Report;
+use crate::budget::Budget;
+use crate::process::Process;
 use crate::supervisor::WorkerKey;
 use crate::sys::unread;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 const TAIL: usize = 8 * 1024;
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
-/// A line longer than this is told in pieces.
+/// A line longer than this is wanted in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// A worker's standard error: the end that is read, and the last that was.
@@ -99,17 +99,18 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    /// Starts the thread, which ends when this end is gone. `told`: whether anybody wants lines of standard error.
+    /// Starts the thread, which ends when this end is gone. `wanted`: whether anybody wants lines of standard error.
     pub(crate) fn start(
         reports: InboxSender<Report>,
-        told: impl Fn() -> bool + Send + 'static,
+        wanted: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (woken, wake) = os_pipe::pipe()?;
         for end in [woken.as_fd(), wake.as_fd()] {
             rustix::fs::fcntl_setfl(end, rustix::fs::OFlags::NONBLOCK)?;
         }
         let (requests, asked) = unbounded();
-        let polling = Polling { workers: BTreeMap::new(), asked, woken: woken.into(), reports, told: Box::new(told) };
+        let polling =
+            Polling { workers: BTreeMap::new(), asked, woken: woken.into(), reports, wanted: Box::new(wanted) };
         let thread = thread::Builder::new().name("hirelings-poller".into()).stack_size(256 * 1024);
         let thread = thread.spawn(move || polling.run())?;
         Ok((Poller { requests, wake: Arc::new(wake) }, thread))
@@ -168,13 +169,13 @@ struct Polling {
     asked: Receiver<Request>,
     woken: OwnedFd,
     reports: InboxSender<Report>,
-    told: Box<dyn Fn() -> bool + Send>,
+    wanted: Box<dyn Fn() -> bool + Send>,
 }
 
 /// Which of a worker's descriptors an entry of the poll is.
 #[derive(Clone, Copy)]
 enum What {
-    Errors,
+    Stderr,
     Exit,
     Room,
 }
@@ -185,7 +186,7 @@ impl Polling {
             for (worker_key, what) in self.wait() {
                 let Some(polled) = self.workers.get_mut(&worker_key) else { continue };
                 match what {
-                    What::Errors => polled.read_stderr(&self.reports, (self.told)()),
+                    What::Stderr => polled.read_stderr(&self.reports, (self.wanted)()),
                     What::Exit => polled.reap(&self.reports),
                     What::Room => polled.write(&self.reports),
                 }
@@ -232,7 +233,7 @@ impl Polling {
             let watched = &polled.watched;
             if polled.stderr_open && watched.budget.has_room() {
                 fds.push(PollFd::new(&watched.stderr.pipe, PollFlags::IN));
-                of.push((worker_key, What::Errors));
+                of.push((worker_key, What::Stderr));
             }
             if !polled.exited {
                 fds.push(PollFd::from_borrowed_fd(watched.process.exit_fd(), PollFlags::IN));
@@ -271,7 +272,7 @@ fn poll_all(fds: &mut [PollFd<'_>]) -> bool {
 
 impl Polled {
     /// Reads once; whole lines go on, if anybody wants them.
-    fn read_stderr(&mut self, reports: &InboxSender<Report>, told: bool) {
+    fn read_stderr(&mut self, reports: &InboxSender<Report>, wanted: bool) {
         let mut chunk = [0u8; 16 * 1024];
         let chunk = self.watched.stderr.read_into(&mut chunk);
         let worker_key = self.watched.worker_key;
@@ -280,12 +281,12 @@ impl Polled {
             if !self.line.is_empty() {
                 self.line.push(b'\n');
                 let last = std::mem::take(&mut self.line);
-                self.emit_event(reports, last);
+                self.report_lines(reports, last);
             }
             let _ = reports.send(Report::StderrClosed(worker_key));
             return;
         }
-        if !told {
+        if !wanted {
             self.line.clear();
             return;
         }
@@ -293,15 +294,15 @@ impl Polled {
         if let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') {
             let rest = self.line.split_off(end + 1);
             let lines = std::mem::replace(&mut self.line, rest);
-            self.emit_event(reports, lines);
+            self.report_lines(reports, lines);
         } else if self.line.len() > LONGEST_LINE {
             self.line.push(b'\n');
             let piece = std::mem::take(&mut self.line);
-            self.emit_event(reports, piece);
+            self.report_lines(reports, piece);
         }
     }
 
-    fn emit_event(&self, reports: &InboxSender<Report>, lines: Vec<u8>) {
+    fn report_lines(&self, reports: &InboxSender<Report>, lines: Vec<u8>) {
         // A line is an event of its own, which is larger than a short line.
         let count = lines.iter().filter(|&&byte| byte == b'\n').count();
         let charge = self.watched.budget.charge(lines.len() + count * LINE_COST);

@@ -1,13 +1,15 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
-use super::budget::Budget;
 use super::inbox::InboxSender;
-use super::process::Process;
 use super::report::Report;
+use crate::budget::Budget;
+use crate::process::Process;
 use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
-use hirelings_worker_kit::wire::{BufferPool, FROM_WORKER, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use hirelings_worker_kit::wire::{
+    BufferPool, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -119,7 +121,7 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
-        let buffer = FrameBuffer::with_spares(reading.max_frame, Arc::clone(&reading.buffers));
+        let buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
         Reader {
             reading,
             reports,
@@ -265,9 +267,9 @@ impl Reader {
                 if hello.flags & FROM_WORKER == 0 {
                     self.malformed("writes back what it reads: it is no worker".into());
                 } else if hello.common_version().is_none() {
-                    let ours = hirelings_worker_kit::wire::VERSION;
+                    let (lowest, highest) = (LOWEST_VERSION, VERSION);
                     self.malformed(format!(
-                        "speaks versions {} to {} of the protocol, this pool speaks {ours}",
+                        "speaks versions {} to {} of the protocol, this pool speaks {lowest} to {highest}",
                         hello.lowest, hello.highest
                     ));
                 } else if !theirs.is_empty() && theirs != ours {

@@ -1,9 +1,9 @@
 //! What the threads around the supervisor report to it.
 
-use super::budget::Charge;
-use super::process::Reaped;
 use super::spawner::Started;
+use crate::budget::Charge;
 use crate::error::StartFailure;
+use crate::process::Reaped;
 use crate::supervisor::WorkerKey;
 use hirelings_worker_kit::wire::{Frame, FromWorker};
 

@@ -1,56 +1,27 @@
 //! One thread a pool: runs the launcher and starts processes, since either may take its time.
 
-use super::budget::Budget;
 use super::inbox::InboxSender;
 use super::outbox::Outbox;
-use super::process::{OsProcess, Process};
 use super::reader::{self, Output, Reading};
 use super::report::Report;
-use super::signals::Unblock;
+use crate::budget::Budget;
 use crate::error::StartFailure;
-use crate::event::Slot;
-use crate::harness;
-use crate::hooks::text_of;
+use crate::id::Slot;
+use crate::launch::{Launch, not_started};
 use crate::limits::Limits;
-use crate::supervisor::{Begun, WorkerKey};
+use crate::panic::text_of;
+use crate::process::Process;
+use crate::supervisor::WorkerKey;
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use hirelings_worker_kit::wire::{BufferPool, Mark, WORKER_MARK};
+use hirelings_worker_kit::wire::BufferPool;
 use rustix::process::Pid;
-use std::ffi::OsStr;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
-use std::{env, io};
-
-/// A worker that has been started, with its ends of the pipes.
-pub(crate) struct Launched {
-    pub(crate) program: String,
-    pub(crate) process: Arc<dyn Process>,
-    pub(crate) input: OwnedFd,
-    pub(crate) output: OwnedFd,
-    pub(crate) errors: OwnedFd,
-}
-
-/// How workers are started: a process, or in tests a thread.
-pub(crate) trait Launch: Send {
-    /// Says how what is started gets an empty signal mask; once, before the first of the others.
-    fn unblock(&mut self, _: Unblock) {}
-
-    /// Finds out what to start; the user's code runs here.
-    fn prepare(&mut self, slot: Slot);
-
-    /// Starts it.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no worker.
-    fn launch(&mut self, slot: Slot) -> Result<Launched, StartFailure>;
-}
 
 /// A worker for the supervisor's table.
 pub(crate) struct Started {
@@ -59,7 +30,7 @@ pub(crate) struct Started {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) outbox: Outbox,
     pub(crate) output: Arc<Output>,
-    pub(crate) errors: OwnedFd,
+    pub(crate) stderr: OwnedFd,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reader: JoinHandle<()>,
 }
@@ -144,28 +115,28 @@ struct Spawning {
 impl Spawning {
     fn run(mut self) {
         while let Ok(worker_key) = self.asked.recv() {
-            if !self.iterate(IDLE, PREPARING) {
-                self.failed(worker_key, failure("the program", "was not started: the pool has ended"));
+            if !self.advance(IDLE, PREPARING) {
+                self.failed(worker_key, not_started("the program", "was not started: the pool has ended"));
                 continue;
             }
             let prepared = catch_unwind(AssertUnwindSafe(|| self.launch.prepare(Slot(worker_key.slot))));
-            if !self.iterate(PREPARING, STARTING) {
+            if !self.advance(PREPARING, STARTING) {
                 // The supervisor has given up on every request.
                 return;
             }
             let started = match prepared {
                 Ok(()) => self.start(worker_key),
-                Err(panic) => Err(failure("the launcher", format!("panicked: {}", text_of(&*panic)))),
+                Err(panic) => Err(not_started("the launcher", format!("panicked: {}", text_of(&*panic)))),
             };
             if let Err(why) = started {
                 self.failed(worker_key, why);
             }
-            self.iterate(STARTING, IDLE);
+            self.advance(STARTING, IDLE);
         }
     }
 
     /// Moves on, unless the pool has ended.
-    fn iterate(&self, from: u8, to: u8) -> bool {
+    fn advance(&self, from: u8, to: u8) -> bool {
         self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
@@ -177,22 +148,22 @@ impl Spawning {
     fn start(&mut self, worker_key: WorkerKey) -> Result<(), StartFailure> {
         let (reading, readings) = bounded(1);
         let reader = reader::start(readings, self.reports.clone())
-            .map_err(|error| failure("a thread to read its output", format!("could not be started: {error}")))?;
+            .map_err(|error| not_started("a thread to read its output", format!("could not be started: {error}")))?;
         let launched = self.launch.launch(Slot(worker_key.slot))?;
         // It has not been greeted: none of its jobs is without them.
         if let Some(pid) = Pid::from_raw(launched.process.pid().cast_signed()) {
             sys::limit(pid, worker_key.slot, &self.limits).map_err(|error| {
-                failure(&launched.program, format!("was started, but its limits could not be set: {error}"))
+                not_started(&launched.program, format!("was started, but its limits could not be set: {error}"))
             })?;
         }
-        let mut outbox = Outbox::new(launched.input).map_err(|error| {
-            failure(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
+        let mut outbox = Outbox::new(launched.stdin).map_err(|error| {
+            not_started(&launched.program, format!("was started, but its pipe cannot be used: {error}"))
         })?;
         // Not left to the supervisor, so that it finds them when it comes up. What does not fit, the supervisor writes.
         outbox.push_bytes(&self.handshake);
         outbox.flush();
         let budget = Budget::new(UNREAD, None);
-        let output = Output::new(launched.output);
+        let output = Output::new(launched.stdout);
         let process = Arc::clone(&launched.process);
         let started = Started {
             worker_key,
@@ -200,7 +171,7 @@ impl Spawning {
             process: launched.process,
             outbox,
             output: Arc::clone(&output),
-            errors: launched.errors,
+            stderr: launched.stderr,
             budget: Arc::clone(&budget),
             reader,
         };
@@ -210,103 +181,4 @@ impl Spawning {
         let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, buffers, job_type });
         Ok(())
     }
-}
-
-fn failure(program: &str, reason: impl Into<String>) -> StartFailure {
-    StartFailure {
-        program: program.into(),
-        status: None,
-        stderr: String::new(),
-        reason: reason.into(),
-        begun: Begun::No,
-    }
-}
-
-/// Starts the processes of a command, or of the commands that a launcher of the user's gives.
-pub(crate) struct Launcher {
-    /// The user's, asked at each spawn.
-    ask: Option<Box<dyn FnMut(Slot) -> Command + Send>>,
-    command: Option<Command>,
-    unblock: Unblock,
-}
-
-impl Launcher {
-    pub(crate) fn of(command: Command) -> Self {
-        Launcher { ask: None, command: Some(command), unblock: Unblock::InParent }
-    }
-
-    pub(crate) fn asking(ask: impl FnMut(Slot) -> Command + Send + 'static) -> Self {
-        Launcher { ask: Some(Box::new(ask)), command: None, unblock: Unblock::InParent }
-    }
-}
-
-impl Launch for Launcher {
-    fn unblock(&mut self, unblock: Unblock) {
-        self.unblock = unblock;
-        if let Some(command) = &mut self.command {
-            unblock.prepare(command);
-        }
-    }
-
-    fn prepare(&mut self, slot: Slot) {
-        if let Some(ask) = &mut self.ask {
-            self.unblock.prepare(self.command.insert(ask(slot)));
-        }
-    }
-
-    fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
-        let Some(command) = &mut self.command else {
-            return Err(failure("the launcher", "gave no command"));
-        };
-        let program = name_of(command);
-        let no_pipe = |error: io::Error| failure(&program, format!("could not be given a pipe: {error}"));
-        let (theirs, input) = os_pipe::pipe().map_err(no_pipe)?;
-        if let Some(name) = marked_name(command) {
-            if let Some(why) = harness::refused(&name) {
-                return Err(failure(&program, format!("was not started: {why}")));
-            }
-            let mark = Mark::of(&name, &theirs).map_err(no_pipe)?;
-            command.env(WORKER_MARK, mark.to_string());
-        }
-        // A pipe that the command kept from the last spawn would never end.
-        command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let spawned = self.unblock.spawn(command);
-        // The command would keep the worker's end open, and a write to a worker that is gone would not fail.
-        command.stdin(Stdio::null());
-        let mut child = spawned.map_err(|error| failure(&program, in_words(&error)))?;
-        let pipes = (child.stdout.take(), child.stderr.take());
-        let process = OsProcess::new(child)
-            .map_err(|error| failure(&program, format!("was started, but its exit cannot be watched: {error}")))?;
-        let (Some(output), Some(errors)) = pipes else {
-            return Err(failure(&program, "was started without its pipes"));
-        };
-        let process = Arc::new(process);
-        Ok(Launched { program, process, input: input.into(), output: output.into(), errors: errors.into() })
-    }
-}
-
-/// The job type for whose worker `self_exec` has marked the command.
-pub(crate) fn marked_name(command: &Command) -> Option<String> {
-    let mut set = command.get_envs();
-    let (_, value) = set.find(|(name, _)| *name == OsStr::new(WORKER_MARK))?;
-    Some(Mark::read(value?.to_str()?).name)
-}
-
-fn in_words(error: &io::Error) -> String {
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => " (is the path right? its interpreter and its working directory must exist too)",
-        io::ErrorKind::PermissionDenied => " (is it an executable file?)",
-        io::ErrorKind::WouldBlock => " (no more processes may be started now)",
-        _ => "",
-    };
-    format!("could not be started: {error}{hint}")
-}
-
-/// The path under which the running executable is started, so that a rebuild on disk changes nothing.
-pub(crate) const SELF: &str = "/proc/self/exe";
-
-fn name_of(command: &Command) -> String {
-    let program = command.get_program();
-    let path = (program == OsStr::new(SELF)).then(|| env::current_exe().ok()).flatten();
-    path.map_or_else(|| program.to_string_lossy().into_owned(), |path| path.display().to_string())
 }

@@ -1,14 +1,13 @@
 //! The real driver against the kit's `serve`, over in-memory pipes: workers are threads, nothing is spawned.
 
-use super::process::{Process, Reaped};
-use super::spawner::Launched;
 use super::*;
 use crate::builder::PoolBuilder;
 use crate::error::JobError;
-use crate::event::Slot;
-use crate::handle::JobStatus;
+use crate::id::Slot;
+use crate::launch::Launched;
 use crate::pool::Pool;
-use crate::record::JobRecord;
+use crate::process::{Process, Reaped};
+use crate::record::{JobRecord, JobStatus};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::encode_payload;
@@ -67,7 +66,7 @@ impl Process for ThreadProcess {
 struct Ends {
     input: PipeReader,
     output: PipeWriter,
-    errors: PipeWriter,
+    stderr: PipeWriter,
     /// The process has ended once this is none.
     alive: Arc<Mutex<Option<PipeWriter>>>,
 }
@@ -75,17 +74,17 @@ struct Ends {
 /// A worker without a process, and what it has of its pipes.
 fn launched(program: &str, pid: u32) -> (Launched, Ends) {
     let pipe = || os_pipe::pipe().expect("a pipe");
-    let ((input, to_worker), (from_worker, output), (stderr, errors), (ended, alive)) =
+    let ((input, to_worker), (from_worker, output), (from_stderr, stderr), (ended, alive)) =
         (pipe(), pipe(), pipe(), pipe());
     let alive = Arc::new(Mutex::new(Some(alive)));
     let launched = Launched {
         program: program.into(),
         process: Arc::new(ThreadProcess { pid, ended, alive: Arc::clone(&alive) }),
-        input: to_worker.into(),
-        output: from_worker.into(),
-        errors: stderr.into(),
+        stdin: to_worker.into(),
+        stdout: from_worker.into(),
+        stderr: from_stderr.into(),
     };
-    (launched, Ends { input, output, errors, alive })
+    (launched, Ends { input, output, stderr, alive })
 }
 
 struct Threads {
@@ -100,9 +99,9 @@ impl Launch for Threads {
         let (launched, ends) = launched("a thread", self.next_pid.fetch_add(1, Ordering::Relaxed));
         let release = self.release.clone();
         thread::spawn(move || {
-            let Ends { input, output, errors, alive } = ends;
+            let Ends { input, output, stderr, alive } = ends;
             let _ = serve_over::<Task>(input.into(), output.into(), |task, ctx| run(task, ctx, &release));
-            drop(errors);
+            drop(stderr);
             *alive.lock() = None;
         });
         Ok(launched)
@@ -119,8 +118,8 @@ impl Launch for Discarding {
     fn prepare(&mut self, _: Slot) {}
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
-        let (launched, Ends { output, errors, .. }) = launched("a wall", 1);
-        self.outputs.push([output, errors]);
+        let (launched, Ends { output, stderr, .. }) = launched("a wall", 1);
+        self.outputs.push([output, stderr]);
         Ok(launched)
     }
 }
@@ -235,7 +234,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         limits: Limits::default(),
         stderr: Stderr::Null,
         launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
-        hooks: Hooks::new(None),
+        hooks: Dispatcher::new(None),
         first,
         last_stats: Arc::default(),
     };

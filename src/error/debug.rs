@@ -99,7 +99,7 @@ impl<T: Debug> Debug for EnqueueError<T> {
 mod tests {
     use super::unquoted;
     use crate::error::*;
-    use crate::event::JobId;
+    use crate::id::JobId;
     use crate::supervisor::Begun;
 
     fn who() -> Box<Who> {

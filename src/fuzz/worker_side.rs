@@ -82,7 +82,7 @@ fn jobs(bytes: &[u8]) -> Vec<u64> {
     let mut jobs = Vec::new();
     if let Ok(Some(_)) = buffer.next_frame::<Hello>() {
         while let Ok(Some(frame)) = buffer.next_frame::<ToWorker>() {
-            if let ToWorker::Job { job, .. } = frame.message {
+            if let ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } = frame.message {
                 jobs.push(job);
             }
         }
@@ -102,12 +102,15 @@ fn is_sound(message: &[u8], jobs: &[u64]) {
     let mut running = None;
     while let Some(frame) = buffer.next_frame::<FromWorker>().expect("messages") {
         match frame.message {
-            FromWorker::Ready | FromWorker::Retire => {}
+            FromWorker::Ready | FromWorker::Retire | FromWorker::Alive => {}
             FromWorker::Start { job } | FromWorker::Progress { job } => {
                 assert!(running.is_none_or(|running| running == job) && open.contains(&job));
                 running = Some(job);
             }
-            FromWorker::Success { job, .. } | FromWorker::Failure { job, .. } | FromWorker::Unusable { job, .. } => {
+            FromWorker::Success { job, .. }
+            | FromWorker::Failure { job, .. }
+            | FromWorker::FinalFailure { job, .. }
+            | FromWorker::Unusable { job, .. } => {
                 assert!(running.take().is_none_or(|running| running == job));
                 close(&mut open, job);
             }

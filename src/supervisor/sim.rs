@@ -64,7 +64,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Tally, Stri
     let outcome = catch_unwind(AssertUnwindSafe(|| World::new(seed, sabotage, trace).run()));
     match outcome {
         Ok(found) => found,
-        Err(panic) => Err(format!("panicked: {}", crate::hooks::text_of(&*panic))),
+        Err(panic) => Err(format!("panicked: {}", crate::panic::text_of(&*panic))),
     }
 }
 

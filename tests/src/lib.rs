@@ -1,5 +1,6 @@
 //! What the tests of real processes share: the job that does whatever a test wants, and the means to wait for it.
 
+pub mod alone;
 pub mod brittle;
 #[cfg(target_os = "linux")]
 pub mod confined;
@@ -63,6 +64,12 @@ pub enum Do {
     Then(Vec<Do>),
     /// Asks to be replaced.
     Retire,
+    /// Tells that it waits, and comes to its end once it is cancelled.
+    UntilCancelled,
+    /// How many milliseconds it has left, or "none".
+    Deadline,
+    /// An error that is final.
+    FailForGood(String),
     /// Sends itself a signal, by number.
     Signal(i32),
     /// From here on SIGTERM is ignored: a shell that ignores it takes this process's place in the group.

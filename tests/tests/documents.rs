@@ -392,17 +392,15 @@ fn every_test_that_a_page_names_is_there() {
     let mut named = 0;
     for page in pages() {
         let text = prose(&page);
-        for (file, test) in quoted(&text).filter_map(|name| name.split_once("::")) {
-            let path = root().join(format!("tests/tests/{file}.rs"));
+        for (module, test) in quoted(&text).filter_map(|name| name.split_once("::")) {
             let is_name = test.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-            if is_name && path.exists() {
-                let there = fs::read_to_string(&path).unwrap().contains(&format!("#[test]\nfn {test}("));
-                assert!(there, "{page} names the test {file}::{test}, which is not there");
+            if is_name && !sources_of(module).is_empty() {
+                assert!(is_test(module, test), "{page} names the test {module}::{test}, which is not there");
                 named += 1;
             }
         }
     }
-    assert!(named > 10, "only {named} tests are named");
+    assert!(named > 200, "only {named} tests are named");
 }
 
 #[test]
@@ -686,7 +684,7 @@ struct Skipped {
 struct Tree(Vec<Tree>);
 
 #[test]
-fn the_traps_that_the_guide_names_are_traps_and_the_rest_goes_through() {
+fn what_the_guide_calls_traps_are_traps() {
     assert!(!goes_through(&Flat { name: "n".into(), inner: Inner { n: 1 } }));
     assert!(!goes_through(&Untagged::Number(1)));
     assert!(!goes_through(&Tagged::Number { n: 1 }));
@@ -705,11 +703,43 @@ fn the_traps_that_the_guide_names_are_traps_and_the_rest_goes_through() {
     }
 }
 
+/// Whether there is such a test: in a module of one of the test programs, or in one of `src`.
+fn is_test(module: &str, test: &str) -> bool {
+    let sources = sources_of(module);
+    assert_eq!(sources.len(), 1, "{} modules of tests are called {module}", sources.len());
+    sources[0].contains(&format!("#[test]\nfn {test}() "))
+}
+
+/// The modules of tests that have this name.
+fn sources_of(module: &str) -> Vec<String> {
+    let places = match module.split_once("::") {
+        Some(_) => vec![format!("src/{}.rs", module.replace("::", "/"))],
+        None => ["", "integration/", "alone/", "memory/"].map(|of| format!("tests/tests/{of}{module}.rs")).into(),
+    };
+    places.iter().filter_map(|file| fs::read_to_string(root().join(file)).ok()).collect()
+}
+
+/// Its module says the subject, so that a name need not. A test of the program `alone` has its process.
+#[test]
+fn names_of_tests_are_short_and_those_alone_are_so() {
+    let mut count = 0;
+    for file in files().into_iter().filter(|file| file.starts_with("tests/tests/") && file.ends_with(".rs")) {
+        for test in read(&file).split("\n#[test]\n").skip(1) {
+            let (name, body) = test.split_once("() {\n").unwrap_or_else(|| panic!("{file} has a test without a name"));
+            let name = name.rsplit("fn ").next().unwrap();
+            assert!(name.len() <= 50, "{file}: {name} has {} characters", name.len());
+            let is_alone = body.trim_start().starts_with("alone!();");
+            assert!(is_alone || !file.starts_with("tests/tests/alone/"), "{file}: {name} begins without alone!()");
+            count += 1;
+        }
+    }
+    assert!(count > 300, "only {count} tests were found");
+}
+
 /// Each rule of the pool's behaviour has tests, and those that the page names are there.
 #[test]
 fn each_rule_names_tests_that_exist() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(tests.join("../docs/testing.md")).unwrap();
+    let page = read("docs/testing.md");
     let mut rules = Vec::new();
     for line in page.lines() {
         let Some((rule, row)) = line.strip_prefix("| ").and_then(|row| row.split_once(" | ")) else { continue };
@@ -717,10 +747,8 @@ fn each_rule_names_tests_that_exist() {
         rules.push(rule);
         let named: Vec<_> = row.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
         assert!(!named.is_empty(), "rule {rule} has no test");
-        for (file, test) in named {
-            let source = fs::read_to_string(tests.join(format!("tests/{file}.rs"))).unwrap();
-            let is_there = source.contains(&format!("#[test]\nfn {test}() "));
-            assert!(is_there, "rule {rule}: there is no test {file}::{test}");
+        for (module, test) in named {
+            assert!(is_test(module, test), "rule {rule}: there is no test {module}::{test}");
         }
     }
     assert_eq!(rules, (1..=12).collect::<Vec<_>>());
@@ -738,7 +766,7 @@ fn ranges(text: &str) -> Vec<u32> {
 
 /// Every case that the page says the list has is there, in its order, with a verdict; no test stands for too many.
 #[test]
-fn each_failure_case_has_a_verdict_and_its_tests_exist() {
+fn each_failure_case_has_a_verdict_and_tests() {
     let page = read("docs/failure-cases.md");
     let (_, rest) = page.split_once("The numbers are those of the list: ").unwrap();
     let expected = ranges(rest.split("\n\n").next().unwrap());
@@ -759,12 +787,7 @@ fn each_failure_case_has_a_verdict_and_its_tests_exist() {
         assert!(verdict.starts_with('`'), "case {number} has no verdict: {verdict}");
         for name in quoted(verdict) {
             let (module, test) = name.rsplit_once("::").unwrap_or_else(|| panic!("case {number}: {name} is no test"));
-            let file = match module.split_once("::") {
-                None => format!("tests/tests/{module}.rs"),
-                Some(_) => format!("src/{}.rs", module.replace("::", "/")),
-            };
-            let is_there = read(&file).contains(&format!("#[test]\nfn {test}() "));
-            assert!(is_there, "case {number}: there is no test {name}");
+            assert!(is_test(module, test), "case {number}: there is no test {name}");
             cases_of.entry(name).or_default().push(number);
         }
         tested += 1;

@@ -1,6 +1,6 @@
 """A worker in Python, written from docs/protocol.md with the standard library alone.
 
-Its job type is that of tests/tests/python.rs, in Rust:
+Its job type is that of tests/tests/integration/python.rs, in Rust:
 
     enum Task { Count { text: String, fail: bool }, Hold, Boom, Last }
     type Output = BTreeMap<String, u32>;

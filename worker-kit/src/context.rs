@@ -7,6 +7,7 @@ use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a handler can say of its job while it runs.
 ///
@@ -27,6 +28,7 @@ pub struct Context<J: Job> {
     pub(crate) attempt: u32,
     pub(crate) max_frame: usize,
     pub(crate) retire: bool,
+    pub(crate) no_retry: bool,
     /// The first progress that could not be encoded: it fails the job.
     pub(crate) fault: Option<CodecFault>,
     pub(crate) jobs: PhantomData<fn() -> J>,
@@ -115,6 +117,74 @@ impl<J: Job> Context<J> {
     /// ```
     pub fn retire(&mut self) {
         self.retire = true;
+    }
+
+    /// The error that the handler returns is final: the job is not retried, whatever its retry policy says. Without an error
+    /// it changes nothing. A pool that speaks version 1 of the protocol only retries all the same.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
+    /// # impl Job for Fetch { type Output = Vec<u8>; type Progress = (); type Error = String; }
+    /// serve(|Fetch(path), ctx| {
+    ///     std::fs::read(&path).map_err(|error| {
+    ///         if error.kind() == std::io::ErrorKind::NotFound {
+    ///             // It will not be there the next time either.
+    ///             ctx.no_retry();
+    ///         }
+    ///         error.to_string()
+    ///     })
+    /// })
+    /// ```
+    pub fn no_retry(&mut self) {
+        self.no_retry = true;
+    }
+
+    /// Whether the job's caller has cancelled it, or its soft time limit is over. Return soon, with an output or an error:
+    /// it counts as any other. It costs a few nanoseconds, and is up to date within a few milliseconds.
+    ///
+    /// It concerns this job alone; the next one starts with `false`.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Sum(u64);
+    /// # impl Job for Sum { type Output = u64; type Progress = (); type Error = String; }
+    /// serve(|Sum(to), ctx| {
+    ///     let mut sum = 0u64;
+    ///     for n in 0..to {
+    ///         if n % 1000 == 0 && ctx.is_cancelled() {
+    ///             return Err(format!("cancelled at {n} of {to}"));
+    ///         }
+    ///         sum = sum.wrapping_add(n);
+    ///     }
+    ///     Ok(sum)
+    /// })
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        self.link.is_cancelled()
+    }
+
+    /// When the worker is killed if this job has not been answered: the end of its time limit, or of the grace time of a
+    /// cancelled job if that is earlier. `None` where the job has no limit, and where the pool speaks version 1 of the protocol
+    /// only. The pool's own clock decides, and is a little ahead: leave some milliseconds.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{Job, serve};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Search(u64);
+    /// # impl Job for Search { type Output = u64; type Progress = (); type Error = String; }
+    /// use std::time::{Duration, Instant};
+    ///
+    /// serve(|Search(from), ctx| {
+    ///     let mut best = from;
+    ///     // The best answer that there is in time.
+    ///     while ctx.deadline().is_none_or(|deadline| Instant::now() + Duration::from_millis(50) < deadline) {
+    ///         best = best.max(best.rotate_left(7));
+    ///     }
+    ///     Ok(best)
+    /// })
+    /// ```
+    pub fn deadline(&self) -> Option<Instant> {
+        self.link.deadline()
     }
 }
 

@@ -10,22 +10,22 @@ use rustix::process::{Signal, getpid, kill_current_process_group, kill_process_g
 use std::process;
 use std::sync::{Mutex, PoisonError};
 
-/// The process that a pool has greeted, if any. Until then the group may be the shell's, with a whole pipeline in it.
+/// The process that serves a pool, once its handshake is done. Until then the group may be the shell's, with a whole pipeline in it.
 /// A child that is forked from a worker inherits the number, and is not that process.
 ///
 /// It is locked while the group is being ended: a group that is ended by both threads at once is ended whole.
-static GREETED: Mutex<Option<i32>> = Mutex::new(None);
+static CLAIMED: Mutex<Option<i32>> = Mutex::new(None);
 
 fn this_process() -> i32 {
     getpid().as_raw_nonzero().get()
 }
 
-/// A pool has greeted: from here on this process and its group are the pool's.
+/// The handshake is done: from here on this process and its group are the pool's.
 #[allow(unsafe_code)]
-pub(crate) fn greeted() {
-    let mut greeted = GREETED.lock().unwrap_or_else(PoisonError::into_inner);
-    if *greeted != Some(this_process()) {
-        *greeted = Some(this_process());
+pub(crate) fn claim() {
+    let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if *claimed != Some(this_process()) {
+        *claimed = Some(this_process());
         // Handlers run in the reverse order of their registration: this one after all that user code registers from
         // here on. Where there is no memory for it, the pool is the only one that ends the group.
         // SAFETY: `at_exit` may be called at any time, from any thread, and does not unwind.
@@ -33,16 +33,16 @@ pub(crate) fn greeted() {
     }
 }
 
-/// Ends this process and its group, if a pool has greeted it: that pool is gone.
+/// Ends this process and its group, if they are a pool's: that pool is gone.
 pub(crate) fn end() {
-    let greeted = GREETED.lock().unwrap_or_else(PoisonError::into_inner);
-    if greeted.is_none() {
+    let claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if claimed.is_none() {
         return;
     }
     // By its number, where this process leads the group: a worker that is confined may signal no other, since the group that
     // it is in may be one that it has gone to. Otherwise, behind a wrapper, whatever its group is.
     let _ = kill_process_group(getpid(), Signal::KILL).or_else(|_| kill_current_process_group(Signal::KILL));
-    drop(greeted);
+    drop(claimed);
     process::exit(1);
 }
 
@@ -52,10 +52,10 @@ pub(crate) fn end() {
 /// parent's: code that runs later in the exit may signal its own group, which must not be the program's that has the
 /// pool.
 extern "C" fn at_exit() {
-    let greeted = GREETED.lock().unwrap_or_else(PoisonError::into_inner);
+    let claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     let this = this_process();
     // In a child that was forked from the worker, or where a launcher leads the group, it is not this process's to end.
-    if *greeted == Some(this) && getpgrp().as_raw() == this && may_have_descendants() {
+    if *claimed == Some(this) && getpgrp().as_raw() == this && may_have_descendants() {
         let _ = leader::with(|leader| {
             setpgid(None, Some(leader))?;
             kill_process_group(getpid(), Signal::KILL)

@@ -3,7 +3,8 @@
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
 //! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
 //! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
-//! worker without work is back asleep after a tick or two and costs nothing.
+//! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
+//! guard also wakes once that is over.
 
 use crate::link::{ASLEEP, Link, TICKING, WATCHING};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -21,20 +22,20 @@ static GUARD: Mutex<Option<Guard>> = Mutex::new(None);
 
 struct Guard {
     link: Weak<Link>,
-    tells_start: bool,
+    announces_start: bool,
     /// Gives the reading end of the wake pipe back.
     thread: JoinHandle<OwnedFd>,
 }
 
 /// Starts the guard of `link`, which is woken through `wake`.
 ///
-/// `tells_start`: whether the guard announces handlers that run on.
-pub(crate) fn start(link: &Arc<Link>, wake: OwnedFd, tells_start: bool) -> io::Result<()> {
+/// `announces_start`: whether the guard announces handlers that run on.
+pub(crate) fn start(link: &Arc<Link>, wake: OwnedFd, announces_start: bool) -> io::Result<()> {
     wake_when_the_parent_ends();
     let watched = Arc::clone(link);
-    let thread = spawn(move || watch(&watched, wake, tells_start))?;
+    let thread = spawn(move || watch(&watched, wake, announces_start))?;
     if link.is_of_process() {
-        *lock() = Some(Guard { link: Arc::downgrade(link), tells_start, thread });
+        *lock() = Some(Guard { link: Arc::downgrade(link), announces_start, thread });
     }
     Ok(())
 }
@@ -55,10 +56,10 @@ pub fn replace_guard() -> io::Result<()> {
     let Some(before) = guard.take() else { return Ok(()) };
     let Some(link) = before.link.upgrade() else { return Ok(()) };
     let (hand_over, handed_over) = mpsc::channel::<OwnedFd>();
-    let (watched, tells_start) = (Arc::clone(&link), before.tells_start);
+    let (watched, announces_start) = (Arc::clone(&link), before.announces_start);
     // The successor is there before the guard is told to go: the process is never without one for want of a thread.
     let successor = spawn(move || match handed_over.recv() {
-        Ok(wake) => watch(&watched, wake, tells_start),
+        Ok(wake) => watch(&watched, wake, announces_start),
         // The guard before it has panicked: nobody would end this process with its parent.
         Err(_) => process::abort(),
     });
@@ -74,7 +75,7 @@ pub fn replace_guard() -> io::Result<()> {
     link.guard_ended();
     // Nothing that is missed meanwhile is lost: the end of the input stays to be seen.
     let _ = hand_over.send(wake);
-    *guard = Some(Guard { link: Arc::downgrade(&link), tells_start, thread });
+    *guard = Some(Guard { link: Arc::downgrade(&link), announces_start, thread });
     Ok(())
 }
 
@@ -96,12 +97,13 @@ fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandl
 }
 
 /// The guard's thread. It ends with the process, where the parent is gone, or where it is replaced.
-fn watch(link: &Link, wake: OwnedFd, tells_start: bool) -> OwnedFd {
+fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
     let mut seen = 0;
     loop {
         let mode = link.guard.load(SeqCst);
-        let limit = (mode == TICKING).then_some(&TICK);
-        if link.parent_gone(&wake, mode == WATCHING, limit) {
+        let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
+        let limit = if mode == TICKING { Some(&TICK) } else { silence.as_ref() };
+        if link.parent_gone(&wake, mode == WATCHING, limit) || link.is_silent() {
             link.orphaned();
             return wake;
         }
@@ -112,21 +114,21 @@ fn watch(link: &Link, wake: OwnedFd, tells_start: bool) -> OwnedFd {
             link.read_ahead();
             continue;
         }
-        let turn = link.turn.load(SeqCst);
-        let (running, same) = (turn % 2 == 1, turn == seen);
-        seen = turn;
+        let epoch = link.epoch.load(SeqCst);
+        let (running, same) = (epoch % 2 == 1, epoch == seen);
+        seen = epoch;
         let next = match (running, same) {
             (_, false) => continue,
             (false, true) => ASLEEP,
             (true, true) => WATCHING,
         };
-        if next == WATCHING && tells_start {
+        if next == WATCHING && announces_start {
             link.start_if_free();
         }
-        // The main thread moves on by changing the turn first and the mode second; the guard looks the other way
+        // The main thread moves on by changing the epoch first and the mode second; the guard looks the other way
         // round, so one of the two always notices the other.
         link.guard.store(next, SeqCst);
-        if link.turn.load(SeqCst) != turn {
+        if link.epoch.load(SeqCst) != epoch {
             link.guard.store(TICKING, SeqCst);
         }
     }

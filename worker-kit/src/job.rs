@@ -58,6 +58,26 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     fn name() -> &'static str {
         std::any::type_name::<Self>()
     }
+
+    /// What this job is called in errors, events and logs, where the request gives it no label of its own. Default: nothing.
+    ///
+    /// It is asked once, by the caller's thread, when the job is enqueued.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::Job;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Render { page: u32 }
+    /// impl Job for Render {
+    ///     type Output = Vec<u8>;
+    ///     type Progress = f32;
+    ///     type Error = String;
+    ///     // worker process 4711 of "render" was killed by SIGSEGV while it did job 42 (page 7)
+    ///     fn label(&self) -> Option<String> { Some(format!("page {}", self.page)) }
+    /// }
+    /// assert_eq!(Render { page: 7 }.label().as_deref(), Some("page 7"));
+    /// ```
+    fn label(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Any error, as the worker's own start and recovery report it.

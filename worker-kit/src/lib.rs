@@ -50,6 +50,7 @@ compile_error!(
     "hirelings runs on Unix only: it needs process groups, signals and pipes (Windows is not supported yet)"
 );
 
+mod buffers;
 mod context;
 mod group;
 mod guard;

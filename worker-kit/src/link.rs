@@ -4,7 +4,7 @@
 //! only ever tries them.
 
 use crate::group;
-use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker};
+use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fmt, fs::File};
 
 /// Whose process it is: it decides what the end of the parent means.
@@ -52,7 +52,25 @@ impl std::error::Error for Ended {}
 pub(crate) struct QueuedJob {
     pub(crate) job: u64,
     pub(crate) attempt: u32,
+    /// How long the attempt may take.
+    limit: Option<Duration>,
+    /// Until when it is to come to an end, where the pool has asked for that.
+    cancelled: Option<Cancelled>,
     pub(crate) payload: Payload,
+}
+
+/// A job that the pool has asked to come to an end.
+#[derive(Clone, Copy, Debug)]
+struct Cancelled {
+    /// When the worker is killed for it, if it is.
+    until: Option<Instant>,
+}
+
+/// The job that was taken last, until the next one is.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    job: u64,
+    deadline: Option<Instant>,
 }
 
 /// What has arrived from the pool.
@@ -60,6 +78,7 @@ pub(crate) struct QueuedJob {
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
     jobs: VecDeque<QueuedJob>,
+    current: Option<Current>,
     /// Whether the worker wants to be replaced: it skips whatever it has not begun.
     retired: bool,
     leave: bool,
@@ -69,7 +88,7 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct Outbox {
     pipe: File,
-    /// The job whose handler runs, and whether the pool has been told.
+    /// The job whose handler runs, and whether its start has been announced.
     running: Option<(u64, bool)>,
 }
 
@@ -84,16 +103,39 @@ pub(crate) struct Link {
     host: Host,
     pub(crate) input: OwnedFd,
     /// Buffers for large jobs and large answers.
-    pub(crate) spares: Arc<BufferPool>,
+    pub(crate) buffers: Arc<BufferPool>,
     inbox: Mutex<Inbox>,
     outbox: Mutex<Outbox>,
+    /// Whether the current job was cancelled. It changes under the inbox's lock.
+    cancelled: AtomicBool,
+    /// How long the pool may be silent, in milliseconds; 0 until it has said so.
+    silence: AtomicU64,
+    /// When something has arrived last, in milliseconds since `started`.
+    heard: AtomicU64,
+    started: Instant,
     /// Odd while a handler or a recovery runs; it grows at each start and end.
-    pub(crate) turn: AtomicU64,
+    pub(crate) epoch: AtomicU64,
     pub(crate) guard: AtomicU8,
     /// The guard is being replaced: it is to end.
     guard_ends: AtomicBool,
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
+}
+
+impl Inbox {
+    fn queue(&mut self, job: u64, attempt: u32, limit: Option<Duration>, payload: Payload) {
+        self.jobs.push_back(QueuedJob { job, attempt, limit, cancelled: None, payload });
+    }
+}
+
+/// The worker's only look at the clock.
+#[allow(clippy::disallowed_methods)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,34 +149,39 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 
 impl Link {
     pub(crate) fn new(host: Host, input: OwnedFd, output: OwnedFd, wake: os_pipe::PipeWriter) -> Self {
-        let spares = Arc::<BufferPool>::default();
+        let buffers = Arc::<BufferPool>::default();
         Link {
             host,
             input,
             inbox: Mutex::new(Inbox {
-                buffer: FrameBuffer::with_spares(u32::MAX as usize, Arc::clone(&spares)),
+                buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
                 jobs: VecDeque::new(),
+                current: None,
                 retired: false,
                 leave: false,
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
-            turn: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            silence: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            started: now(),
+            epoch: AtomicU64::new(0),
             guard: AtomicU8::new(ASLEEP),
             guard_ends: AtomicBool::new(false),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
-            spares,
+            buffers,
         }
     }
 
-    /// A pool has greeted.
-    pub(crate) fn greeted(&self) {
+    /// The handshake is done: the worker is the pool's.
+    pub(crate) fn handshake_done(&self) {
         if self.host == Host::Process {
-            group::greeted();
+            group::claim();
         }
     }
 
-    /// The parent is gone: nobody is left to work for. In a process that a pool has greeted this ends the whole group.
+    /// The parent is gone: nobody is left to work for. In the process of a worker whose handshake is done this ends the whole group.
     pub(crate) fn orphaned(&self) {
         if self.host == Host::Process {
             group::end();
@@ -168,8 +215,12 @@ impl Link {
                 self.fill(&mut inbox)?;
             }
             self.sort(&mut inbox)?;
-            if let Some(arrived) = inbox.jobs.pop_front() {
-                return Ok(Some(arrived));
+            if let Some(queued) = inbox.jobs.pop_front() {
+                let until = queued.cancelled.and_then(|cancelled| cancelled.until);
+                let deadline = queued.limit.and_then(|limit| now().checked_add(limit));
+                inbox.current = Some(Current { job: queued.job, deadline: earlier(deadline, until) });
+                self.cancelled.store(queued.cancelled.is_some(), SeqCst);
+                return Ok(Some(queued));
             }
             if inbox.leave {
                 return Ok(None);
@@ -184,7 +235,7 @@ impl Link {
 
     /// Gives spare buffers back where nothing comes for a while; blocks for no longer than that.
     fn trim(&self) {
-        while let Some(left) = self.spares.trim()
+        while let Some(left) = self.buffers.trim()
             && !self.readable_within(left)
         {}
     }
@@ -214,22 +265,56 @@ impl Link {
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
-                ToWorker::Job { job, .. } if inbox.retired => self.send(&FromWorker::Skipped { job })?,
-                ToWorker::Job { job, attempt } => {
-                    inbox.jobs.push_back(QueuedJob { job, attempt, payload: frame.payload });
+                ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } if inbox.retired => {
+                    self.send(&FromWorker::Skipped { job })?
+                }
+                ToWorker::Job { job, attempt } => inbox.queue(job, attempt, None, frame.payload),
+                ToWorker::TimedJob { job, attempt, limit_ms } => {
+                    inbox.queue(job, attempt, Some(Duration::from_millis(limit_ms)), frame.payload);
                 }
                 ToWorker::Skip { job } => {
                     let before = inbox.jobs.len();
-                    inbox.jobs.retain(|arrived| arrived.job != job);
+                    inbox.jobs.retain(|queued| queued.job != job);
                     if inbox.jobs.len() < before {
                         self.send(&FromWorker::Skipped { job })?;
                     }
                 }
                 ToWorker::Leave => inbox.leave = true,
+                ToWorker::Cancel { job, within_ms } => self.cancel(inbox, job, within_ms),
+                ToWorker::Heartbeat { silence_ms } => {
+                    self.heard.store(self.millis(), SeqCst);
+                    if self.silence.swap(silence_ms, SeqCst) != silence_ms {
+                        // The guard has a time to keep from now on.
+                        self.wake_guard();
+                    }
+                    self.send(&FromWorker::Alive)?;
+                }
                 ToWorker::Init { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// The pool asks the job to come to an end. One that is answered is nobody's any more.
+    fn cancel(&self, inbox: &mut Inbox, job: u64, within_ms: u64) {
+        let within = (within_ms != u64::MAX).then(|| Duration::from_millis(within_ms));
+        let until = within.and_then(|within| now().checked_add(within));
+        if let Some(queued) = inbox.jobs.iter_mut().find(|queued| queued.job == job) {
+            queued.cancelled = Some(Cancelled { until });
+        } else if let Some(current) = inbox.current.as_mut().filter(|current| current.job == job) {
+            current.deadline = earlier(current.deadline, until);
+            self.cancelled.store(true, SeqCst);
+        }
+    }
+
+    /// Whether the pool has asked the current job to come to an end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(SeqCst)
+    }
+
+    /// When the worker is killed if the current job is not answered, as far as the pool has said so.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        lock(&self.inbox).current.and_then(|current| current.deadline)
     }
 
     fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {
@@ -238,7 +323,12 @@ impl Link {
                 self.orphaned();
                 Err(Ended::Orphaned)
             }
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if self.silence.load(SeqCst) != 0 {
+                    self.heard.store(self.millis(), SeqCst);
+                }
+                Ok(())
+            }
             Err(error) => Err(Ended::Io(error)),
         }
     }
@@ -276,8 +366,8 @@ impl Link {
     /// Writes a frame that says that the running handler has begun, whatever else it says.
     pub(crate) fn send_running(&self, frame: &[u8]) -> Result<(), Ended> {
         let mut outbox = lock(&self.outbox);
-        if let Some((_, told)) = &mut outbox.running {
-            *told = true;
+        if let Some((_, announced)) = &mut outbox.running {
+            *announced = true;
         }
         self.write(&mut outbox, frame)
     }
@@ -285,7 +375,7 @@ impl Link {
     /// A handler starts.
     pub(crate) fn begin(&self, job: u64) {
         lock(&self.outbox).running = Some((job, false));
-        self.next_turn();
+        self.next_epoch();
     }
 
     /// A handler's answer: after it, nothing is said of its job.
@@ -295,7 +385,7 @@ impl Link {
             outbox.running = None;
             self.write(&mut outbox, frame)
         };
-        self.next_turn();
+        self.next_epoch();
         written
     }
 
@@ -304,7 +394,7 @@ impl Link {
         self.write_start(&mut lock(&self.outbox))
     }
 
-    /// The guard's word for a handler that runs on: the same, without waiting for the main thread.
+    /// The same from the guard, for a handler that runs for long: it does not wait for the main thread.
     pub(crate) fn start_if_free(&self) {
         if let Some(mut outbox) = try_lock(&self.outbox) {
             let _ = self.write_start(&mut outbox);
@@ -319,18 +409,18 @@ impl Link {
         self.write(outbox, &frame)
     }
 
-    /// The worker's last words: a panic, or why it will not start or go on.
+    /// Sends the terminal failure: a panic, or why the worker does not start or go on.
     pub(crate) fn send_terminal(&self, message: String, location: Option<String>, backtrace: Option<Backtrace>) {
         let room = self.max_frame.load(SeqCst) / 4;
         let mut outbox = lock(&self.outbox);
-        let words = FromWorker::Terminal {
+        let terminal = FromWorker::Terminal {
             job: outbox.running.map(|(job, _)| job),
-            message: cut(message, room),
-            location: location.map(|place| cut(place, room)),
-            backtrace: backtrace.map(|frames| cut(frames.to_string(), room)),
+            message: truncate(message, room),
+            location: location.map(|place| truncate(place, room)),
+            backtrace: backtrace.map(|frames| truncate(frames.to_string(), room)),
         };
         let mut frame = Vec::with_capacity(256);
-        wire::frame_into(&words, &[], &mut frame);
+        wire::frame_into(&terminal, &[], &mut frame);
         // If the pool is gone there is nobody to tell, and the process is about to end.
         let _ = self.write(&mut outbox, &frame);
     }
@@ -355,10 +445,10 @@ impl Link {
     /// Tells the guard to end, and wakes it.
     pub(crate) fn end_guard(&self) {
         self.guard_ends.store(true, SeqCst);
-        let _ = (&self.wake).write(&[1]);
+        self.wake_guard();
     }
 
-    /// Its successor may begin.
+    /// The guard has ended, and its successor may begin.
     pub(crate) fn guard_ended(&self) {
         self.guard_ends.store(false, SeqCst);
     }
@@ -367,12 +457,41 @@ impl Link {
         self.guard_ends.load(SeqCst)
     }
 
-    /// A handler or a recovery starts or ends; the guard is called back to its ticking.
-    pub(crate) fn next_turn(&self) {
-        self.turn.fetch_add(1, SeqCst);
+    /// A handler or a recovery starts or ends; the guard ticks again.
+    pub(crate) fn next_epoch(&self) {
+        self.epoch.fetch_add(1, SeqCst);
         if self.guard.swap(TICKING, SeqCst) != TICKING {
-            let _ = (&self.wake).write(&[1]);
+            self.wake_guard();
         }
+    }
+
+    fn wake_guard(&self) {
+        let _ = (&self.wake).write(&[1]);
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long the pool may still be silent; none where it has set no limit.
+    pub(crate) fn silence_left(&self) -> Option<Duration> {
+        let silence = self.silence.load(SeqCst);
+        let until = self.heard.load(SeqCst).saturating_add(silence);
+        (silence != 0).then(|| Duration::from_millis(until.saturating_sub(self.millis())))
+    }
+
+    /// Whether the pool has been silent for too long. What has arrived and was not read is no silence: this process may have
+    /// been stopped.
+    pub(crate) fn is_silent(&self) -> bool {
+        if self.silence_left() != Some(Duration::ZERO) {
+            return false;
+        }
+        if self.readable() {
+            self.heard.store(self.millis(), SeqCst);
+            self.read_ahead();
+            return false;
+        }
+        true
     }
 
     /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,
@@ -390,13 +509,4 @@ impl Link {
         }
         fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
     }
-}
-
-/// At most `max` bytes of `text`, cut between two characters.
-pub(crate) fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }

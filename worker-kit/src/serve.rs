@@ -197,16 +197,24 @@ fn work<J: Job, H: Handler<J>>(
         }
     });
 
-    let mut handler = own_code(&session, || make(&session))?;
+    // The guard answers heartbeats meanwhile. Where there is no state, there is nothing that takes its time.
+    if H::RECOVERS {
+        session.link.next_epoch();
+    }
+    let handler = own_code(&session, || make(&session));
+    if H::RECOVERS {
+        session.link.next_epoch();
+    }
+    let mut handler = handler?;
     session.say_ready()?;
-    while let Some(arrived) = session.arrived()? {
-        let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, arrived)));
+    while let Some(queued) = session.take_job()? {
+        let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, queued)));
         done.unwrap_or_else(|payload| Err(told(&session, panic::take_note(&*payload))))?;
         if H::RECOVERS {
             // The guard answers recalls meanwhile: jobs may lie behind a recovery too.
-            session.link.next_turn();
+            session.link.next_epoch();
             let recovered = own_code(&session, || handler.recover());
-            session.link.next_turn();
+            session.link.next_epoch();
             recovered?;
             session.say_ready()?;
         }
@@ -215,30 +223,32 @@ fn work<J: Job, H: Handler<J>>(
 }
 
 /// One job, from its bytes to its answer's.
-fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, arrived: QueuedJob) -> Result<(), Stop> {
+fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, queued: QueuedJob) -> Result<(), Stop> {
     let ready = !H::RECOVERS;
-    let job = match session.decode(&arrived) {
+    let job = match session.decode(&queued) {
         Ok(job) => job,
         Err(fault) => return Ok(session.unusable(Fault::DecodeJob, type_name::<J>(), &fault, ready)?),
     };
     let mut ctx = Context {
         link: Arc::clone(&session.link),
-        job: arrived.job,
-        attempt: arrived.attempt,
+        job: queued.job,
+        attempt: queued.attempt,
         max_frame: session.max_frame,
         retire: false,
+        no_retry: false,
         fault: None,
         jobs: PhantomData,
     };
-    drop(arrived);
+    drop(queued);
     let outcome = handler.run(job, &mut ctx);
     if ctx.retire {
         session.say_retire()?;
     }
+    let no_retry = ctx.no_retry;
     if let Some(fault) = ctx.fault {
         return Ok(session.unusable(Fault::EncodeProgress, type_name::<J::Progress>(), &fault, ready)?);
     }
-    Ok(session.answer_with(outcome.as_ref(), ready)?)
+    Ok(session.answer_with(outcome.as_ref(), ready, no_retry)?)
 }
 
 /// Runs the worker's own start or recovery; an error or a panic in it is told to the pool and ends the worker.

@@ -1,7 +1,7 @@
 //! The protocol by hand, one call a message.
 
-use crate::link::{Ended, Host, Link, QueuedJob, cut};
-use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker};
+use crate::link::{Ended, Host, Link, QueuedJob};
+use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate};
 use crate::{BoxError, Job, guard, stdio};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +9,7 @@ use std::any::type_name;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 use std::{fmt, mem, process};
 
 /// The protocol by hand, one call a message; [`serve`](crate::serve()) does all of this for you.
@@ -36,6 +37,8 @@ use std::{fmt, mem, process};
 /// ```
 pub struct Session<J: Job> {
     pub(crate) link: Arc<Link>,
+    /// The version of the protocol that holds.
+    version: u16,
     options: Option<Payload>,
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
@@ -80,7 +83,7 @@ impl<J: Job> Session<J> {
     }
 
     /// The same over any two pipes.
-    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, tells_start: bool) -> Result<Self, BoxError> {
+    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, announces_start: bool) -> Result<Self, BoxError> {
         let (wake_read, wake) = os_pipe::pipe()?;
         let link = Arc::new(Link::new(host, input, output, wake));
         let mut hello = Vec::new();
@@ -99,17 +102,18 @@ impl<J: Job> Session<J> {
         if theirs.magic != MAGIC || theirs.flags & FROM_WORKER != 0 {
             return Err("its standard input is not a pool's".into());
         }
-        if theirs.common_version().is_none() {
+        let Some(version) = theirs.common_version() else {
             let why = format!(
-                "the pool speaks versions {} to {} of the protocol, this worker speaks {}",
+                "the pool speaks versions {} to {} of the protocol, this worker speaks {} to {}",
                 theirs.lowest,
                 theirs.highest,
+                wire::LOWEST_VERSION,
                 wire::VERSION
             );
             return Err(why.into());
-        }
-        link.greeted();
-        guard::start(&link, wake_read.into(), tells_start)?;
+        };
+        link.handshake_done();
+        guard::start(&link, wake_read.into(), announces_start)?;
 
         let init = link.read_frame::<ToWorker>()?;
         let ToWorker::Init { job_type, codec, max_frame, has_options } = init.message else {
@@ -126,6 +130,7 @@ impl<J: Job> Session<J> {
         link.set_max_frame(max_frame);
         Ok(Session {
             link,
+            version,
             options: has_options.then_some(init.payload),
             max_frame,
             current: None,
@@ -221,8 +226,8 @@ impl<J: Job> Session<J> {
         if !self.is_ready {
             return Err("the pool was not told that a job can come: call ready before next_job".into());
         }
-        while let Some(arrived) = self.arrived()? {
-            match self.decode(&arrived) {
+        while let Some(queued) = self.take_job()? {
+            match self.decode(&queued) {
                 Ok(job) => return Ok(Some(job)),
                 Err(fault) => self.unusable(Fault::DecodeJob, type_name::<J>(), &fault, true)?,
             }
@@ -231,16 +236,16 @@ impl<J: Job> Session<J> {
     }
 
     /// The next job, still encoded; it is the current one from here on.
-    pub(crate) fn arrived(&mut self) -> Result<Option<QueuedJob>, Ended> {
-        let Some(arrived) = self.link.next_job()? else { return Ok(None) };
+    pub(crate) fn take_job(&mut self) -> Result<Option<QueuedJob>, Ended> {
+        let Some(queued) = self.link.next_job()? else { return Ok(None) };
         self.is_ready = false;
-        self.current = Some((arrived.job, arrived.attempt));
-        self.link.begin(arrived.job);
-        Ok(Some(arrived))
+        self.current = Some((queued.job, queued.attempt));
+        self.link.begin(queued.job);
+        Ok(Some(queued))
     }
 
-    pub(crate) fn decode(&self, arrived: &QueuedJob) -> Result<J, wire::CodecFault> {
-        wire::decode_payload(arrived.payload.as_slice())
+    pub(crate) fn decode(&self, queued: &QueuedJob) -> Result<J, wire::CodecFault> {
+        wire::decode_payload(queued.payload.as_slice())
     }
 
     /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
@@ -352,7 +357,7 @@ impl<J: Job> Session<J> {
     /// # Ok(()) }
     /// ```
     pub fn success(&mut self, output: &J::Output) -> Result<(), BoxError> {
-        self.answer(Ok(output))
+        self.answer(Ok(output), false)
     }
 
     /// Answers the current job with its own error.
@@ -374,7 +379,76 @@ impl<J: Job> Session<J> {
     /// # Ok(()) }
     /// ```
     pub fn failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
-        self.answer(Err(error))
+        self.answer(Err(error), false)
+    }
+
+    /// Answers the current job with its own error, which is final: the job is not retried. A pool that speaks version 1 of the
+    /// protocol only takes it for [`failure`](Session::failure).
+    ///
+    /// # Errors
+    ///
+    /// Where there is no current job, or the pool cannot be reached. An error that cannot be encoded fails the job.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     match n.checked_mul(2) {
+    ///         Some(twice) => session.success(&twice)?,
+    ///         // It will be too large the next time as well.
+    ///         None => session.final_failure(&format!("{n} is too large"))?,
+    ///     }
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn final_failure(&mut self, error: &J::Error) -> Result<(), BoxError> {
+        self.answer(Err(error), true)
+    }
+
+    /// Whether the current job was cancelled, or its soft time limit is over; see
+    /// [`Context::is_cancelled`](crate::Context::is_cancelled). False between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if session.is_cancelled() {
+    ///         session.failure(&"cancelled before it was begun".to_owned())?;
+    ///     } else {
+    ///         session.success(&(2 * n))?;
+    ///     }
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn is_cancelled(&self) -> bool {
+        self.current.is_some() && self.link.is_cancelled()
+    }
+
+    /// When this worker is killed if the current job has not been answered; see
+    /// [`Context::deadline`](crate::Context::deadline). None between jobs.
+    ///
+    /// ```no_run
+    /// # use hirelings_worker_kit::{BoxError, Job, Session};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
+    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(mut session: Session<Double>) -> Result<(), BoxError> {
+    /// while let Some(Double(n)) = session.next_job()? {
+    ///     if let Some(deadline) = session.deadline() {
+    ///         eprintln!("{n} is to be doubled within {:?}", deadline - std::time::Instant::now());
+    ///     }
+    ///     session.success(&(2 * n))?;
+    ///     session.ready()?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn deadline(&self) -> Option<Instant> {
+        self.current.and_then(|_| self.link.deadline())
     }
 
     /// Says that the worker can go on no more, and ends the process: a current job settles as panicked or is retried.
@@ -433,16 +507,23 @@ impl<J: Job> Session<J> {
         self.link.retire()
     }
 
-    fn answer(&mut self, outcome: Result<&J::Output, &J::Error>) -> Result<(), BoxError> {
+    fn answer(&mut self, outcome: Result<&J::Output, &J::Error>, is_final: bool) -> Result<(), BoxError> {
         self.current.ok_or("an answer without a job: call next_job first")?;
-        Ok(self.answer_with(outcome, false)?)
+        Ok(self.answer_with(outcome, false, is_final)?)
     }
 
-    /// Answers the current job; `ready` says in the same frame that the next one can come.
-    pub(crate) fn answer_with(&mut self, outcome: Result<&J::Output, &J::Error>, ready: bool) -> Result<(), Ended> {
+    /// Answers the current job. `ready` says in the same frame that the next one can come, and `is_final` that an error is not
+    /// to be retried.
+    pub(crate) fn answer_with(
+        &mut self,
+        outcome: Result<&J::Output, &J::Error>,
+        ready: bool,
+        is_final: bool,
+    ) -> Result<(), Ended> {
         let Some((job, _)) = self.current else { return Ok(()) };
         let put = match outcome {
             Ok(output) => self.put(&FromWorker::Success { job, ready }, output),
+            Err(error) if is_final && self.version >= 2 => self.put(&FromWorker::FinalFailure { job, ready }, error),
             Err(error) => self.put(&FromWorker::Failure { job, ready }, error),
         };
         match put {
@@ -474,8 +555,8 @@ impl<J: Job> Session<J> {
             job,
             ready,
             fault,
-            type_name: cut(type_name.to_owned(), self.max_frame / 4),
-            message: cut(why.to_string(), self.max_frame / 4),
+            type_name: truncate(type_name.to_owned(), self.max_frame / 4),
+            message: truncate(why.to_string(), self.max_frame / 4),
         };
         self.frame.clear();
         wire::frame_into(&message, &[], &mut self.frame);
@@ -485,7 +566,7 @@ impl<J: Job> Session<J> {
     /// Puts a frame together, within the pool's limit.
     fn put<T: Serialize>(&mut self, message: &FromWorker, payload: &T) -> Result<(), wire::CodecFault> {
         if self.frame.capacity() == 0 {
-            self.frame = self.link.spares.buffer(self.before);
+            self.frame = self.link.buffers.buffer(self.before);
         }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
@@ -497,7 +578,7 @@ impl<J: Job> Session<J> {
     fn trim(&mut self) {
         self.before = self.frame.len();
         if self.frame.capacity() > KEPT {
-            self.link.spares.keep(mem::take(&mut self.frame));
+            self.link.buffers.keep(mem::take(&mut self.frame));
         }
     }
 }

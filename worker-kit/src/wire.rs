@@ -22,17 +22,17 @@ mod frame;
 mod mark;
 mod message;
 mod payload;
-mod spares;
 
+pub use crate::buffers::BufferPool;
 pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use mark::Mark;
+pub(crate) use message::truncate;
 pub use message::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION, WireMessage,
-    split_hello,
+    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
+    WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
-pub use spares::BufferPool;
 
 /// The environment variable by which a process knows that it was started as the worker of a job type; it holds a [`Mark`].
 pub const WORKER_MARK: &str = "HIRELINGS_WORKER";

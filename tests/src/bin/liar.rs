@@ -65,12 +65,17 @@ fn serve() -> ! {
         }
         while greeted && let Some(frame) = frames.next_frame::<ToWorker>().expect("a message") {
             match frame.message {
-                ToWorker::Job { job, .. } => match decode_payload(frame.payload.as_slice()) {
-                    Ok(Do::Echo(lie)) => work(job, &lie),
-                    _ => exit(9),
-                },
+                ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } => {
+                    match decode_payload(frame.payload.as_slice()) {
+                        Ok(Do::Echo(lie)) => work(job, &lie),
+                        _ => exit(9),
+                    }
+                }
                 ToWorker::Leave => exit(0),
-                ToWorker::Init { .. } | ToWorker::Skip { .. } => {}
+                ToWorker::Init { .. }
+                | ToWorker::Skip { .. }
+                | ToWorker::Cancel { .. }
+                | ToWorker::Heartbeat { .. } => {}
             }
         }
     }

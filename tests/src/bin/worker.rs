@@ -6,6 +6,7 @@ use hirelings_worker_kit::{Context, serve};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use std::ffi::CString;
 use std::process::{Command, Stdio, abort, exit, id};
+use std::time::Instant;
 
 /// What its arguments ask for is done before it serves, and so comes last when it exits; others are a test's.
 fn main() {
@@ -55,6 +56,21 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
             return Ok(last);
         }
         Do::Retire => ctx.retire(),
+        Do::UntilCancelled => {
+            ctx.progress(&Told::Waiting);
+            while !ctx.is_cancelled() {
+                std::thread::yield_now();
+            }
+            return Ok("cancelled".into());
+        }
+        Do::Deadline => {
+            let left = ctx.deadline().map(|deadline| deadline.duration_since(Instant::now()).as_millis());
+            return Ok(left.map_or("none".into(), text));
+        }
+        Do::FailForGood(why) => {
+            ctx.no_retry();
+            return Err(why);
+        }
         Do::SpawnSleeper => {
             let sleeper = Command::new("sleep").arg("1000").spawn().map_err(|error| error.to_string())?;
             ctx.progress(&Told::Spawned(sleeper.id()));

@@ -1,6 +1,7 @@
 //! Frames: a 4-byte little-endian length, a message, and the payload that takes the rest.
 
-use super::{BufferPool, CodecFault, Payload, WireMessage};
+use super::{CodecFault, Payload, WireMessage};
+use crate::buffers::BufferPool;
 use rustix::buffer::spare_capacity;
 use std::sync::Arc;
 use std::{fmt, io, mem, os::fd::AsFd};
@@ -75,18 +76,18 @@ pub struct FrameBuffer {
     /// Where in `bytes` the next frame starts.
     start: usize,
     max: usize,
-    spares: Arc<BufferPool>,
+    pool: Arc<BufferPool>,
 }
 
 impl FrameBuffer {
     /// An empty buffer for frames of at most `max` bytes.
     pub fn new(max: usize) -> Self {
-        FrameBuffer::with_spares(max, Arc::default())
+        FrameBuffer::with_pool(max, Arc::default())
     }
 
-    /// The same, with spares that others use too.
-    pub fn with_spares(max: usize, spares: Arc<BufferPool>) -> Self {
-        FrameBuffer { bytes: Vec::new(), start: 0, max, spares }
+    /// The same, with pool that others use too.
+    pub fn with_pool(max: usize, pool: Arc<BufferPool>) -> Self {
+        FrameBuffer { bytes: Vec::new(), start: 0, max, pool }
     }
 
     /// Changes the limit, once it is known.
@@ -140,7 +141,7 @@ impl FrameBuffer {
         let (message, used) = M::decode(&pending[4..whole]).map_err(FrameFault::Undecodable)?;
         let payload = if self.start == 0 && len > READ {
             let behind = self.bytes.split_off(whole);
-            Payload::tail(mem::replace(&mut self.bytes, behind), 4 + used, &self.spares)
+            Payload::tail(mem::replace(&mut self.bytes, behind), 4 + used, &self.pool)
         } else {
             let payload = Payload::copied(&pending[4 + used..whole]);
             self.skip(whole);
@@ -181,10 +182,10 @@ impl FrameBuffer {
         let missing = match self.announced() {
             Ok(Some(len)) if len > READ && 4 + len > self.bytes.len() => {
                 if self.bytes.capacity() < 4 + len
-                    && let Some(mut spare) = self.spares.take(4 + len)
+                    && let Some(mut buffer) = self.pool.take(4 + len)
                 {
-                    spare.extend_from_slice(&self.bytes);
-                    self.bytes = spare;
+                    buffer.extend_from_slice(&self.bytes);
+                    self.bytes = buffer;
                 }
                 4 + len - self.bytes.len()
             }

@@ -2,8 +2,11 @@
 
 use super::codec::{CodecFault, Decode, Encode, decode_envelope, encode_envelope};
 
-/// The version of the protocol that this crate speaks.
-pub const VERSION: u16 = 1;
+/// The highest version of the protocol that this crate speaks.
+pub const VERSION: u16 = 2;
+
+/// The lowest version of the protocol that this crate speaks.
+pub const LOWEST_VERSION: u16 = 1;
 
 /// How payloads are encoded, as [`ToWorker::Init`] announces it.
 pub const PAYLOAD_CODEC: &str = "bincode";
@@ -40,13 +43,13 @@ impl Hello {
 
     /// The hello of this crate.
     pub fn new(flags: u32) -> Self {
-        Hello { magic: MAGIC, lowest: VERSION, highest: VERSION, flags }
+        Hello { magic: MAGIC, lowest: LOWEST_VERSION, highest: VERSION, flags }
     }
 
     /// The version that both sides speak, if there is one.
     pub fn common_version(&self) -> Option<u16> {
         let common = self.highest.min(VERSION);
-        (self.lowest <= common && VERSION <= common).then_some(common)
+        (self.lowest <= common && LOWEST_VERSION <= common).then_some(common)
     }
 }
 
@@ -78,6 +81,27 @@ pub enum ToWorker {
     },
     /// End the process: no more jobs will come.
     Leave,
+    /// Version 2. Come to an end with this job; whatever its handler returns counts.
+    Cancel {
+        /// The job.
+        job: u64,
+        /// The worker is killed if it has not answered the job so many milliseconds later; [`u64::MAX`]: it is not.
+        within_ms: u64,
+    },
+    /// Version 2. [`Job`](ToWorker::Job), with the time that its attempt may take.
+    TimedJob {
+        /// The job's number, unique in its pool.
+        job: u64,
+        /// Which attempt this is, from 1.
+        attempt: u32,
+        /// The limit of the attempt in milliseconds, from its start.
+        limit_ms: u64,
+    },
+    /// Version 2. The pool is there; the worker answers with [`FromWorker::Alive`].
+    Heartbeat {
+        /// How long either side may be silent at most, in milliseconds.
+        silence_ms: u64,
+    },
 }
 
 /// What a worker writes.
@@ -141,6 +165,15 @@ pub enum FromWorker {
     /// The worker wants to be replaced after the running job; it starts none of the jobs sent ahead, and says
     /// [`Skipped`](FromWorker::Skipped) for each of them.
     Retire,
+    /// Version 2. The handler returned an error, which is the payload, and the job is not retried.
+    FinalFailure {
+        /// The job.
+        job: u64,
+        /// Whether [`FromWorker::Ready`] is said with it.
+        ready: bool,
+    },
+    /// Version 2. The answer to [`ToWorker::Heartbeat`].
+    Alive,
 }
 
 /// What a worker could not decode or encode.
@@ -194,4 +227,13 @@ pub fn split_hello(written: &[u8]) -> Option<usize> {
         let len = len.first_chunk::<4>().map_or(0, |len| u32::from_le_bytes(*len)) as usize;
         magic == MAGIC && (Hello::LEN..=LONGEST).contains(&len)
     })
+}
+
+/// At most `max` bytes of `text`, cut between two characters.
+pub(crate) fn truncate(mut text: String, max: usize) -> String {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
 }

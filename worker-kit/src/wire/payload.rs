@@ -1,6 +1,6 @@
 //! Bytes that several listeners share.
 
-use super::BufferPool;
+use crate::buffers::BufferPool;
 use std::mem;
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ pub enum Payload {
     Large(Arc<Buffer>, usize),
 }
 
-/// The buffer of a payload. When that is not needed any more, it goes to the spares that it came from.
+/// The buffer of a payload. When that is not needed any more, it goes back to the pool that it came from.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Arc<BufferPool>,
+    pool: Arc<BufferPool>,
 }
 
 impl Buffer {
@@ -42,7 +42,7 @@ impl Eq for Buffer {}
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.home.keep(mem::take(&mut self.bytes));
+        self.pool.keep(mem::take(&mut self.bytes));
     }
 }
 
@@ -55,23 +55,23 @@ impl Payload {
         if bytes.is_empty() { Payload::Empty } else { Payload::Small(bytes.into()) }
     }
 
-    /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `home`
+    /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `pool`
     /// in the end.
     ///
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(mut buffer: Vec<u8>, start: usize, home: &Arc<BufferPool>) -> Self {
+    pub fn tail(mut buffer: Vec<u8>, start: usize, pool: &Arc<BufferPool>) -> Self {
         if buffer.len() - start <= COPIED_UP_TO {
             let payload = Payload::copied(&buffer[start..]);
-            home.keep(buffer);
+            pool.keep(buffer);
             return payload;
         }
         // It may be held for long; a buffer that grew may have as much room again as it has bytes.
         if buffer.capacity() - buffer.len() > buffer.len() / 4 {
             buffer.shrink_to_fit();
         }
-        Payload::Large(Arc::new(Buffer { bytes: buffer, home: Arc::clone(home) }), start)
+        Payload::Large(Arc::new(Buffer { bytes: buffer, pool: Arc::clone(pool) }), start)
     }
 
     /// The bytes.

@@ -1,0 +1,371 @@
+//! The hook thread: everything of the user's that the pool notifications runs here, in the order of events.
+
+use crate::budget::Charge;
+use crate::event::{Event, EventFields, EventKind};
+use crate::failure::Describe;
+use crate::forward::Forward;
+use crate::panic::text_of;
+use crate::record::{JobHook, JobRecord, JobUpdate};
+use crate::subscription::Subscriber;
+use parking_lot::{Condvar, Mutex};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::thread::{self, JoinHandle, ThreadId};
+use std::{io, mem, slice};
+
+/// Names a pool's hook, to remove it.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let hook = pool.on(EventKind::Idle, |_| println!("nothing more to do"));
+/// pool.enqueue(Square(7)).wait()?;
+/// pool.remove_hook(hook);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HookId(u64);
+
+type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
+
+/// What the hook thread is to do.
+pub(crate) enum Notification {
+    /// With the number of the first hook that was not there yet.
+    Event(EventFields, Option<Arc<Charge>>, u64),
+    Job(Arc<JobRecord>, JobUpdate),
+    AddHook(Arc<JobRecord>, JobHook),
+    /// A task that awaits a job which is settled.
+    Wake(Waker),
+    Log(log::Level, String),
+    /// A worker's standard error, to this program's.
+    Forward(Arc<[u8]>, Option<Arc<Charge>>),
+    End,
+}
+
+#[derive(Default)]
+struct Registry {
+    /// By kind of event, in the order in which they were added.
+    hooks: [Vec<(HookId, PoolHook)>; EventKind::ALL.len()],
+    subscribers: Vec<Subscriber>,
+}
+
+/// What the hook thread has not taken yet.
+#[derive(Default)]
+struct Queue {
+    notifications: VecDeque<Notification>,
+    /// Whether the thread waits to be rung.
+    asleep: bool,
+    /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
+    uncharged: bool,
+}
+
+impl Notification {
+    /// Lets the worker that it came from be read on, though this has not been done.
+    fn uncharge(&mut self) {
+        match self {
+            Notification::Event(_, charge, _) => drop(charge.take()),
+            Notification::Job(_, JobUpdate::Progress(progress)) => progress.uncharge(),
+            // Lines for standard error: a worker that cannot write more of them may be the one that is waited for.
+            Notification::Forward(_, charge) => drop(charge.take()),
+            _ => {}
+        }
+    }
+}
+
+thread_local! {
+    /// What this thread, that of some pool's hooks, has taken and not done.
+    static TAKEN: RefCell<VecDeque<Notification>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A buffer of more notifications than this is not kept.
+const KEPT: usize = 4096;
+
+/// The hooks of one pool.
+pub(crate) struct Dispatcher {
+    /// The kinds that anybody listens to, so that others cost nothing.
+    wanted: AtomicU32,
+    /// Those that a hook listens to.
+    hooked: AtomicU32,
+    /// Whether there are subscribers.
+    subscribed: AtomicBool,
+    registry: Mutex<Registry>,
+    /// The number of the next hook.
+    next: AtomicU64,
+    queued: Mutex<Queue>,
+    wake_up: Condvar,
+    forward: Forward,
+    /// The thread has ended: whoever rings does what was queued.
+    ended: AtomicBool,
+    thread: OnceLock<ThreadId>,
+    /// Decodes the handlers' own errors for those who write events to a log.
+    describe: Option<Describe>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(describe: Option<Describe>) -> Arc<Self> {
+        Arc::new(Dispatcher {
+            wanted: AtomicU32::new(0),
+            hooked: AtomicU32::new(0),
+            subscribed: AtomicBool::new(false),
+            registry: Mutex::default(),
+            next: AtomicU64::new(0),
+            queued: Mutex::default(),
+            wake_up: Condvar::new(),
+            forward: Forward::default(),
+            ended: AtomicBool::new(false),
+            thread: OnceLock::new(),
+            describe,
+        })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+        let dispatcher = Arc::clone(self);
+        let handle = thread::Builder::new().name("hirelings-hooks".into()).spawn(move || dispatcher.run())?;
+        let _ = self.thread.set(handle.thread().id());
+        Ok(handle)
+    }
+
+    /// Whether the caller is a hook.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        self.thread.get() == Some(&thread::current().id())
+    }
+
+    // ------------------------------------------------------------ the supervisor's side
+
+    /// Whether anybody listens to events of this kind.
+    pub(crate) fn wants(&self, kind: EventKind) -> bool {
+        self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
+    }
+
+    /// Tells everybody who listens: subscribers at once, hooks from the next [`Dispatcher::wake`] on.
+    ///
+    /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
+    /// wait for its allocator.
+    pub(crate) fn emit(&self, mut fields: EventFields, charge: Option<Arc<Charge>>) {
+        let bit = fields.kind.bit();
+        fields.more = fields.more.described(self.describe);
+        if self.subscribed.load(Ordering::Relaxed) {
+            let event = Event::new(fields.clone());
+            let mut registry = self.registry.lock();
+            let before = registry.subscribers.len();
+            registry.subscribers.retain(|subscriber| subscriber.offer(&event));
+            if registry.subscribers.len() < before {
+                self.recount(&registry);
+            }
+        }
+        if self.hooked.load(Ordering::Relaxed) & bit != 0 {
+            self.queue(Notification::Event(fields, charge, self.next.load(Ordering::SeqCst)));
+        }
+    }
+
+    /// Hands over a call, which is due once the thread is rung for.
+    pub(crate) fn queue(&self, mut notification: Notification) {
+        let mut queued = self.queued.lock();
+        if queued.uncharged {
+            notification.uncharge();
+        }
+        queued.notifications.push_back(notification);
+    }
+
+    /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
+    /// ended, it is done here.
+    pub(crate) fn wake(&self) {
+        let mut queued = self.queued.lock();
+        if queued.notifications.is_empty() {
+            return;
+        }
+        if mem::take(&mut queued.asleep) {
+            self.wake_up.notify_one();
+        }
+        drop(queued);
+        if self.ended.load(Ordering::SeqCst) {
+            self.finish();
+        }
+    }
+
+    /// Hands over a call that is due now.
+    pub(crate) fn notify(&self, notification: Notification) {
+        self.queue(notification);
+        self.wake();
+    }
+
+    /// After everything that is queued, the thread ends.
+    pub(crate) fn end(&self) {
+        self.forward.end();
+        self.notify(Notification::End);
+    }
+
+    // ------------------------------------------------------------ the callers' side
+
+    /// Does `wait`, which waits for the pool's work. In a hook, workers are read on meanwhile whatever the hooks have not
+    /// been told of yet: they are told by the thread that waits.
+    pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
+        if !self.is_this_thread() {
+            return wait();
+        }
+        let mut queued = self.queued.lock();
+        queued.uncharged = true;
+        queued.notifications.iter_mut().for_each(Notification::uncharge);
+        drop(queued);
+        TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Notification::uncharge));
+        let waited = wait();
+        self.queued.lock().uncharged = false;
+        waited
+    }
+
+    /// A job was settled without ever being in the pool: its hooks are told all the same.
+    pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
+        if record.is_hooked() {
+            self.notify(Notification::Job(Arc::clone(record), JobUpdate::Done));
+        }
+    }
+
+    pub(crate) fn add(&self, kind: Option<EventKind>, hook: impl FnMut(&Event) + Send + 'static) -> HookId {
+        let mut registry = self.registry.lock();
+        let id = HookId(self.next.fetch_add(1, Ordering::SeqCst));
+        if !self.ended.load(Ordering::SeqCst) {
+            let hook: PoolHook = Arc::new(Mutex::new(hook));
+            for &of in kind.as_ref().map_or(EventKind::ALL, slice::from_ref) {
+                registry.hooks[of as usize].push((id, Arc::clone(&hook)));
+            }
+            self.recount(&registry);
+        }
+        id
+    }
+
+    pub(crate) fn remove(&self, id: HookId) -> bool {
+        let mut registry = self.registry.lock();
+        let lists = registry.hooks.iter_mut();
+        let removed: Vec<_> = lists.flat_map(|list| list.extract_if(.., |(of, _)| *of == id)).collect();
+        self.recount(&registry);
+        // What a hook holds is the user's, and may ask for the registry when it is dropped.
+        drop(registry);
+        !removed.is_empty()
+    }
+
+    pub(crate) fn subscribe(&self, subscriber: Subscriber) {
+        let mut registry = self.registry.lock();
+        if !self.ended.load(Ordering::SeqCst) {
+            registry.subscribers.push(subscriber);
+            self.recount(&registry);
+        }
+    }
+
+    fn recount(&self, registry: &Registry) {
+        let of_hooks = EventKind::ALL.iter().filter(|&&kind| !registry.hooks[kind as usize].is_empty());
+        let hooked = of_hooks.fold(0, |all, kind| all | kind.bit());
+        let subscribed = !registry.subscribers.is_empty();
+        self.hooked.store(hooked, Ordering::Relaxed);
+        self.subscribed.store(subscribed, Ordering::Relaxed);
+        self.wanted.store(if subscribed { u32::MAX } else { hooked }, Ordering::Relaxed);
+    }
+
+    // ------------------------------------------------------------ the thread
+
+    fn run(&self) {
+        let mut hooks = Vec::new();
+        while !self.ended.load(Ordering::SeqCst) {
+            self.take();
+            // Not held while a hook runs: it may wait, and look at what is left.
+            while let Some(notification) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
+                if matches!(notification, Notification::End) {
+                    self.ended.store(true, Ordering::SeqCst);
+                }
+                self.perform(notification, &mut hooks);
+            }
+        }
+        self.finish();
+        // A hook may hold its pool: dropping them here, outside the lock, may drop that.
+        let mut registry = Some(mem::take(&mut *self.registry.lock()));
+        self.recount(&Registry::default());
+        guarded(&mut || drop(registry.take()));
+    }
+
+    /// Blocks until there is something to do, and takes all of it.
+    fn take(&self) {
+        let mut taken = TAKEN.take();
+        taken.shrink_to(KEPT);
+        let mut queued = self.queued.lock();
+        while queued.notifications.is_empty() {
+            queued.asleep = true;
+            self.wake_up.wait(&mut queued);
+        }
+        mem::swap(&mut queued.notifications, &mut taken);
+        TAKEN.set(taken);
+    }
+
+    /// Does what was queued around the thread's end.
+    fn finish(&self) {
+        let mut hooks = Vec::new();
+        loop {
+            let notifications = mem::take(&mut self.queued.lock().notifications);
+            if notifications.is_empty() {
+                return;
+            }
+            notifications.into_iter().for_each(|notification| self.perform(notification, &mut hooks));
+        }
+    }
+
+    /// `hooks` is a buffer.
+    fn perform(&self, notification: Notification, hooks: &mut Vec<PoolHook>) {
+        match notification {
+            Notification::Event(fields, _charge, next) => {
+                let event = Event::new(fields);
+                let registry = self.registry.lock();
+                let listening = registry.hooks[event.kind() as usize].iter().filter(|(id, _)| id.0 < next);
+                hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));
+                drop(registry);
+                for hook in hooks.drain(..) {
+                    guarded(&mut || {
+                        // A hook that was interrupted by its own event (it cannot be) would be left out.
+                        if let Some(mut hook) = hook.try_lock() {
+                            hook(&event);
+                        }
+                    });
+                }
+            }
+            Notification::Job(record, update) => record.call_hooks(&update, &guarded),
+            Notification::AddHook(record, hook) => {
+                let mut hook = Some(hook);
+                guarded(&mut || {
+                    if let Some(hook) = hook.take() {
+                        record.add_hook(hook);
+                    }
+                });
+            }
+            Notification::Wake(waker) => {
+                let mut waker = Some(waker);
+                guarded(&mut || waker.take().into_iter().for_each(Waker::wake));
+            }
+            Notification::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
+            Notification::Forward(lines, _charge) => self.forward.write(&lines),
+            Notification::End => {}
+        }
+    }
+}
+
+/// Runs a hook; its panic is logged and goes no further.
+fn guarded(hook: &mut dyn FnMut()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+        let why = text_of(&*payload);
+        let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waits for a slow hook is kept, however much it is.
+    #[test]
+    fn a_notification_is_small() {
+        assert!(size_of::<Notification>() <= 192, "{}", size_of::<Notification>());
+    }
+}

@@ -1,0 +1,104 @@
+//! Figures of a pool and of its workers.
+
+use crate::id::{JobId, Slot, WorkerId};
+use crate::supervisor::WorkerState;
+use std::time::Duration;
+
+/// A pool's figures, all of the same moment.
+///
+/// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
+/// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
+/// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
+/// `backlog`, `workers` and `busy`, which are of the moment.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let stats = pool.stats();
+/// println!("{} of {} jobs are settled, {} wait", stats.jobs + stats.aborted, stats.enqueued, stats.backlog);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
+    pub jobs: u64,
+    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
+    pub backlog: usize,
+    /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
+    pub workers: usize,
+    /// Workers that have a job, or recover from one.
+    pub busy: usize,
+    /// Jobs that were accepted. One that `try_enqueue` gave back, or that could not be encoded, is not.
+    pub enqueued: u64,
+    /// Jobs that settled with the handler's output.
+    pub succeeded: u64,
+    /// Jobs that settled with an error, after their last attempt; also those that the pool's end or a worker that would
+    /// not start has settled.
+    pub failed: u64,
+    /// Jobs that settled because their caller aborted them.
+    pub aborted: u64,
+    /// Attempts, not jobs, that failed and were followed by another.
+    pub retried: u64,
+    /// Workers, not jobs, that passed the limit of their state: while starting, working or recovering.
+    pub timed_out: u64,
+    /// Worker processes that were started, those that never became ready included.
+    pub spawned: u64,
+    /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
+    pub exited: u64,
+    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
+    pub crashed: u64,
+}
+
+/// One worker process, as it is now.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for worker in pool.workers() {
+///     println!("process {} is {} and has done {} jobs", worker.pid, worker.state, worker.jobs_done);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its number, never used again.
+    pub id: WorkerId,
+    /// Its slot.
+    pub slot: Slot,
+    /// Its process id.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: WorkerState,
+    /// How many jobs it has answered.
+    pub jobs_done: u64,
+    /// The job that it has.
+    pub job: Option<JobId>,
+    /// How long ago it was spawned.
+    pub age: Duration,
+}
+
+/// How a [`drain`](crate::Pool::drain) ended.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let drained = pool.drain(std::time::Duration::from_secs(60));
+/// println!("{} settled, {} given up", drained.finished, drained.left);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Jobs that were settled while it drained.
+    pub finished: u64,
+    /// Jobs that were not, and are settled as closed.
+    pub left: u64,
+}

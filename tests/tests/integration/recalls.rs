@@ -1,0 +1,119 @@
+//! Workers that do not answer when jobs are recalled, or begin one that was: nothing is held up for long, and no limit and
+//! no abort is lost.
+
+use hirelings::{Begun, JobError, JobHandle, JobStatus, Pool, PoolBuilder, Stderr};
+use hirelings_tests::signals::Target;
+use hirelings_tests::{Do, WATCHDOG, eventually, processes, program, settled, worker};
+use rustix::process::Signal;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A worker is ended ten seconds after a recall that it has not answered; the rest is for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn echo(text: &str) -> Do {
+    Do::Echo(text.into())
+}
+
+/// Workers that have said that they answer recalls, and read nothing while they work; and never say Start.
+fn careless() -> PoolBuilder<Do> {
+    let mut liar = Command::new(program("liar"));
+    liar.arg("answers no recall");
+    prefetching(liar)
+}
+
+fn prefetching(worker: Command) -> PoolBuilder<Do> {
+    let pool = Pool::<Do>::builder(worker).stderr(Stderr::Null).timeout_working(None);
+    pool.max_jobs_per_process(1_000_000).prefetch(None)
+}
+
+/// Has the workers do enough short jobs for others to be sent ahead.
+fn warm_up(pool: &Pool<Do>) {
+    let handles: Vec<_> = (0..400).map(|_| pool.enqueue(echo("x"))).collect();
+    handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
+}
+
+/// All have been done in time but one, whose worker has not answered.
+fn all_but_one(jobs: Vec<JobHandle<Do>>, since: Instant) {
+    let mut failed = Vec::new();
+    for job in jobs {
+        failed.extend(settled(job).err());
+    }
+    let took = since.elapsed();
+    assert!(took < PATIENCE, "{took:?}");
+    let [JobError::Protocol(error)] = &failed[..] else { panic!("{failed:?}") };
+    assert!(error.to_string().contains("did not answer"), "{error}");
+}
+
+#[test]
+fn a_stopped_worker_holds_nobody_up() {
+    let pool = prefetching(worker()).max_processes(2).build().unwrap();
+    warm_up(&pool);
+    let pid = pool.workers()[0].pid;
+    let mut jobs: Vec<_> = (0..4_000).map(|n| pool.enqueue(echo(&n.to_string()))).collect();
+    settled(jobs.remove(500)).unwrap();
+    let stopped = Instant::now();
+    assert!(Target::of(pid).unwrap().send(Signal::STOP));
+    all_but_one(jobs, stopped);
+    eventually("it is ended", || !processes::is_alive(pid));
+    settled(pool.enqueue(echo("x"))).unwrap();
+}
+
+#[test]
+fn a_worker_that_answers_no_recall_holds_nobody_up() {
+    let pool = careless().max_processes(2).build().unwrap();
+    warm_up(&pool);
+    let mut jobs: Vec<_> = (0..500).map(|_| pool.enqueue(echo("x"))).collect();
+    jobs.push(pool.enqueue(echo("lingers")));
+    jobs.extend((0..500).map(|_| pool.enqueue(echo("x"))));
+    all_but_one(jobs, Instant::now());
+    settled(pool.enqueue(echo("x"))).unwrap();
+}
+
+/// A job whose recall came too late: its worker has begun it and says nothing. Gives its handle once that is so.
+fn in_doubt(pool: &Pool<Do>, job: Do, limit: impl Into<Option<Duration>>) -> JobHandle<Do> {
+    warm_up(pool);
+    let mut before: Vec<_> = (0..100).map(|_| pool.enqueue(echo("x"))).collect();
+    // Long enough for what lies behind it to be recalled.
+    before.push(pool.enqueue(echo("takes 20 ms")));
+    let handle = pool.request(job).timeout(limit).enqueue();
+    before.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
+    assert_eq!(handle.status(), JobStatus::Queued, "it was recalled, and the worker has not spoken of it");
+    handle
+}
+
+#[test]
+fn in_doubt_a_jobs_own_limit_holds() {
+    let pool = careless().max_processes(1).build().unwrap();
+    let handle = in_doubt(&pool, echo("lingers"), Duration::from_millis(100));
+    let begin = Instant::now();
+    let error = settled(handle).unwrap_err();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let JobError::TimedOut(timeout) = &error else { panic!("{error}") };
+    assert_eq!((timeout.limit, error.begun()), (Duration::from_millis(100), Begun::Perhaps));
+    settled(pool.enqueue(echo("x"))).unwrap();
+}
+
+#[test]
+fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
+    let pool = careless().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
+    settled(in_doubt(&pool, echo("takes 700 ms"), None)).unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.timed_out, stats.spawned, stats.retried), (0, 1, 0));
+}
+
+#[test]
+fn in_doubt_an_abort_ends_the_worker() {
+    let pool = careless().max_processes(1).build().unwrap();
+    let pid = || pool.workers()[0].pid;
+    let handle = in_doubt(&pool, echo("lingers"), None);
+    let lingering = pid();
+    handle.abort();
+    assert!(pool.wait_idle_timeout(WATCHDOG));
+    assert!(!processes::is_alive(lingering), "its handler may run");
+    assert_eq!(handle.begun(), Begun::Perhaps);
+    assert!(matches!(settled(handle), Err(JobError::Aborted)));
+    settled(pool.enqueue(echo("x"))).unwrap();
+    assert_ne!(pid(), lingering);
+}

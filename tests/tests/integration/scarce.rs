@@ -1,0 +1,46 @@
+//! Panics where memory is scarce.
+
+use hirelings::{JobError, Limits, Pool, PoolBuilder, Stderr};
+use hirelings_tests::{Do, program, settled};
+use std::process::Command;
+
+const MIB: u64 = 1 << 20;
+
+fn pool(backtrace: Option<&str>, address_space: u64) -> PoolBuilder<Do> {
+    let mut command = Command::new(program("panics"));
+    command.env_remove("RUST_BACKTRACE").envs(backtrace.map(|set| ("RUST_BACKTRACE", set)));
+    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(2);
+    pool.limits(Limits::new().address_space(address_space))
+}
+
+/// In 3 of 100 and more, the lookup of a backtrace was refused memory under the standard library's own lock, and the
+/// process hung until its limit of time.
+#[test]
+fn a_panic_for_want_of_memory_does_not_hang() {
+    let mut panicked = 0;
+    for (backtrace, space) in [(None, 96), (None, 128), (Some("1"), 96), (Some("1"), 128)] {
+        let pool = pool(backtrace, space * MIB).build().unwrap();
+        let jobs: Vec<_> = (0..100).map(|_| pool.enqueue(Do::Exhaust)).collect();
+        for job in jobs {
+            match settled(job).unwrap_err() {
+                JobError::Panicked(panic) => {
+                    assert!(panic.message.starts_with("no more memory"), "{panic}");
+                    panicked += 1;
+                }
+                // What is left may be too little for the panic itself, by where the allocator has it.
+                JobError::Crashed(crash) => assert!(crash.limit().is_some(), "{crash}"),
+                other => panic!("{backtrace:?}, {space} MiB: {other}"),
+            }
+        }
+    }
+    assert!(panicked > 0, "all had too little for the panic itself");
+}
+
+#[test]
+fn a_panic_with_memory_to_spare_has_its_backtrace() {
+    let pool = pool(None, 2048 * MIB).build().unwrap();
+    match settled(pool.enqueue(Do::Panic("oh".into()))).unwrap_err() {
+        JobError::Panicked(panic) => assert!(panic.backtrace.unwrap().contains("panics"), "no frames"),
+        other => panic!("{other}"),
+    }
+}
