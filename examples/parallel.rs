@@ -32,7 +32,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 use std::{env, fmt, thread};
 
 // ------------------------------------------------------------ the worker's side
@@ -169,7 +168,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     };
 
     let mut work = Work::new(args, &pool, &folder.0, &view, done_before, sender);
-    let ended = work.until_done(&events, 2 * jobs);
+    // One waits for each that runs, so that no worker waits for the next; not where none may begin after one that fails.
+    let most = if args.halt.is_some() { jobs } else { 2 * jobs };
+    let ended = work.until_done(&events, most);
     let code = work.exit_code();
     // When this returns no command runs, and all hooks have been called.
     pool.exit();

@@ -80,7 +80,7 @@ pub(super) fn render(state: &State, now: Instant, columns: u16, rows: u16) -> Bu
         row += 1;
     }
     for (name, why) in state.failures.iter().rev().take(failures) {
-        let line = Line::from(vec![printable(name).red(), Span::raw(": "), printable(why).into()]);
+        let line = Line::from(vec![short(name, usize::from(width) / 2).red(), Span::raw(": "), printable(why).into()]);
         line.render(Rect::new(0, row, width, 1), &mut buffer);
         row += 1;
     }
@@ -121,6 +121,16 @@ fn colour(state: &str) -> Style {
 /// Without what would move the cursor or change colours.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+}
+
+/// The same, of at most so many characters.
+fn short(text: &str, most: usize) -> String {
+    let mut text = printable(text);
+    if let Some((at, _)) = text.char_indices().nth(most) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
 }
 
 fn duration(time: Duration) -> String {

@@ -77,8 +77,7 @@ fn a_broken_run_goes_on_where_it_stopped() {
 #[test]
 fn what_was_aborted_or_closed_is_to_be_done_again() {
     let folder = tools::folder("not_done");
-    let scratch = hirelings_tests::Scratch::new("job_log_not_done");
-    let gate = hirelings_tests::Gate::new(&scratch, "gate");
+    let gate = hirelings_tests::Gate::new();
     let pool = pool().max_processes(1).build().unwrap();
     JobLog::create(folder.join("jsonl")).unwrap().attach(&pool);
     JobLog::create(folder.join("columns")).unwrap().columns().attach(&pool);
@@ -96,7 +95,7 @@ fn what_was_aborted_or_closed_is_to_be_done_again() {
 #[test]
 fn a_full_disk_is_told_and_harms_no_job() {
     let pool = pool().max_processes(1).build().unwrap();
-    let log = JobLog::append("/dev/full").unwrap();
+    let log = JobLog::create("/dev/full").unwrap();
     log.attach(&pool);
     for _ in 0..3 {
         pool.enqueue(Do::Pid).wait().unwrap();

@@ -3,7 +3,7 @@
 use crate::browser::{Browser, PROGRAMS};
 use crate::tools;
 use hirelings_observe::Recorder;
-use hirelings_tests::{Do, Gate, Scratch, pool};
+use hirelings_tests::{Do, Gate, pool};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,6 @@ pub fn data_of(page: &Path) -> Value {
 /// A page of a run with some of everything: the file, and what is at which place.
 fn page_of_everything(name: &str) -> PathBuf {
     let page = tools::folder(name).join("run.html");
-    let scratch = Scratch::new(name);
     let pool = pool()
         .name("every<thing")
         .max_processes(2)
@@ -29,7 +28,7 @@ fn page_of_everything(name: &str) -> PathBuf {
         .unwrap();
     let recorder = Recorder::attach(&pool);
     pool.wait_ready(Duration::from_secs(60)).unwrap();
-    let gate = Gate::new(&scratch, "gate");
+    let gate = Gate::new();
     let aborted = pool.request(Do::Wait(gate.path())).label("aborted on the way").timeout(None).enqueue();
     aborted.progress().next();
     aborted.abort();
