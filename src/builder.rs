@@ -14,7 +14,7 @@ use crate::pool::{Parts, Pool};
 use crate::shared::Shared;
 use crate::signals::Mask;
 use crate::stats::Stats;
-use crate::supervisor::{Config, MaxMemory};
+use crate::supervisor::{ADAPTIVE, Config, MaxMemory};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
@@ -29,14 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
 
-/// The smallest `max_frame`: the envelope and a few words must fit.
+/// The smallest `max_frame`: the envelope and a short message must fit.
 const SMALLEST_FRAME: usize = 1024;
 
 /// The longest name of a job type: hello and init must fit into the smallest frame.
 const LONGEST_NAME: usize = 512;
-
-/// The most workers: far more than one machine is good for.
-const MOST_PROCESSES: usize = 65_535;
 
 /// A pool's options, from [`Pool::builder`].
 ///
@@ -66,7 +63,6 @@ pub struct PoolBuilder<J: Job> {
     name: Option<String>,
     options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
     config: Config,
-    max_backlog: Option<usize>,
     max_frame: usize,
     limits: Limits,
     stderr: Stderr,
@@ -156,21 +152,7 @@ impl<J: Job> PoolBuilder<J> {
             self_exec: None,
             name: None,
             options: None,
-            config: Config {
-                max_processes: (cores * 5).div_ceil(4),
-                min_processes: 0,
-                max_jobs_per_process: None,
-                retries: 0,
-                timeout_initializing: Some(Duration::from_secs(5)),
-                timeout_working: Some(Duration::from_secs(10)),
-                timeout_recovering: Some(Duration::from_secs(5)),
-                kill_grace: Duration::from_millis(500),
-                start_failures: 5,
-                prefetch: ADAPTIVE,
-                cores,
-                max_memory: MaxMemory::default(),
-            },
-            max_backlog: None,
+            config: Config { max_processes: (cores * 5).div_ceil(4), cores, ..Config::default() },
             limits: Limits::new(),
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
@@ -186,7 +168,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // Two pools of the same jobs are told apart in errors, events and the log.
+    /// // Errors, events and the log show which of two pools of the same job type they are about.
     /// let large = Pool::<Square>::builder(self_exec::<Square>()).name("large").build()?;
     /// let small = Pool::<Square>::builder(self_exec::<Square>()).name("small").build()?;
     /// # Ok(()) }
@@ -468,7 +450,8 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many jobs may wait, at least 1. When so many do, `enqueue` blocks and `try_enqueue` refuses.
+    /// How many jobs may wait in the backlog, at least 1. When it is full, `enqueue` blocks and `try_enqueue` refuses the
+    /// job.
     /// Default: no limit.
     ///
     /// ```no_run
@@ -476,7 +459,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // However long the input is, no more than a thousand of its jobs wait in memory.
+    /// // No more than a thousand jobs wait in memory, however long the input is.
     /// let pool = Pool::<Square>::builder(self_exec::<Square>()).max_backlog(1000).build()?;
     /// for line in std::io::stdin().lines() {
     ///     let request = pool.request(Square(line?.parse()?));
@@ -486,7 +469,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn max_backlog(mut self, n: usize) -> Self {
-        self.max_backlog = Some(n);
+        self.config.max_backlog = Some(n);
         self
     }
 
@@ -507,19 +490,20 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// How many jobs may be sent to a worker before it has answered the one that it has: only while no worker is free, and
-    /// only where its recent jobs took about a millisecond or less. Such a job is still queued, and is called back where
-    /// the one before it turns out long. `None` adapts to the worker's pace, up to 32; `Some(0)` is off. Default: `None`.
+    /// How many jobs a worker may be sent while it still does another one. Jobs are prefetched only while no worker is free,
+    /// and only to a worker whose recent jobs took about a millisecond or less. A prefetched job is still queued; it is
+    /// recalled if the job before it takes longer. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
+    /// Default: `None`.
     ///
-    /// Jobs are sent in their order all the same. With several workers the [`Task`](EventKind::Task) of one that lies ahead
-    /// may come after that of a later job at a quicker worker.
+    /// Jobs are still sent in their order. With several workers, the [`Task`](EventKind::Task) event of a prefetched job may
+    /// come after that of a later job, if the later job's worker is quicker.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // No job leaves the backlog before the worker that will do it is free.
+    /// // A job stays in the backlog until a worker is free to do it.
     /// let pool = Pool::<Square>::builder(self_exec::<Square>()).prefetch(0).build()?;
     /// # Ok(()) }
     /// ```
@@ -535,7 +519,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// // What the workers print goes where the program's own log goes.
+    /// // The workers' standard error goes to the program's own log.
     /// let pool = Pool::<Square>::builder(self_exec::<Square>()).stderr(Stderr::Log).build()?;
     /// # Ok(()) }
     /// ```
@@ -544,7 +528,7 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// Calls `f` with each event of `kind`. The same as [`Pool::on`], and misses nothing.
+    /// Calls `f` with each event of `kind`, like [`Pool::on`], from the first event on.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -561,7 +545,7 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// Calls `f` with every event. The same as [`Pool::on_event`], and misses nothing.
+    /// Calls `f` with every event, like [`Pool::on_event`], from the first one on.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -582,7 +566,8 @@ impl<J: Job> PoolBuilder<J> {
     ///
     /// # Errors
     ///
-    /// [`Options`](BuildErrorKind::Options) that make no sense or cannot be encoded; [`Spawn`](BuildErrorKind::Spawn)
+    /// [`Options`](BuildErrorKind::Options) that contradict each other, are out of range or cannot be encoded;
+    /// [`Spawn`](BuildErrorKind::Spawn)
     /// where the program does not exist or is not executable, or a thread cannot be started;
     /// [`NotAWorker`](BuildErrorKind::NotAWorker) where this process was itself started as a worker by
     /// [`self_exec`](crate::self_exec) and has not called [`init`](crate::worker::init), or where `self_exec` would start a
@@ -593,7 +578,7 @@ impl<J: Job> PoolBuilder<J> {
     /// # use std::process::Command;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// // A program that was not installed is an error here, and not only at the first job.
+    /// // A program that is not installed is an error here, not only at the first job.
     /// let refused = Pool::<Square>::builder(Command::new("/no/such/program")).build().unwrap_err();
     /// assert_eq!(refused.kind(), BuildErrorKind::Spawn);
     /// assert!(refused.to_string().contains("/no/such/program"));
@@ -633,7 +618,6 @@ impl<J: Job> PoolBuilder<J> {
             job_type: J::name(),
             options,
             config,
-            max_backlog: self.max_backlog,
             max_frame: self.max_frame,
             buffers: Arc::clone(&buffers),
             limits: self.limits,
@@ -657,7 +641,7 @@ impl<J: Job> PoolBuilder<J> {
             shared: Shared { commands, dispatcher },
             max_frame: self.max_frame,
             buffers,
-            limited: self.max_backlog.is_some(),
+            limited: self.config.max_backlog.is_some(),
             look_ahead,
             last_stats,
             supervisor,
@@ -676,14 +660,8 @@ impl<J: Job> PoolBuilder<J> {
     fn checked_config(&self) -> Result<Config, BuildError> {
         let mut config = self.config.clone();
         let refuse = |why: String| Err(BuildError::new(BuildErrorKind::Options, why));
-        if config.max_processes == 0 {
-            return refuse("max_processes is 0: a pool needs at least one worker".into());
-        }
-        if config.max_processes > MOST_PROCESSES {
-            return refuse(format!(
-                "max_processes is {}: at most {MOST_PROCESSES} are supported",
-                config.max_processes
-            ));
+        if let Err(why) = config.check() {
+            return refuse(why);
         }
         if J::name().len() > LONGEST_NAME {
             return refuse(format!(
@@ -691,46 +669,17 @@ impl<J: Job> PoolBuilder<J> {
                 J::name().len()
             ));
         }
-        if config.min_processes > config.max_processes {
-            let (min, max) = (config.min_processes, config.max_processes);
-            return refuse(format!("min_processes is {min}, which is more than max_processes, {max}"));
-        }
-        if config.max_jobs_per_process == Some(0) {
-            return refuse("max_jobs_per_process is 0: a worker must do at least one job".into());
-        }
-        if config.start_failures == 0 {
-            return refuse("start_failures is 0: at least one failure must be allowed".into());
-        }
         if let Some(why) = self.limits.refused(sys::own_cpus) {
             return refuse(why);
         }
-        let MaxMemory { soft, hard } = config.max_memory;
-        if soft == Some(0) || hard == Some(0) {
-            return refuse("max_memory is 0: no worker could hold so little; use None for no limit".into());
-        }
-        if let (Some(soft), Some(hard)) = (soft, hard)
-            && soft > hard
-        {
-            return refuse(format!("max_memory: the soft limit, {soft} bytes, is over the hard one, {hard}"));
-        }
         if !sys::LIMITS && (self.limits != Limits::new() || config.max_memory.is_limited()) {
             return refuse("limits and max_memory are not supported on this system: leave them out".into());
-        }
-        if self.max_backlog == Some(0) {
-            return refuse("max_backlog is 0: no job could ever wait; leave it out for no limit".into());
         }
         if !(SMALLEST_FRAME..=u32::MAX as usize).contains(&self.max_frame) {
             let (is, most) = (self.max_frame, u32::MAX);
             return refuse(format!("max_frame is {is} bytes: it must be from {SMALLEST_FRAME} to {most}"));
         }
-        for (name, limit) in [
-            ("timeout_initializing", &mut config.timeout_initializing),
-            ("timeout_working", &mut config.timeout_working),
-            ("timeout_recovering", &mut config.timeout_recovering),
-        ] {
-            if *limit == Some(Duration::ZERO) {
-                return refuse(format!("{name} is 0: no worker could meet it; use None for no limit"));
-            }
+        for limit in [&mut config.timeout_initializing, &mut config.timeout_working, &mut config.timeout_recovering] {
             *limit = limit.filter(|limit| *limit != Duration::MAX);
         }
         Ok(config)
@@ -769,9 +718,6 @@ fn check_self_exec<J: Job>(of: &str) -> Result<(), BuildError> {
         None => Ok(()),
     }
 }
-
-/// As many jobs ahead as a worker's pace allows, up to this: with more, throughput grows no further.
-const ADAPTIVE: u32 = 32;
 
 impl<J: Job> fmt::Debug for PoolBuilder<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

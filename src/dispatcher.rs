@@ -1,13 +1,14 @@
-//! The hook thread: everything of the user's that the pool notifications runs here, in the order of events.
+//! The hook thread: it calls the user's hooks, in the order of the events.
 
 use crate::budget::Charge;
 use crate::event::{Event, EventFields, EventKind};
 use crate::failure::Describe;
 use crate::forward::Forward;
+use crate::mailbox::Mailbox;
 use crate::panic::text_of;
 use crate::record::{JobHook, JobRecord, JobUpdate};
 use crate::subscription::Subscriber;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,16 +56,6 @@ struct Registry {
     subscribers: Vec<Subscriber>,
 }
 
-/// What the hook thread has not taken yet.
-#[derive(Default)]
-struct Queue {
-    notifications: VecDeque<Notification>,
-    /// Whether the thread waits to be rung.
-    asleep: bool,
-    /// A hook waits for a job: what is queued meanwhile takes no room from its worker, or neither would ever go on.
-    uncharged: bool,
-}
-
 impl Notification {
     /// Lets the worker that it came from be read on, though this has not been done.
     fn uncharge(&mut self) {
@@ -88,20 +79,21 @@ const KEPT: usize = 4096;
 
 /// The hooks of one pool.
 pub(crate) struct Dispatcher {
-    /// The kinds that anybody listens to, so that others cost nothing.
+    /// The kinds that anybody listens to, so that others cost nothing. This and the next two are only hints, changed under the
+    /// registry's lock: whoever has added a hook and then does something that is told of has handed that over by a channel,
+    /// by which the supervisor sees the hint too. Who listens is looked up in the registry.
     wanted: AtomicU32,
     /// Those that a hook listens to.
     hooked: AtomicU32,
     /// Whether there are subscribers.
     subscribed: AtomicBool,
     registry: Mutex<Registry>,
-    /// The number of the next hook.
+    /// The number of the next hook. An event takes it along when it is emitted: a hook that was added before has a lower
+    /// number, one that is added while the event waits has not. (A hook is in the registry before its `add` returns.)
     next: AtomicU64,
-    queued: Mutex<Queue>,
-    wake_up: Condvar,
+    /// What the thread has not taken yet.
+    queued: Mailbox<Notification>,
     forward: Forward,
-    /// The thread has ended: whoever rings does what was queued.
-    ended: AtomicBool,
     thread: OnceLock<ThreadId>,
     /// Decodes the handlers' own errors for those who write events to a log.
     describe: Option<Describe>,
@@ -115,10 +107,8 @@ impl Dispatcher {
             subscribed: AtomicBool::new(false),
             registry: Mutex::default(),
             next: AtomicU64::new(0),
-            queued: Mutex::default(),
-            wake_up: Condvar::new(),
+            queued: Mailbox::new(),
             forward: Forward::default(),
-            ended: AtomicBool::new(false),
             thread: OnceLock::new(),
             describe,
         })
@@ -144,7 +134,7 @@ impl Dispatcher {
         self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
     }
 
-    /// Tells everybody who listens: subscribers at once, hooks from the next [`Dispatcher::wake`] on.
+    /// Emits an event: to subscribers at once, to hooks after the next [`Dispatcher::wake`].
     ///
     /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
@@ -166,26 +156,14 @@ impl Dispatcher {
     }
 
     /// Hands over a call, which is due once the thread is rung for.
-    pub(crate) fn queue(&self, mut notification: Notification) {
-        let mut queued = self.queued.lock();
-        if queued.uncharged {
-            notification.uncharge();
-        }
-        queued.notifications.push_back(notification);
+    pub(crate) fn queue(&self, notification: Notification) {
+        self.queued.put(notification, Notification::uncharge);
     }
 
     /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
     /// ended, it is done here.
     pub(crate) fn wake(&self) {
-        let mut queued = self.queued.lock();
-        if queued.notifications.is_empty() {
-            return;
-        }
-        if mem::take(&mut queued.asleep) {
-            self.wake_up.notify_one();
-        }
-        drop(queued);
-        if self.ended.load(Ordering::SeqCst) {
+        if self.queued.wake() {
             self.finish();
         }
     }
@@ -210,17 +188,15 @@ impl Dispatcher {
         if !self.is_this_thread() {
             return wait();
         }
-        let mut queued = self.queued.lock();
-        queued.uncharged = true;
-        queued.notifications.iter_mut().for_each(Notification::uncharge);
-        drop(queued);
+        // What is queued meanwhile takes no room from its worker, or neither would ever go on.
+        self.queued.change(true, Notification::uncharge);
         TAKEN.with_borrow_mut(|taken| taken.iter_mut().for_each(Notification::uncharge));
         let waited = wait();
-        self.queued.lock().uncharged = false;
+        self.queued.change(false, Notification::uncharge);
         waited
     }
 
-    /// A job was settled without ever being in the pool: its hooks are told all the same.
+    /// Notifies the hooks of a job that was settled before it was in the pool.
     pub(crate) fn settled_outside(&self, record: &Arc<JobRecord>) {
         if record.is_hooked() {
             self.notify(Notification::Job(Arc::clone(record), JobUpdate::Done));
@@ -230,7 +206,7 @@ impl Dispatcher {
     pub(crate) fn add(&self, kind: Option<EventKind>, hook: impl FnMut(&Event) + Send + 'static) -> HookId {
         let mut registry = self.registry.lock();
         let id = HookId(self.next.fetch_add(1, Ordering::SeqCst));
-        if !self.ended.load(Ordering::SeqCst) {
+        if !self.queued.has_ended() {
             let hook: PoolHook = Arc::new(Mutex::new(hook));
             for &of in kind.as_ref().map_or(EventKind::ALL, slice::from_ref) {
                 registry.hooks[of as usize].push((id, Arc::clone(&hook)));
@@ -252,7 +228,7 @@ impl Dispatcher {
 
     pub(crate) fn subscribe(&self, subscriber: Subscriber) {
         let mut registry = self.registry.lock();
-        if !self.ended.load(Ordering::SeqCst) {
+        if !self.queued.has_ended() {
             registry.subscribers.push(subscriber);
             self.recount(&registry);
         }
@@ -271,17 +247,21 @@ impl Dispatcher {
 
     fn run(&self) {
         let mut hooks = Vec::new();
-        while !self.ended.load(Ordering::SeqCst) {
+        while !self.queued.has_ended() {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
             while let Some(notification) = TAKEN.with_borrow_mut(VecDeque::pop_front) {
                 if matches!(notification, Notification::End) {
-                    self.ended.store(true, Ordering::SeqCst);
+                    self.queued.end();
                 }
                 self.perform(notification, &mut hooks);
             }
         }
         self.finish();
+        // Whoever adds a hook or a subscriber looks at whether the thread has ended under the registry's lock. One that had the
+        // lock before it is taken here is dropped here; one that has it later sees the end, which was before this, and adds
+        // nothing. So no subscriber waits for what never comes. What `recount` leaves is 0 either way.
+        //
         // A hook may hold its pool: dropping them here, outside the lock, may drop that.
         let mut registry = Some(mem::take(&mut *self.registry.lock()));
         self.recount(&Registry::default());
@@ -292,12 +272,7 @@ impl Dispatcher {
     fn take(&self) {
         let mut taken = TAKEN.take();
         taken.shrink_to(KEPT);
-        let mut queued = self.queued.lock();
-        while queued.notifications.is_empty() {
-            queued.asleep = true;
-            self.wake_up.wait(&mut queued);
-        }
-        mem::swap(&mut queued.notifications, &mut taken);
+        self.queued.take(&mut taken);
         TAKEN.set(taken);
     }
 
@@ -305,7 +280,7 @@ impl Dispatcher {
     fn finish(&self) {
         let mut hooks = Vec::new();
         loop {
-            let notifications = mem::take(&mut self.queued.lock().notifications);
+            let notifications = self.queued.take_left();
             if notifications.is_empty() {
                 return;
             }

@@ -5,21 +5,26 @@
 //! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own
 //! two channels, never decodes a user's payload, and never runs a user's code.
 
+mod actions;
 mod child;
 mod command;
-mod effects;
+mod failures;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;
+mod notices;
 mod outbox;
+mod output;
 mod poller;
 mod reader;
 mod report;
 mod spawner;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
-pub(crate) use command::{Admission, Command, PendingSubmit, WhenFull};
+pub(crate) use crate::supervisor::WhenFull;
+pub(crate) use command::{Admission, Command, PendingSubmit};
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
@@ -31,11 +36,11 @@ use crate::launch::Launch;
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
-use crate::record::{Ticket, WakeOnDrop};
+use crate::record::WakeOnDrop;
 use crate::stats::Stats;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
-use crate::sys;
 use child::Child;
+use command::NewJob;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
@@ -44,13 +49,14 @@ use inbox::{Inbox, inbox};
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
-use spawner::{Spawner, Terms};
-use std::collections::{BTreeSet, VecDeque};
+use spawner::{ReaderSettings, Spawner};
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
+use tickets::Tickets;
 
 /// What a pool is built from.
 pub(crate) struct Plan {
@@ -58,7 +64,6 @@ pub(crate) struct Plan {
     pub(crate) job_type: &'static str,
     pub(crate) options: Option<Payload>,
     pub(crate) config: Config,
-    pub(crate) max_backlog: Option<usize>,
     pub(crate) max_frame: usize,
     /// Buffers for large jobs and answers.
     pub(crate) buffers: Arc<BufferPool>,
@@ -86,7 +91,11 @@ const KEPT: usize = 1024;
 /// The supervisor's thread.
 pub(crate) struct Driver {
     plan: Standing,
-    machine: Supervisor<Ticket>,
+    machine: Supervisor,
+    /// The jobs that are in the machine.
+    tickets: Tickets,
+    /// The jobs whose callers wait for room in the backlog, by number.
+    waiting: HashMap<u64, NewJob>,
     started: Instant,
     now: Duration,
     inbox: Inbox<Command, Report>,
@@ -101,45 +110,78 @@ pub(crate) struct Driver {
     children: Vec<Option<Child>>,
     /// Slots with something to write.
     dirty: Vec<usize>,
-    effects: Vec<Effect<Ticket>>,
+    effects: Vec<Effect>,
     /// Who waited for the jobs that this turn has settled: woken at its end, so that none takes the core before that.
     released: Vec<WakeOnDrop>,
-    /// Workers whose memory is to be looked at.
-    to_measure: Vec<WorkerKey>,
     /// Workers that are to be heard out before the machine decides about them, and how many questions were asked.
     draining: Vec<WorkerKey>,
     questions: u64,
-    /// The message that is being handled: its payload goes where the effects say.
-    incoming: Option<Incoming>,
-    blocked: VecDeque<PendingSubmit>,
     idle_waiters: Vec<Sender<()>>,
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
     last_failure: Option<Arc<StartFailure>>,
     /// What all jobs that had not begun fail of, where no worker starts.
     no_worker: Option<Arc<Failure>>,
-    /// The death that was handled last.
-    last_death: Option<StartFailure>,
 }
 
 /// What stays of the plan.
 struct Standing {
     pool: Arc<str>,
     job_type: &'static str,
-    max_backlog: Option<usize>,
     stderr: Stderr,
     hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
-    /// Whether the memory of workers is looked at.
-    measures: bool,
 }
 
-/// A message whose payload has not been given away.
-struct Incoming {
-    message: FromWorker,
-    payload: Payload,
-    charge: Option<Charge>,
+/// What came with an input and is not the machine's: whoever carries out its effects takes it from here.
+enum Context {
+    Nothing,
+    /// A message from a worker. The payload is empty and the charge is none once they are taken.
+    Message {
+        message: FromWorker,
+        payload: Payload,
+        charge: Option<Charge>,
+    },
+    /// A new job, until it is let in or refused.
+    Job(NewJob),
+    /// Why a process could not be started.
+    SpawnFailure(StartFailure),
+}
+
+impl Context {
+    fn take_job(&mut self, id: u64) -> Option<NewJob> {
+        match mem::replace(self, Context::Nothing) {
+            Context::Job(job) if job.ticket.record().id == id => Some(job),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The payload of an answer.
+    fn take_payload(&mut self) -> Payload {
+        match self {
+            Context::Message { payload, .. } => mem::take(payload),
+            _ => unreachable!("an answer comes with its message"),
+        }
+    }
+
+    /// The payload of a progress message and its charge, once.
+    fn take_progress(&mut self) -> Option<(Payload, Charge)> {
+        match self {
+            Context::Message { payload, charge, .. } => Some((mem::take(payload), charge.take()?)),
+            _ => unreachable!("progress comes with its message"),
+        }
+    }
+
+    fn take_spawn_failure(&mut self) -> StartFailure {
+        match mem::replace(self, Context::Nothing) {
+            Context::SpawnFailure(failure) => failure,
+            _ => unreachable!("a failed spawn comes with its failure"),
+        }
+    }
 }
 
 impl Driver {
@@ -163,7 +205,8 @@ impl Driver {
             move || !quiet || hooks.wants(EventKind::WorkerStderr)
         };
         let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
-        let terms = Terms { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
+        let readers =
+            ReaderSettings { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
         let init = ToWorker::Init {
@@ -173,12 +216,13 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
-        let spawner = Spawner::start(plan.launch, plan.limits, terms, handshake, reports.clone())?;
+        let spawner = Spawner::start(plan.launch, plan.limits, readers, handshake, reports.clone())?;
 
         let slots = plan.config.max_processes;
-        let measures = plan.config.max_memory.is_limited();
         let driver = Driver {
             machine: Supervisor::new(plan.config),
+            tickets: Tickets::default(),
+            waiting: HashMap::new(),
             started: clock(),
             now: Duration::ZERO,
             inbox,
@@ -191,26 +235,20 @@ impl Driver {
             dirty: Vec::new(),
             effects: Vec::new(),
             released: Vec::new(),
-            to_measure: Vec::new(),
             draining: Vec::new(),
             questions: 0,
-            incoming: None,
-            blocked: VecDeque::new(),
             idle_waiters: Vec::new(),
             ready_waiters: Vec::new(),
             first: Some(plan.first),
             last_failure: None,
             no_worker: None,
-            last_death: None,
             plan: Standing {
                 pool: plan.pool,
                 job_type: plan.job_type,
-                max_backlog: plan.max_backlog,
                 stderr: plan.stderr,
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
                 buffers: plan.buffers,
-                measures,
             },
         };
         Ok((driver, commands, reports))
@@ -248,7 +286,6 @@ impl Driver {
             self.input(Input::Tick);
         }
         self.drain_all();
-        self.admit();
         self.release_waiters();
         self.write_all();
         self.end_iteration();
@@ -289,25 +326,28 @@ impl Driver {
         }
     }
 
-    /// Gives an input to the machine and carries out what it says.
-    fn input(&mut self, input: Input<Ticket>) {
-        let mut effects = mem::take(&mut self.effects);
-        self.machine.handle(self.now, input, &mut effects);
-        for effect in effects.drain(..) {
-            self.carry_out(effect);
-        }
-        self.effects = effects;
-        while let Some(worker_key) = self.to_measure.pop() {
-            self.measure(worker_key, false);
-        }
+    /// Gives the machine an input with which nothing came.
+    fn input(&mut self, input: Input) {
+        self.input_with(input, &mut Context::Nothing);
     }
 
-    /// Looks at how much memory a worker holds.
-    fn measure(&mut self, worker_key: WorkerKey, at_rest: bool) {
-        let bytes = self.child(worker_key).and_then(|child| sys::resident(child.pid));
-        if let Some(bytes) = bytes {
-            self.input(Input::Resident { worker_key, bytes, at_rest });
+    /// Gives the machine an input, does what it asks for and tells what it says, in order. Answers that are known at once
+    /// are its next inputs.
+    fn input_with(&mut self, input: Input, context: &mut Context) {
+        let mut effects = mem::take(&mut self.effects);
+        let mut answers = Vec::new();
+        self.machine.handle(self.now, input, &mut effects);
+        loop {
+            for effect in effects.drain(..) {
+                match effect {
+                    Effect::Do(action) => answers.extend(self.carry_out(action)),
+                    Effect::Tell(notice) => self.tell(notice, context),
+                }
+            }
+            let Some(answer) = answers.pop() else { break };
+            self.machine.handle(self.now, answer, &mut effects);
         }
+        self.effects = effects;
     }
 
     // ------------------------------------------------------------ reports
@@ -325,13 +365,10 @@ impl Driver {
             }
             Report::SpawnFailed(worker_key, failure) => {
                 if self.spawning.remove(&worker_key) {
-                    // Not the end of the worker that was in the slot before.
-                    self.last_death = None;
-                    self.failed_to_start(failure.clone());
-                    self.input(Input::SpawnFailed(worker_key));
                     if let Some(first) = self.first.take() {
-                        let _ = first.send(Err(failure));
+                        let _ = first.send(Err(failure.clone()));
                     }
+                    self.input_with(Input::SpawnFailed(worker_key), &mut Context::SpawnFailure(failure));
                 }
             }
             Report::Preamble(worker_key, preamble) => self.preamble(worker_key, &preamble),
@@ -390,12 +427,13 @@ impl Driver {
         {
             child.no_longer_sent(job);
         }
-        if self.plan.measures && matches!(message, Message::Ready | Message::Answer { ready: true, .. }) {
-            self.measure(worker_key, true);
-        }
-        self.incoming = Some(Incoming { message: frame.message, payload: frame.payload, charge: Some(charge) });
-        self.input(Input::Message(worker_key, message));
-        self.incoming = None;
+        let resident = match self.machine.wants_resident(worker_key, &message) {
+            true => self.resident(worker_key),
+            false => None,
+        };
+        let Frame { message: whole, payload, .. } = frame;
+        let mut context = Context::Message { message: whole, payload, charge: Some(charge) };
+        self.input_with(Input::Message { worker_key, message, resident }, &mut context);
     }
 
     // ------------------------------------------------------------ the end
@@ -414,7 +452,7 @@ impl Driver {
         }
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
-        drop((self.inbox, self.machine, self.blocked));
+        drop((self.inbox, self.tickets, self.waiting));
         self.spawner.join();
         for reader in self.readers {
             let _ = reader.join();

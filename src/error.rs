@@ -1,4 +1,4 @@
-//! What can go wrong, each in one sentence that a person can act on.
+//! The public errors. Each writes one sentence that says what to look at.
 
 mod debug;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-/// What a job of type `J` came to.
+/// The result of a job of type `J`.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -31,8 +31,8 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 
 /// Why a job gave no output.
 ///
-/// The sentence that an error writes names the worker's process, the job with its label, and the attempt. `Failed` has only
-/// the handler's own words, and `Aborted` and `Closed` have no more than that; a [`JobHandle`](crate::JobHandle) writes its
+/// The sentence that an error writes names the worker's process, the job with its label, and the attempt. `Failed` writes
+/// the handler's error alone, and `Aborted` and `Closed` name no worker; a [`JobHandle`](crate::JobHandle) writes its
 /// job's number and label, and an [`Event`](crate::Event) all of it.
 ///
 /// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as often as the pool or the job's
@@ -67,7 +67,7 @@ pub enum JobError<E> {
     Aborted,
     /// The pool was closed before the job was done.
     Closed,
-    /// No worker would start.
+    /// No worker started.
     NoWorker(StartFailure),
     /// The job, or what the handler returned for it, could not be encoded.
     Encode(CodecError),
@@ -107,9 +107,9 @@ impl<E> JobError<E> {
 impl<E> JobError<E> {
     /// Whether an attempt at the job had begun, so that doing it again may do something twice.
     ///
-    /// An attempt runs at most once. Where a worker was sent the job and died before it said a word of it, nobody knows
-    /// whether it had begun: [`Begun::Perhaps`]. The same is said of every job that was aborted and every job of a pool that
-    /// was closed, since these two errors carry nothing; [`JobHandle::begun`](crate::JobHandle::begun) knows more.
+    /// An attempt runs at most once. If a worker was sent the job and died before it sent any message about it, it is
+    /// not known whether it had begun: [`Begun::Perhaps`]. Every job that was aborted, and every job of a pool that was
+    /// closed, has this answer too, since these two errors hold nothing else; [`JobHandle::begun`](crate::JobHandle::begun) knows more.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -188,12 +188,12 @@ fn while_it_did_in(who: &Who) -> String {
     who.work.as_ref().map(|work| format!(" while it did {work},")).unwrap_or_default()
 }
 
-/// What a worker did wrong, as a sentence that begins with `it`, whoever has found the words.
+/// What a worker did wrong, as a sentence that begins with `it`.
 pub(crate) fn what_it_did(reason: &str) -> String {
     if reason.starts_with("it ") { reason.to_owned() } else { format!("it {reason}") }
 }
 
-/// The worker's last words, under the sentence.
+/// Writes the last lines of the worker's standard error, each on a line of its own below the sentence.
 fn stderr_lines(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
     for line in stderr.lines() {
         write!(f, "\n  | {line}")?;
@@ -216,7 +216,7 @@ fn stderr_lines(f: &mut fmt::Formatter<'_>, stderr: &str) -> fmt::Result {
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerPanic {
-    /// What the panic said.
+    /// The panic's message.
     pub message: String,
     /// Where, as `file:line:column`.
     pub location: Option<String>,
@@ -224,7 +224,7 @@ pub struct WorkerPanic {
     pub backtrace: Option<String>,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker had written to standard error by then since it was sent the job, at most 8 KiB.
+    /// What the worker had written to standard error since it was sent the job: the last 8 KiB at most.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -268,8 +268,8 @@ pub struct Crash {
     pub cause: CrashCause,
     /// How the process ended; none where the worker lived on without its pipe, or this program ignores SIGCHLD.
     pub status: Option<ExitStatus>,
-    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB. For a job that was sent
-    /// ahead that may hold the last lines of the jobs before it.
+    /// What the worker wrote to standard error since it was sent the job: the last 8 KiB at most. For a job that was
+    /// prefetched it may begin with the last lines of the jobs before it.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -290,8 +290,8 @@ impl fmt::Display for Crash {
 impl Crash {
     /// The limit that the worker died of: [`Limits`](crate::Limits) of the pool's, or one that it had otherwise.
     ///
-    /// Processor time and file size are told by the signal. Memory is a guess, from an abort and what was written to
-    /// standard error before it. None where it died of something else, as far as can be seen.
+    /// Processor time and file size are known by the signal. Memory is a guess, from an abort and what the worker wrote to
+    /// standard error before it. None if the worker died of something else, as far as is known.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -344,7 +344,7 @@ impl Crash {
 ///     match crash.limit() {
 ///         Some(Limit::AddressSpace) => "give it more memory, or less to do",
 ///         Some(Limit::CpuTime | Limit::FileSize) => "it does too much",
-///         _ => "look at its last words",
+///         _ => "look at its standard error",
 ///     }
 /// }
 /// ```
@@ -380,7 +380,7 @@ pub struct OutOfMemory {
     pub limit: u64,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB.
+    /// What the worker wrote to standard error since it was sent the job: the last 8 KiB at most.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -431,7 +431,7 @@ pub struct Timeout {
     pub limit: Duration,
     /// The worker's process id.
     pub pid: u32,
-    /// The last that the worker wrote to standard error since it was sent the job, at most 8 KiB.
+    /// What the worker wrote to standard error since it was sent the job: the last 8 KiB at most.
     pub stderr: String,
     /// How many attempts were made.
     pub attempts: u32,
@@ -449,7 +449,7 @@ impl fmt::Display for Timeout {
     }
 }
 
-/// A worker that would not start.
+/// A worker that did not start.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -468,9 +468,9 @@ pub struct StartFailure {
     pub program: String,
     /// How its process ended, if there was one and it is known.
     pub status: Option<ExitStatus>,
-    /// The last that it wrote to standard error, at most 8 KiB.
+    /// What it wrote to standard error: the last 8 KiB at most.
     pub stderr: String,
-    /// What happened: why it was not spawned, or what it said or did before it was ready.
+    /// Why it was not spawned, or what it did before it was ready.
     pub reason: String,
     /// Whether the job that fails of it had begun in an attempt before.
     pub(crate) begun: Begun,
@@ -546,7 +546,7 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-/// A job that was not taken; it is given back.
+/// A job that was not accepted, with the job itself.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -568,7 +568,7 @@ pub struct EnqueueError<T> {
     pub(crate) message: String,
 }
 
-/// Why a job was not taken.
+/// Why a job was not accepted.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -587,7 +587,7 @@ pub struct EnqueueError<T> {
 pub enum EnqueueErrorKind {
     /// The backlog holds `max_backlog` jobs.
     Full,
-    /// The pool takes no jobs any more.
+    /// The pool accepts no more jobs.
     Closed,
     /// The job cannot be encoded, or is over `max_frame`.
     Encode,
@@ -640,7 +640,7 @@ pub struct BuildError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildErrorKind {
-    /// The options make no sense together.
+    /// The options contradict each other, are out of range, or cannot be encoded.
     Options,
     /// The first worker, or a thread of the pool, could not be started.
     Spawn,
@@ -658,14 +658,14 @@ impl BuildError {
         BuildError { kind: BuildErrorKind::Spawn, message: format!("{what}: {source}"), source: Some(source) }
     }
 
-    /// Why, for a program; `Display` says it for a person.
+    /// The kind of the error, for a program to match; `Display` writes a sentence for people.
     ///
     /// ```
     /// # use hirelings::*;
     /// # use std::process::Command;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// // A mistake in the settings is told from a worker program that is not there.
+    /// // A mistake in the options is another kind than a missing worker program.
     /// let builder = Pool::<Square>::builder(Command::new("squares-worker"));
     /// let refused = builder.max_processes(2).min_processes(3).build().unwrap_err();
     /// assert_eq!(refused.kind(), BuildErrorKind::Options);
@@ -711,7 +711,7 @@ pub struct ReadyError {
 }
 
 impl ReadyError {
-    /// The last start failure, if there was one: program, status, and the worker's last words.
+    /// The last start failure, if there was one: the program, its exit status, and the last lines of its standard error.
     ///
     /// ```no_run
     /// # use hirelings::*;

@@ -1,4 +1,4 @@
-//! Everything that happens, told to callbacks and to [`Events`](crate::Events).
+//! The events of a pool, which hooks and [`Events`](crate::Events) receive.
 
 use crate::error::JobError;
 use crate::exit_status::ended_somehow;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Declares [`EventKind`] and [`EventKind::ALL`] together, so that neither can be forgotten.
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
-        /// What an event tells.
+        /// The kind of an event.
         ///
         /// ```no_run
         /// # use hirelings::*;
@@ -54,11 +54,11 @@ event_kinds! {
     Exit,
     /// A job was accepted.
     Enqueue,
-    /// A job was handed to a worker.
+    /// A job was given to a worker.
     Task,
     /// A job was put into the backlog: no worker was free, or it is to be retried.
     Backlog,
-    /// A job is settled, whatever it came to.
+    /// A job is settled, whatever its result.
     Done,
     /// The pool went from busy to idle: the backlog is empty and no worker is busy.
     Idle,
@@ -78,7 +78,7 @@ event_kinds! {
     WorkerInitializing,
     /// The worker is ready.
     WorkerReady,
-    /// The worker was handed a job.
+    /// The worker was given a job.
     WorkerWorking,
     /// The worker has answered and recovers.
     WorkerRecovering,
@@ -90,7 +90,7 @@ event_kinds! {
     WorkerProgress,
     /// The worker answered with success.
     WorkerSuccess,
-    /// The worker answered with failure, or said its last words.
+    /// The worker answered with failure, or sent a terminal failure.
     WorkerFailure,
     /// The worker has answered.
     WorkerDone,
@@ -111,7 +111,7 @@ impl EventKind {
     }
 }
 
-/// Something that happened, with what is known of it.
+/// Something that happened in the pool, with the job and the worker that it is about.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -134,11 +134,11 @@ pub enum Event {
     Job(Arc<EventFields>),
     /// Of one worker.
     Worker(Arc<EventFields>),
-    /// So many events were left out, because their reader fell behind.
+    /// This many events were left out, because their reader fell behind.
     Lagged(u64),
 }
 
-/// What an event knows.
+/// The fields of an event.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -155,7 +155,7 @@ pub enum Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EventFields {
-    /// What it tells.
+    /// The kind of the event.
     pub kind: EventKind,
     /// The pool's name.
     pub pool: Arc<str>,
@@ -174,7 +174,7 @@ pub struct EventFields {
     pub(crate) more: More,
 }
 
-/// What only some kinds have.
+/// What only some kinds of events have.
 #[derive(Clone, Debug)]
 pub(crate) enum More {
     Nothing,
@@ -186,7 +186,7 @@ pub(crate) enum More {
         failure: Arc<Failure>,
         job_type: &'static str,
     },
-    /// The same on its way to those who listen: with what decodes the handler's own error, for a log.
+    /// The same, with the function that decodes the handler's own error, for a log.
     Described {
         failure: Arc<Failure>,
         job_type: &'static str,
@@ -225,7 +225,7 @@ impl Event {
         }
     }
 
-    /// All that is known of it; none for [`Event::Lagged`].
+    /// All fields; none for [`Event::Lagged`].
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -246,7 +246,7 @@ impl Event {
         }
     }
 
-    /// What it tells; [`EventKind::Lagged`] for [`Event::Lagged`].
+    /// The kind of the event; [`EventKind::Lagged`] for [`Event::Lagged`].
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -271,8 +271,8 @@ impl Event {
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
     /// // One hook for several pools.
-    /// let tell = |event: &Event| println!("{}: {event}", event.pool().unwrap_or_default());
-    /// pool.on(EventKind::Exit, tell);
+    /// let print = |event: &Event| println!("{}: {event}", event.pool().unwrap_or_default());
+    /// pool.on(EventKind::Exit, print);
     /// # Ok(()) }
     /// ```
     pub fn pool(&self) -> Option<&str> {
@@ -523,7 +523,7 @@ impl fmt::Display for Event {
         match &fields.more {
             More::Nothing => Ok(()),
             More::Progress { payload, .. } => write!(f, " bytes={}", payload.len()),
-            // The sentence alone: the worker's last words under it are lines of their own.
+            // The sentence alone, without the lines of standard error below it.
             More::Failure { failure, .. } => write!(f, ": {}", first_line(&failure.in_short())),
             More::Described { failure, describe, .. } => write!(f, ": {}", first_line(&describe(failure))),
             More::Ended { status } => write!(f, ": {}", ended_somehow(*status)),

@@ -1,4 +1,4 @@
-//! How a process ended, in stderr.
+//! Sentences about how a process ended.
 
 use hirelings_worker_kit::wire;
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +11,7 @@ pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     ended_somehow(status) + hint
 }
 
-/// The same, with what the worker's last stderr say of the cause.
+/// The same, with the cause where the last lines of standard error name it.
 pub(crate) fn ended_with(status: Option<ExitStatus>, stderr: &str) -> String {
     match forbidden_call(status, stderr) {
         Some(call) => format!("was killed by SIGSYS (a forbidden system call: {call})"),
@@ -19,7 +19,7 @@ pub(crate) fn ended_with(status: Option<ExitStatus>, stderr: &str) -> String {
     }
 }
 
-/// The system call that a confined worker died of, where it has said which.
+/// The system call that a confined worker died of, where its standard error names it.
 pub(crate) fn forbidden_call(status: Option<ExitStatus>, stderr: &str) -> Option<&str> {
     if status?.signal()? != rustix::process::Signal::SYS.as_raw() {
         return None;
@@ -73,7 +73,7 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
-/// What is said of a death that looks like want of memory, or nothing.
+/// A hint for a death that looks like a failed allocation, or nothing.
 pub(crate) fn memory_hint(status: Option<ExitStatus>, stderr: &str) -> &'static str {
     // What the runtimes of Rust, C++, Go and the C library say before they abort.
     const MESSAGES: [&str; 5] =

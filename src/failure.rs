@@ -1,4 +1,4 @@
-//! What a job came to, before its payload is decoded.
+//! A job's result before its payload is decoded.
 
 use crate::error::{
     CodecError, Crash, JobError, JobResult, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, WorkerPanic,
@@ -31,10 +31,10 @@ pub(crate) enum Failure {
     Protocol(ProtocolError),
 }
 
-/// What a job came to, still encoded.
+/// A job's result, still encoded.
 pub(crate) type Settled = Result<Payload, Arc<Failure>>;
 
-/// Decodes a copy for one listener.
+/// Decodes a copy of the result for one reader.
 pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
     match settled {
         Ok(output) => wire::decode_payload(output.as_slice()).map_err(|fault| {
@@ -82,7 +82,7 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
     }
 }
 
-/// Says a failure in words, with the handler's own error decoded.
+/// Writes a failure as a sentence, with the handler's own error decoded.
 pub(crate) type Describe = fn(&Failure) -> String;
 
 /// The one for jobs of type `J`.

@@ -1,4 +1,4 @@
-//! What a caller holds of a job.
+//! The handle of a job.
 
 use crate::dispatcher::Notification;
 use crate::driver::{Command, InboxSender};
@@ -44,14 +44,13 @@ impl<J: Job> JobHandle<J> {
         JobHandle { record, pool, jobs: PhantomData }
     }
 
-    /// Blocks until the job is settled, and gives what it came to, decoded in this thread.
+    /// Blocks until the job is settled and returns its result, which is decoded in this thread.
     ///
-    /// It cannot wait for ever: a pool that is closed, or whose supervisor fails, settles its jobs as
-    /// [`JobError::Closed`].
+    /// It cannot wait for ever: when a pool is closed, or its supervisor fails, its jobs settle as [`JobError::Closed`].
     ///
     /// # Errors
     ///
-    /// Each kind of [`JobError`]; of a pool that takes no more jobs, [`JobError::Closed`] at once.
+    /// Every kind of [`JobError`]. If the pool accepts no more jobs, [`JobError::Closed`] at once.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -99,11 +98,11 @@ impl<J: Job> JobHandle<J> {
         (decoded::<J>(&settled), bytes)
     }
 
-    /// The same, for at most `limit`; else the handle is given back, and the job goes on.
+    /// Like [`wait`](JobHandle::wait), for at most `limit`. After that the handle is returned, and the job goes on.
     ///
     /// # Errors
     ///
-    /// The handle, where the job is not settled in time.
+    /// The handle, if the job is not settled in time.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -127,11 +126,11 @@ impl<J: Job> JobHandle<J> {
         outcome.map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
 
-    /// What the job came to, if it is settled; else the handle is given back.
+    /// The job's result if it is settled; otherwise the handle is returned.
     ///
     /// # Errors
     ///
-    /// The handle, where the job is not settled.
+    /// The handle, if the job is not settled.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -153,7 +152,7 @@ impl<J: Job> JobHandle<J> {
         self.record.try_outcome().map(|settled| decoded::<J>(&settled)).ok_or(self)
     }
 
-    /// The job's number, the one in events and errors.
+    /// The job's number, which events and errors name too.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -169,7 +168,7 @@ impl<J: Job> JobHandle<J> {
         JobId(self.record.id)
     }
 
-    /// Where the job is at this moment.
+    /// The state of the job at this moment.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -186,10 +185,10 @@ impl<J: Job> JobHandle<J> {
         self.record.status()
     }
 
-    /// Whether an attempt at the job has begun; once the job is settled, whether one had.
+    /// Whether an attempt at the job has begun. After the job is settled: whether any attempt had begun.
     ///
-    /// It is the only way to learn that of a job that was aborted, or that a closed pool has left undone:
-    /// [`JobError::begun`](crate::JobError::begun) says [`Begun::Perhaps`](crate::Begun::Perhaps) of each of those.
+    /// For a job that was aborted, or that was not done when the pool was closed, only the handle has this answer:
+    /// [`JobError::begun`](crate::JobError::begun) is [`Begun::Perhaps`](crate::Begun::Perhaps) for each of those.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -224,7 +223,11 @@ impl<J: Job> JobHandle<J> {
     }
 
     /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
-    /// job that waits never runs; a worker that has it is killed.
+    /// job in the backlog never begins; the worker of one that runs is killed.
+    ///
+    /// A job that is still [`Queued`](JobStatus::Queued) may have been sent ahead to a worker that does another one
+    /// ([`prefetch`](crate::PoolBuilder::prefetch)). It is recalled, and begins only where that comes too late: then its worker
+    /// is killed too. [`begun`](JobHandle::begun) says whether that may be so.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -241,7 +244,7 @@ impl<J: Job> JobHandle<J> {
         abort(&self.record, &self.pool.commands);
     }
 
-    /// Something that can abort the job from elsewhere: it can be cloned and sent, and outlives the handle.
+    /// A handle that can only abort the job. It can be cloned and sent to other threads, and outlives this one.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -258,7 +261,7 @@ impl<J: Job> JobHandle<J> {
         AbortHandle { record: Arc::clone(&self.record), pool: Arc::clone(&self.pool) }
     }
 
-    /// A stream of the job's progress from now on; it ends when the job is settled, and is empty where it is already.
+    /// A stream of the job's progress from now on. It ends when the job is settled, and is empty if it is settled already.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -275,7 +278,7 @@ impl<J: Job> JobHandle<J> {
         stream
     }
 
-    /// Calls `f` at each attempt's start, also if the last one has started already.
+    /// Calls `f` when an attempt starts. If one has started already, `f` is called for the latest one at once.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -307,7 +310,7 @@ impl<J: Job> JobHandle<J> {
         self.hook(on_progress::<J>(f))
     }
 
-    /// Calls `f` with the error when an attempt failed and the job is to be retried, from now on.
+    /// Calls `f` with the error each time an attempt fails and the job is retried, from now on.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -323,7 +326,7 @@ impl<J: Job> JobHandle<J> {
         self.hook(on_retry::<J>(f))
     }
 
-    /// Calls `f` with the output, also if the job has succeeded already.
+    /// Calls `f` with the output when the job succeeds, or at once if it has.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -339,7 +342,7 @@ impl<J: Job> JobHandle<J> {
         self.hook(on_success::<J>(f))
     }
 
-    /// Calls `f` with the error, also if the job has failed already; not for one that was aborted.
+    /// Calls `f` with the error when the job fails, or at once if it has. It is not called if the job is aborted.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -421,7 +424,7 @@ impl<J: Job> fmt::Debug for JobHandle<J> {
     }
 }
 
-// ---------------------------------------------------------------- hooks, from what they are given to what they want
+// ---------------------------------------------------------------- hooks, which decode what they are called with
 
 pub(crate) fn on_progress<J: Job>(mut f: impl FnMut(J::Progress) + Send + 'static) -> JobHook {
     JobHook::Progress(Box::new(move |payload| {

@@ -20,7 +20,7 @@ use std::{env, io};
 /// environment with `J`'s name, so that one executable can hold several calls of [`worker::init`](crate::worker::init).
 ///
 /// On Linux it runs `/proc/self/exe`, so that a rebuild on disk changes nothing, with the real path as `argv[0]`. A worker
-/// knows itself by the pipe that the pool gives it as standard stdin: a program in between, such as a shell, has to hand
+/// knows itself by the pipe that the pool gives it as standard input: a program in between, such as a shell, has to hand
 /// that on as it is.
 ///
 /// [`Pool::self_exec`](crate::Pool::self_exec) gives the builder at once; this is for a command that is to be changed first.

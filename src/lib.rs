@@ -49,7 +49,7 @@
 //! ```
 //!
 //! It needs `cargo add hirelings` and `cargo add serde --features derive`. One executable may hold several calls of
-//! `init`, one for each job type; [`worker::is_worker`] tells before them whether this process is a worker, for a program
+//! `init`, one for each job type; before them, [`worker::is_worker`] says whether this process is a worker, for a program
 //! that confines itself early. The function `init` finds out what a process is; the method of the same name in
 //! [`worker::Worker`], below, makes the state of one worker. A `build` in a worker that has not called `init` is refused
 //! ([`BuildErrorKind::NotAWorker`]), so a forgotten `init` is an error and no fork bomb.
@@ -131,8 +131,9 @@
 //!
 //! # Waiting for results
 //!
-//! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. [`wait`](JobHandle::wait) blocks and cannot hang: whatever
-//! becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
+//! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. A job is *settled* once it has its output or its last error, and
+//! stays so: [`is_finished`](JobHandle::is_finished) is true, and `Done` is told. [`wait`](JobHandle::wait) blocks until then
+//! and cannot hang: whatever becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
 //! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more
 //! memory than a few.
 //!
@@ -170,7 +171,7 @@
 //!
 //! # Progress
 //!
-//! A handler tells it with [`Context::progress`](worker::Context::progress). Who listens gets every one, in order: by a
+//! A handler reports it with [`Context::progress`](worker::Context::progress). Every reader gets each report, in order: by a
 //! hook of the request, or as an iterator that ends when the job is settled.
 //!
 //! ```no_run
@@ -202,7 +203,7 @@
 //! # Retries and limits of time
 //!
 //! The builder sets them for all jobs, a [`JobRequest`] for one. A limit holds for each attempt, and runs from the
-//! moment the job is handed to a worker, not while it waits. A worker past its limit is killed, with its whole process
+//! moment the job is sent to a worker, not while it waits. A worker past its limit is killed, with its whole process
 //! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue;
 //! the next attempt begins only once the process of the one before is gone.
 //!
@@ -239,8 +240,8 @@
 //!
 //! # Errors
 //!
-//! A [`JobError`] says in one sentence what happened, with the worker's last words under it, and has the parts as
-//! fields:
+//! A [`JobError`] says in one sentence what happened, with the worker's last lines of standard error below it, and has the
+//! parts as fields:
 //!
 //! ```text
 //! worker process 4711 of "thumbs" was killed by SIGSEGV while it did job 42 (attempt 3 of 3)
@@ -267,6 +268,9 @@
 //! assert_eq!(advice(&JobError::Aborted), "nobody wants it any more");
 //! ```
 //!
+//! `Failed` writes what the handler said, and `Aborted` and `Closed` say no more than that. Where it has to be known which
+//! job it was, write the handle first, which displays as its job: `let job = handle.to_string();`, before `wait` takes it.
+//!
 //! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. A program that does not exist is an error of
 //! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
 //! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
@@ -280,7 +284,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pool = Pool::<Square>::self_exec().max_backlog(1000).build()?;
 //!
-//! // Settled as aborted when this returns. One that waits never runs; the worker of one that runs is killed.
+//! // Settled as aborted when this returns. One in the backlog never begins; the worker of one that runs is killed.
 //! let unwanted = pool.enqueue(Square(1));
 //! let from_elsewhere = unwanted.abort_handle();
 //! std::thread::spawn(move || from_elsewhere.abort());
@@ -381,14 +385,15 @@
 //! ```
 //!
 //! With a limited backlog use `try_enqueue`, since `enqueue` waits for room. [`worker::init`] is sound below
-//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime spares each
-//! worker one.
+//! `#[tokio::main]`, whose threads run already; a plain `main` that calls it before it builds the runtime saves each
+//! worker from building one.
 //!
 //! # Testing
 //!
 //! The executable of a test is the test harness, so [`self_exec`] would start that, and `build` refuses it. Give the
-//! tests a worker program: cargo builds the programs of a package before its integration tests and tells where they
-//! are. A program under `src/bin/square-worker.rs`, whose `main` is one call of [`worker::serve`], is then used so:
+//! tests a worker program: cargo builds the programs of a package before its integration tests and sets a
+//! variable with the path of each. A program under `src/bin/square-worker.rs`, whose `main` is one call of
+//! [`worker::serve`], is then used so:
 //!
 //! ```no_run
 //! # macro_rules! env { ($name:literal) => { "/target/debug/square-worker" } }
@@ -481,6 +486,7 @@ mod failure;
 mod budget;
 mod dispatcher;
 mod forward;
+mod mailbox;
 mod panic;
 mod progress;
 mod record;
@@ -491,6 +497,11 @@ mod harness;
 mod launch;
 mod process;
 mod signals;
+/// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
+mod sync {
+    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+}
 mod sys;
 
 // The threads that act.

@@ -1,11 +1,11 @@
-//! What a worker may use of the machine.
+//! Limits of a worker's resources.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the system allows each worker process (see setrlimit(2)), its priority, and its processors.
 ///
-/// All of it is set from outside, right after the process has been started and before it is greeted, so it holds from
+/// All of it is set from outside, right after the process has been started and before the handshake, so it holds from
 /// its first job on and costs a start next to nothing. What a limit was before, and was lower, stays. The processes that a
 /// worker starts inherit them, each for itself.
 ///
@@ -33,7 +33,7 @@ pub struct Limits {
     pub(crate) file_size: Option<u64>,
     pub(crate) processes: Option<u64>,
     pub(crate) niceness: Option<i32>,
-    /// Sets of processors, which the slots take in turn.
+    /// Sets of processors, of which slot `n` gets the one at `n` modulo their number.
     pub(crate) cpus: Option<Vec<Vec<usize>>>,
 }
 
@@ -152,7 +152,7 @@ impl Limits {
         self
     }
 
-    /// The processors on which workers run, by the system's numbers: sets that the pool's slots take in turn. The worker in
+    /// The processors on which workers run, by the system's numbers: the worker in
     /// slot `n` gets set `n` modulo the number of sets, and so does its successor. `build` refuses an empty list, an empty
     /// set, and a processor that this program may not use itself.
     ///
@@ -170,7 +170,7 @@ impl Limits {
         self
     }
 
-    /// What makes no sense of it.
+    /// Why `build` refuses these limits, if it does.
     pub(crate) fn refused(&self, own_cpus: fn() -> Option<BTreeSet<usize>>) -> Option<String> {
         if self.address_space == Some(0) {
             return Some("limits: an address space of 0 bytes: no worker could start".into());
@@ -199,7 +199,7 @@ fn refused_cpus(sets: &[Vec<usize>], own_cpus: fn() -> Option<BTreeSet<usize>>) 
     if sets.is_empty() || sets.iter().any(Vec::is_empty) {
         return Some("limits: no processors at all: no worker could run".into());
     }
-    // Where this cannot be known, a start will tell.
+    // If this is not known, setting it at the start fails instead.
     let own = own_cpus()?;
     let other = sets.iter().flatten().find(|cpu| !own.contains(cpu))?;
     let own: Vec<_> = own.iter().map(ToString::to_string).collect();

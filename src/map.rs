@@ -50,11 +50,11 @@ impl<J: Job> Pool<J> {
 /// Not one is enqueued for each result that is taken: then the caller and the workers would wait for each other at every
 /// job. What was taken is made up for a quarter at a time.
 struct Window {
-    /// The caller's, if it said so.
+    /// The window that the caller asked for, if any.
     fixed: Option<usize>,
     /// At least so many, whatever they hold: what the workers can do, and as many again.
     least: usize,
-    /// How many results were taken: the more, the more is asked for ahead.
+    /// How many results were taken: the window grows with it.
     taken: usize,
     /// How many bytes a job and its result take, the recent ones counting most.
     bytes: usize,
@@ -237,7 +237,7 @@ pub struct MapUnordered<'p, J: Job, I> {
     with: Option<With<'p, J>>,
     finished: Receiver<usize>,
     finish: Sender<usize>,
-    /// The first that the pool did not do any more: given last, since others may still be done.
+    /// The first result that is `Closed`: it is returned last, since other jobs may still be done.
     closed: Option<(usize, JobResult<J>)>,
 }
 

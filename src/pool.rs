@@ -1,4 +1,4 @@
-//! The pool, as callers have it.
+//! The pool: enqueuing, waiting, figures, hooks and the end.
 
 use crate::dispatcher::HookId;
 use crate::driver::{Admission, Command as ToDriver, PendingSubmit, WhenFull};
@@ -45,16 +45,16 @@ pub struct Pool<J: Job> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Arc<str>,
     next_job: AtomicU64,
-    /// Set as soon as the pool is told to take no more jobs.
+    /// Set when `drain` or `exit` is called: no more jobs are accepted.
     closed: AtomicBool,
     max_frame: usize,
     /// Buffers for large jobs and answers.
     buffers: Arc<BufferPool>,
-    /// How large the last job was, encoded: the next may be as large.
+    /// The size of the last encoded job, in bytes: the first buffer for the next one is as large.
     encoded: AtomicUsize,
-    /// Whether the backlog is limited, so that each job asks to be let in.
+    /// Whether the backlog is limited: then each job has to be admitted.
     limited: bool,
-    /// How far ahead `map` looks.
+    /// How many jobs `map` enqueues before it returns the first result, at least.
     pub(crate) look_ahead: usize,
     last_stats: Arc<Mutex<Stats>>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
@@ -220,8 +220,8 @@ impl<J: Job> Pool<J> {
 
     // ------------------------------------------------------------ workers
 
-    /// Starts all `max_processes` workers now, rather than as jobs need them; [`EventKind::Ready`] tells when all are
-    /// ready. Does nothing once the pool is closed.
+    /// Starts all `max_processes` workers now, rather than as jobs need them; an [`EventKind::Ready`]
+    /// event follows when all are ready. Does nothing once the pool is closed.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -240,15 +240,15 @@ impl<J: Job> Pool<J> {
     ///
     /// # Errors
     ///
-    /// Where they are not ready in time, will not start, or the pool is closed: with the program, its status, and its last
-    /// words.
+    /// If they are not ready in time, do not start, or the pool is closed. The error has the program, its exit status, and
+    /// the last lines of its standard error.
     ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// // In a service's start: it ends here, with a sentence, where its workers do not start.
+    /// // In a service's start: it ends here, with a message, if its workers do not start.
     /// pool.wait_ready(std::time::Duration::from_secs(10))?;
     /// # Ok(()) }
     /// ```
@@ -283,7 +283,8 @@ impl<J: Job> Pool<J> {
         }
     }
 
-    /// The same, for at most `limit`; `false` where the pool was busy all the time, `true` where it has ended.
+    /// Like [`wait_idle`](Pool::wait_idle), for at most `limit`. Returns `false` if the pool was busy all that time, and
+    /// `true` if it has ended.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -305,7 +306,7 @@ impl<J: Job> Pool<J> {
         idle.is_none_or(|idle| !timed_out(idle))
     }
 
-    /// The pool's figures; its last ones once it has ended.
+    /// The pool's figures. After the pool has ended: the last ones.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -323,7 +324,7 @@ impl<J: Job> Pool<J> {
         stats.unwrap_or_else(|| self.last_stats.lock().clone())
     }
 
-    /// The worker processes, in the order of their slots; none once the pool has ended.
+    /// The worker processes, in the order of their slots. After the pool has ended there are none.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -341,7 +342,7 @@ impl<J: Job> Pool<J> {
         self.ask(ToDriver::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
     }
 
-    /// Sends a command that is answered. None where the pool has ended.
+    /// Sends a command and gives the channel of its answer. None if the pool has ended.
     fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
         self.shared.commands.send(command(reply)).is_ok().then_some(answer)
@@ -349,15 +350,16 @@ impl<J: Job> Pool<J> {
 
     // ------------------------------------------------------------ events
 
-    /// Calls `f` with each event of `kind`, on the pool's hook thread, until it is removed or the pool has ended. Hooks
-    /// are added, never replaced; one that panics is caught and logged. In a pool that has ended it is never called.
+    /// Calls `f` with each event of `kind`, on the pool's hook thread, until the hook is removed or the pool has
+    /// ended. A hook never replaces another one. If a hook panics, the panic is caught and logged. After the pool has ended
+    /// no hook is called.
     ///
-    /// No event is left out: those that a slow hook has not been called with are kept in memory, less than 200 bytes each
-    /// and what they hold, without a limit. Progress and lines of standard error alone are limited, to 16 MiB and 1 MiB a
+    /// No event is left out. Events that wait for a slow hook are kept in memory without a limit; each takes less than 200
+    /// bytes, plus what it holds. Progress and lines of standard error alone are limited, to 16 MiB and 1 MiB a
     /// worker, which is then read no further. A reader that may fall behind is better off with [`events`](Pool::events).
     ///
-    /// A hook may wait for a job, or until the pool is idle. The other hooks are called after it, and as long as it waits,
-    /// these limits do not hold. It should not read a [`ProgressStream`](crate::ProgressStream) of a job whose progress
+    /// A hook may wait for a job, or until the pool is idle. The other hooks are called after it. These limits do not apply
+    /// while it waits. It should not read a [`ProgressStream`](crate::ProgressStream) of a job whose progress
     /// other hooks are called with too: over 16 MiB that job would wait for the hooks, and this one for the job.
     ///
     /// ```no_run
@@ -372,7 +374,7 @@ impl<J: Job> Pool<J> {
         self.shared.dispatcher.add(Some(kind), f)
     }
 
-    /// Calls `f` with every event; what [`on`](Pool::on) says holds here.
+    /// Calls `f` with every event, under the same rules as [`on`](Pool::on).
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -386,7 +388,7 @@ impl<J: Job> Pool<J> {
         self.shared.dispatcher.add(None, f)
     }
 
-    /// Removes a hook; `false` where it was not there, as in a pool that has ended. It may be called from a hook.
+    /// Removes a hook. Returns `false` if there is no such hook, as in a pool that has ended. A hook may call this.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -403,8 +405,7 @@ impl<J: Job> Pool<J> {
         self.shared.dispatcher.remove(id)
     }
 
-    /// An iterator of everything that happens from now on; it ends with the pool. Of one that has ended it is
-    /// empty.
+    /// An iterator over all events from now on. It ends when the pool ends, and is empty if the pool has ended already.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -427,9 +428,12 @@ impl<J: Job> Pool<J> {
 
     // ------------------------------------------------------------ the end
 
-    /// Ends the pool now: no more jobs are taken, all that are not settled settle as
-    /// [`Closed`](crate::JobError::Closed), and the workers are killed (SIGTERM, after `kill_grace` SIGKILL). Returns once
-    /// every child is reaped and every hook has run; on the hook thread, once every child is reaped.
+    /// Ends the pool now: no more jobs are taken, and all that are not settled settle as
+    /// [`Closed`](crate::JobError::Closed). Workers that wait for a job are told to leave, so that what they hold is dropped;
+    /// SIGTERM follows after 100 ms, or after `kill_grace` where that is shorter. All others are killed: SIGTERM, and SIGKILL
+    /// after `kill_grace`.
+    ///
+    /// Returns once every child is reaped and every hook has run; on the hook thread, once every child is reaped.
     ///
     /// It may be called any number of times, from several threads.
     ///
@@ -440,7 +444,7 @@ impl<J: Job> Pool<J> {
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
     /// let handle = pool.enqueue(Square(7));
     /// pool.exit();
-    /// // Done just before, or closed: settled in any case.
+    /// // Done just before the end, or closed: it is settled in any case.
     /// println!("{:?}", handle.wait());
     /// # Ok(()) }
     /// ```

@@ -1,4 +1,4 @@
-//! One job, as its handle, the supervisor's thread and the hook thread share it.
+//! One job's state, which its handle, the supervisor's thread and the hook thread share.
 
 use crate::failure::{Failure, Settled};
 use crate::progress::EncodedProgress;
@@ -42,7 +42,7 @@ pub enum JobStatus {
     Finished,
 }
 
-/// One job. A queued one is small: what most jobs do not have is in [`Observers`].
+/// One job. A queued one is small: what most jobs lack is in [`Observers`].
 pub(crate) struct JobRecord {
     pub(crate) id: u64,
     state: Mutex<State>,
@@ -50,8 +50,8 @@ pub(crate) struct JobRecord {
 }
 
 struct State {
-    /// Where it is in the supervisor's table.
-    key: JobKey,
+    /// Its place in the supervisor's table.
+    place: u32,
     history: History,
     stage: Stage,
     observers: Option<Box<Observers>>,
@@ -63,15 +63,15 @@ enum Stage {
     Settled(Settled),
 }
 
-/// What a job has only if somebody listens to it, or named it.
+/// The label, hooks and streams of a job that has any.
 #[derive(Default)]
 pub(crate) struct Observers {
     pub(crate) label: Option<Arc<str>>,
-    /// Whether there are hooks, or some on their way to the hook thread.
+    /// Whether there are hooks, including those that the hook thread has not added yet.
     hooked: bool,
     hooks: Vec<JobHook>,
     streams: Vec<Sender<EncodedProgress>>,
-    /// Who is told when it is settled, and under which number.
+    /// The channel that receives a number when the job is settled, and that number.
     finished: Option<(Sender<usize>, usize)>,
     /// The task that awaits it.
     waker: Option<Waker>,
@@ -102,7 +102,7 @@ pub(crate) enum JobUpdate {
 impl JobRecord {
     pub(crate) fn new(id: u64, payload: Payload, observers: Option<Box<Observers>>) -> Arc<Self> {
         let state =
-            State { key: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
+            State { place: JobKey::NOWHERE, history: History::default(), stage: Stage::Queued(payload), observers };
         Arc::new(JobRecord { id, state: Mutex::new(state), settled: Condvar::new() })
     }
 
@@ -116,12 +116,13 @@ impl JobRecord {
     // ------------------------------------------------------------ the supervisor's thread
 
     pub(crate) fn set_key(&self, key: JobKey) {
-        self.state.lock().key = key;
+        self.state.lock().place = key.place;
     }
 
     /// Its key in the supervisor's table, if it ever was there.
     pub(crate) fn key(&self) -> Option<JobKey> {
-        Some(self.state.lock().key).filter(|&key| key != JobKey::NOWHERE)
+        let place = self.state.lock().place;
+        (place != JobKey::NOWHERE).then_some(JobKey { place, id: self.id })
     }
 
     pub(crate) fn label(&self) -> Option<Arc<str>> {
@@ -144,7 +145,7 @@ impl JobRecord {
         }
     }
 
-    /// A worker has begun it. Says whether hooks are to be told; so do the two below.
+    /// A worker has begun it. Returns whether the job has hooks, as do the two below.
     pub(crate) fn set_started(&self, attempt: u32) -> bool {
         let mut state = self.state.lock();
         state.history.set_started(attempt);
@@ -162,13 +163,13 @@ impl JobRecord {
         state.is_hooked()
     }
 
-    /// Whether anybody listens to its progress.
+    /// Whether a hook or a stream wants its progress.
     pub(crate) fn wants_progress(&self) -> bool {
         let state = self.state.lock();
         state.observers.as_ref().is_some_and(|observers| observers.hooked || !observers.streams.is_empty())
     }
 
-    /// Gives a progress to the streams.
+    /// Sends a progress to the streams.
     pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
         let mut state = self.state.lock();
         if let Some(observers) = &mut state.observers {
@@ -177,7 +178,7 @@ impl JobRecord {
         state.is_hooked()
     }
 
-    /// It is over. The first outcome stands. Gives those who wait for it, to be woken when that is dropped.
+    /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
     #[must_use]
     pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun) -> Option<WakeOnDrop> {
         let mut state = self.state.lock();
@@ -279,7 +280,7 @@ impl JobRecord {
         }
     }
 
-    /// What was to go with a job that was refused.
+    /// Takes the observers back from a job that was refused.
     pub(crate) fn take_observers(&self) -> Option<Box<Observers>> {
         self.state.lock().observers.take()
     }
@@ -289,14 +290,14 @@ impl JobRecord {
         self.state.lock().is_hooked()
     }
 
-    /// A hook is on its way to the hook thread: from here on that thread is told of the job.
+    /// A hook has been sent to the hook thread: from here on that thread gets the job's updates.
     pub(crate) fn expect_hooks(&self) {
         self.state.lock().observers.get_or_insert_default().hooked = true;
     }
 
     // ------------------------------------------------------------ the hook thread
 
-    /// Takes a hook in; what has happened already (start, done) is called back at once.
+    /// Adds a hook, and calls it at once for what has happened already (start, done).
     pub(crate) fn add_hook(&self, mut hook: JobHook) {
         let (started, settled) = {
             let state = self.state.lock();
@@ -413,7 +414,7 @@ impl Observers {
     }
 }
 
-/// Those who wait for a job that is settled: woken when this is dropped.
+/// Wakes the callers that wait for a settled job when it is dropped.
 pub(crate) struct WakeOnDrop {
     record: Arc<JobRecord>,
     finished: Option<(Sender<usize>, usize)>,

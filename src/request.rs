@@ -11,8 +11,8 @@ use hirelings_worker_kit::Job;
 use std::fmt;
 use std::time::Duration;
 
-/// A job with settings and hooks of its own, from [`Pool::request`]. Hooks given here miss nothing; they run on the
-/// pool's hook thread, in the order of what happened.
+/// A job with settings and hooks of its own, from [`Pool::request`]. Hooks that are added here are called
+/// from the first event on. They run on the pool's hook thread, in the order of the events.
 ///
 /// ```no_run
 /// # use hirelings::{Job, Pool, self_exec};
@@ -61,7 +61,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     }
 
     /// The limit of each attempt, in place of the pool's `timeout_working`; `None` is no limit. A limit of 0 is over
-    /// as soon as the job is handed to a worker, which is then killed unless it answers before the signal.
+    /// as soon as the job is sent to a worker; the worker is then killed, unless it answers before the signal arrives.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -94,7 +94,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// Jobs of a higher priority are handed out before those of a lower one, those of the same in their order.
+    /// Jobs of a higher priority are dispatched before those of a lower one; jobs of the same priority keep their order.
     /// Default: 0.
     ///
     /// ```no_run
@@ -103,7 +103,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
     /// let in_the_background: Vec<_> = (0..1000).map(|n| pool.request(Square(n)).priority(-1).enqueue()).collect();
-    /// // Somebody waits for this one: it goes before all of those that have not begun.
+    /// // Somebody waits for this one: it is done before all of those that have not begun.
     /// println!("{}", pool.enqueue(Square(7)).wait()?);
     /// # Ok(()) }
     /// ```
@@ -112,7 +112,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// What the job is called in events and errors, beside its number. Default: nothing.
+    /// A name for the job in events and errors, beside its number. Default: none.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -130,7 +130,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// Calls `f` at each attempt's start.
+    /// Calls `f` when an attempt starts.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -161,7 +161,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.hook(handle::on_progress::<J>(f))
     }
 
-    /// Calls `f` with the error when an attempt failed and the job is to be retried.
+    /// Calls `f` with the error each time an attempt fails and the job is retried.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -176,7 +176,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.hook(handle::on_retry::<J>(f))
     }
 
-    /// Calls `f` with the output.
+    /// Calls `f` with the output when the job succeeds.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -196,7 +196,8 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.hook(handle::on_success::<J>(f))
     }
 
-    /// Calls `f` with the error, [`Closed`](JobError::Closed) where the pool ended; not for a job that was aborted.
+    /// Calls `f` with the error when the job fails, [`Closed`](JobError::Closed) if the pool ended. It is not called if the
+    /// job is aborted.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -225,7 +226,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.hook(handle::on_abort(f))
     }
 
-    /// Calls `f` with what the job came to, whatever that is.
+    /// Calls `f` with the job's result when the job is settled.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -272,8 +273,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// Enqueues the job; what [`Pool::enqueue`] says holds here. The hooks are called all the same where the pool takes
-    /// no more jobs.
+    /// Enqueues the job, like [`Pool::enqueue`]. If the pool accepts no more jobs, the hooks are called nevertheless.
     ///
     /// Where the result goes to a hook, the handle need not be kept:
     ///
@@ -303,7 +303,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self.pool.accept(&self.job, self.settings, self.observers)
     }
 
-    /// Enqueues the job without ever blocking for room; what [`Pool::try_enqueue`] says holds here.
+    /// Enqueues the job, like [`Pool::try_enqueue`]: it never blocks for room in the backlog.
     ///
     /// # Errors
     ///
@@ -315,7 +315,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
     /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
     /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// // A server says that it is busy rather than let its caller wait.
+    /// // A server refuses the request rather than let its caller wait.
     /// match pool.request(Square(7)).label("seven").try_enqueue() {
     ///     Ok(handle) => println!("{}", handle.wait()?),
     ///     Err(refused) if refused.kind == EnqueueErrorKind::Full => println!("503 Service Unavailable"),

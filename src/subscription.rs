@@ -142,7 +142,7 @@ impl Events {
         event
     }
 
-    /// The pool has ended; what was left out at its end is told once.
+    /// The pool has ended: a last `Lagged` counts what was left out before the end.
     fn last_word(&self) -> Option<Event> {
         let left_out = self.lag.left_out.swap(0, Ordering::Relaxed);
         (left_out > 0).then_some(Event::Lagged(left_out))

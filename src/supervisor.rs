@@ -3,10 +3,11 @@
 //! There is no clock, thread, process, pipe or channel in here, and no payload: the driver (or the simulator) carries
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
-//! Read [`Input`] and [`Effect`](effect::Effect) first, then [`Supervisor::handle`] from top to bottom. A step goes on in
-//! the modules beside: `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and `prefetch` (which
-//! worker gets which job), `limits`, `kill`, `death`, `spawning`.
+//! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
+//! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
+//! `prefetch` (which worker gets which job), `limits`, `kill`, `death`, `spawning`.
 
+mod admission;
 mod attempts;
 mod backlog;
 mod config;
@@ -16,9 +17,13 @@ mod effect;
 mod input;
 mod jobs;
 mod kill;
+mod lifecycle;
 mod limits;
 mod messages;
+mod outcome;
 mod prefetch;
+#[cfg(debug_assertions)]
+mod recount;
 mod restart;
 mod spawning;
 mod timers;
@@ -38,20 +43,25 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
-pub(crate) use config::{Config, JobSettings, MaxMemory};
-pub use effect::{Begun, CrashCause};
-pub(crate) use effect::{Effect, Outcome, Signal, Violation};
+pub(crate) use admission::{Refusal, WhenFull};
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory};
+pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
+pub use outcome::{Begun, CrashCause};
+pub(crate) use outcome::{Outcome, Violation};
 pub(crate) use worker::WorkerKey;
 pub use worker::WorkerState;
 
+use admission::PendingJob;
 use backlog::Backlog;
 use jobs::{JobState, Jobs};
+use lifecycle::{Course, End, KillCause, Phase};
 use restart::RestartPolicy;
+use std::collections::VecDeque;
 use std::time::Duration;
 use timers::Timer;
-use worker::{End, KillCause, Worker};
+use worker::Worker;
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
 /// the first sign.
@@ -65,12 +75,12 @@ pub(crate) const SHORT: Duration = Duration::from_millis(1);
 
 /// Which new work the pool takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Phase {
-    Open,
-    /// No new jobs; those accepted are done.
-    Draining,
+enum Admits {
+    All,
+    /// No new jobs; those that were let in are done.
+    Unsettled,
     /// No jobs at all; the workers are on their way out.
-    Exiting,
+    Nothing,
 }
 
 /// What has been counted since the pool was built.
@@ -87,13 +97,15 @@ pub(crate) struct Counters {
     pub(crate) crashed: u64,
 }
 
-/// The pool's state. `T` is whatever the driver needs to find a job again.
+/// The pool's state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Supervisor<T> {
+pub(crate) struct Supervisor {
     config: Config,
-    phase: Phase,
-    jobs: Jobs<T>,
+    admits: Admits,
+    jobs: Jobs,
     backlog: Backlog,
+    /// The jobs whose callers wait for room in the backlog.
+    pending: VecDeque<PendingJob>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many.
     slots: Vec<Option<Worker>>,
     /// The slots that have one, in order.
@@ -117,15 +129,16 @@ pub(crate) struct Supervisor<T> {
     awaiting_ready: bool,
 }
 
-impl<T> Supervisor<T> {
+impl Supervisor {
     pub(crate) fn new(config: Config) -> Self {
         let slots = (0..config.max_processes).map(|_| None).collect();
         Supervisor {
             restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
-            phase: Phase::Open,
-            jobs: Jobs::new(),
+            admits: Admits::All,
+            jobs: Jobs::default(),
             backlog: Backlog::default(),
+            pending: VecDeque::new(),
             slots,
             live: Vec::new(),
             init_took: Duration::ZERO,
@@ -144,17 +157,17 @@ impl<T> Supervisor<T> {
 
     /// Whether new jobs are taken.
     pub(crate) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
+        self.admits == Admits::All
     }
 
     /// Whether everything is over: no job, no worker, and none to come.
     pub(crate) fn is_finished(&self) -> bool {
-        self.phase == Phase::Exiting && self.live.is_empty()
+        self.admits == Admits::Nothing && self.live.is_empty()
     }
 
-    /// Whether there is no job, and no handler can run any more.
+    /// Whether there is no job, nobody waits to bring one, and no handler can run any more.
     pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.busy == 0
+        self.jobs.is_empty() && self.pending.is_empty() && self.busy == 0
     }
 
     /// Whether no worker would start, and none has since.
@@ -186,7 +199,7 @@ impl<T> Supervisor<T> {
 
     /// Whether every slot has a worker that has been ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.been_ready)
+        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.phase.has_been_ready())
     }
 
     pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
@@ -195,7 +208,7 @@ impl<T> Supervisor<T> {
 
     /// The workers that have a process, in the order of their slots.
     pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
-        self.alive().filter(|(_, worker)| worker.spawned)
+        self.alive().filter(|(_, worker)| worker.is_spawned())
     }
 
     /// The workers, those included that are being spawned, in the order of their slots.
@@ -206,15 +219,12 @@ impl<T> Supervisor<T> {
         })
     }
 
-    /// What the driver calls this job, and its number.
-    pub(crate) fn job(&self, key: JobKey) -> Option<(&T, u64)> {
-        let entry = self.jobs.get(key)?;
-        Some((&entry.job, entry.id))
-    }
-
-    /// Takes out a job that [`Effect::Settled`] was said of, which is due before the next input.
-    pub(crate) fn take(&mut self, key: JobKey) -> T {
-        self.jobs.take(key)
+    /// Whether the worker's resident memory is to be measured when this message of its comes: it has no job then, so what it
+    /// holds it keeps.
+    pub(crate) fn wants_resident(&self, worker_key: WorkerKey, message: &Message) -> bool {
+        self.config.max_memory.is_limited()
+            && matches!(message, Message::Ready | Message::Answer { ready: true, .. })
+            && self.worker(worker_key).is_some_and(|worker| !worker.is_exiting())
     }
 
     /// When [`Input::Tick`] is due, if nothing happens before.
@@ -228,11 +238,11 @@ impl<T> Supervisor<T> {
     /// Takes in what happened, and appends what is to be done about it, in order.
     ///
     /// `now` never goes back. What is said of a worker that is no more is ignored.
-    pub(crate) fn handle(&mut self, now: Duration, input: Input<T>, effects: &mut Vec<Effect<T>>) {
+    pub(crate) fn handle(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         let mut step = Step { machine: self, now, effects };
         match input {
-            Input::Enqueue { id, job, settings } => step.enqueue(id, job, settings),
-            Input::Abort { key, id } => step.abort(key, id),
+            Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
+            Input::Abort(key) => step.abort(key),
             Input::SpawnWorkers => step.spawn_workers(),
             Input::Close => step.close(),
             Input::Exit => step.exit(),
@@ -242,11 +252,13 @@ impl<T> Supervisor<T> {
             Input::Greeted { worker_key, recalls } => {
                 step.of_worker(worker_key, |step| step.worker(worker_key).recalls = recalls)
             }
-            Input::Message(worker_key, message) => step.of_worker(worker_key, |step| step.message(worker_key, message)),
+            Input::Message { worker_key, message, resident } => {
+                step.of_worker(worker_key, |step| step.message(worker_key, message, resident));
+            }
             Input::Drained(worker_key) => step.of_worker(worker_key, |step| step.drained(worker_key)),
             Input::Stopped(worker_key) => step.of_worker(worker_key, |step| step.stopped(worker_key)),
-            Input::Resident { worker_key, bytes, at_rest } => {
-                step.of_worker(worker_key, |step| step.resident(worker_key, bytes, at_rest));
+            Input::Resident { worker_key, bytes } => {
+                step.of_worker(worker_key, |step| step.resident(worker_key, bytes));
             }
             Input::Malformed(worker_key) => {
                 step.of_worker(worker_key, |step| step.violated(worker_key, Violation::Malformed))
@@ -260,32 +272,22 @@ impl<T> Supervisor<T> {
         }
         step.finish();
     }
-
-    /// Counts again what is counted by hand.
-    #[cfg(debug_assertions)]
-    fn check_counts(&self) {
-        let workers = || self.slots.iter().flatten();
-        debug_assert!(self.live.is_sorted() && self.live.iter().all(|&slot| self.slots[slot].is_some()), "live");
-        debug_assert_eq!(self.live.len(), workers().count(), "live");
-        debug_assert_eq!(self.busy, workers().filter(|worker| worker.is_busy()).count(), "busy");
-        debug_assert_eq!(self.held, workers().filter(|worker| worker.held().is_some()).count(), "held");
-        let mut free: Vec<usize> = self.free.clone();
-        free.sort_unstable();
-        let is_free = |slot: &usize| self.slots[*slot].as_ref().is_some_and(Worker::is_free);
-        debug_assert_eq!(free, (0..self.slots.len()).filter(is_free).collect::<Vec<_>>(), "free");
-    }
 }
 
 /// One call of [`Supervisor::handle`]: the machine, the time, and where effects go.
-struct Step<'s, T> {
-    machine: &'s mut Supervisor<T>,
+struct Step<'s> {
+    machine: &'s mut Supervisor,
     now: Duration,
-    effects: &'s mut Vec<Effect<T>>,
+    effects: &'s mut Vec<Effect>,
 }
 
-impl<T> Step<'_, T> {
-    fn emit(&mut self, effect: Effect<T>) {
-        self.effects.push(effect);
+impl Step<'_> {
+    fn act(&mut self, action: Action) {
+        self.effects.push(Effect::Do(action));
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.effects.push(Effect::Tell(notice));
     }
 
     /// Does something about a worker, unless it is no more.
@@ -312,11 +314,11 @@ impl<T> Step<'_, T> {
     fn worker(&mut self, worker_key: WorkerKey) -> &mut Worker {
         match &mut self.machine.slots[worker_key.slot] {
             Some(worker) if worker.id == worker_key.worker => worker,
-            _ => unreachable!("a seat is used only while its worker is in it"),
+            _ => unreachable!("a worker key is used only while its worker is in its slot"),
         }
     }
 
-    /// The seat of the worker that is in `slot`.
+    /// The worker that is in `slot`.
     fn worker_key(&self, slot: u32) -> WorkerKey {
         let slot = slot as usize;
         let worker = self.machine.slots[slot].as_ref().map_or(0, |worker| worker.id);
@@ -330,12 +332,13 @@ impl<T> Step<'_, T> {
     /// What is done at the end of every step: free workers get work, missing ones are spawned, idleness is told.
     fn finish(&mut self) {
         self.dispatch_all();
+        self.admit_pending();
         self.recall_for_the_free();
         self.spawn_missing();
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {
             machine.worked = false;
-            self.emit(Effect::Idle);
+            self.tell(Notice::Idle);
         }
         #[cfg(debug_assertions)]
         self.machine.check_counts();
@@ -362,36 +365,46 @@ impl<T> Step<'_, T> {
             Timer::Limit => self.timed_out(worker_key),
             Timer::Measure => {
                 self.measure_later(worker_key);
-                self.emit(Effect::Measure(worker_key));
+                self.act(Action::Measure(worker_key));
             }
             Timer::Death => self.death_due(worker_key),
         }
     }
 
     /// The only place where a worker's state changes.
-    fn enter(&mut self, worker_key: WorkerKey, state: WorkerState) {
+    fn enter(&mut self, worker_key: WorkerKey, phase: Phase) {
         let worker = self.worker(worker_key);
-        if std::mem::replace(&mut worker.state, state) == state {
-            return;
-        }
-        match state {
-            WorkerState::Exiting => {
-                worker.draining = false;
+        worker.phase = phase;
+        match phase {
+            Phase::Exiting(_) => {
+                worker.stop_draining();
                 for timer in [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure] {
                     worker.timers.clear(timer);
                 }
                 self.no_longer_free(worker_key);
             }
-            WorkerState::Ready => worker.timers.clear(Timer::Measure),
-            WorkerState::Working => self.measure_later(worker_key),
-            WorkerState::Initializing | WorkerState::Recovering => {}
+            Phase::Ready => worker.timers.clear(Timer::Measure),
+            Phase::Working => self.measure_later(worker_key),
+            Phase::Initializing | Phase::Recovering => {}
         }
-        self.emit_state(worker_key, state);
+        self.emit_state(worker_key, phase.state());
+    }
+
+    /// The worker is on its way out from here on; or its exit, whose first reason counts, takes another course.
+    fn enter_exit(&mut self, worker_key: WorkerKey, end: Option<End>, course: Course) {
+        let worker = self.worker(worker_key);
+        match &mut worker.phase {
+            Phase::Exiting(exit) => exit.course = course,
+            phase => {
+                let exit = phase.exit(end, course);
+                self.enter(worker_key, Phase::Exiting(exit));
+            }
+        }
     }
 
     fn emit_state(&mut self, worker_key: WorkerKey, state: WorkerState) {
         let job = self.worker(worker_key).held();
-        self.emit(Effect::State { worker_key, state, job });
+        self.tell(Notice::State { worker_key, state, job });
     }
 
     fn no_longer_free(&mut self, worker_key: WorkerKey) {
@@ -400,33 +413,17 @@ impl<T> Step<'_, T> {
 
     // ------------------------------------------------------------ the callers
 
-    fn enqueue(&mut self, id: u64, job: T, settings: JobSettings) {
-        if !self.machine.is_open() {
-            return self.emit(Effect::Refused(job));
-        }
-        self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
-        let key = self.machine.jobs.insert(id, job, settings);
-        self.machine.counters.enqueued += 1;
-        self.machine.worked = true;
-        self.emit(Effect::Enqueued(key));
-        match self.machine.free.pop() {
-            Some(slot) => self.dispatch(slot, key),
-            None => self.queue_at_back(key),
-        }
-    }
-
-    fn abort(&mut self, key: JobKey, id: u64) {
-        let Some(entry) = self.machine.jobs.get(key).filter(|entry| entry.id == id) else { return };
-        let place = entry.place;
+    fn abort(&mut self, key: JobKey) {
+        let Some(state) = self.machine.jobs.get(key).map(|entry| entry.state) else { return };
         self.settle(key, Outcome::Aborted);
-        if let JobState::Running(slot) = place {
+        if let JobState::Running(slot) = state {
             let worker_key = self.worker_key(slot);
             self.of_worker(worker_key, |step| step.prepare_kill(worker_key, KillCause::Aborted));
         }
     }
 
     fn spawn_workers(&mut self) {
-        if self.machine.phase == Phase::Open {
+        if self.machine.admits == Admits::All {
             self.machine.awaiting_ready = true;
             self.machine.restarts.want_all();
             self.announce_all_ready();
@@ -434,13 +431,15 @@ impl<T> Step<'_, T> {
     }
 
     fn close(&mut self) {
-        if self.machine.phase == Phase::Open {
-            self.machine.phase = Phase::Draining;
+        if self.machine.admits == Admits::All {
+            self.machine.admits = Admits::Unsettled;
+            self.refuse_pending();
         }
     }
 
     fn exit(&mut self) {
-        self.machine.phase = Phase::Exiting;
+        self.machine.admits = Admits::Nothing;
+        self.refuse_pending();
         self.settle_all(Outcome::Closed, |_| true);
         let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();
         for (worker_key, free) in workers {

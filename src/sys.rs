@@ -133,7 +133,7 @@ mod of_another {
             .and_then(|()| limits.niceness.map_or(Ok(()), |niceness| be_nice(pid, niceness)))
             .and_then(|()| cpus.map_or(Ok(()), |cpus| keep_to(pid, cpus)));
         match set {
-            // It has ended already, which its exit will tell.
+            // It has ended already: the exit is reported anyway.
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }

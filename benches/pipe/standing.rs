@@ -3,7 +3,7 @@
 use crate::figure::{Bar, Figure};
 use crate::measure::{median, medians, resident, switches};
 use crate::starts::large_parent_alone;
-use crate::work::{Work, builder, pool, ready, small, small_job};
+use crate::work::{Work, builder, drive, pool, ready, small, small_job};
 use crate::{ALONE, Figures, Measure, SHORT, this_program};
 use hirelings::{JobHandle, JobStatus, Pool};
 use rustix::fs::{FlockOperation, flock};
@@ -147,11 +147,14 @@ impl Drop for Lock {
 
 // ---------------------------------------------------------------- map
 
-/// Many jobs through `map`: how much memory grows.
+/// Many jobs through `map`: how much memory grows, and how fast they are beside the same jobs enqueued all at once.
 pub(crate) fn map(measure: Measure) -> Figures {
-    let [growth, rate, ..] = alone_in_a_process::<4>("map", measure)?;
-    let note = format!("{} jobs at {rate:.0} jobs/s", map_size(measure));
-    Ok(vec![Figure::new("map", growth, "MiB").fixed(4.0).note(note)])
+    let [growth, rate, at_once, _] = alone_in_a_process("map", measure)?;
+    let note = format!("{} jobs", map_size(measure));
+    Ok(vec![
+        Figure::new("map", growth, "MiB").fixed(4.0).note(note.clone()),
+        Figure::new("map_speed", rate, "jobs/s").against("at once", at_once).bar(Bar::AtLeast(0.5)).note(note),
+    ])
 }
 
 fn map_size(measure: Measure) -> usize {
@@ -177,7 +180,8 @@ fn map_alone(measure: Measure) -> io::Result<[f64; 4]> {
     assert_eq!(done, count);
     let rate = count as f64 / started.elapsed().as_secs_f64();
     most = most.max(resident()?);
-    Ok([(most - before) / MEBIBYTE, rate, 0.0, 0.0])
+    let at_once = count as f64 / drive(&pool, count);
+    Ok([(most - before) / MEBIBYTE, rate, at_once, 0.0])
 }
 
 // ---------------------------------------------------------------- nothing to do

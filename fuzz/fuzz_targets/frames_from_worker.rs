@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hirelings::fuzz::frames_from_worker(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hirelings_tests::fuzz::frames_from_worker(data));

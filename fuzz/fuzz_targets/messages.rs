@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| hirelings::fuzz::messages(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| hirelings_tests::fuzz::messages(data));

@@ -1,10 +1,10 @@
-//! One worker process, as the driver keeps it.
+//! One worker process in the driver's table.
 
 use super::Driver;
 use super::outbox::{Flush, Outbox};
+use super::output::Output;
 use super::poller::{StderrTail, Watched};
-use super::reader::Output;
-use super::spawner::Started;
+use super::report::Started;
 use crate::budget::Budget;
 use crate::process::{Process, Reaped};
 use crate::supervisor::{Input, Undelivered, WorkerKey};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// How much standard error may wait for those who listen to it.
 const STDERR_UNREAD: usize = 1024 * 1024;
 
-/// How much of the noise before a hello is quoted.
+/// How much of the preamble, the bytes before a hello, is quoted.
 const PREAMBLE_QUOTED: usize = 1024;
 
 pub(super) struct Child {
@@ -36,7 +36,7 @@ pub(super) struct Child {
     pub(super) preamble: Vec<u8>,
     pub(super) reaped: Option<Reaped>,
     pub(super) stderr_closed: bool,
-    /// What it did wrong, or said last, in words.
+    /// What it did wrong, or its terminal failure.
     pub(super) reason: Option<String>,
     /// Whether it is killed because it can say nothing more.
     pub(super) closed_pipe: bool,
@@ -73,7 +73,7 @@ impl Child {
         Some(Undelivered { job: sent.job, in_part: sent.frame.start < read })
     }
 
-    /// The worker has said its last of this job.
+    /// No more messages about this job are expected.
     pub(super) fn no_longer_sent(&mut self, job: u64) {
         if let Some(at) = self.sent.iter().position(|sent| sent.job == job) {
             self.sent.remove(at);
@@ -137,7 +137,7 @@ impl Driver {
             pipe,
         });
         self.children[worker_key.slot] = Some(child);
-        // What the pipe did not take of its greeting.
+        // The part of the handshake that the pipe did not take.
         self.mark_dirty(worker_key);
     }
 
@@ -162,7 +162,7 @@ impl Driver {
         });
     }
 
-    // ------------------------------------------------------------ hearing a worker out
+    // ------------------------------------------------------------ draining a worker's output
 
     /// Asks for all that the worker has written until now; its limit is over.
     pub(super) fn drain(&mut self, worker_key: WorkerKey) {
@@ -239,7 +239,7 @@ impl Driver {
         }
     }
 
-    /// Whether it is to be looked soon whether a worker has stopped: nothing tells of that.
+    /// Whether a worker is about to stop: nothing reports a stop, so the driver has to look again soon.
     pub(super) fn awaits_stop(&self) -> bool {
         let child = |worker_key: &WorkerKey| {
             self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == *worker_key)
@@ -249,14 +249,14 @@ impl Driver {
             .any(|worker_key| child(worker_key).is_some_and(|child| child.draining == Some(Draining::Stopping)))
     }
 
-    /// Something is to be written to this worker at the end of the turn.
+    /// Marks the worker as one to be written to at the end of the iteration.
     pub(super) fn mark_dirty(&mut self, worker_key: WorkerKey) {
         if !self.dirty.contains(&worker_key.slot) {
             self.dirty.push(worker_key.slot);
         }
     }
 
-    /// Writes what the turn has put into the outboxes: one write a worker.
+    /// Writes what this iteration has put into the outboxes: one write for each worker.
     pub(super) fn write_all(&mut self) {
         while let Some(slot) = self.dirty.pop() {
             let Some(child) = &self.children[slot] else { continue };

@@ -1,11 +1,11 @@
 //! What callers ask of the supervisor's thread.
 
-use super::Driver;
+use super::{Context, Driver};
 use crate::error::{ReadyError, StartFailure};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::record::{JobRecord, Ticket};
 use crate::stats::{Stats, WorkerInfo};
-use crate::supervisor::{Input, JobSettings};
+use crate::supervisor::{Input, JobSettings, WhenFull};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 
@@ -29,15 +29,6 @@ pub(crate) enum Command {
     Exit(Option<Sender<u64>>),
 }
 
-/// What to do with a job while the backlog is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WhenFull {
-    Wait,
-    Refuse,
-    /// Take it: the caller is the hook thread, which must not wait for itself.
-    Exceed,
-}
-
 /// Whether a job was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
@@ -46,23 +37,34 @@ pub(crate) enum Admission {
     Closed,
 }
 
-/// A job whose caller waits for the backlog to shrink.
+/// A job whose caller waits to hear whether it was let in.
 pub(crate) struct PendingSubmit {
     pub(crate) ticket: Ticket,
     pub(crate) settings: JobSettings,
     pub(crate) reply: Sender<Admission>,
 }
 
+/// A job that the machine has not let in yet, and who waits to hear of it.
+pub(super) struct NewJob {
+    pub(super) ticket: Ticket,
+    pub(super) reply: Option<Sender<Admission>>,
+}
+
 impl Driver {
     pub(super) fn command(&mut self, command: Command) {
         // Whoever asked may have gone: then the reply goes nowhere.
         match command {
-            Command::Enqueue(ticket, settings) => self.enqueue(ticket, settings),
-            Command::Submit(job, mode) => self.submit(*job, mode),
+            Command::Enqueue(ticket, settings) => {
+                self.enqueue(NewJob { ticket, reply: None }, settings, WhenFull::Exceed);
+            }
+            Command::Submit(submit, when_full) => {
+                let PendingSubmit { ticket, settings, reply } = *submit;
+                self.enqueue(NewJob { ticket, reply: Some(reply) }, settings, when_full);
+            }
             Command::Abort(record) => {
                 // One without a key has been refused, and is settled.
                 if let Some(key) = record.key() {
-                    self.input(Input::Abort { key, id: record.id });
+                    self.input(Input::Abort(key));
                 }
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
@@ -81,13 +83,11 @@ impl Driver {
             Command::Close(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
                 self.input(Input::Close);
-                self.refuse_blocked();
                 let _ = reply.send(unsettled);
             }
             Command::Exit(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
                 self.input(Input::Exit);
-                self.refuse_blocked();
                 if self.spawner.close() {
                     // No report will come for those.
                     for worker_key in std::mem::take(&mut self.spawning) {
@@ -101,47 +101,13 @@ impl Driver {
         }
     }
 
-    // ------------------------------------------------------------ letting jobs in
-
-    fn enqueue(&mut self, ticket: Ticket, settings: JobSettings) {
-        let id = ticket.record().id;
-        self.input(Input::Enqueue { id, job: ticket, settings });
-    }
-
-    fn submit(&mut self, job: PendingSubmit, mode: WhenFull) {
-        if !self.machine.is_open() {
-            let _ = job.reply.send(Admission::Closed);
-        } else if mode == WhenFull::Exceed || (self.blocked.is_empty() && !self.is_full()) {
-            self.admit_one(job);
-        } else if mode == WhenFull::Wait {
-            self.blocked.push_back(job);
-        } else {
-            let _ = job.reply.send(Admission::Full);
-        }
-    }
-
-    fn admit_one(&mut self, job: PendingSubmit) {
-        self.enqueue(job.ticket, job.settings);
-        let _ = job.reply.send(Admission::Accepted);
-    }
-
-    fn is_full(&self) -> bool {
-        let most = self.plan.max_backlog.unwrap_or(usize::MAX);
-        self.machine.backlog_len() >= most && !self.machine.has_free_worker()
-    }
-
-    /// Lets in those who wait, in their order, as far as there is room.
-    pub(super) fn admit(&mut self) {
-        while !self.blocked.is_empty() && !self.is_full() {
-            if let Some(job) = self.blocked.pop_front() {
-                self.admit_one(job);
-            }
-        }
-    }
-
-    fn refuse_blocked(&mut self) {
-        for job in self.blocked.drain(..) {
-            let _ = job.reply.send(Admission::Closed);
+    /// Brings the machine a job. One that is neither let in nor refused at once has a caller that waits for room.
+    fn enqueue(&mut self, job: NewJob, settings: JobSettings, when_full: WhenFull) {
+        let id = job.ticket.record().id;
+        let mut context = Context::Job(job);
+        self.input_with(Input::Enqueue { id, settings, when_full }, &mut context);
+        if let Some(job) = context.take_job(id) {
+            self.waiting.insert(id, job);
         }
     }
 
@@ -149,7 +115,7 @@ impl Driver {
 
     /// Answers those who wait for what may have come about in this turn.
     pub(super) fn release_waiters(&mut self) {
-        if !self.idle_waiters.is_empty() && self.machine.is_idle() && self.blocked.is_empty() {
+        if !self.idle_waiters.is_empty() && self.machine.is_idle() {
             for waiter in self.idle_waiters.drain(..) {
                 let _ = waiter.send(());
             }

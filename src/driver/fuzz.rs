@@ -1,17 +1,64 @@
 //! A worker's bytes, as the pool's reader thread makes reports of them.
 
 use super::inbox::inbox;
-use super::reader::{self, Output, Reading};
+use super::output::Output;
+use super::reader::{self, Reading};
 use super::report::Report;
 use crate::budget::Budget;
-use crate::fuzz::{Written, decoded};
 use crate::process::{Process, Reaped};
 use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
+use hirelings_worker_kit::wire::{FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
 use os_pipe::PipeReader;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+
+/// What a worker has written, and how it arrives. As in the targets of `frames`, its first five bytes are a header: the limit of a frame, where the
+/// writes are cut, and where how many zeroes are put in, so that a short input can be a large frame.
+struct Written {
+    max_frame: usize,
+    cut: usize,
+    bytes: Vec<u8>,
+}
+
+impl Written {
+    fn new(data: &[u8]) -> Option<Self> {
+        let (&[limit, cut, at, at_high, zeroes], rest) = data.split_first_chunk::<5>()?;
+        let max_frame = [16, 64, 4096, 70_000, 1 << 20, 1 << 30, u32::MAX as usize][usize::from(limit % 7)];
+        let cut = [1, 3, 7, 16, 64, 1000, 4096][usize::from(cut % 7)];
+        let at = usize::from(u16::from_le_bytes([at, at_high])).min(rest.len());
+        let zeroes = (1 << (zeroes % 19)) - 1;
+        let mut bytes = rest[..at].to_vec();
+        bytes.resize(at + zeroes, 0);
+        bytes.extend_from_slice(&rest[at..]);
+        Some(Written { max_frame, cut, bytes })
+    }
+
+    /// What arrives at once: the first bytes are cut as the header says. None is more than the smallest pipe holds.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let (first, rest) = self.bytes.split_at(self.bytes.len().min(256));
+        first.chunks(self.cut).chain(rest.chunks(4096))
+    }
+}
+
+/// The messages of a worker that writes `bytes`, all at once; none where more noise comes first than is skipped.
+fn decoded(bytes: &[u8], max_frame: usize) -> Option<Vec<(FromWorker, Vec<u8>)>> {
+    let mut buffer = FrameBuffer::new(max_frame);
+    buffer.push(bytes);
+    let mut frames = Vec::new();
+    match split_hello(bytes) {
+        Some(preamble) if preamble <= NOISE_LIMIT => buffer.skip(preamble),
+        Some(_) => return None,
+        None => return Some(frames),
+    }
+    if let Ok(Some(_)) = buffer.next_frame::<Hello>() {
+        while let Ok(Some(frame)) = buffer.next_frame() {
+            frames.push((frame.message, frame.payload.as_slice().to_vec()));
+        }
+    }
+    Some(frames)
+}
 
 /// A process that outlives its worker's output.
 struct Alive(PipeReader);

@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 const TAIL: usize = 8 * 1024;
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
-/// A line longer than this is wanted in pieces.
+/// A line longer than this is reported in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// A worker's standard error: the end that is read, and the last that was.
@@ -245,7 +245,7 @@ impl Polling {
             }
         }
         if !poll_all(&mut fds) {
-            // Interrupted: nothing is known, and the next look will tell.
+            // Interrupted: nothing is known, and the next poll finds out.
             return Vec::new();
         }
         if !fds[0].revents().is_empty() {

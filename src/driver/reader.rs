@@ -1,6 +1,7 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
 use super::inbox::InboxSender;
+use super::output::{ENDED, Output, PAUSED, READING, WAITING};
 use super::report::Report;
 use crate::budget::Budget;
 use crate::process::Process;
@@ -13,65 +14,16 @@ use hirelings_worker_kit::wire::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// From this on what is missing of a frame is worth a larger pipe.
 const LARGE: usize = 128 * 1024;
 
-/// What a frame costs beside its bytes, while it waits as the event and the call that tell of it.
+/// What a frame costs beside its bytes, as the event and the notification that wait for the hook thread.
 const FRAME_COST: usize = 512;
-
-/// A worker's output, as its reader and the supervisor share it: the supervisor can learn whether all that the worker has
-/// written until now has been reported.
-///
-/// The supervisor asks first and looks at the reader's state second; the reader says that it waits first, and looks whether
-/// it is asked second. So one of the two always notices the other: either the supervisor sees that the reader waits at an
-/// empty pipe, which means that it has reported all, or the reader sees that it is asked, and answers with
-/// [`Report::Drained`].
-#[derive(Debug)]
-pub(crate) struct Output {
-    pipe: OwnedFd,
-    state: AtomicU8,
-    /// The number of the last question.
-    asked: AtomicU64,
-}
-
-/// The reader has read bytes that it has not reported, or may have.
-const READING: u8 = 0;
-/// All that was read has been reported; the reader waits for more.
-const WAITING: u8 = 1;
-/// The same, but the reader waits for room, and what lies in the pipe is not read.
-const PAUSED: u8 = 2;
-const ENDED: u8 = 3;
-
-impl Output {
-    pub(crate) fn new(pipe: OwnedFd) -> Arc<Self> {
-        Arc::new(Output { pipe, state: AtomicU8::new(READING), asked: AtomicU64::new(0) })
-    }
-
-    /// Asks for a [`Report::Drained`] with this number. It is not sent where [`is_drained`](Output::is_drained) is found to
-    /// be true before the reader notices.
-    pub(crate) fn ask(&self, number: u64) {
-        self.asked.store(number, SeqCst);
-    }
-
-    /// Whether all that is in the pipe has been reported. The pipe is looked at first: what the reader has taken out of it
-    /// before, it says of only once it has reported that. A reader that waits for room reads nothing until there is some;
-    /// `paused` says whether that is enough.
-    pub(crate) fn is_drained(&self, paused: bool) -> bool {
-        let unread = sys::unread(&self.pipe).unwrap_or(0);
-        match self.state.load(SeqCst) {
-            WAITING => unread == 0,
-            PAUSED => paused,
-            ENDED => true,
-            _ => false,
-        }
-    }
-}
 
 /// What a reader needs, once there is a process.
 pub(crate) struct Reading {
@@ -84,7 +36,7 @@ pub(crate) struct Reading {
     pub(crate) job_type: &'static str,
 }
 
-/// Starts a reader, which is told afterwards what to read.
+/// Starts a reader, which receives afterwards what to read.
 pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
@@ -97,7 +49,7 @@ pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -
 
 /// How far the worker's output has come.
 enum Stage {
-    /// No hello yet; there may be noise before it.
+    /// No hello yet; other bytes may come before it.
     Preamble,
     Messages,
     /// It wrote what makes no sense: the rest is thrown away, so that it does not block on it.
@@ -300,10 +252,10 @@ impl Reader {
     }
 }
 
-/// The end of the output is told however the reader ends: a death waits for it.
+/// Reports the end of the output however the reader ends: a death is handled only after it.
 impl Drop for Reader {
     fn drop(&mut self) {
-        // The supervisor may have gone; then there is nobody to tell.
+        // The supervisor may have ended; then the report goes nowhere.
         let _ = self.reports.send(Report::StdoutClosed(self.reading.worker_key));
         self.reading.output.state.store(ENDED, SeqCst);
     }

@@ -1,13 +1,17 @@
 //! What the threads around the supervisor report to it.
 
-use super::spawner::Started;
-use crate::budget::Charge;
+use super::outbox::Outbox;
+use super::output::Output;
+use crate::budget::{Budget, Charge};
 use crate::error::StartFailure;
-use crate::process::Reaped;
+use crate::process::{Process, Reaped};
 use crate::supervisor::WorkerKey;
 use hirelings_worker_kit::wire::{Frame, FromWorker};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
-/// What happened outside, to the worker in a seat.
+/// What happened to a worker, from the thread that has seen it.
 pub(crate) enum Report {
     /// From the spawner: a process is there.
     Spawned(Box<Started>),
@@ -33,4 +37,16 @@ pub(crate) enum Report {
     StdinBroken(WorkerKey),
     /// From the poller: the process is no more.
     Exited(WorkerKey, Reaped),
+}
+
+/// A worker for the supervisor's table.
+pub(crate) struct Started {
+    pub(crate) worker_key: WorkerKey,
+    pub(crate) program: String,
+    pub(crate) process: Arc<dyn Process>,
+    pub(crate) outbox: Outbox,
+    pub(crate) output: Arc<Output>,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) reader: JoinHandle<()>,
 }

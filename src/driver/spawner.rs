@@ -2,42 +2,29 @@
 
 use super::inbox::InboxSender;
 use super::outbox::Outbox;
-use super::reader::{self, Output, Reading};
-use super::report::Report;
+use super::output::Output;
+use super::reader::{self, Reading};
+use super::report::{Report, Started};
 use crate::budget::Budget;
 use crate::error::StartFailure;
 use crate::id::Slot;
 use crate::launch::{Launch, not_started};
 use crate::limits::Limits;
 use crate::panic::text_of;
-use crate::process::Process;
 use crate::supervisor::WorkerKey;
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use hirelings_worker_kit::wire::BufferPool;
 use rustix::process::Pid;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// A worker for the supervisor's table.
-pub(crate) struct Started {
-    pub(crate) worker_key: WorkerKey,
-    pub(crate) program: String,
-    pub(crate) process: Arc<dyn Process>,
-    pub(crate) outbox: Outbox,
-    pub(crate) output: Arc<Output>,
-    pub(crate) stderr: OwnedFd,
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) reader: JoinHandle<()>,
-}
-
-/// What every reader is told.
+/// What every reader needs.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct ReaderSettings {
     pub(crate) job_type: &'static str,
     pub(crate) max_frame: usize,
     pub(crate) buffers: Arc<BufferPool>,
@@ -68,13 +55,13 @@ impl Spawner {
     pub(crate) fn start(
         launch: Box<dyn Launch>,
         limits: Limits,
-        terms: Terms,
+        settings: ReaderSettings,
         handshake: Vec<u8>,
         reports: InboxSender<Report>,
     ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
-        let spawning = Spawning { launch, limits, terms, handshake, reports, asked, phase: Arc::clone(&phase) };
+        let spawning = Spawning { launch, limits, settings, handshake, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
         Ok(Spawner { requests, phase, thread, stuck: false })
     }
@@ -85,7 +72,7 @@ impl Spawner {
     }
 
     /// The pool has ended: nothing more is started. `true` where a launcher has not returned: then no report follows
-    /// for any seat, and the thread ends when it returns.
+    /// for any worker, and the thread ends when it returns.
     pub(crate) fn close(&mut self) -> bool {
         let before = self.phase.swap(CLOSED, Ordering::SeqCst);
         self.stuck |= before == PREPARING;
@@ -104,7 +91,7 @@ impl Spawner {
 struct Spawning {
     launch: Box<dyn Launch>,
     limits: Limits,
-    terms: Terms,
+    settings: ReaderSettings,
     /// Hello and init, as each worker gets them.
     handshake: Vec<u8>,
     reports: InboxSender<Report>,
@@ -150,7 +137,7 @@ impl Spawning {
         let reader = reader::start(readings, self.reports.clone())
             .map_err(|error| not_started("a thread to read its output", format!("could not be started: {error}")))?;
         let launched = self.launch.launch(Slot(worker_key.slot))?;
-        // It has not been greeted: none of its jobs is without them.
+        // Before the handshake: none of its jobs runs without the limits.
         if let Some(pid) = Pid::from_raw(launched.process.pid().cast_signed()) {
             sys::limit(pid, worker_key.slot, &self.limits).map_err(|error| {
                 not_started(&launched.program, format!("was started, but its limits could not be set: {error}"))
@@ -177,7 +164,7 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let Terms { job_type, max_frame, buffers } = self.terms.clone();
+        let ReaderSettings { job_type, max_frame, buffers } = self.settings.clone();
         let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, buffers, job_type });
         Ok(())
     }

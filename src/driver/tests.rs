@@ -7,7 +7,7 @@ use crate::id::Slot;
 use crate::launch::Launched;
 use crate::pool::Pool;
 use crate::process::{Process, Reaped};
-use crate::record::{JobRecord, JobStatus};
+use crate::record::{JobRecord, JobStatus, Ticket};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::encode_payload;
@@ -133,7 +133,7 @@ fn run(task: Task, ctx: &mut Context<Task>, release: &Receiver<()>) -> Result<u6
             let _ = release.recv();
             Ok(0)
         }
-        Task::Panic => panic!("as it was told"),
+        Task::Panic => panic!("as it was asked to"),
     }
 }
 
@@ -209,18 +209,14 @@ fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
 fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSender<Report>, Sender<()>) {
     let (release, released) = unbounded();
     let config = Config {
-        max_processes: 1,
-        min_processes: 0,
         max_jobs_per_process: Some(64),
-        retries: 0,
         timeout_initializing: None,
         timeout_working: Some(timeout_working),
         timeout_recovering: None,
         kill_grace: Duration::ZERO,
         start_failures: 3,
         prefetch: 0,
-        cores: 1,
-        max_memory: crate::supervisor::MaxMemory::default(),
+        ..Config::default()
     };
     let (first, _) = unbounded();
     let plan = Plan {
@@ -228,7 +224,6 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         job_type: Task::name(),
         options: None,
         config,
-        max_backlog: None,
         max_frame: 1024,
         buffers: Arc::default(),
         limits: Limits::default(),

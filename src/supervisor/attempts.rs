@@ -1,10 +1,11 @@
 //! Where attempts at jobs lead: settled, or back into the backlog.
 
 use super::jobs::JobState;
-use super::worker::{Current, KillCause, Prefetched};
-use super::{Begun, Effect, JobKey, Outcome, Step, Supervisor, WorkerKey, WorkerState};
+use super::lifecycle::{KillCause, Phase};
+use super::worker::{Current, Prefetched};
+use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     // ------------------------------------------------------------ an attempt begins
 
     /// A job is sent to a free worker, which holds it from here on; its clock runs.
@@ -12,7 +13,7 @@ impl<T> Step<'_, T> {
         let entry = self.machine.jobs.begin(key, worker_key.slot as u32);
         let (id, attempt) = (entry.id, entry.attempt);
         let since = self.now;
-        self.emit(Effect::SendJob { worker_key, key, attempt });
+        self.act(Action::SendJob { worker_key, key, attempt });
         let key = Some(key);
         let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
         let worker = self.worker(worker_key);
@@ -63,9 +64,9 @@ impl<T> Step<'_, T> {
         current.announced = true;
         let attempt = current.attempt;
         self.machine.held += 1;
-        self.emit(Effect::Task { worker_key, key, attempt });
-        if self.worker(worker_key).state == WorkerState::Ready {
-            self.enter(worker_key, WorkerState::Working);
+        self.tell(Notice::Task { worker_key, key, attempt });
+        if self.worker(worker_key).phase == Phase::Ready {
+            self.enter(worker_key, Phase::Working);
         }
     }
 
@@ -78,8 +79,8 @@ impl<T> Step<'_, T> {
         self.machine.jobs.unbegin(key);
         if current.announced {
             self.machine.held -= 1;
-            let begun = self.machine.jobs.entry(key.0).begun;
-            self.emit(Effect::Returned { key, begun, worker_key });
+            let begun = self.machine.jobs.entry(key.place).begun;
+            self.tell(Notice::Returned { key, begun, worker_key });
         }
         self.requeue(key);
     }
@@ -90,7 +91,7 @@ impl<T> Step<'_, T> {
     pub(super) fn queue_at_back(&mut self, key: JobKey) {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         backlog.push_back(jobs, key);
-        self.emit(Effect::Backlogged(key));
+        self.tell(Notice::Backlogged(key));
         self.recall_lower(key);
     }
 
@@ -105,8 +106,8 @@ impl<T> Step<'_, T> {
         let Some(entry) = self.machine.jobs.get(key) else { return };
         let mut begun = entry.begun;
         let mut by = None;
-        match entry.place {
-            JobState::Nowhere | JobState::Settled => {}
+        match entry.state {
+            JobState::Nowhere => {}
             JobState::Queued => {
                 let Supervisor { backlog, jobs, .. } = &mut *self.machine;
                 backlog.remove(jobs, key);
@@ -126,7 +127,7 @@ impl<T> Step<'_, T> {
             }
         }
         let pools = self.machine.config.retries;
-        let entry = self.machine.jobs.settle(key);
+        let Some(entry) = self.machine.jobs.remove(key) else { return };
         let (attempt, attempts) = (entry.attempt, entry.settings.retries(pools).saturating_add(1));
         let counters = &mut self.machine.counters;
         match outcome {
@@ -134,11 +135,11 @@ impl<T> Step<'_, T> {
             Outcome::Aborted => counters.aborted += 1,
             _ => counters.failed += 1,
         }
-        self.emit(Effect::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
+        self.tell(Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
     }
 
     pub(super) fn settle_all(&mut self, outcome: Outcome, which: impl Fn(JobState) -> bool) {
-        for key in self.machine.jobs.keys_in_order(|entry| which(entry.place)) {
+        for key in self.machine.jobs.keys_in_order(|entry| which(entry.state)) {
             self.settle(key, outcome);
         }
     }
@@ -154,16 +155,16 @@ impl<T> Step<'_, T> {
             return self.settle(key, outcome);
         }
         let begun = self.release(worker_key, outcome);
-        let entry = self.machine.jobs.entry(key.0);
+        let entry = self.machine.jobs.entry(key.place);
         entry.begun = entry.begun.max(begun);
         let begun = entry.begun;
         self.machine.counters.retried += 1;
-        self.emit(Effect::Retried { key, attempt, attempts, outcome, begun, worker_key });
+        self.tell(Notice::Retried { key, attempt, attempts, outcome, begun, worker_key });
         if dying {
-            self.machine.jobs.place(key, JobState::AwaitingReap(worker_key.slot as u32));
+            self.machine.jobs.set_state(key, JobState::AwaitingReap(worker_key.slot as u32));
             self.worker(worker_key).retry_at_death.push(key);
         } else {
-            self.machine.jobs.place(key, JobState::Nowhere);
+            self.machine.jobs.set_state(key, JobState::Nowhere);
             self.queue_at_back(key);
         }
     }
@@ -187,7 +188,7 @@ impl<T> Step<'_, T> {
     fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
         let worker = self.worker(worker_key);
         worker.had_job = true;
-        let undelivered = worker.undelivered.map(|of| of.job);
+        let undelivered = worker.undelivered().map(|of| of.job);
         let Some(current) = &mut worker.current else { return Begun::No };
         let begun = match outcome {
             // It could not be given to the handler.

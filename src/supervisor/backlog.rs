@@ -25,43 +25,43 @@ impl Backlog {
     }
 
     /// Behind all others of its priority.
-    pub(super) fn push_back<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
+    pub(super) fn push_back(&mut self, jobs: &mut Jobs, key: JobKey) {
         let seq = jobs.next_seq();
-        let entry = jobs.entry(key.0);
+        let entry = jobs.entry(key.place);
         entry.seq = seq;
         let priority = priority_of(entry);
         let tail = self.lists.get(&priority).map_or(NONE, |list| list.tail);
-        self.link(jobs, key.0, priority, tail);
+        self.link(jobs, key.place, priority, tail);
     }
 
     /// To where it was before it was taken out: behind those that come before it. It is near the front, and so are the
     /// others that were taken out with it, so the walk is short.
-    pub(super) fn put_back<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
-        let entry = jobs.entry(key.0);
+    pub(super) fn put_back(&mut self, jobs: &mut Jobs, key: JobKey) {
+        let entry = jobs.entry(key.place);
         let (seq, priority) = (entry.seq, priority_of(entry));
         let (mut before, mut at) = (NONE, self.lists.get(&priority).map_or(NONE, |list| list.head));
         while at != NONE && jobs.entry(at).seq < seq {
             (before, at) = (at, jobs.entry(at).next);
         }
-        self.link(jobs, key.0, priority, before);
+        self.link(jobs, key.place, priority, before);
     }
 
     /// The job that is next.
-    pub(super) fn front(&self) -> Option<JobKey> {
-        Some(JobKey(self.lists.first_key_value()?.1.head))
+    pub(super) fn front(&self, jobs: &Jobs) -> Option<JobKey> {
+        Some(jobs.key_at(self.lists.first_key_value()?.1.head))
     }
 
-    pub(super) fn pop_front<T>(&mut self, jobs: &mut Jobs<T>) -> Option<JobKey> {
-        let key = self.front()?;
+    pub(super) fn pop_front(&mut self, jobs: &mut Jobs) -> Option<JobKey> {
+        let key = self.front(jobs)?;
         self.remove(jobs, key);
         Some(key)
     }
 
-    pub(super) fn remove<T>(&mut self, jobs: &mut Jobs<T>, key: JobKey) {
-        let entry = jobs.entry(key.0);
+    pub(super) fn remove(&mut self, jobs: &mut Jobs, key: JobKey) {
+        let entry = jobs.entry(key.place);
         let (prev, next) = (std::mem::replace(&mut entry.prev, NONE), std::mem::replace(&mut entry.next, NONE));
         let priority = priority_of(entry);
-        entry.place = JobState::Nowhere;
+        entry.state = JobState::Nowhere;
         if prev != NONE {
             jobs.entry(prev).next = next;
         }
@@ -82,11 +82,11 @@ impl Backlog {
     }
 
     /// Links `key` in behind `before`, or at the front.
-    fn link<T>(&mut self, jobs: &mut Jobs<T>, key: u32, priority: Reverse<i32>, before: u32) {
+    fn link(&mut self, jobs: &mut Jobs, key: u32, priority: Reverse<i32>, before: u32) {
         let list = self.lists.entry(priority).or_insert(List { head: NONE, tail: NONE });
         let after = if before == NONE { list.head } else { jobs.entry(before).next };
         let entry = jobs.entry(key);
-        (entry.prev, entry.next, entry.place) = (before, after, JobState::Queued);
+        (entry.prev, entry.next, entry.state) = (before, after, JobState::Queued);
         if before == NONE {
             list.head = key;
         } else {
@@ -101,6 +101,6 @@ impl Backlog {
     }
 }
 
-fn priority_of<T>(entry: &Entry<T>) -> Reverse<i32> {
+fn priority_of(entry: &Entry) -> Reverse<i32> {
     Reverse(entry.settings.priority())
 }

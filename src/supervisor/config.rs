@@ -9,6 +9,8 @@ pub(crate) struct Config {
     pub(crate) min_processes: usize,
     /// A worker does exactly so many jobs; none: it is replaced after [`USUAL_JOBS`] of them, if it is [`USUAL_AGE`] old.
     pub(crate) max_jobs_per_process: Option<u64>,
+    /// How many jobs that no worker has begun the pool takes, before it lets no more in.
+    pub(crate) max_backlog: Option<usize>,
     pub(crate) retries: u32,
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
@@ -20,6 +22,81 @@ pub(crate) struct Config {
     /// How many workers can run at the same time.
     pub(crate) cores: usize,
     pub(crate) max_memory: MaxMemory,
+}
+
+/// More slots than this are refused.
+const MOST_PROCESSES: usize = 65_535;
+
+/// As many jobs are prefetched as a worker's pace allows, up to this: more do not raise throughput.
+pub(crate) const ADAPTIVE: u32 = 32;
+
+impl Default for Config {
+    /// The defaults of the builder's options, on one core.
+    fn default() -> Self {
+        Config {
+            max_processes: 1,
+            min_processes: 0,
+            max_jobs_per_process: None,
+            max_backlog: None,
+            retries: 0,
+            timeout_initializing: Some(Duration::from_secs(5)),
+            timeout_working: Some(Duration::from_secs(10)),
+            timeout_recovering: Some(Duration::from_secs(5)),
+            kill_grace: Duration::from_millis(500),
+            start_failures: 5,
+            prefetch: ADAPTIVE,
+            cores: 1,
+            max_memory: MaxMemory::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what no pool could work with.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the option.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (min, max) = (self.min_processes, self.max_processes);
+        if max == 0 {
+            return Err("max_processes is 0: a pool needs at least one worker".into());
+        }
+        if max > MOST_PROCESSES {
+            return Err(format!("max_processes is {max}: at most {MOST_PROCESSES} are supported"));
+        }
+        if min > max {
+            return Err(format!("min_processes is {min}, which is more than max_processes, {max}"));
+        }
+        if self.max_backlog == Some(0) {
+            return Err("max_backlog is 0: no job could ever wait; leave it out for no limit".into());
+        }
+        if self.max_jobs_per_process == Some(0) {
+            return Err("max_jobs_per_process is 0: a worker must do at least one job".into());
+        }
+        if self.start_failures == 0 {
+            return Err("start_failures is 0: at least one failure must be allowed".into());
+        }
+        let MaxMemory { soft, hard } = self.max_memory;
+        if soft == Some(0) || hard == Some(0) {
+            return Err("max_memory is 0: no worker could hold so little; use None for no limit".into());
+        }
+        if let (Some(soft), Some(hard)) = (soft, hard)
+            && soft > hard
+        {
+            return Err(format!("max_memory: the soft limit, {soft} bytes, is over the hard one, {hard}"));
+        }
+        for (name, limit) in [
+            ("timeout_initializing", self.timeout_initializing),
+            ("timeout_working", self.timeout_working),
+            ("timeout_recovering", self.timeout_recovering),
+        ] {
+            if limit == Some(Duration::ZERO) {
+                return Err(format!("{name} is 0: no worker could meet it; use None for no limit"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A worker of a pool that says nothing of it is replaced once it has done so many jobs and is so old. Either alone would

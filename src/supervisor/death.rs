@@ -5,20 +5,20 @@
 //! written before the next job begins. A job that the worker had not read whole had not begun either.
 
 use super::jobs::JobState;
+use super::lifecycle::{Course, End, Process};
 use super::timers::Timer;
-use super::worker::End;
-use super::{CrashCause, DEATH_WAIT, Effect, JobKey, Outcome, Step, Undelivered, WorkerKey, WorkerState};
+use super::{Action, CrashCause, DEATH_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey};
 
 /// How many workers may die while they read a job, before that costs it an attempt.
 const READERS: u8 = 2;
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     pub(super) fn exited(&mut self, worker_key: WorkerKey, undelivered: Option<Undelivered>) {
         let worker = self.worker(worker_key);
-        worker.exited = true;
-        worker.undelivered = undelivered;
+        worker.process = Process::Reaped { undelivered };
         // It is past killing, and past its limits.
-        (worker.pending_kill, worker.draining) = (None, false);
+        worker.pending_kill = None;
+        worker.stop_draining();
         for timer in [Timer::Limit, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
             worker.timers.clear(timer);
         }
@@ -54,7 +54,7 @@ impl<T> Step<'_, T> {
 
     fn handle_death_if_complete(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.exited && worker.stdout_closed && worker.stderr_closed {
+        if worker.is_reaped() && worker.stdout_closed && worker.stderr_closed {
             self.handle_death(worker_key);
         }
     }
@@ -62,18 +62,17 @@ impl<T> Step<'_, T> {
     /// The wait for the other signs of a death is over.
     pub(super) fn death_due(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.exited {
+        if worker.is_reaped() {
             // A grandchild may hold standard error for as long as it likes: it is waited for no longer. The end of the output
             // is sure to come.
             worker.stderr_closed = true;
             return self.handle_death_if_complete(worker_key);
         }
         // A new wait starts with the exit.
-        if worker.state == WorkerState::Exiting {
+        if worker.is_exiting() {
             return;
         }
-        worker.end(End::PipeClosed);
-        self.emit(Effect::PipeClosed(worker_key));
+        self.tell(Notice::PipeClosed(worker_key));
         if self.worker(worker_key).stdout_closed {
             // It can answer nothing more, whenever it dies.
             self.announce(worker_key);
@@ -85,14 +84,13 @@ impl<T> Step<'_, T> {
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
         self.judge(worker_key);
-        if self.worker(worker_key).state != WorkerState::Exiting {
-            self.enter(worker_key, WorkerState::Exiting);
+        if !self.worker(worker_key).is_exiting() {
+            self.enter_exit(worker_key, None, Course::Over);
         }
         self.machine.counters.exited += 1;
         if !self.worker(worker_key).was_asked() {
             self.machine.counters.crashed += 1;
         }
-        self.emit(Effect::Died(worker_key));
         self.vacate(worker_key);
     }
 
@@ -100,14 +98,14 @@ impl<T> Step<'_, T> {
     fn judge(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         let Some(current) = worker.current else { return };
-        if let Some(undelivered) = worker.undelivered.filter(|of| of.job == current.id && !current.started) {
+        if let Some(undelivered) = worker.undelivered().filter(|of| of.job == current.id && !current.started) {
             worker.had_job |= undelivered.in_part;
             if !undelivered.in_part || !self.killed_readers(current.key) {
                 return self.not_begun(worker_key);
             }
         }
         let worker = self.worker(worker_key);
-        let cause = if worker.end == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
+        let cause = if worker.end() == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Crashed(cause), false);
         self.worker(worker_key).current = None;
@@ -116,36 +114,46 @@ impl<T> Step<'_, T> {
     /// Counts a worker that died while it read this job: after a few it is taken for the reason, and costs an attempt.
     fn killed_readers(&mut self, key: Option<JobKey>) -> bool {
         let Some(key) = key else { return false };
-        let entry = self.machine.jobs.entry(key.0);
+        let entry = self.machine.jobs.entry(key.place);
         entry.readers = entry.readers.saturating_add(1);
         entry.readers > READERS
     }
 
-    /// The slot is empty again: what was left in it goes back, and whether it was a start failure is decided.
+    /// The slot is empty again: whether that was a start failure is decided, and what was left in it goes back.
     pub(super) fn vacate(&mut self, worker_key: WorkerKey) {
         self.no_longer_free(worker_key);
         let Some(worker) = self.machine.slots[worker_key.slot].take() else { return };
         self.machine.live.retain(|&slot| slot != worker_key.slot);
         self.machine.busy -= usize::from(worker.counted_busy);
+        let decision = if worker.failed_to_start() {
+            let others_ready = self.machine.alive().any(|(_, other)| other.phase.has_been_ready());
+            Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready))
+        } else {
+            self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
+            None
+        };
+        let start_failed =
+            decision.as_ref().map(|decision| StartFailed { wait: decision.wait, in_a_row: decision.in_a_row });
+        if worker.is_spawned() {
+            self.tell(Notice::Died { worker_key, start_failed });
+            self.act(Action::Release(worker_key));
+        } else if let Some(start_failed) = start_failed {
+            self.tell(Notice::SpawnFailed { worker_key, start_failed });
+        }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);
         }
         for &key in &worker.retry_at_death {
-            self.machine.jobs.place(key, JobState::Nowhere);
+            self.machine.jobs.set_state(key, JobState::Nowhere);
             self.queue_at_back(key);
         }
-        if !worker.failed_to_start() {
-            return self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
-        }
-        let others_ready = self.machine.alive().any(|(_, other)| other.been_ready);
-        let decision = self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready);
-        self.emit(Effect::StartFailed { worker_key, wait: decision.wait, in_a_row: decision.in_a_row });
+        let Some(decision) = decision else { return };
         if decision.breaks {
             // Those that were asked for before say nothing of the jobs that come from now on.
             self.machine.slots.iter_mut().flatten().for_each(|other| other.probe = false);
         }
         if decision.breaks || (self.machine.is_circuit_open() && worker.probe) {
-            self.settle_all(Outcome::NoWorker, |place| place == JobState::Queued);
+            self.settle_all(Outcome::NoWorker, |state| state == JobState::Queued);
         }
     }
 }

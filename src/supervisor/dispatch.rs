@@ -4,7 +4,7 @@ use super::config::{USUAL_AGE, USUAL_JOBS};
 use super::worker::Worker;
 use super::{JobKey, Step, Supervisor, WorkerKey};
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     /// Gives queued jobs to the workers that are free.
     pub(super) fn dispatch_all(&mut self) {
         while !self.machine.free.is_empty() {

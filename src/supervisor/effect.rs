@@ -1,43 +1,62 @@
-//! What is to be done.
+//! What comes out of the machine: what is to be done, and what is to be told.
 
-use super::{JobKey, WorkerKey, WorkerState};
-use std::fmt;
+use super::admission::Refusal;
+use super::{Begun, JobKey, Outcome, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
 
-/// What the driver is to do, or to tell, in this order.
+/// One thing that follows from an input. They come in the order in which they are to be carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Effect<T> {
-    // ---- to do
-    /// Start a process and greet it with hello and init; [`Input::Spawned`](super::Input::Spawned) or `SpawnFailed` must
-    /// follow.
+pub(crate) enum Effect {
+    Do(Action),
+    Tell(Notice),
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    /// Start a process and send it hello and init. [`Input::Spawned`](super::Input::Spawned) or [`Input::SpawnFailed`](super::Input::SpawnFailed) must follow.
     Spawn(WorkerKey),
     SendJob {
         worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
+    /// Ask the worker not to begin a job that it was sent.
     SendSkip {
         worker_key: WorkerKey,
         id: u64,
     },
+    /// Tell the worker to exit.
     SendLeave(WorkerKey),
-    /// What this worker has written until now is to be told, and then [`Input::Drained`](super::Input::Heard).
+    /// Report all that this worker has written until now, and then [`Input::Drained`](super::Input::Drained).
     Drain(WorkerKey),
-    /// To the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
+    /// Send the signal to the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
     Signal(WorkerKey, Signal),
-    /// Look at how much memory it holds: [`Input::Resident`](super::Input::Resident) is to follow, if that is known.
+    /// Measure the worker's resident memory. [`Input::Resident`](super::Input::Resident) is to follow, if it is known.
     Measure(WorkerKey),
+    /// The worker is reaped and all its output is read: close its descriptors.
+    Release(WorkerKey),
+}
 
-    // ---- to tell, of jobs
-    /// The pool is closed: the job was never in it.
-    Refused(T),
+/// What has happened, for those who listen and for the callers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Notice {
+    // ---- of jobs
+    /// The job with this number was not let in.
+    Refused {
+        id: u64,
+        refusal: Refusal,
+    },
+    /// The job was let in.
     Enqueued(JobKey),
     Backlogged(JobKey),
+    /// The job is presumed begun by the worker.
     Task {
         worker_key: WorkerKey,
         key: JobKey,
         attempt: u32,
     },
+    /// The worker has proven that the job has begun.
     Started {
         worker_key: WorkerKey,
         key: JobKey,
@@ -48,6 +67,7 @@ pub(crate) enum Effect<T> {
         key: JobKey,
         attempt: u32,
     },
+    /// The attempt is over, and another is to follow.
     Retried {
         key: JobKey,
         attempt: u32,
@@ -56,14 +76,14 @@ pub(crate) enum Effect<T> {
         begun: Begun,
         worker_key: WorkerKey,
     },
-    /// Its worker died before it had read the job, which is back in its place with no attempt used.
+    /// The worker died before it had read the job, which is back in its place with no attempt used.
     Returned {
         key: JobKey,
         begun: Begun,
         worker_key: WorkerKey,
     },
-    /// The job is over, and is to be taken out with [`Supervisor::take`](super::Supervisor::take). `worker_key` is the worker
-    /// whose doing it was. `begun` is of all attempts.
+    /// The job is over, and its key is no longer valid. `worker_key` is the worker whose doing it was. `begun` is of all
+    /// attempts.
     Settled {
         key: JobKey,
         attempt: u32,
@@ -73,49 +93,61 @@ pub(crate) enum Effect<T> {
         worker_key: Option<WorkerKey>,
     },
 
-    // ---- to tell, of workers
-    /// Its process is there.
+    // ---- of workers
+    /// The worker's process exists.
     Spawned(WorkerKey),
-    /// `job` is what it was handed, with the attempt.
+    /// The worker has entered a state. `job` is what it runs, with the attempt.
     State {
         worker_key: WorkerKey,
         state: WorkerState,
         job: Option<(JobKey, u32)>,
     },
+    /// The worker was in a state for longer than its limit, and is killed.
     TimedOut {
         worker_key: WorkerKey,
         state: WorkerState,
         limit: Duration,
         job: Option<(JobKey, u32)>,
     },
-    /// It holds too much memory, and is replaced after its job.
+    /// The worker holds more memory than the soft limit, and is replaced after its job.
     OverSoftLimit {
         worker_key: WorkerKey,
         bytes: u64,
     },
-    /// It holds far too much memory, and is killed.
+    /// The worker holds more memory than the hard limit, and is killed.
     OverHardLimit {
         worker_key: WorkerKey,
         bytes: u64,
         limit: u64,
     },
-    /// It has not answered a recall for a while, and is sent nothing ahead any more.
+    /// The worker has not answered a recall for a while, and no jobs are prefetched to it any more.
     RecallIgnored(WorkerKey),
-    /// It has closed its pipe and lives.
+    /// The worker has closed its pipe and lives, and is killed.
     PipeClosed(WorkerKey),
+    /// The worker has broken the protocol, and is killed.
     Violated(WorkerKey, Violation),
-    /// A terminal failure.
+    /// The worker has said why it ends.
     TerminalFailure(WorkerKey),
-    /// Reaped and read to the end: its descriptors can go.
-    Died(WorkerKey),
-    /// It never got to work; the slot waits before the next.
-    StartFailed {
+    /// The worker is reaped, and all its output is read.
+    Died {
         worker_key: WorkerKey,
-        wait: Duration,
-        in_a_row: u32,
+        /// Where it never got to work.
+        start_failed: Option<StartFailed>,
+    },
+    /// The process could not be started.
+    SpawnFailed {
+        worker_key: WorkerKey,
+        start_failed: StartFailed,
     },
     AllReady,
     Idle,
+}
+
+/// A start failure: the slot waits before its next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StartFailed {
+    pub(crate) wait: Duration,
+    pub(crate) in_a_row: u32,
 }
 
 /// Which signal.
@@ -123,122 +155,7 @@ pub(crate) enum Effect<T> {
 pub(crate) enum Signal {
     Terminate,
     Kill,
-    /// To be followed by [`Input::Stopped`](super::Input::Stopped), unless the worker dies or is continued before.
+    /// [`Input::Stopped`](super::Input::Stopped) must follow, unless the worker dies or is continued before.
     Stop,
     Continue,
-}
-
-/// How a job, or an attempt at it, ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Outcome {
-    Success,
-    /// The handler's own error.
-    Failed,
-    /// The worker could not decode the job.
-    Undecodable,
-    /// The worker could not encode what the handler gave.
-    Unencodable,
-    Panicked,
-    Crashed(CrashCause),
-    TimedOut {
-        state: WorkerState,
-        limit: Duration,
-    },
-    OutOfMemory {
-        bytes: u64,
-        limit: u64,
-    },
-    Protocol(Violation),
-    Aborted,
-    Closed,
-    NoWorker,
-}
-
-impl Outcome {
-    /// Whether another attempt could end otherwise.
-    pub(crate) fn may_be_retried(self) -> bool {
-        match self {
-            Outcome::Failed | Outcome::Undecodable | Outcome::Panicked | Outcome::Crashed(_) => true,
-            Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Protocol(_) => true,
-            Outcome::Success | Outcome::Unencodable | Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
-        }
-    }
-}
-
-/// How a worker was lost with its job.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) {
-/// if let Err(JobError::Crashed(crash)) = pool.enqueue(Square(7)).wait() {
-///     match crash.cause {
-///         CrashCause::Exited => println!("it ended: {:?}", crash.status),
-///         CrashCause::PipeClosed => println!("it closed its standard output: does the worker do so, or a library?"),
-///         _ => println!("{crash}"),
-///     }
-/// }
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CrashCause {
-    /// The process ended.
-    Exited,
-    /// The process closed its pipe and lived on, so it could answer nothing more; it was killed.
-    PipeClosed,
-}
-
-/// Whether the handler of a job had begun when the job failed: whoever is told of a failure has to know whether doing it
-/// again is safe.
-///
-/// ```no_run
-/// # use hirelings::*;
-/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-/// # fn example(pool: &Pool<Square>) {
-/// if let Err(error) = pool.enqueue(Square(7)).wait() {
-///     match error.begun() {
-///         Begun::No => println!("{error}: nothing of it was done"),
-///         Begun::Perhaps | Begun::Yes => println!("{error}: look before it is done again"),
-///     }
-/// }
-/// # }
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Begun {
-    /// No attempt at the job had begun.
-    #[default]
-    No,
-    /// An attempt may have begun: a worker was sent the job, and never said that it does it or that it skips it.
-    Perhaps,
-    /// An attempt had begun.
-    Yes,
-}
-
-/// How a worker broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Violation {
-    /// Bytes that are no message; the driver knows more.
-    Malformed,
-    ReadyWhile(WorkerState),
-    NotItsJob {
-        job: u64,
-    },
-    /// It was asked to skip jobs, and has not answered for ten seconds.
-    RecallUnanswered,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Violation::Malformed => f.write_str("it wrote bytes that are no message"),
-            Violation::ReadyWhile(state) => write!(f, "it said ready while it was {state}"),
-            Violation::NotItsJob { job } => write!(f, "it spoke of job {job}, which it does not hold"),
-            Violation::RecallUnanswered => {
-                f.write_str("it was asked to skip jobs that wait behind its own, and did not answer for ten seconds")
-            }
-        }
-    }
 }

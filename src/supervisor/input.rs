@@ -1,45 +1,47 @@
-//! What can happen.
+//! What goes into the machine.
 
+use super::admission::WhenFull;
 use super::{JobKey, JobSettings, Outcome, WorkerKey};
 
-/// What happened, as the driver tells it.
-#[allow(clippy::enum_variant_names, reason = "a worker's input is what is broken")]
+/// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Input<T> {
-    /// A caller has a job. `id` is unique in the pool.
-    Enqueue { id: u64, job: T, settings: JobSettings },
-    /// A caller wants the job no more.
-    Abort { key: JobKey, id: u64 },
+pub(crate) enum Input {
+    /// A caller has a job. `id` is unique in the pool. [`Notice::Enqueued`](super::Notice::Enqueued) or `Refused` follows: at
+    /// once, or, where the caller waits for room, later.
+    Enqueue { id: u64, settings: JobSettings, when_full: WhenFull },
+    /// A caller no longer wants the job.
+    Abort(JobKey),
     /// All workers are to be started now.
     SpawnWorkers,
     /// No new jobs are to be taken.
     Close,
     /// All is to end now.
     Exit,
-    /// Time has passed; due at [`next_deadline`](super::Supervisor::next_deadline).
+    /// Time has passed. Due at [`next_deadline`](super::Supervisor::next_deadline).
     Tick,
-    /// The process that [`Effect::Spawn`](super::Effect::Spawn) asked for is there.
+    /// The process that [`Action::Spawn`](super::Action::Spawn) asked for exists.
     Spawned(WorkerKey),
-    /// It will never be there.
+    /// The process that [`Action::Spawn`](super::Action::Spawn) asked for will never exist.
     SpawnFailed(WorkerKey),
-    /// Its hello came. `recalls`: it answers a recall while a job runs.
+    /// The worker's hello came. `recalls`: it answers a recall while a job runs.
     Greeted { worker_key: WorkerKey, recalls: bool },
-    /// A message came.
-    Message(WorkerKey, Message),
-    /// What it had written when [`Effect::Drain`](super::Effect::Hear) was said has been told.
+    /// A message came from the worker. `resident` is the memory that the worker holds, in bytes, where
+    /// [`wants_resident`](super::Supervisor::wants_resident) says that it is to be measured with this message.
+    Message { worker_key: WorkerKey, message: Message, resident: Option<u64> },
+    /// All that the worker had written at [`Action::Drain`](super::Action::Drain) has been reported.
     Drained(WorkerKey),
-    /// It has been stopped by [`Signal::Stop`](super::Signal::Stop), and what it had written before has been told.
+    /// The worker was stopped by [`Signal::Stop`](super::Signal::Stop), and all that it had written has been reported.
     Stopped(WorkerKey),
-    /// The worker holds so many bytes of memory. `at_rest`: it has just done a job, which counts whatever it holds.
-    Resident { worker_key: WorkerKey, bytes: u64, at_rest: bool },
-    /// Bytes came that are no message.
+    /// The answer to [`Action::Measure`](super::Action::Measure): the memory that the worker holds.
+    Resident { worker_key: WorkerKey, bytes: u64 },
+    /// The worker wrote bytes that are no message.
     Malformed(WorkerKey),
-    /// Its standard output is read to the end, or, once it has exited, all that it wrote. After an exit this is sure to
-    /// come.
+    /// The worker's standard output is read to the end, or, once it has exited, all that it wrote. After an exit this is
+    /// sure to come.
     StdoutClosed(WorkerKey),
-    /// Its standard input was closed by it: a write failed.
+    /// The worker has closed its standard input: a write failed.
     StdinBroken(WorkerKey),
-    /// Its standard error is read to the end.
+    /// The worker's standard error is read to the end.
     StderrClosed(WorkerKey),
     /// The process has ended and been reaped.
     Exited { worker_key: WorkerKey, undelivered: Option<Undelivered> },
@@ -49,11 +51,11 @@ pub(crate) enum Input<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Undelivered {
     pub(crate) job: u64,
-    /// Whether it had read some of it: that may be what it died of.
+    /// Whether the worker had read a part of it, which may be what it died of.
     pub(crate) in_part: bool,
 }
 
-/// What a worker said, without the payload.
+/// A message from a worker, without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Message {
     Ready,

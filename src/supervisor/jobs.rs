@@ -2,13 +2,17 @@
 
 use super::{Begun, JobSettings};
 
-/// Where a job is in the table. It is used again once the job is settled.
+/// A job, and where it is in the table. A place is used again once its job is settled, a job's number never is: so what
+/// is said of a job that is gone can be told from what is said of its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct JobKey(pub(super) u32);
+pub(crate) struct JobKey {
+    pub(crate) place: u32,
+    pub(crate) id: u64,
+}
 
 impl JobKey {
-    /// The key of a job that is not in the table.
-    pub(crate) const NOWHERE: JobKey = JobKey(NONE);
+    /// The place of a job that is not in the table.
+    pub(crate) const NOWHERE: u32 = NONE;
 }
 
 /// An empty table larger than this is given back.
@@ -28,17 +32,14 @@ pub(super) enum JobState {
     Prefetched(u32),
     /// To be retried once the worker that had it is reaped.
     AwaitingReap(u32),
-    /// Over; its entry stays until the driver has taken the job out.
-    Settled,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Entry<T> {
+pub(super) struct Entry {
     pub(super) id: u64,
-    pub(super) job: T,
     /// How often it was handed out.
     pub(super) attempt: u32,
-    pub(super) place: JobState,
+    pub(super) state: JobState,
     /// Whether an attempt before this one had begun.
     pub(super) begun: Begun,
     /// How many workers died while they read it.
@@ -50,51 +51,50 @@ pub(super) struct Entry<T> {
     pub(super) next: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Jobs<T> {
-    entries: Vec<Option<Entry<T>>>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Jobs {
+    entries: Vec<Option<Entry>>,
     vacant: Vec<u32>,
-    /// How many are not settled.
-    live: usize,
     next_seq: u64,
 }
 
-impl<T> Jobs<T> {
-    pub(super) fn new() -> Self {
-        Jobs { entries: Vec::new(), vacant: Vec::new(), live: 0, next_seq: 0 }
-    }
-
-    /// How many are not settled.
+impl Jobs {
     pub(super) fn len(&self) -> usize {
-        self.live
+        self.entries.len() - self.vacant.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    pub(super) fn get(&self, key: JobKey) -> Option<&Entry<T>> {
-        self.entries.get(key.0 as usize)?.as_ref()
+    pub(super) fn get(&self, key: JobKey) -> Option<&Entry> {
+        self.entries.get(key.place as usize)?.as_ref().filter(|entry| entry.id == key.id)
     }
 
-    /// The entry of a job that is known to be there.
-    pub(super) fn entry(&mut self, key: u32) -> &mut Entry<T> {
-        match &mut self.entries[key as usize] {
+    /// The job in this place of the table, where one is known to be.
+    pub(super) fn key_at(&self, place: u32) -> JobKey {
+        match &self.entries[place as usize] {
+            Some(entry) => JobKey { place, id: entry.id },
+            None => unreachable!("a place is used only while a job is in it"),
+        }
+    }
+
+    /// The entry in this place of the table, where one is known to be.
+    pub(super) fn entry(&mut self, place: u32) -> &mut Entry {
+        match &mut self.entries[place as usize] {
             Some(entry) => entry,
-            None => unreachable!("a key is used only while its job is in the table"),
+            None => unreachable!("a place is used only while a job is in it"),
         }
     }
 
     /// # Panics
     ///
     /// With four thousand million unsettled jobs.
-    pub(super) fn insert(&mut self, id: u64, job: T, settings: JobSettings) -> JobKey {
-        self.live += 1;
+    pub(super) fn insert(&mut self, id: u64, settings: JobSettings) -> JobKey {
         let entry = Entry {
             id,
-            job,
             attempt: 0,
-            place: JobState::Nowhere,
+            state: JobState::Nowhere,
             begun: Begun::No,
             readers: 0,
             settings,
@@ -102,55 +102,43 @@ impl<T> Jobs<T> {
             prev: NONE,
             next: NONE,
         };
-        if let Some(key) = self.vacant.pop() {
-            self.entries[key as usize] = Some(entry);
-            return JobKey(key);
+        if let Some(place) = self.vacant.pop() {
+            self.entries[place as usize] = Some(entry);
+            return JobKey { place, id };
         }
         assert!(self.entries.len() < NONE as usize, "the backlog holds at most {NONE} jobs");
         self.entries.push(Some(entry));
-        JobKey((self.entries.len() - 1) as u32)
+        JobKey { place: (self.entries.len() - 1) as u32, id }
     }
 
-    /// The job is over.
-    pub(super) fn settle(&mut self, key: JobKey) -> &Entry<T> {
-        self.live -= 1;
-        let entry = self.entry(key.0);
-        entry.place = JobState::Settled;
-        entry
-    }
-
-    /// Takes out a job that is over; its key may be used again from here on.
-    pub(super) fn take(&mut self, key: JobKey) -> T {
-        match self.entries[key.0 as usize].take() {
-            Some(entry) => {
-                self.vacant.push(key.0);
-                if self.vacant.len() == self.entries.len() && self.entries.len() > KEPT {
-                    // A great backlog is gone: so is its memory.
-                    self.entries = Vec::new();
-                    self.vacant = Vec::new();
-                }
-                entry.job
-            }
-            None => unreachable!("a job settles once"),
+    /// Takes out a job that is over. Its place may be used again from here on.
+    pub(super) fn remove(&mut self, key: JobKey) -> Option<Entry> {
+        let entry = self.entries[key.place as usize].take_if(|entry| entry.id == key.id)?;
+        self.vacant.push(key.place);
+        if self.is_empty() && self.entries.len() > KEPT {
+            // A great backlog is gone: so is its memory.
+            self.entries = Vec::new();
+            self.vacant = Vec::new();
         }
+        Some(entry)
     }
 
-    pub(super) fn place(&mut self, key: JobKey, place: JobState) {
-        self.entry(key.0).place = place;
+    pub(super) fn set_state(&mut self, key: JobKey, state: JobState) {
+        self.entry(key.place).state = state;
     }
 
     /// An attempt that was presumed begun had not: it does not count.
     pub(super) fn unbegin(&mut self, key: JobKey) {
-        let entry = self.entry(key.0);
+        let entry = self.entry(key.place);
         entry.attempt -= 1;
-        entry.place = JobState::Nowhere;
+        entry.state = JobState::Nowhere;
     }
 
     /// Another attempt is presumed begun.
-    pub(super) fn begin(&mut self, key: JobKey, slot: u32) -> &Entry<T> {
-        let entry = self.entry(key.0);
+    pub(super) fn begin(&mut self, key: JobKey, slot: u32) -> &Entry {
+        let entry = self.entry(key.place);
         entry.attempt += 1;
-        entry.place = JobState::Running(slot);
+        entry.state = JobState::Running(slot);
         entry
     }
 
@@ -160,15 +148,24 @@ impl<T> Jobs<T> {
         self.next_seq
     }
 
+    /// All jobs.
+    #[cfg(debug_assertions)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (JobKey, &Entry)> {
+        self.entries.iter().enumerate().filter_map(|(place, entry)| {
+            let entry = entry.as_ref()?;
+            Some((JobKey { place: place as u32, id: entry.id }, entry))
+        })
+    }
+
     /// The jobs that `which` picks, in the order in which they were enqueued.
-    pub(super) fn keys_in_order(&self, which: impl Fn(&Entry<T>) -> bool) -> Vec<JobKey> {
-        let picked = self.entries.iter().enumerate().filter_map(|(key, entry)| {
+    pub(super) fn keys_in_order(&self, which: impl Fn(&Entry) -> bool) -> Vec<JobKey> {
+        let picked = self.entries.iter().enumerate().filter_map(|(place, entry)| {
             let entry = entry.as_ref().filter(|entry| which(entry))?;
-            Some((entry.id, JobKey(key as u32)))
+            Some((entry.id, place as u32))
         });
         let mut picked: Vec<_> = picked.collect();
         picked.sort_unstable();
-        picked.into_iter().map(|(_, key)| key).collect()
+        picked.into_iter().map(|(id, place)| JobKey { place, id }).collect()
     }
 }
 
@@ -179,11 +176,10 @@ mod tests {
     #[test]
     fn only_a_great_backlog_gives_its_memory_back() {
         for (jobs, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
-            let mut table = Jobs::new();
-            let keys: Vec<_> = (0..jobs).map(|id| table.insert(id as u64, id, JobSettings::default())).collect();
-            for (id, key) in keys.into_iter().enumerate() {
-                table.settle(key);
-                assert_eq!(table.take(key), id);
+            let mut table = Jobs::default();
+            let keys: Vec<_> = (0..jobs).map(|id| table.insert(id as u64, JobSettings::default())).collect();
+            for key in keys {
+                assert_eq!(table.remove(key).map(|entry| entry.id), Some(key.id));
             }
             assert_eq!([table.entries.len(), table.vacant.len()], [kept; 2], "{jobs} jobs");
         }

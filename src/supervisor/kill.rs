@@ -5,9 +5,9 @@
 //! and what it has written is read: if the job is not answered by then, nothing behind it has begun, and the worker is
 //! killed before it can; else it goes on.
 
+use super::lifecycle::{Course, End, KillCause, PendingKill, Phase};
 use super::timers::Timer;
-use super::worker::{End, KillCause, PendingKill};
-use super::{Effect, Outcome, Signal, Step, Violation, WorkerKey, WorkerState};
+use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
@@ -19,28 +19,25 @@ const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 /// How long a worker may take to stop: SIGSTOP is not held up for long by anything but the kernel.
 const STOP: Duration = Duration::from_secs(1);
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     /// The worker is let go: it has done its jobs.
     pub(super) fn leave(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).end(End::Left);
-        self.emit(Effect::SendLeave(worker_key));
-        self.on_its_way(worker_key);
+        self.act(Action::SendLeave(worker_key));
+        self.on_its_way(worker_key, End::Left);
     }
 
     /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
     pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).end(End::PoolExit);
-        self.emit(Effect::SendLeave(worker_key));
-        self.on_its_way(worker_key);
+        self.act(Action::SendLeave(worker_key));
+        self.on_its_way(worker_key, End::PoolExit);
         let grace = self.machine.config.kill_grace;
         self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
     /// The worker will end by itself; if it does not within the grace time, it is told to.
-    pub(super) fn on_its_way(&mut self, worker_key: WorkerKey) {
+    pub(super) fn on_its_way(&mut self, worker_key: WorkerKey, end: End) {
         let grace = self.machine.config.kill_grace;
-        self.worker(worker_key).next_signal = Some(Signal::Terminate);
-        self.enter(worker_key, WorkerState::Exiting);
+        self.enter_exit(worker_key, Some(end), Course::Leaving);
         self.start_limit(worker_key, Some(grace));
     }
 
@@ -52,20 +49,19 @@ impl<T> Step<'_, T> {
 
     fn kill_with(&mut self, worker_key: WorkerKey, end: End, first: Signal) {
         let worker = self.worker(worker_key);
-        worker.end(end);
-        let told_to_leave = worker.next_signal == Some(Signal::Terminate);
-        if worker.state == WorkerState::Exiting && !told_to_leave {
+        if let Phase::Exiting(exit) = worker.phase
+            && exit.course.next_signal() != Some(Signal::Terminate)
+        {
             // It is being killed already.
             return;
         }
-        worker.next_signal = Some(first);
         let stopped = worker.pending_kill.take().is_some_and(|pending_kill| pending_kill.stopped);
-        self.enter(worker_key, WorkerState::Exiting);
-        if self.worker(worker_key).spawned {
+        self.enter_exit(worker_key, Some(end), Course::Due(first));
+        if self.worker(worker_key).is_spawned() {
             self.signal(worker_key);
         }
         if stopped && first != Signal::Kill {
-            self.emit(Effect::Signal(worker_key, Signal::Continue));
+            self.act(Action::Signal(worker_key, Signal::Continue));
         }
     }
 
@@ -73,12 +69,18 @@ impl<T> Step<'_, T> {
     pub(super) fn signal(&mut self, worker_key: WorkerKey) {
         let grace = self.machine.config.kill_grace;
         let worker = self.worker(worker_key);
-        let Some(signal) = worker.next_signal.filter(|_| !worker.exited) else { return self.clear_limit(worker_key) };
-        worker.asked = true;
-        worker.next_signal = (signal == Signal::Terminate).then_some(Signal::Kill);
-        let next = worker.next_signal.map(|_| grace);
+        let is_reaped = worker.is_reaped();
+        let Phase::Exiting(exit) = &mut worker.phase else { return };
+        let Some(signal) = exit.course.next_signal().filter(|_| !is_reaped) else {
+            if is_reaped && matches!(exit.course, Course::Due(_)) {
+                exit.course = Course::Over;
+            }
+            return self.clear_limit(worker_key);
+        };
+        exit.course = if signal == Signal::Terminate { Course::Terminated } else { Course::Killed };
+        let next = exit.course.next_signal().map(|_| grace);
         self.start_limit(worker_key, next);
-        self.emit(Effect::Signal(worker_key, signal));
+        self.act(Action::Signal(worker_key, signal));
     }
 
     // ------------------------------------------------------------ for one job's sake
@@ -87,7 +89,7 @@ impl<T> Step<'_, T> {
     pub(super) fn prepare_kill(&mut self, worker_key: WorkerKey, cause: KillCause) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        if worker.exited || worker.state == WorkerState::Exiting || worker.pending_kill.is_some() {
+        if worker.is_reaped() || worker.is_exiting() || worker.pending_kill.is_some() {
             return;
         }
         worker.pending_kill = Some(PendingKill { cause, stopped: false });
@@ -109,7 +111,7 @@ impl<T> Step<'_, T> {
         worker.timers.clear(Timer::PendingKill);
         let Some(pending_kill) = worker.pending_kill.take() else { return };
         if pending_kill.stopped {
-            self.emit(Effect::Signal(worker_key, Signal::Continue));
+            self.act(Action::Signal(worker_key, Signal::Continue));
         }
         self.await_recall(worker_key);
     }
@@ -131,7 +133,7 @@ impl<T> Step<'_, T> {
             return self.carry_out_kill(worker_key, Some(Signal::Kill));
         }
         worker.timers.set(Timer::PendingKill, now.checked_add(STOP));
-        self.emit(Effect::Signal(worker_key, Signal::Stop));
+        self.act(Action::Signal(worker_key, Signal::Stop));
     }
 
     /// The condemned worker is stopped, and all that it wrote has been heard: its job is not answered, so nothing behind it
@@ -150,24 +152,23 @@ impl<T> Step<'_, T> {
         self.worker(worker_key).timers.clear(Timer::PendingKill);
         self.announce(worker_key);
         let worker = self.worker(worker_key);
-        let (state, job) = (worker.state, worker.held());
+        let (state, job) = (worker.state(), worker.held());
         let (end, outcome) = match cause {
             KillCause::Aborted => (End::Aborted, None),
             KillCause::TimedOut { limit } => {
                 self.machine.counters.timed_out += 1;
-                self.emit(Effect::TimedOut { worker_key, state, limit, job });
+                self.tell(Notice::TimedOut { worker_key, state, limit, job });
                 (End::TimedOut, Some(Outcome::TimedOut { state, limit }))
             }
             KillCause::OverHardLimit { bytes, limit } => {
-                self.emit(Effect::OverHardLimit { worker_key, bytes, limit });
+                self.tell(Notice::OverHardLimit { worker_key, bytes, limit });
                 (End::OverHardLimit, Some(Outcome::OutOfMemory { bytes, limit }))
             }
             KillCause::RecallUnanswered => {
-                self.emit(Effect::Violated(worker_key, Violation::RecallUnanswered));
+                self.tell(Notice::Violated(worker_key, Violation::RecallUnanswered));
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };
-        self.worker(worker_key).end(end);
         if let Some(outcome) = outcome {
             self.attempt_over(worker_key, outcome, true);
         }

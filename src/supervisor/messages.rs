@@ -2,11 +2,16 @@
 //!
 //! A worker that is on its way out is heard as well: what it has answered is answered, whatever becomes of it.
 
-use super::worker::{Current, End};
-use super::{Effect, Message, Outcome, Step, Violation, WorkerKey, WorkerState};
+use super::lifecycle::{End, Phase};
+use super::worker::Current;
+use super::{Message, Notice, Outcome, Step, Violation, WorkerKey, WorkerState};
 
-impl<T> Step<'_, T> {
-    pub(super) fn message(&mut self, worker_key: WorkerKey, message: Message) {
+impl Step<'_> {
+    pub(super) fn message(&mut self, worker_key: WorkerKey, message: Message, resident: Option<u64>) {
+        if let Some(bytes) = resident {
+            // Before it is given another job.
+            self.check_soft_limit(worker_key, bytes);
+        }
         match message {
             Message::Ready => self.said_ready(worker_key),
             Message::Start { job } => {
@@ -17,7 +22,7 @@ impl<T> Step<'_, T> {
             Message::Progress { job } => {
                 let Some(current) = self.first_word(worker_key, job) else { return };
                 if let Some(key) = current.key {
-                    self.emit(Effect::Progressed { worker_key, key, attempt: current.attempt });
+                    self.tell(Notice::Progressed { worker_key, key, attempt: current.attempt });
                 }
                 self.spoke_of_a_running_job(worker_key, current);
             }
@@ -30,11 +35,11 @@ impl<T> Step<'_, T> {
 
     fn said_ready(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        let state = worker.state;
-        if worker.is_ready {
+        let state = worker.state();
+        if worker.phase.is_ready() {
             return self.violated(worker_key, Violation::ReadyWhile(state));
         }
-        worker.is_ready = true;
+        worker.set_ready_in_exit(true);
         // A recovery that was over its limit has come to its end before the signal.
         self.cancel_kill(worker_key);
         if state == WorkerState::Exiting {
@@ -44,10 +49,9 @@ impl<T> Step<'_, T> {
         if state == WorkerState::Initializing {
             let took = self.now.saturating_sub(self.worker(worker_key).since);
             self.machine.init_took = took;
-            self.worker(worker_key).been_ready = true;
             self.machine.restarts.one_is_ready(worker_key.slot);
         }
-        self.enter(worker_key, WorkerState::Ready);
+        self.enter(worker_key, Phase::Ready);
         self.next_for(worker_key);
         if state == WorkerState::Initializing {
             self.announce_all_ready();
@@ -82,7 +86,7 @@ impl<T> Step<'_, T> {
         let first = !std::mem::replace(&mut current.started, true);
         let current = *current;
         if first && let Some(key) = current.key {
-            self.emit(Effect::Started { worker_key, key, attempt: current.attempt });
+            self.tell(Notice::Started { worker_key, key, attempt: current.attempt });
         }
         Some(current)
     }
@@ -111,10 +115,11 @@ impl<T> Step<'_, T> {
         }
         let limit = self.machine.config.timeout_recovering;
         let worker = self.worker(worker_key);
-        (worker.current, worker.is_ready) = (None, false);
-        if worker.state != WorkerState::Exiting {
+        worker.current = None;
+        worker.set_ready_in_exit(false);
+        if !worker.is_exiting() {
             self.start_limit(worker_key, limit);
-            self.enter(worker_key, WorkerState::Recovering);
+            self.enter(worker_key, Phase::Recovering);
         }
         if ready {
             self.said_ready(worker_key);
@@ -128,17 +133,17 @@ impl<T> Step<'_, T> {
         {
             return;
         }
-        self.emit(Effect::TerminalFailure(worker_key));
-        self.worker(worker_key).end(End::Terminal);
+        self.tell(Notice::TerminalFailure(worker_key));
         self.cancel_kill(worker_key);
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
         let worker = self.worker(worker_key);
-        (worker.current, worker.is_ready) = (None, false);
-        if worker.state != WorkerState::Exiting {
-            self.on_its_way(worker_key);
+        worker.current = None;
+        if !worker.is_exiting() {
+            self.on_its_way(worker_key, End::Terminal);
         }
+        self.worker(worker_key).set_ready_in_exit(false);
     }
 
     fn skipped(&mut self, worker_key: WorkerKey, id: u64) {
@@ -180,10 +185,9 @@ impl<T> Step<'_, T> {
     /// The worker broke the protocol: it is killed, and nothing of what it said is matched to another job. Nothing can be
     /// proven of what it holds, so all of it has used an attempt.
     pub(super) fn violated(&mut self, worker_key: WorkerKey, violation: Violation) {
-        let exiting = self.worker(worker_key).state == WorkerState::Exiting;
+        let exiting = self.worker(worker_key).is_exiting();
         if !exiting {
-            self.emit(Effect::Violated(worker_key, violation));
-            self.worker(worker_key).end(End::Violation);
+            self.tell(Notice::Violated(worker_key, violation));
         }
         self.all_attempts_over(worker_key, Outcome::Protocol(violation));
         if !exiting {

@@ -3,9 +3,9 @@
 //! Such a job is still queued to everybody, and is given to another worker only at the word of the one that holds it.
 
 use super::jobs::JobState;
+use super::lifecycle::KillCause;
 use super::timers::Timer;
-use super::worker::KillCause;
-use super::{Effect, JobKey, SHORT, Step, Supervisor, WorkerKey};
+use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
 /// A worker that has not answered a recall for so long is sent nothing ahead any more, where its jobs could be done
@@ -15,7 +15,7 @@ const RECALL_PATIENCE: Duration = Duration::from_secs(1);
 /// And after so long it has broken the protocol.
 const RECALL_LIMIT: Duration = Duration::from_secs(10);
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     /// Sends jobs ahead to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
@@ -43,15 +43,15 @@ impl<T> Step<'_, T> {
             // Behind a job of its own priority only: one that is retried must still find its place before lower ones.
             let priority = held.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
             let Some(key) =
-                backlog.front().filter(|&key| jobs.get(key).map(|entry| entry.settings.priority()) == priority)
+                backlog.front(jobs).filter(|&key| jobs.get(key).map(|entry| entry.settings.priority()) == priority)
             else {
                 break;
             };
             backlog.remove(jobs, key);
-            jobs.place(key, JobState::Prefetched(worker_key.slot as u32));
+            jobs.set_state(key, JobState::Prefetched(worker_key.slot as u32));
             let Some(entry) = self.machine.jobs.get(key) else { break };
             let (id, attempt) = (entry.id, entry.attempt + 1);
-            self.emit(Effect::SendJob { worker_key, key, attempt });
+            self.act(Action::SendJob { worker_key, key, attempt });
             self.worker(worker_key).push_prefetched(id, key);
         }
         let patience = SHORT * self.oversubscription();
@@ -104,7 +104,7 @@ impl<T> Step<'_, T> {
         worker.timers.clear(Timer::Recall);
         let asked: Vec<u64> = worker.recall().collect();
         for id in asked {
-            self.emit(Effect::SendSkip { worker_key, id });
+            self.act(Action::SendSkip { worker_key, id });
         }
         self.await_recall(worker_key);
     }
@@ -112,7 +112,7 @@ impl<T> Step<'_, T> {
     /// A job that lies ahead at a worker is settled: it must not be started.
     pub(super) fn cancel_prefetched(&mut self, worker_key: WorkerKey, key: JobKey) {
         if let Some(id) = self.worker(worker_key).cancel_prefetched(key) {
-            self.emit(Effect::SendSkip { worker_key, id });
+            self.act(Action::SendSkip { worker_key, id });
             self.await_recall(worker_key);
         }
     }
@@ -151,7 +151,7 @@ impl<T> Step<'_, T> {
         }
         worker.timers.set(Timer::Unanswered, since.checked_add(RECALL_LIMIT));
         if std::mem::replace(&mut worker.recalls, false) {
-            self.emit(Effect::RecallIgnored(worker_key));
+            self.tell(Notice::RecallIgnored(worker_key));
         }
     }
 }

@@ -154,18 +154,23 @@ impl RestartPolicy {
         due
     }
 
+    #[cfg(debug_assertions)]
+    pub(super) fn check_counts(&self) {
+        debug_assert_eq!(self.wanted, self.slots.iter().filter(|slot| slot.wanted).count(), "wanted");
+    }
+
     /// How many more workers there should be.
     fn needed(&self, workers: &[Option<Worker>], live: &[usize], need: Need) -> usize {
         let Need { queued, minimum, successors } = need;
         let alive = || live.iter().filter_map(|&slot| workers[slot].as_ref());
         let empty = workers.len() - live.len();
-        let starting = alive().filter(|worker| worker.state == WorkerState::Initializing).count();
+        let starting = alive().filter(|worker| worker.state() == WorkerState::Initializing).count();
         if self.circuit_open {
             return usize::from(queued > 0 && starting == 0);
         }
         let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();
         let wanted = if self.wanted == 0 { 0 } else { (0..self.slots.len()).filter(is_wanted).count() };
-        let lasting = alive().filter(|worker| worker.state != WorkerState::Exiting).count();
+        let lasting = alive().filter(|worker| !worker.is_exiting()).count();
         let for_jobs = queued.saturating_sub(starting);
         for_jobs.max(minimum.saturating_sub(lasting)).max(wanted).max(successors).min(empty)
     }

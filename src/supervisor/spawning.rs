@@ -1,17 +1,18 @@
 //! New workers, from the decision to the greeting.
 
+use super::lifecycle::{Phase, Process};
 use super::restart::Need;
 use super::worker::Worker;
-use super::{Effect, Phase, SHORT, Step, Supervisor, WorkerKey, WorkerState};
+use super::{Action, Admits, Notice, SHORT, Step, Supervisor, WorkerKey, WorkerState};
 
-impl<T> Step<'_, T> {
+impl Step<'_> {
     pub(super) fn spawn_missing(&mut self) {
         let successors = self.successors();
-        let Supervisor { config, phase, backlog, slots, live, restarts, .. } = &mut *self.machine;
-        if *phase == Phase::Exiting {
+        let Supervisor { config, admits, backlog, slots, live, restarts, .. } = &mut *self.machine;
+        if *admits == Admits::Nothing {
             return restarts.want_none();
         }
-        let minimum = if *phase == Phase::Open { config.min_processes } else { 0 };
+        let minimum = if *admits == Admits::All { config.min_processes } else { 0 };
         // Most turns end here: there is no room for a worker, or no need of one.
         let needed = backlog.len() > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() == slots.len() || !needed {
@@ -25,7 +26,7 @@ impl<T> Step<'_, T> {
             self.machine.slots[slot] = Some(Worker::new(worker, probe));
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
-            self.emit(Effect::Spawn(WorkerKey { slot, worker }));
+            self.act(Action::Spawn(WorkerKey { slot, worker }));
         }
     }
 
@@ -33,7 +34,7 @@ impl<T> Step<'_, T> {
     /// slot and a core are free for them.
     fn successors(&self) -> usize {
         let machine = &*self.machine;
-        if machine.phase != Phase::Open
+        if machine.admits != Admits::All
             || machine.live.len() == machine.slots.len()
             || machine.busy >= machine.config.cores
         {
@@ -41,12 +42,10 @@ impl<T> Step<'_, T> {
         }
         let (mut leaving, mut spare) = (0usize, 0);
         for (worker_key, worker) in machine.alive() {
-            match worker.state {
-                WorkerState::Working | WorkerState::Recovering if self.leaves_soon(worker_key.slot, worker) => {
-                    leaving += 1
-                }
-                WorkerState::Initializing => spare += 1,
-                WorkerState::Ready if !self.leaves_soon(worker_key.slot, worker) => spare += 1,
+            match worker.phase {
+                Phase::Working | Phase::Recovering if self.leaves_soon(worker_key.slot, worker) => leaving += 1,
+                Phase::Initializing => spare += 1,
+                Phase::Ready if !self.leaves_soon(worker_key.slot, worker) => spare += 1,
                 _ => {}
             }
         }
@@ -70,12 +69,12 @@ impl<T> Step<'_, T> {
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
         self.machine.counters.spawned += 1;
         let limit = self.machine.config.timeout_initializing;
-        self.emit(Effect::Spawned(worker_key));
+        self.tell(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);
-        worker.spawned = true;
+        worker.process = Process::Running;
         worker.since = now;
-        if worker.end.is_some() {
+        if worker.is_exiting() {
             // The pool has ended while it was being spawned.
             return self.signal(worker_key);
         }
@@ -87,7 +86,7 @@ impl<T> Step<'_, T> {
     pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;
-            self.emit(Effect::AllReady);
+            self.tell(Notice::AllReady);
         }
     }
 }

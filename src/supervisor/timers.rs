@@ -62,6 +62,11 @@ impl Timers {
         due
     }
 
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self) {
+        debug_assert_eq!(self.next, self.at.iter().flatten().min().copied(), "the next timer");
+    }
+
     pub(super) fn next(&self) -> Option<Duration> {
         self.next
     }

@@ -13,6 +13,7 @@ fn config() -> Config {
         max_processes: 1,
         min_processes: 0,
         max_jobs_per_process: Some(64),
+        max_backlog: None,
         retries: 0,
         timeout_initializing: Some(5 * SECOND),
         timeout_working: Some(10 * SECOND),
@@ -26,7 +27,7 @@ fn config() -> Config {
 }
 
 struct Script {
-    machine: Supervisor<u64>,
+    machine: Supervisor,
     now: Duration,
     next_job: u64,
 }
@@ -37,7 +38,7 @@ fn worker_key(slot: usize, worker: u64) -> WorkerKey {
 
 const FIRST: WorkerKey = WorkerKey { slot: 0, worker: 1 };
 
-fn exited(worker_key: WorkerKey) -> Input<u64> {
+fn exited(worker_key: WorkerKey) -> Input {
     Input::Exited { worker_key, undelivered: None }
 }
 
@@ -67,18 +68,17 @@ impl Script {
         script
     }
 
-    fn input(&mut self, input: Input<u64>) -> Vec<String> {
+    fn input(&mut self, input: Input) -> Vec<String> {
         let mut effects = Vec::new();
         self.machine.handle(self.now, input, &mut effects);
-        let lines = effects.iter().filter(|effect| !matches!(effect, Effect::Drain(_)));
+        let lines =
+            effects.iter().filter(|effect| !matches!(effect, Effect::Do(Action::Drain(_) | Action::Release(_))));
         let lines = lines.map(|effect| self.line(effect)).collect();
         let mut lines: Vec<String> = lines;
         for effect in effects {
-            match effect {
-                Effect::Settled { key, .. } => drop(self.machine.take(key)),
-                // Nothing is on its way unless the script says so.
-                Effect::Drain(worker_key) => lines.extend(self.input(Input::Drained(worker_key))),
-                _ => {}
+            // Nothing is on its way unless the script says so.
+            if let Effect::Do(Action::Drain(worker_key)) = effect {
+                lines.extend(self.input(Input::Drained(worker_key)));
             }
         }
         lines
@@ -89,7 +89,7 @@ impl Script {
     }
 
     fn message(&mut self, worker_key: WorkerKey, message: Message) -> Vec<String> {
-        self.input(Input::Message(worker_key, message))
+        self.input(Input::Message { worker_key, message, resident: None })
     }
 
     fn enqueue(&mut self) -> Vec<String> {
@@ -97,14 +97,28 @@ impl Script {
     }
 
     fn enqueue_with(&mut self, settings: JobSettings) -> Vec<String> {
+        self.enqueue_when_full(settings, WhenFull::Exceed)
+    }
+
+    fn enqueue_when_full(&mut self, settings: JobSettings, when_full: WhenFull) -> Vec<String> {
         let id = self.next_job;
         self.next_job += 1;
-        self.input(Input::Enqueue { id, job: id, settings })
+        self.input(Input::Enqueue { id, settings, when_full })
+    }
+
+    /// A caller brings a job, and waits, is refused or exceeds.
+    fn caller(&mut self, when_full: WhenFull) -> Vec<String> {
+        self.enqueue_when_full(JobSettings::default(), when_full)
+    }
+
+    fn key(&self, id: u64) -> JobKey {
+        let key = (0..64).map(|place| JobKey { place, id }).find(|&key| self.machine.jobs.get(key).is_some());
+        key.expect("a job that is not over")
     }
 
     fn abort(&mut self, id: u64) -> Vec<String> {
-        let key = (0..64).map(JobKey).find(|&key| self.machine.job(key).is_some_and(|(_, of)| of == id));
-        self.input(Input::Abort { key: key.unwrap(), id })
+        let key = self.key(id);
+        self.input(Input::Abort(key))
     }
 
     /// Lets time pass to the machine's next deadline, which must be `after` from now.
@@ -122,55 +136,71 @@ impl Script {
         lines
     }
 
-    fn line(&self, effect: &Effect<u64>) -> String {
+    fn line(&self, effect: &Effect) -> String {
         let at = |worker_key: &WorkerKey| format!("{}#{}", worker_key.slot, worker_key.worker);
-        let job = |key: &JobKey| self.machine.job(*key).map_or(0, |(_, id)| id);
+        let job = |key: &JobKey| key.id;
         match effect {
-            Effect::Spawn(worker_key) => format!("spawn {}", at(worker_key)),
-            Effect::Spawned(worker_key) => format!("spawned {}", at(worker_key)),
-            Effect::SendJob { worker_key, key, attempt } => {
+            Effect::Do(Action::Spawn(worker_key)) => format!("spawn {}", at(worker_key)),
+            Effect::Tell(Notice::Spawned(worker_key)) => format!("spawned {}", at(worker_key)),
+            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
                 format!("send {}/{attempt} to {}", job(key), at(worker_key))
             }
-            Effect::SendSkip { worker_key, id } => format!("skip {id} at {}", at(worker_key)),
-            Effect::SendLeave(worker_key) => format!("leave {}", at(worker_key)),
-            Effect::Signal(worker_key, signal) => format!("{signal:?} {}", at(worker_key)),
-            Effect::Refused(id) => format!("refused {id}"),
-            Effect::Enqueued(key) => format!("enqueued {}", job(key)),
-            Effect::Backlogged(key) => format!("backlog {}", job(key)),
-            Effect::Task { worker_key, key, attempt } => format!("task {}/{attempt} at {}", job(key), at(worker_key)),
-            Effect::Started { worker_key, key, attempt } => {
+            Effect::Do(Action::SendSkip { worker_key, id }) => format!("skip {id} at {}", at(worker_key)),
+            Effect::Do(Action::SendLeave(worker_key)) => format!("leave {}", at(worker_key)),
+            Effect::Do(Action::Signal(worker_key, signal)) => format!("{signal:?} {}", at(worker_key)),
+            Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),
+            Effect::Tell(Notice::Enqueued(key)) => format!("enqueued {}", job(key)),
+            Effect::Tell(Notice::Backlogged(key)) => format!("backlog {}", job(key)),
+            Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
+                format!("task {}/{attempt} at {}", job(key), at(worker_key))
+            }
+            Effect::Tell(Notice::Started { worker_key, key, attempt }) => {
                 format!("start {}/{attempt} at {}", job(key), at(worker_key))
             }
-            Effect::Progressed { worker_key, key, attempt } => {
+            Effect::Tell(Notice::Progressed { worker_key, key, attempt }) => {
                 format!("progress {}/{attempt} at {}", job(key), at(worker_key))
             }
-            Effect::Retried { key, attempt, outcome, .. } => {
+            Effect::Tell(Notice::Retried { key, attempt, outcome, .. }) => {
                 format!("retry {}/{attempt}: {}", job(key), short(outcome))
             }
-            Effect::Settled { key, attempt, outcome, .. } => {
+            Effect::Tell(Notice::Settled { key, attempt, outcome, .. }) => {
                 format!("settled {}/{attempt}: {}", job(key), short(outcome))
             }
-            Effect::State { worker_key, state, .. } => format!("{} is {state}", at(worker_key)),
-            Effect::TimedOut { worker_key, state, .. } => format!("{} was {state} for too long", at(worker_key)),
-            Effect::Violated(worker_key, violation) => format!("{}: {violation}", at(worker_key)),
-            Effect::Measure(worker_key) => format!("measure {}", at(worker_key)),
-            Effect::OverSoftLimit { worker_key, bytes } => format!("{} has outgrown: {bytes}", at(worker_key)),
-            Effect::OverHardLimit { worker_key, bytes, limit } => {
+            Effect::Tell(Notice::State { worker_key, state, .. }) => format!("{} is {state}", at(worker_key)),
+            Effect::Tell(Notice::TimedOut { worker_key, state, .. }) => {
+                format!("{} was {state} for too long", at(worker_key))
+            }
+            Effect::Tell(Notice::Violated(worker_key, violation)) => format!("{}: {violation}", at(worker_key)),
+            Effect::Do(Action::Measure(worker_key)) => format!("measure {}", at(worker_key)),
+            Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
+                format!("{} has outgrown: {bytes}", at(worker_key))
+            }
+            Effect::Tell(Notice::OverHardLimit { worker_key, bytes, limit }) => {
                 format!("{} holds {bytes} of {limit}", at(worker_key))
             }
-            Effect::Drain(worker_key) => format!("hear {}", at(worker_key)),
-            Effect::Returned { key, worker_key, .. } => format!("returned {} from {}", job(key), at(worker_key)),
-            Effect::RecallIgnored(worker_key) => format!("{} does not answer recalls", at(worker_key)),
-            Effect::PipeClosed(worker_key) => format!("{} closed its pipe", at(worker_key)),
-            Effect::TerminalFailure(worker_key) => format!("last words of {}", at(worker_key)),
-            Effect::Died(worker_key) => format!("died {}", at(worker_key)),
-            Effect::StartFailed { worker_key, wait, in_a_row } => {
-                format!("no start of {}, {in_a_row} in a row, waits {wait:?}", at(worker_key))
+            Effect::Do(Action::Drain(worker_key)) => format!("hear {}", at(worker_key)),
+            Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
+                format!("returned {} from {}", job(key), at(worker_key))
             }
-            Effect::AllReady => "all ready".into(),
-            Effect::Idle => "idle".into(),
+            Effect::Tell(Notice::RecallIgnored(worker_key)) => format!("{} does not answer recalls", at(worker_key)),
+            Effect::Tell(Notice::PipeClosed(worker_key)) => format!("{} closed its pipe", at(worker_key)),
+            Effect::Tell(Notice::TerminalFailure(worker_key)) => format!("last words of {}", at(worker_key)),
+            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
+                let no_start = |failed: &StartFailed| format!(", no start of {}, {}", at(worker_key), in_a_row(failed));
+                format!("died {}{}", at(worker_key), start_failed.as_ref().map(no_start).unwrap_or_default())
+            }
+            Effect::Tell(Notice::SpawnFailed { worker_key, start_failed }) => {
+                format!("no start of {}, {}", at(worker_key), in_a_row(start_failed))
+            }
+            Effect::Do(Action::Release(worker_key)) => format!("release {}", at(worker_key)),
+            Effect::Tell(Notice::AllReady) => "all ready".into(),
+            Effect::Tell(Notice::Idle) => "idle".into(),
         }
     }
+}
+
+fn in_a_row(StartFailed { wait, in_a_row }: &StartFailed) -> String {
+    format!("{in_a_row} in a row, waits {wait:?}")
 }
 
 fn short(outcome: &Outcome) -> String {
@@ -277,7 +307,7 @@ fn last_words_while_initializing_are_a_start_failure() {
     script.input(Input::Spawned(FIRST));
     assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
     let lines = script.dies(FIRST);
-    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+    assert_eq!(lines, ["died 0#1, no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
 }
 
 #[test]
@@ -308,7 +338,7 @@ fn over_its_limit_while_initializing() {
     assert_eq!(lines, ["0#1 was initializing for too long", "0#1 is exiting", "Terminate 0#1"]);
     assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
     let lines = script.dies(FIRST);
-    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+    assert_eq!(lines, ["died 0#1, no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
 }
 
 #[test]
@@ -369,7 +399,7 @@ fn exit_settles_everything_and_kills_everybody() {
     assert!(!script.machine.is_finished());
     assert_eq!(script.dies(FIRST), ["died 0#1", "idle"]);
     assert!(script.machine.is_finished());
-    assert_eq!(script.enqueue(), ["refused 3"]);
+    assert_eq!(script.enqueue(), ["refused 3: Closed"]);
 }
 
 #[test]
@@ -550,7 +580,7 @@ fn a_job_that_is_answered_ends_the_row_of_start_failures() {
     script.enqueue();
     script.input(Input::Spawned(worker_key(0, 4)));
     let lines = script.dies(worker_key(0, 4));
-    assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
+    assert_eq!(lines[1..], ["died 0#4, no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
 }
 
 #[test]
@@ -561,7 +591,7 @@ fn a_crash_in_the_first_job_ends_the_row_of_start_failures() {
     assert_eq!(lines[lines.len() - 2..], ["died 0#3", "spawn 0#4"]);
     script.input(Input::Spawned(worker_key(0, 4)));
     let lines = script.dies(worker_key(0, 4));
-    assert_eq!(lines[1..], ["died 0#4", "no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
+    assert_eq!(lines[1..], ["died 0#4, no start of 0#4, 1 in a row, waits 0ns", "spawn 0#5"]);
 }
 
 #[test]
@@ -611,7 +641,7 @@ fn too_many_in_a_row_settle_the_queued_jobs_and_one_probe_follows_each_new_one()
     assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3"]);
     script.input(Input::Spawned(worker_key(1, 3)));
     let lines = script.dies(worker_key(1, 3));
-    assert_eq!(lines[3..], ["settled 2/0: NoWorker", "settled 3/0: NoWorker", "idle"]);
+    assert_eq!(lines[2..], ["settled 2/0: NoWorker", "settled 3/0: NoWorker", "idle"]);
     // One that becomes ready makes the pool whole.
     script.now += 10 * SECOND;
     assert_eq!(script.enqueue().last().map(String::as_str), Some("spawn 0#4"));
@@ -623,10 +653,10 @@ fn too_many_in_a_row_settle_the_queued_jobs_and_one_probe_follows_each_new_one()
 #[test]
 fn a_worker_that_dies_before_its_first_job_is_a_start_failure_and_one_that_crashes_in_it_is_none() {
     let mut script = Script::ready(Config { min_processes: 1, ..config() });
-    assert_eq!(script.dies(FIRST)[2..], ["no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+    assert_eq!(script.dies(FIRST)[1..], ["died 0#1, no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
     let mut script = Script::working(Config { min_processes: 1, ..config() });
     let lines = script.dies(FIRST);
-    assert!(!lines.iter().any(|line| line.starts_with("no start")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("no start")), "{lines:?}");
 }
 
 // ---------------------------------------------------------------- handing ahead
@@ -714,7 +744,7 @@ fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
 fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
     let max_memory = MaxMemory { soft: Some(100), hard: None };
     let mut script = short_jobs_with(Config { max_memory, ..config() });
-    assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    assert_eq!(script.input(holds(101)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
     script.message(FIRST, Message::Skipped { job: 3 });
     script.message(FIRST, Message::Skipped { job: 4 });
     assert_eq!(script.message(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
@@ -841,9 +871,8 @@ fn a_job_that_the_dead_worker_had_not_read_is_back_with_no_attempt_used() {
     script.input(Input::StderrClosed(FIRST));
     let lines =
         script.input(Input::Exited { worker_key: FIRST, undelivered: Some(Undelivered { job: 1, in_part: false }) });
-    let died = ["returned 1 from 0#1", "0#1 is exiting", "died 0#1"];
-    assert_eq!(lines[..3], died);
-    assert!(lines[3].starts_with("no start of 0#1"), "it had no job: {lines:?}");
+    let died = "died 0#1, no start of 0#1, 1 in a row, waits 0ns";
+    assert_eq!(lines[..3], ["returned 1 from 0#1", "0#1 is exiting", died], "it had no job");
     script.input(Input::Spawned(worker_key(0, 2)));
     assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1..3], ["send 1/1 to 0#2", "task 1/1 at 0#2"]);
 }
@@ -996,28 +1025,28 @@ fn nothing_is_sent_ahead_to_a_worker_that_answers_no_recall() {
 
 #[test]
 fn a_failure_says_whether_its_job_had_begun() {
-    let begun = |script: &mut Script, input: Input<u64>| {
+    let begun = |script: &mut Script, input: Input| {
         let mut effects = Vec::new();
         script.machine.handle(script.now, input, &mut effects);
         effects.iter().find_map(|effect| match effect {
-            Effect::Settled { begun, .. } => Some(*begun),
+            Effect::Tell(Notice::Settled { begun, .. }) => Some(*begun),
             _ => None,
         })
     };
     let mut script = Script::working(config());
     script.enqueue();
-    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(1), id: 2 }), Some(Begun::No));
-    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Perhaps));
+    assert_eq!(begun(&mut script, Input::Abort(JobKey { place: 1, id: 2 })), Some(Begun::No));
+    assert_eq!(begun(&mut script, Input::Abort(JobKey { place: 0, id: 1 })), Some(Begun::Perhaps));
     let mut script = Script::working(config());
     script.message(FIRST, Message::Start { job: 1 });
-    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
+    assert_eq!(begun(&mut script, Input::Abort(JobKey { place: 0, id: 1 })), Some(Begun::Yes));
     let mut script = two_behind();
-    let third = (0..64).map(JobKey).find(|&key| script.machine.job(key).is_some_and(|(_, id)| id == 3)).unwrap();
-    assert_eq!(begun(&mut script, Input::Abort { key: third, id: 3 }), Some(Begun::Perhaps));
+    let third = script.key(3);
+    assert_eq!(begun(&mut script, Input::Abort(third)), Some(Begun::Perhaps));
     // What an attempt before this one did counts too.
     let mut script = Script::working(Config { retries: 1, ..config() });
     script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Failed, ready: false });
-    assert_eq!(begun(&mut script, Input::Abort { key: JobKey(0), id: 1 }), Some(Begun::Yes));
+    assert_eq!(begun(&mut script, Input::Abort(JobKey { place: 0, id: 1 })), Some(Begun::Yes));
 }
 
 // ---------------------------------------------------------------- order, settings, figures
@@ -1075,7 +1104,7 @@ fn draining_takes_no_new_jobs_and_does_the_old_ones() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.enqueue();
     script.input(Input::Close);
-    assert_eq!(script.enqueue(), ["refused 3"]);
+    assert_eq!(script.enqueue(), ["refused 3: Closed"]);
     script.message(FIRST, success(1));
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
@@ -1125,20 +1154,39 @@ fn with_memory(soft: Option<u64>, hard: Option<u64>) -> Config {
     Config { max_memory: MaxMemory { soft, hard }, ..config() }
 }
 
-fn holds(bytes: u64, at_rest: bool) -> Input<u64> {
-    Input::Resident { worker_key: FIRST, bytes, at_rest }
+fn holds(bytes: u64) -> Input {
+    Input::Resident { worker_key: FIRST, bytes }
+}
+
+/// The message of a worker that holds so much memory.
+fn with_resident(message: Message, bytes: u64) -> Input {
+    Input::Message { worker_key: FIRST, message, resident: Some(bytes) }
+}
+
+#[test]
+fn memory_is_measured_with_the_messages_of_workers_that_have_no_job() {
+    let measured = |max_memory| {
+        let script = Script::working(Config { max_memory, ..config() });
+        let answer = |ready| Message::Answer { job: 1, outcome: Outcome::Success, ready };
+        [Message::Ready, answer(true), answer(false), Message::Start { job: 1 }]
+            .map(|message| script.machine.wants_resident(FIRST, &message))
+    };
+    assert_eq!(measured(MaxMemory::default()), [false; 4]);
+    assert_eq!(measured(MaxMemory { soft: Some(100), hard: None }), [true, true, false, false]);
+    assert_eq!(measured(MaxMemory { soft: None, hard: Some(100) }), [true, true, false, false]);
 }
 
 #[test]
 fn a_worker_over_the_soft_limit_finishes_its_job_and_is_replaced() {
     let mut script = Script::working(with_memory(Some(100), None));
+    assert_eq!(script.machine.next_deadline(), Some(script.now + 10 * SECOND), "it is measured when it is at rest");
+    let lines = script.input(with_resident(success(1), 100));
+    assert!(!lines.contains(&"leave 0#1".into()), "at the limit is not over it: {lines:?}");
     script.enqueue();
-    assert_eq!(script.machine.next_deadline(), Some(script.now + 10 * SECOND), "it is looked at when it is at rest");
-    assert_eq!(script.input(holds(100, true)), [""; 0], "at the limit is not over it");
-    assert_eq!(script.input(holds(101, true)), ["0#1 has outgrown: 101"]);
-    assert_eq!(script.input(holds(102, true)), [""; 0], "it is told once");
-    let lines = script.message(FIRST, success(1));
-    assert!(lines.contains(&"settled 1/1: Success".into()), "{lines:?}");
+    script.enqueue();
+    let lines = script.input(with_resident(success(2), 101));
+    assert_eq!(lines[0], "0#1 has outgrown: 101");
+    assert!(lines.contains(&"settled 2/1: Success".into()), "{lines:?}");
     assert_eq!(lines[lines.len() - 2..], ["leave 0#1", "0#1 is exiting"], "the next job is not for it");
 }
 
@@ -1146,9 +1194,9 @@ fn a_worker_over_the_soft_limit_finishes_its_job_and_is_replaced() {
 fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
     let mut script = Script::working(with_memory(None, Some(200)));
     assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
-    assert_eq!(script.input(holds(200, false)), [""; 0]);
+    assert_eq!(script.input(holds(200)), [""; 0]);
     assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
-    let lines = script.input(holds(201, false));
+    let lines = script.input(holds(201));
     assert_eq!(
         lines,
         [
@@ -1158,15 +1206,15 @@ fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
             "Terminate 0#1",
         ]
     );
-    assert_eq!(script.input(holds(300, false)), [""; 0], "it is killed once");
+    assert_eq!(script.input(holds(300)), [""; 0], "it is killed once");
     assert_eq!(script.wait(500 * MILLI), ["Kill 0#1"]);
 }
 
 #[test]
 fn an_answer_counts_whatever_memory_its_worker_holds() {
     let mut script = Script::working(with_memory(None, Some(200)));
-    assert_eq!(script.input(holds(300, true)), ["0#1 has outgrown: 300"]);
-    let lines = script.message(FIRST, success(1));
+    let lines = script.input(with_resident(success(1), 300));
+    assert_eq!(lines[0], "0#1 has outgrown: 300");
     assert!(lines.contains(&"settled 1/1: Success".into()) && lines.contains(&"leave 0#1".into()), "{lines:?}");
 }
 
@@ -1175,12 +1223,10 @@ fn a_worker_that_is_large_from_its_start_on_does_a_job_all_the_same() {
     let mut script = Script::new(with_memory(Some(100), Some(200)));
     script.tick();
     script.input(Input::Spawned(FIRST));
-    assert_eq!(script.input(holds(150, true)), [""; 0]);
-    script.message(FIRST, Message::Ready);
-    assert_eq!(script.machine.next_deadline(), None, "one that has nothing to do is not looked at");
+    assert_eq!(script.input(with_resident(Message::Ready, 150)), ["0#1 is ready"]);
+    assert_eq!(script.machine.next_deadline(), None, "one that has nothing to do is not measured");
     script.enqueue();
-    script.input(holds(150, true));
-    let lines = script.message(FIRST, success(1));
+    let lines = script.input(with_resident(success(1), 150));
     assert!(lines.contains(&"leave 0#1".into()), "{lines:?}");
 }
 
@@ -1190,7 +1236,63 @@ fn a_worker_over_the_hard_limit_before_it_is_ready_is_a_start_failure() {
     script.tick();
     script.input(Input::Spawned(FIRST));
     assert_eq!(script.wait(MEASURE_EVERY), ["measure 0#1"]);
-    assert_eq!(script.input(holds(201, false))[0], "0#1 holds 201 of 200");
+    assert_eq!(script.input(holds(201))[0], "0#1 holds 201 of 200");
     let lines = script.dies(FIRST);
-    assert_eq!(lines, ["died 0#1", "no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+    assert_eq!(lines, ["died 0#1, no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
+}
+
+// ---------------------------------------------------------------- who is let in
+
+/// A pool whose worker has a job, and whose backlog has one and is full.
+fn full() -> Script {
+    let mut script = Script::working(Config { max_backlog: Some(1), ..config() });
+    assert_eq!(script.caller(WhenFull::Wait), ["enqueued 2", "backlog 2"]);
+    script
+}
+
+#[test]
+fn a_free_worker_takes_a_job_whatever_the_backlog_may_hold() {
+    let mut script = Script::ready(Config { max_backlog: Some(1), ..config() });
+    assert_eq!(script.caller(WhenFull::Refuse)[..2], ["enqueued 1", "send 1/1 to 0#1"]);
+}
+
+#[test]
+fn a_full_backlog_refuses_or_makes_wait_or_is_exceeded() {
+    let mut script = full();
+    assert_eq!(script.caller(WhenFull::Refuse), ["refused 3: Full"]);
+    assert_eq!(script.caller(WhenFull::Wait), [""; 0]);
+    assert_eq!(script.caller(WhenFull::Exceed), ["enqueued 5", "backlog 5"]);
+}
+
+#[test]
+fn callers_are_let_in_in_order_as_there_is_room() {
+    let mut script = full();
+    script.caller(WhenFull::Wait);
+    script.caller(WhenFull::Wait);
+    let lines = script.message(FIRST, success(1));
+    let let_in =
+        |lines: &[String]| lines.iter().filter(|line| line.starts_with("enqueued")).cloned().collect::<Vec<_>>();
+    assert_eq!(let_in(&lines), ["enqueued 3"], "{lines:?}");
+    assert_eq!(script.caller(WhenFull::Refuse), ["refused 5: Full"], "whoever waits comes first");
+    assert_eq!(script.abort(3), ["settled 3/0: Aborted", "enqueued 4", "backlog 4"]);
+}
+
+#[test]
+fn whoever_waits_is_refused_once_the_pool_is_closed() {
+    for end in [Input::Close, Input::Exit] {
+        let mut script = full();
+        script.caller(WhenFull::Wait);
+        script.caller(WhenFull::Wait);
+        assert_eq!(script.input(end)[..2], ["refused 3: Closed", "refused 4: Closed"]);
+        assert_eq!(script.caller(WhenFull::Exceed), ["refused 5: Closed"]);
+    }
+}
+
+#[test]
+fn a_pool_is_not_idle_while_a_caller_waits() {
+    let mut script = full();
+    script.caller(WhenFull::Wait);
+    script.abort(2);
+    assert!(!script.message(FIRST, success(1)).contains(&"idle".into()));
+    assert_eq!(script.message(FIRST, success(3)).last().unwrap(), "idle");
 }

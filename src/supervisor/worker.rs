@@ -1,7 +1,8 @@
 //! One worker, as the supervisor sees it.
 
+use super::lifecycle::{Course, End, Limit, PendingKill, Phase, Process};
 use super::timers::{Timer, Timers};
-use super::{JobKey, SHORT, Signal, Undelivered};
+use super::{JobKey, SHORT, Undelivered};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -52,46 +53,6 @@ impl fmt::Display for WorkerState {
     }
 }
 
-/// Why a worker ends; none where it ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum End {
-    /// Its jobs are done.
-    Left,
-    /// It wrote a terminal failure.
-    Terminal,
-    TimedOut,
-    OverHardLimit,
-    Violation,
-    PipeClosed,
-    /// Its job was aborted.
-    Aborted,
-    PoolExit,
-}
-
-/// Why a worker is to be killed for the sake of the one job that it runs, or of its recovery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum KillCause {
-    /// Its state has lasted longer than this.
-    TimedOut {
-        limit: Duration,
-    },
-    OverHardLimit {
-        bytes: u64,
-        limit: u64,
-    },
-    Aborted,
-    /// It does not answer recalls.
-    RecallUnanswered,
-}
-
-/// A worker that is to be killed for one job's sake while others lie behind that job: they must not suffer from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PendingKill {
-    pub(super) cause: KillCause,
-    /// Whether the worker has been sent SIGSTOP, since it did not answer the recall.
-    pub(super) stopped: bool,
-}
-
 /// The first job that a worker holds, once it has said that it is ready for it: from then on the job is presumed begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Current {
@@ -123,22 +84,20 @@ pub(crate) struct Worker {
     pub(super) id: u64,
     /// Whether it is to find out if workers start again, for the jobs that wait.
     pub(super) probe: bool,
-    pub(super) state: WorkerState,
-    pub(super) spawned: bool,
+    pub(super) process: Process,
+    /// Changed by `enter`, and within an exit by `kill`.
+    pub(super) phase: Phase,
     /// When it was spawned.
     pub(super) since: Duration,
-    pub(super) been_ready: bool,
-    /// Whether its last word on the matter is that it is ready: then the first job that it holds is presumed begun.
-    pub(super) is_ready: bool,
     /// Whether it has said that it answers a recall while a job runs.
     pub(super) recalls: bool,
     /// Whether it wants to be replaced.
     pub(super) retiring: bool,
-    /// Whether it holds too much memory to go on.
+    /// Whether it holds too much memory to do another job.
     pub(super) over_soft_limit: bool,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
-    /// Jobs it has answered.
+    /// Jobs that it has answered.
     pub(super) done: u64,
     /// Whether it has used an attempt.
     pub(super) had_job: bool,
@@ -147,25 +106,13 @@ pub(crate) struct Worker {
     pub(super) prefetched: VecDeque<Prefetched>,
     /// How long its jobs take, the recent ones counting most.
     pub(super) pace: Option<Duration>,
-    /// The limit that [`Timer::Limit`] stands for.
-    pub(super) limit: Option<Duration>,
-    /// Whether the limit is over, and what the worker has written in time is being read.
-    pub(super) draining: bool,
+    pub(super) limit: Option<Limit>,
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
     pub(super) pending_kill: Option<PendingKill>,
     pub(super) timers: Timers,
-
-    pub(super) end: Option<End>,
-    /// Whether the pool has sent it a signal that ends it.
-    pub(super) asked: bool,
-    /// What it is sent when the limit of its exit is over.
-    pub(super) next_signal: Option<Signal>,
-    pub(super) exited: bool,
     pub(super) stdout_closed: bool,
     pub(super) stderr_closed: bool,
-    /// The first job that it had not read whole when it died.
-    pub(super) undelivered: Option<Undelivered>,
     /// The jobs that are retried once this worker is reaped.
     pub(super) retry_at_death: Vec<JobKey>,
     /// Whether it is counted among the busy.
@@ -177,11 +124,9 @@ impl Worker {
         Worker {
             id,
             probe,
-            state: WorkerState::Initializing,
-            spawned: false,
+            process: Process::Requested,
+            phase: Phase::Initializing,
             since: Duration::ZERO,
-            been_ready: false,
-            is_ready: false,
             recalls: false,
             retiring: false,
             over_soft_limit: false,
@@ -192,24 +137,61 @@ impl Worker {
             prefetched: VecDeque::new(),
             pace: None,
             limit: None,
-            draining: false,
             recalled_at: None,
             pending_kill: None,
             timers: Timers::default(),
-            end: None,
-            asked: false,
-            next_signal: None,
-            exited: false,
             stdout_closed: false,
             stderr_closed: false,
-            undelivered: None,
             retry_at_death: Vec::new(),
             counted_busy: false,
         }
     }
 
     pub(crate) fn state(&self) -> WorkerState {
-        self.state
+        self.phase.state()
+    }
+
+    pub(super) fn is_exiting(&self) -> bool {
+        matches!(self.phase, Phase::Exiting(_))
+    }
+
+    /// Whether its process has ever existed.
+    pub(super) fn is_spawned(&self) -> bool {
+        self.process != Process::Requested
+    }
+
+    /// Whether its process is dead and reaped.
+    pub(super) fn is_reaped(&self) -> bool {
+        matches!(self.process, Process::Reaped { .. })
+    }
+
+    /// The first job that it had not read whole when it died.
+    pub(super) fn undelivered(&self) -> Option<Undelivered> {
+        match self.process {
+            Process::Reaped { undelivered } => undelivered,
+            Process::Requested | Process::Running => None,
+        }
+    }
+
+    /// Why its exit has begun.
+    pub(super) fn end(&self) -> Option<End> {
+        match self.phase {
+            Phase::Exiting(exit) => exit.end,
+            _ => None,
+        }
+    }
+
+    /// It is no longer ready, or is, though it is on its way out.
+    pub(super) fn set_ready_in_exit(&mut self, is_ready: bool) {
+        if let Phase::Exiting(exit) = &mut self.phase {
+            exit.is_ready = is_ready;
+        }
+    }
+
+    pub(super) fn stop_draining(&mut self) {
+        if let Some(limit) = &mut self.limit {
+            limit.draining = false;
+        }
     }
 
     pub(crate) fn jobs_done(&self) -> u64 {
@@ -233,29 +215,24 @@ impl Worker {
 
     /// Whether its handler or its recovery may run.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self.state, WorkerState::Working | WorkerState::Recovering)
-            || ((self.current.is_some() || !self.prefetched.is_empty()) && !self.exited)
+        matches!(self.phase, Phase::Working | Phase::Recovering)
+            || ((self.current.is_some() || !self.prefetched.is_empty()) && !self.is_reaped())
     }
 
     /// Whether a job can be sent to it at once.
     pub(super) fn is_free(&self) -> bool {
-        self.state == WorkerState::Ready && self.current.is_none() && !self.is_ending()
+        self.phase == Phase::Ready && self.current.is_none() && !self.is_ending()
     }
 
     /// Whether a sign of its end has been seen: it is given nothing more.
     pub(super) fn is_ending(&self) -> bool {
-        self.exited || self.timers.get(Timer::Death).is_some() || self.state == WorkerState::Exiting
+        self.is_reaped() || self.timers.get(Timer::Death).is_some() || self.is_exiting()
     }
 
     /// Whether it is on its way out, or to be killed for the sake of one job.
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_being_killed(&self) -> bool {
         self.is_ending() || self.pending_kill.is_some()
-    }
-
-    /// Notes why it ends; the first reason counts.
-    pub(super) fn end(&mut self, end: End) {
-        self.end.get_or_insert(end);
     }
 
     pub(super) fn finished_one(&mut self, took: Duration) {
@@ -324,14 +301,20 @@ impl Worker {
 
     /// Whether the pool asked it to end.
     pub(super) fn was_asked(&self) -> bool {
-        self.asked || matches!(self.end, Some(End::Left | End::PoolExit))
+        match self.phase {
+            Phase::Exiting(exit) => {
+                matches!(exit.course, Course::Terminated | Course::Killed)
+                    || matches!(exit.end, Some(End::Left | End::PoolExit))
+            }
+            _ => false,
+        }
     }
 
     /// Whether it never got to work: it was never ready, or ended by its own doing before it had a job.
     pub(super) fn failed_to_start(&self) -> bool {
-        match self.end {
+        match self.end() {
             Some(End::PoolExit | End::Aborted) => false,
-            _ => !self.been_ready || !self.had_job,
+            _ => !self.phase.has_been_ready() || !self.had_job,
         }
     }
 }

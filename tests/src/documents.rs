@@ -10,6 +10,7 @@ compiled! {
     Readme: "README.md",
     KitReadme: "worker-kit/README.md",
     ConfineReadme: "worker-kit/confine/README.md",
+    ObserveReadme: "observe/README.md",
     Contributing: "CONTRIBUTING.md",
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",

@@ -8,7 +8,9 @@ pub mod counting;
 pub mod dice;
 #[cfg(doctest)]
 mod documents;
+pub mod fuzz;
 pub mod gate;
+pub mod house;
 pub mod mixture;
 pub mod processes;
 pub mod record;

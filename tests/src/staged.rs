@@ -16,6 +16,8 @@ pub enum Stage {
     Wait(PathBuf),
     /// Appends its process id to a file.
     Note(PathBuf),
+    /// At the start: appends its process id to a file once it is dropped.
+    NoteWhenDropped(PathBuf),
 }
 
 /// A job that gives the worker's process id; `after` is what the worker does once it has answered.

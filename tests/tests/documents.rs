@@ -11,6 +11,7 @@ use hirelings::{
     ProtocolError, ReadyError, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic,
     WorkerState, self_exec,
 };
+use hirelings_tests::house;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -511,11 +512,42 @@ fn each_mutant_still_applies() {
     }
 }
 
+// ---------------------------------------------------------------- the house
+
+/// The folders of code.
+const CRATES: [&str; 3] = ["src", "worker-kit/src", "worker-kit/confine/src"];
+
+/// No file of code is longer than this, comments and tests aside.
+const LONGEST: usize = 500;
+
+/// The files below `folder`, without it.
+fn code_below(folder: &str) -> house::Files {
+    let below = |file: String| {
+        let path = file.strip_prefix(folder)?.strip_prefix('/')?;
+        path.ends_with(".rs").then(|| (path.to_owned(), read(&file)))
+    };
+    files().into_iter().filter_map(below).collect()
+}
+
+#[test]
+fn no_circle_of_files_and_none_too_long() {
+    for folder in CRATES {
+        let code = code_below(folder);
+        assert!(code.len() >= 5, "only {} files below {folder}", code.len());
+        let circles = house::circles(&code, &["driver", "supervisor"], &["supervisor"]);
+        assert!(circles.is_empty(), "circles in {folder}:\n{}", circles.join("\n"));
+        let long = house::too_long(&code, LONGEST);
+        assert!(long.is_empty(), "over {LONGEST} lines of code in {folder}: {long:?}");
+    }
+}
+
 // ---------------------------------------------------------------- the examples
 
 /// Public, and without an example of its own.
-const WITHOUT_EXAMPLE: [(&str, &str); 1] =
-    [("worker-kit/src/wire", "bytes, for the pool's crate: the module has the example, docs/protocol.md each message")];
+const WITHOUT_EXAMPLE: [(&str, &str); 2] = [
+    ("worker-kit/src/wire", "bytes, for the pool's crate: the module has the example, docs/protocol.md each message"),
+    ("worker-kit/src/buffers.rs", "exported in `wire` alone, for the pool's crate"),
+];
 
 /// Something public, and whether what is said of it has an example.
 #[derive(Debug)]
@@ -734,6 +766,19 @@ fn names_of_tests_are_short_and_those_alone_are_so() {
         }
     }
     assert!(count > 300, "only {count} tests were found");
+}
+
+/// A worker program has no tests: it is not built once more, and run, as if it had some.
+#[test]
+fn no_worker_program_is_built_as_a_test() {
+    let manifest = read("tests/Cargo.toml");
+    let programs = files().into_iter().filter_map(|file| {
+        let path = file.strip_prefix("tests/src/bin/")?;
+        (!path.contains('/') || path.ends_with("/main.rs"))
+            .then(|| format!("path = \"src/bin/{path}\"\ntest = false\n"))
+    });
+    let lacking: Vec<String> = programs.filter(|listed| !manifest.contains(listed)).collect();
+    assert!(lacking.is_empty(), "tests/Cargo.toml lacks {lacking:?}");
 }
 
 /// Each rule of the pool's behaviour has tests, and those that the page names are there.

@@ -21,7 +21,7 @@ const KEPT_FOR: Duration = Duration::from_millis(100);
 /// The spare buffers of a pool, or of a worker.
 #[derive(Debug, Default)]
 pub struct BufferPool {
-    /// Whether there may be buffers that are kept: a look that needs no lock.
+    /// Whether there may be buffers that are kept: can be read without the lock.
     open: AtomicBool,
     held: Mutex<Held>,
 }
@@ -57,8 +57,8 @@ impl BufferPool {
         buffer.unwrap_or_else(|| Vec::with_capacity(128))
     }
 
-    /// Keeps a buffer that is not needed any more, if it is large and there was such a payload of late; where that is too
-    /// much, the oldest are let go.
+    /// Keeps a buffer that is not needed any more, if it is large and a large payload came recently. If the kept buffers
+    /// exceed the limit, the oldest are freed.
     pub fn keep(&self, mut buffer: Vec<u8>) {
         if !(LARGE..=MOST).contains(&buffer.capacity()) {
             return;
@@ -82,7 +82,7 @@ impl BufferPool {
         }
     }
 
-    /// Gives all back if there was no large payload for a while. Otherwise: how long until that may be so.
+    /// Frees all buffers if no large payload came for a while. Otherwise returns how long until that may be so.
     pub fn trim(&self) -> Option<Duration> {
         if !self.open.load(Ordering::SeqCst) {
             return None;

@@ -60,7 +60,7 @@ impl<J: Job> Context<J> {
         match wire::encode_payload(progress, &mut frame, self.max_frame.saturating_add(4)) {
             Ok(()) => {
                 wire::end_frame(&mut frame, start, 0);
-                // Where the pool is gone the process has ended; there is nobody else to tell.
+                // If the pool is gone, the process has ended.
                 let _ = self.link.send_running(&frame);
             }
             Err(fault) => {

@@ -2,15 +2,15 @@
 //!
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
 //! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
-//! tick is announced as started, and what arrives meanwhile is read, so that jobs sent ahead can be taken back. A
+//! tick is announced as started, and what arrives meanwhile is read, so that prefetched jobs can be recalled. A
 //! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
 //! guard also wakes once that is over.
 
-use crate::link::{ASLEEP, Link, TICKING, WATCHING};
+use crate::link::Link;
+use crate::pace::{TICKING, WATCHING};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use rustix::event::Timespec;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::{io, process};
@@ -57,7 +57,7 @@ pub fn replace_guard() -> io::Result<()> {
     let Some(link) = before.link.upgrade() else { return Ok(()) };
     let (hand_over, handed_over) = mpsc::channel::<OwnedFd>();
     let (watched, announces_start) = (Arc::clone(&link), before.announces_start);
-    // The successor is there before the guard is told to go: the process is never without one for want of a thread.
+    // The successor is started before the guard is asked to end: if there is no thread for it, the guard stays.
     let successor = spawn(move || match handed_over.recv() {
         Ok(wake) => watch(&watched, wake, announces_start),
         // The guard before it has panicked: nobody would end this process with its parent.
@@ -100,7 +100,7 @@ fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandl
 fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
     let mut seen = 0;
     loop {
-        let mode = link.guard.load(SeqCst);
+        let mode = link.pace.mode();
         let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
         let limit = if mode == TICKING { Some(&TICK) } else { silence.as_ref() };
         if link.parent_gone(&wake, mode == WATCHING, limit) || link.is_silent() {
@@ -114,23 +114,11 @@ fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
             link.read_ahead();
             continue;
         }
-        let epoch = link.epoch.load(SeqCst);
-        let (running, same) = (epoch % 2 == 1, epoch == seen);
-        seen = epoch;
-        let next = match (running, same) {
-            (_, false) => continue,
-            (false, true) => ASLEEP,
-            (true, true) => WATCHING,
-        };
+        let Some(next) = link.pace.decide(&mut seen) else { continue };
         if next == WATCHING && announces_start {
             link.start_if_free();
         }
-        // The main thread moves on by changing the epoch first and the mode second; the guard looks the other way
-        // round, so one of the two always notices the other.
-        link.guard.store(next, SeqCst);
-        if link.epoch.load(SeqCst) != epoch {
-            link.guard.store(TICKING, SeqCst);
-        }
+        link.pace.enter(next, seen);
     }
 }
 

@@ -34,7 +34,7 @@ use std::{error::Error, fmt};
 pub trait Job: Serialize + DeserializeOwned + Send + 'static {
     /// What a job that succeeded gives.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// What a job may tell while it runs; `()` where it tells nothing.
+    /// The progress that a job may report while it runs; `()` if it reports none.
     type Progress: Serialize + DeserializeOwned + Send + 'static;
     /// What a job that failed gives; [`NoError`] where it cannot fail.
     type Error: Serialize + DeserializeOwned + fmt::Debug + fmt::Display + Send + Sync + 'static;
@@ -84,7 +84,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + 'static {
 ///
 /// ```
 /// # use hirelings_worker_kit::BoxError;
-/// /// For `Worker::init`: whatever went wrong is told to the pool.
+/// /// For `Worker::init`: the pool is sent the reason.
 /// fn dictionary(path: &str) -> Result<Vec<String>, BoxError> {
 ///     Ok(std::fs::read_to_string(path)?.lines().map(str::to_owned).collect())
 /// }

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! * A worker with state, options or something to do between jobs implements [`Worker`]; its main is [`serve_worker`].
-//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] tells
+//! * An executable that is its own worker calls [`init`] or [`init_worker`] first thing in its main; [`is_worker`] says
 //!   earlier still which of the two it is.
 //! * [`Session`] speaks the protocol by hand, one call a message.
 //!
@@ -58,10 +58,16 @@ mod job;
 mod link;
 mod mark;
 mod memory;
+mod pace;
 mod panic;
 mod serve;
 mod session;
+mod silence;
 mod stdio;
+/// The atomics of `pace` and `silence`; those of loom where `tests/loom` tries these.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+}
 pub mod wire;
 mod worker;
 

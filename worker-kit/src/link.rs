@@ -4,6 +4,8 @@
 //! only ever tries them.
 
 use crate::group;
+use crate::pace::Pace;
+use crate::silence::Silence;
 use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -11,7 +13,7 @@ use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, fs::File};
@@ -92,11 +94,6 @@ struct Outbox {
     running: Option<(u64, bool)>,
 }
 
-/// What the guard is doing; the main thread changes it to `TICKING` and the guard to the others.
-pub(crate) const ASLEEP: u8 = 0;
-pub(crate) const TICKING: u8 = 1;
-pub(crate) const WATCHING: u8 = 2;
-
 /// The worker's end of the protocol.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -108,16 +105,13 @@ pub(crate) struct Link {
     outbox: Mutex<Outbox>,
     /// Whether the current job was cancelled. It changes under the inbox's lock.
     cancelled: AtomicBool,
-    /// How long the pool may be silent, in milliseconds; 0 until it has said so.
-    silence: AtomicU64,
-    /// When something has arrived last, in milliseconds since `started`.
-    heard: AtomicU64,
+    silence: Silence,
     started: Instant,
-    /// Odd while a handler or a recovery runs; it grows at each start and end.
-    pub(crate) epoch: AtomicU64,
-    pub(crate) guard: AtomicU8,
-    /// The guard is being replaced: it is to end.
+    pub(crate) pace: Pace,
+    /// The guard is being replaced: it is to end. It is set before the guard is woken, and looked at after what woke the
+    /// guard has been taken: by this wake, or by the next one.
     guard_ends: AtomicBool,
+    /// Set once, in the handshake, before there is a job. The guard never looks at it.
     max_frame: AtomicUsize,
     wake: os_pipe::PipeWriter,
 }
@@ -162,11 +156,9 @@ impl Link {
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             cancelled: AtomicBool::new(false),
-            silence: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+            silence: Silence::new(),
             started: now(),
-            epoch: AtomicU64::new(0),
-            guard: AtomicU8::new(ASLEEP),
+            pace: Pace::new(),
             guard_ends: AtomicBool::new(false),
             max_frame: AtomicUsize::new(u32::MAX as usize),
             wake,
@@ -282,9 +274,7 @@ impl Link {
                 ToWorker::Leave => inbox.leave = true,
                 ToWorker::Cancel { job, within_ms } => self.cancel(inbox, job, within_ms),
                 ToWorker::Heartbeat { silence_ms } => {
-                    self.heard.store(self.millis(), SeqCst);
-                    if self.silence.swap(silence_ms, SeqCst) != silence_ms {
-                        // The guard has a time to keep from now on.
+                    if self.silence.set(silence_ms, self.millis()) {
                         self.wake_guard();
                     }
                     self.send(&FromWorker::Alive)?;
@@ -318,17 +308,14 @@ impl Link {
     }
 
     fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {
+        // Once there is a limit, this is called only where there is something to read.
+        self.silence.note(|| self.millis());
         match inbox.buffer.fill(&self.input) {
             Ok(0) => {
                 self.orphaned();
                 Err(Ended::Orphaned)
             }
-            Ok(_) => {
-                if self.silence.load(SeqCst) != 0 {
-                    self.heard.store(self.millis(), SeqCst);
-                }
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => Err(Ended::Io(error)),
         }
     }
@@ -459,8 +446,7 @@ impl Link {
 
     /// A handler or a recovery starts or ends; the guard ticks again.
     pub(crate) fn next_epoch(&self) {
-        self.epoch.fetch_add(1, SeqCst);
-        if self.guard.swap(TICKING, SeqCst) != TICKING {
+        if self.pace.next_epoch() {
             self.wake_guard();
         }
     }
@@ -475,23 +461,17 @@ impl Link {
 
     /// How long the pool may still be silent; none where it has set no limit.
     pub(crate) fn silence_left(&self) -> Option<Duration> {
-        let silence = self.silence.load(SeqCst);
-        let until = self.heard.load(SeqCst).saturating_add(silence);
-        (silence != 0).then(|| Duration::from_millis(until.saturating_sub(self.millis())))
+        self.silence.left(|| self.millis())
     }
 
-    /// Whether the pool has been silent for too long. What has arrived and was not read is no silence: this process may have
-    /// been stopped.
+    /// Whether the pool has been silent for too long; reads what has arrived where the main thread does not.
     pub(crate) fn is_silent(&self) -> bool {
-        if self.silence_left() != Some(Duration::ZERO) {
-            return false;
-        }
-        if self.readable() {
-            self.heard.store(self.millis(), SeqCst);
+        let is_over = self.silence.is_over(|| self.millis(), || self.readable());
+        if !is_over && self.silence_left() == Some(Duration::ZERO) {
+            self.silence.note(|| self.millis());
             self.read_ahead();
-            return false;
         }
-        true
+        is_over
     }
 
     /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,

@@ -28,7 +28,7 @@ pub(crate) fn is_scarce() -> bool {
     lacks(space, space_used) || lacks(data, data_used)
 }
 
-/// Address space and data of this process, in bytes, where the system tells.
+/// Address space and data of this process, in bytes, if the system says.
 fn used() -> Option<(u64, u64)> {
     // On the stack: there may be no other memory.
     let mut buffer = [0; 256];

@@ -9,7 +9,7 @@ use std::{any::Any, env, panic};
 
 const BACKTRACE: &str = "RUST_BACKTRACE";
 
-/// A panic as the pool is told of it.
+/// A panic as it is sent to the pool.
 #[derive(Debug)]
 pub(crate) struct PanicNote {
     pub(crate) message: String,
@@ -25,7 +25,7 @@ thread_local! {
 
 /// From now on this thread's panics are kept; the hook that was set before still runs.
 ///
-/// Where panics abort, nothing is unwound and `on_abort` is the last chance to tell.
+/// Where panics abort, nothing is unwound and `on_abort` is the last chance to report it.
 pub(crate) fn keep_notes(on_abort: impl Fn(PanicNote) + Send + Sync + 'static) {
     static ONCE: Once = Once::new();
     SERVES.set(true);

@@ -112,7 +112,7 @@ pub fn serve_over<J: Job>(
 ) -> Result<(), BoxError> {
     let session = Session::over(Host::Thread, input, output, true)?;
     work(session, |_| Ok(Closure(handler))).map_err(|stop| match stop {
-        Stop::Told(message) => message.into(),
+        Stop::Reported(message) => message.into(),
         Stop::Lost(ended) => ended.into(),
     })
 }
@@ -151,9 +151,9 @@ impl<W: Worker> Handler<W::Job> for Stateful<W> {
 
 /// Why a worker ends before it is let go.
 enum Stop {
-    /// The pool was told: the worker's own code panicked or refused.
-    Told(String),
-    /// The pool cannot be told.
+    /// The worker's own code panicked or refused, and the pool has been sent the reason.
+    Reported(String),
+    /// The pool cannot be reached.
     Lost(Ended),
 }
 
@@ -173,8 +173,8 @@ fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result
     };
     match work(session, make) {
         Ok(()) => process::exit(0),
-        // Its words are on standard error already: the panic hook's, or those that `told` wrote.
-        Err(Stop::Told(_)) => process::exit(101),
+        // Its words are on standard error already: the panic hook's, or those that `report` wrote.
+        Err(Stop::Reported(_)) => process::exit(101),
         Err(Stop::Lost(ended)) => exit_with(2, &ended),
     }
 }
@@ -209,7 +209,7 @@ fn work<J: Job, H: Handler<J>>(
     session.say_ready()?;
     while let Some(queued) = session.take_job()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, queued)));
-        done.unwrap_or_else(|payload| Err(told(&session, panic::take_note(&*payload))))?;
+        done.unwrap_or_else(|payload| Err(report(&session, panic::take_note(&*payload))))?;
         if H::RECOVERS {
             // The guard answers recalls meanwhile: jobs may lie behind a recovery too.
             session.link.next_epoch();
@@ -251,16 +251,18 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, queu
     Ok(session.answer_with(outcome.as_ref(), ready, no_retry)?)
 }
 
-/// Runs the worker's own start or recovery; an error or a panic in it is told to the pool and ends the worker.
+/// Runs the worker's own start or recovery; an error or a panic in it is sent to the pool and ends the worker.
 fn own_code<J: Job, T>(session: &Session<J>, code: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Stop> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(told(session, PanicNote { message: error.to_string(), location: None, backtrace: None })),
-        Err(payload) => Err(told(session, panic::take_note(&*payload))),
+        Ok(Err(error)) => {
+            Err(report(session, PanicNote { message: error.to_string(), location: None, backtrace: None }))
+        }
+        Err(payload) => Err(report(session, panic::take_note(&*payload))),
     }
 }
 
-fn told<J: Job>(session: &Session<J>, note: PanicNote) -> Stop {
+fn report<J: Job>(session: &Session<J>, note: PanicNote) -> Stop {
     session.link.send_terminal(note.message.clone(), note.location, note.backtrace);
-    Stop::Told(note.message)
+    Stop::Reported(note.message)
 }

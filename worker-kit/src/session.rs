@@ -63,7 +63,7 @@ impl<J: Job> Session<J> {
     /// # Errors
     ///
     /// Where this process was not started by a pool, or by one that speaks another version of the protocol or has jobs
-    /// of another type; the pool is told why.
+    /// of another type; the pool is sent the reason.
     ///
     /// ```no_run
     /// # use hirelings_worker_kit::{BoxError, Job, Session};
@@ -224,7 +224,7 @@ impl<J: Job> Session<J> {
             return Err("a job was taken and not answered: call success or failure before next_job".into());
         }
         if !self.is_ready {
-            return Err("the pool was not told that a job can come: call ready before next_job".into());
+            return Err("the pool does not know that the worker is ready: call ready before next_job".into());
         }
         while let Some(queued) = self.take_job()? {
             match self.decode(&queued) {
@@ -476,7 +476,7 @@ impl<J: Job> Session<J> {
     ///
     /// # Errors
     ///
-    /// Where there is no current job (the pool may have handed out the next one already, and it would be lost), or the
+    /// Where there is no current job (the pool may have sent the next one already, and it would be lost), or the
     /// pool cannot be reached.
     ///
     /// ```no_run
@@ -583,7 +583,7 @@ impl<J: Job> Session<J> {
     }
 }
 
-/// Tells the pool why this worker will not serve it.
+/// Sends the pool the reason why this worker does not serve it.
 fn refuse<T>(link: &Link, why: String) -> Result<T, BoxError> {
     link.send_terminal(why.clone(), None, None);
     Err(why.into())
@@ -597,3 +597,6 @@ impl<J: Job> fmt::Debug for Session<J> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,5 +40,5 @@ pub const WORKER_MARK: &str = "HIRELINGS_WORKER";
 /// What a confined worker writes to standard error before it dies of SIGSYS; the call's name follows, then a space.
 pub const FORBIDDEN_CALL: &str = "hirelings-confine: forbidden system call: ";
 
-/// How much noise before a worker's hello is skipped: a banner, a logger.
+/// How many bytes before a worker's hello are skipped: a banner, or lines of a logger.
 pub const NOISE_LIMIT: usize = 64 * 1024;

@@ -5,9 +5,9 @@ use serde::de::DeserializeOwned;
 
 /// A worker with state, options, or something to do between jobs.
 ///
-/// It is dropped when the pool lets it go: after its last job, or when it retires. A pool that ends, and one that kills a
-/// worker, sends SIGTERM, and nothing is dropped: what must be cleaned up in any case is cleaned up in
-/// [`init`](Worker::init) too.
+/// It is dropped when the pool lets it go: after its last job, when it retires, and when the pool ends while it waits for a
+/// job. In the last case it has 100 ms. A worker that is busy when the pool ends, or is killed for another reason, gets
+/// SIGTERM, and nothing is dropped: what must be cleaned up in any case is cleaned up in [`init`](Worker::init) too.
 ///
 /// ```no_run
 /// use hirelings_worker_kit::{BoxError, Context, Job, Outcome, Worker, serve_worker};

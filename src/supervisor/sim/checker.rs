@@ -1,12 +1,14 @@
 //! Watches everything that goes into the machine and comes out of it, and knows the rules.
 
+mod admission;
 mod told;
 
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, CrashCause, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor,
-    Undelivered, Violation, WorkerKey, WorkerState,
+    Action, Config, CrashCause, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, SHORT, Signal,
+    StartFailed, Supervisor, Undelivered, Violation, WorkerKey, WorkerState,
 };
+use admission::Admission;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use told::Told;
@@ -14,6 +16,8 @@ use told::Told;
 /// Where a job is in the order of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Its caller has brought it, and it is not let in.
+    New,
     Enqueued,
     Backlogged,
     /// Sent before the one in front of it was answered: still queued to everybody.
@@ -68,6 +72,7 @@ struct Process {
     /// When it was seen that it can be spoken to no more.
     mute_since: Option<Duration>,
     died: bool,
+    released: bool,
     /// How many jobs it has answered.
     answered: u64,
     /// Whether it wants to be replaced.
@@ -88,7 +93,7 @@ struct Process {
 #[derive(Clone, Debug)]
 pub(super) struct Checker {
     jobs: BTreeMap<u64, Followed>,
-    /// From the machine's keys to jobs.
+    /// The keys of the jobs that are let in and not over.
     keys: BTreeMap<JobKey, u64>,
     processes: BTreeMap<WorkerKey, Process>,
     max_processes: usize,
@@ -99,6 +104,7 @@ pub(super) struct Checker {
     /// How many jobs may lie ahead at a worker.
     most_ahead: usize,
     told: Told,
+    admission: Admission,
     /// What was said of the job that its worker holds, until it is told.
     to_tell: Option<Message>,
     /// The jobs that workers were asked to skip.
@@ -117,6 +123,8 @@ pub(super) struct Checker {
     doomed: Vec<WorkerKey>,
     /// Whether no worker started, before this input.
     circuit_open: bool,
+    /// Whether it became known with this input.
+    opens: bool,
     /// Whether the start that failed last was a probe.
     probed: bool,
     /// Jobs that were aborted while they lay ahead.
@@ -148,6 +156,7 @@ impl Checker {
             max_memory: config.max_memory,
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
+            admission: Admission::new(config),
             to_tell: None,
             recalled: BTreeSet::new(),
             pressing: None,
@@ -160,6 +169,7 @@ impl Checker {
             counts: [0; 4],
             doomed: Vec::new(),
             circuit_open: false,
+            opens: false,
             probed: false,
             disowned: BTreeMap::new(),
             retried: 0,
@@ -173,15 +183,19 @@ impl Checker {
         self.jobs.len() as u64
     }
 
-    pub(super) fn unsettled(&self) -> impl Iterator<Item = (u64, JobKey)> {
-        let open = self.jobs.iter().filter(|(_, job)| job.stage != Stage::Settled);
-        open.filter_map(|(&id, job)| Some((id, job.key?)))
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = JobKey> {
+        self.jobs.values().filter(|job| job.stage != Stage::Settled).filter_map(|job| job.key)
+    }
+
+    /// How many jobs are let in that no worker has begun.
+    fn backlog_len(&self) -> usize {
+        self.jobs.values().filter(|job| job.is_in_backlog()).count()
     }
 
     pub(super) fn new_job(&mut self, id: u64, priority: i32, retries: Option<u32>, limit: Option<Option<Duration>>) {
         let job = Followed {
             key: None,
-            stage: Stage::Enqueued,
+            stage: Stage::New,
             priority,
             seq: 0,
             retries: retries.unwrap_or(self.retries),
@@ -204,9 +218,9 @@ impl Checker {
     }
 
     /// Whether it is said of a worker that is on its way out, so that it does not count.
-    pub(super) fn too_late(machine: &Supervisor<u64>, input: &Input<u64>) -> bool {
+    pub(super) fn too_late(machine: &Supervisor, input: &Input) -> bool {
         match input {
-            Input::Message(worker_key, _) => machine.worker(*worker_key).is_none(),
+            Input::Message { worker_key, .. } => machine.worker(*worker_key).is_none(),
             Input::Resident { worker_key, .. } => {
                 machine.worker(*worker_key).is_none_or(|worker| worker.state() == WorkerState::Exiting)
             }
@@ -228,13 +242,13 @@ impl Checker {
     }
 
     /// Whether `input` is the answer to the attempt that its worker holds: it must count.
-    pub(super) fn is_awaited(&self, input: &Input<u64>) -> bool {
-        let Input::Message(worker_key, Message::Answer { job, .. }) = input else { return false };
+    pub(super) fn is_awaited(&self, input: &Input) -> bool {
+        let Input::Message { worker_key, message: Message::Answer { job, .. }, .. } = input else { return false };
         self.is_at(*job, *worker_key)
     }
 
     /// What a step must not leave out.
-    pub(super) fn is_complete(&self, input: &Input<u64>) -> Found {
+    pub(super) fn is_complete(&self, input: &Input) -> Found {
         let kept = self.jobs.iter().find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
@@ -245,13 +259,16 @@ impl Checker {
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
         ensure(self.grew.is_none(), || format!("nobody is told that {:?} has outgrown", self.grew))?;
         match (input, self.to_tell) {
-            (Input::Message(worker_key, Message::Start { job } | Message::Progress { job }), Some(message)) => {
+            (
+                Input::Message { worker_key, message: Message::Start { job } | Message::Progress { job }, .. },
+                Some(message),
+            ) => {
                 let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*worker_key));
                 ensure(!still && !matches!(message, Message::Progress { .. }), || {
                     format!("nobody is told: {message:?}")
                 })
             }
-            (Input::Abort { id, .. }, _) => {
+            (Input::Abort(JobKey { id, .. }), _) => {
                 let open = self.jobs.get(id).is_some_and(|job| job.stage != Stage::Settled);
                 ensure(!open, || format!("job {id} is aborted and not over"))
             }
@@ -260,8 +277,8 @@ impl Checker {
     }
 
     /// An answer that was awaited has been heard.
-    pub(super) fn answer_counts(&self, input: &Input<u64>) -> Found {
-        let Input::Message(_, Message::Answer { job, .. }) = input else { return Ok(()) };
+    pub(super) fn answer_counts(&self, input: &Input) -> Found {
+        let Input::Message { message: Message::Answer { job, .. }, .. } = input else { return Ok(()) };
         let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
     }
@@ -274,18 +291,31 @@ impl Checker {
     }
 
     /// What goes in; `unheard` where it is not to count.
-    pub(super) fn input(&mut self, now: Duration, input: &Input<u64>, unheard: bool) {
+    pub(super) fn input(&mut self, now: Duration, input: &Input, unheard: bool) {
         self.now = now;
         self.told.input(now, input);
+        self.opens = false;
+        self.admission.input(input);
         (self.pressing, self.over_soft_limit, self.grew) = (None, None, None);
         self.to_tell = match *input {
-            Input::Message(worker_key, message @ (Message::Start { job } | Message::Progress { job })) => {
+            Input::Message {
+                worker_key,
+                message: message @ (Message::Start { job } | Message::Progress { job }),
+                ..
+            } => {
                 let held = self.jobs.get(&job).map(|job| job.stage);
                 Some(message)
                     .filter(|_| held == Some(Stage::Tasked(worker_key)) || held == Some(Stage::Started(worker_key)))
             }
             _ => None,
         };
+        match *input {
+            Input::Resident { worker_key, bytes } if !unheard => self.resident(worker_key, bytes, false),
+            Input::Message { worker_key, resident: Some(bytes), .. } if !unheard => {
+                self.resident(worker_key, bytes, true);
+            }
+            _ => {}
+        }
         self.follow_queue(now, input);
         if let Input::Exited { worker_key, .. } | Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) =
             input
@@ -305,18 +335,17 @@ impl Checker {
                     process.undelivered = *undelivered;
                 }
             }
-            Input::Message(worker_key, Message::Start { job } | Message::Progress { job })
+            Input::Message { worker_key, message: Message::Start { job } | Message::Progress { job }, .. }
                 if self.disowned.get(job) == Some(worker_key) =>
             {
                 self.doomed.push(*worker_key);
             }
-            Input::Resident { worker_key, bytes, at_rest } if !unheard => self.resident(*worker_key, *bytes, *at_rest),
             Input::SpawnFailed(worker_key) => {
                 let process = self.processes.remove(worker_key);
                 self.probed = process.is_some_and(|process| process.probe);
             }
-            Input::Message(_, Message::Skipped { job }) if !unheard => self.back(*job),
-            Input::Message(worker_key, Message::Retire) if !unheard => {
+            Input::Message { message: Message::Skipped { job }, .. } if !unheard => self.back(*job),
+            Input::Message { worker_key, message: Message::Retire, .. } if !unheard => {
                 if let Some(process) = self.processes.get_mut(worker_key) {
                     process.retires = true;
                 }
@@ -341,7 +370,7 @@ impl Checker {
     }
 
     /// What a worker holds is one queue, and answers come in its order.
-    fn follow_queue(&mut self, now: Duration, input: &Input<u64>) {
+    fn follow_queue(&mut self, now: Duration, input: &Input) {
         let (worker_key, message) = match input {
             Input::Greeted { worker_key, recalls } => {
                 if let Some(process) = self.processes.get_mut(worker_key) {
@@ -349,7 +378,7 @@ impl Checker {
                 }
                 return;
             }
-            Input::Message(worker_key, message) => (worker_key, message),
+            Input::Message { worker_key, message, .. } => (worker_key, message),
             _ => return,
         };
         let Some(process) = self.processes.get_mut(worker_key) else { return };
@@ -396,30 +425,36 @@ impl Checker {
 
     // ------------------------------------------------------------ what comes out
 
-    pub(super) fn effect(&mut self, now: Duration, effect: &Effect<u64>, input: &Input<u64>) -> Found {
+    pub(super) fn effect(&mut self, now: Duration, effect: &Effect, input: &Input) -> Found {
         self.told.effect(effect, input)?;
+        if self.told.breaks() && !self.circuit_open && !std::mem::replace(&mut self.opens, true) {
+            // Those that were asked for before are no probes.
+            self.processes.values_mut().for_each(|process| process.probe = false);
+        }
         match *effect {
-            Effect::Spawn(worker_key) => {
+            Effect::Do(Action::Spawn(worker_key)) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
-                self.processes
-                    .insert(worker_key, Process { alive: true, probe: self.circuit_open, ..Process::default() });
+                self.processes.insert(
+                    worker_key,
+                    Process { alive: true, probe: self.circuit_open || self.opens, ..Process::default() },
+                );
                 let alive = self.processes.values().filter(|process| process.alive).count();
                 ensure(alive <= self.max_processes, || format!("{alive} children are alive"))
             }
-            Effect::Signal(worker_key, signal @ (Signal::Stop | Signal::Continue)) => {
+            Effect::Do(Action::Signal(worker_key, signal @ (Signal::Stop | Signal::Continue))) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("a signal to nobody")?;
                 ensure(!process.reaped, || format!("a signal to {worker_key:?}, which is reaped"))?;
                 let before = std::mem::replace(&mut process.stopped, signal == Signal::Stop);
                 ensure(before != process.stopped, || format!("{signal:?} twice to {worker_key:?}"))
             }
-            Effect::Signal(worker_key, _) => {
+            Effect::Do(Action::Signal(worker_key, _)) => {
                 self.killed += 1;
                 let process = self.processes.get_mut(&worker_key).ok_or("a signal to nobody")?;
                 process.signals += 1;
                 ensure(!process.reaped, || format!("a signal to {worker_key:?}, which is reaped"))?;
                 ensure(process.signals <= 2, || format!("{} signals to {worker_key:?}", process.signals))
             }
-            Effect::Died(worker_key) => {
+            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody died")?;
                 ensure(process.reaped, || format!("{worker_key:?} died before it was reaped"))?;
                 ensure(!std::mem::replace(&mut process.died, true), || format!("{worker_key:?} died twice"))?;
@@ -432,18 +467,27 @@ impl Checker {
                     job.readers += 1;
                 }
                 self.all_back(worker_key);
-                Ok(())
+                if start_failed.is_some() { self.start_failed(worker_key) } else { Ok(()) }
             }
-            Effect::Enqueued(key) => {
-                let Input::Enqueue { id, .. } = input else { return Err("a job from nowhere".into()) };
-                ensure(self.keys.insert(key, *id).is_none(), || format!("key {key:?} has two jobs"))?;
+            Effect::Tell(Notice::SpawnFailed { start_failed: StartFailed { .. }, .. }) => Ok(()),
+            Effect::Do(Action::Release(worker_key)) => {
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody is released")?;
+                ensure(process.died, || format!("{worker_key:?} is released before its death was told"))?;
+                ensure(!std::mem::replace(&mut process.released, true), || format!("{worker_key:?} is released twice"))
+            }
+            Effect::Tell(Notice::Enqueued(key)) => {
+                let backlog = self.backlog_len();
+                self.admission.enqueued(key.id, backlog)?;
+                let another = self.keys.keys().find(|of| of.place == key.place);
+                ensure(another.is_none(), || format!("{key:?} is in the place of {another:?}"))?;
+                self.keys.insert(key, key.id);
                 self.counts[0] += 1;
                 self.idle = false;
-                let job = self.jobs.get_mut(id).ok_or("an unknown job is enqueued")?;
+                let job = self.jobs.get_mut(&key.id).ok_or("an unknown job is enqueued")?;
                 job.key = Some(key);
-                Ok(())
+                job.follows(&[Stage::New], Stage::Enqueued, "Enqueue")
             }
-            Effect::Backlogged(key) => {
+            Effect::Tell(Notice::Backlogged(key)) => {
                 self.next_seq += 1;
                 let seq = self.next_seq;
                 let job = self.job(key)?;
@@ -453,8 +497,8 @@ impl Checker {
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
-            Effect::SendJob { worker_key, key, attempt } => self.sent(worker_key, key, attempt),
-            Effect::Task { worker_key, key, attempt } => {
+            Effect::Do(Action::SendJob { worker_key, key, attempt }) => self.sent(worker_key, key, attempt),
+            Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
@@ -467,7 +511,7 @@ impl Checker {
                 self.processes.get_mut(&worker_key).ok_or("a job for nobody")?.used = true;
                 Ok(())
             }
-            Effect::Returned { key, worker_key, .. } => {
+            Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
                 let job = self.job(key)?;
                 job.attempt -= 1;
                 self.came_back += 1;
@@ -479,16 +523,16 @@ impl Checker {
                 process.used = process.answered > 0 || process.read_in_part || in_part;
                 Ok(())
             }
-            Effect::Started { worker_key, key, .. } => {
+            Effect::Tell(Notice::Started { worker_key, key, .. }) => {
                 self.job(key)?.follows(&[Stage::Tasked(worker_key)], Stage::Started(worker_key), "JobStart")
             }
-            Effect::Progressed { worker_key, key, .. } => {
-                let message = matches!(input, Input::Message(_, Message::Progress { .. }));
+            Effect::Tell(Notice::Progressed { worker_key, key, .. }) => {
+                let message = matches!(input, Input::Message { message: Message::Progress { .. }, .. });
                 ensure(message, || "progress of which nobody has spoken".into())?;
                 self.to_tell = None;
                 self.job(key)?.follows(&[Stage::Started(worker_key)], Stage::Started(worker_key), "JobProgress")
             }
-            Effect::Retried { key, outcome, worker_key, .. } => {
+            Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
                 let job = self.job(key)?;
@@ -500,7 +544,7 @@ impl Checker {
                     "JobRetry",
                 )
             }
-            Effect::Settled { key, outcome, worker_key, .. } => {
+            Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
                 let index = match outcome {
                     Outcome::Success => 1,
@@ -528,14 +572,16 @@ impl Checker {
                 self.keys.remove(&key);
                 Ok(())
             }
-            Effect::Violated(worker_key, _) => {
+            Effect::Tell(Notice::Violated(worker_key, _)) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody broke the protocol")?;
                 process.violated = true;
                 process.holds.clear();
                 Ok(())
             }
-            Effect::TimedOut { .. } | Effect::State { .. } | Effect::TerminalFailure(_) => Ok(()),
-            Effect::OverSoftLimit { worker_key, bytes } => {
+            Effect::Tell(Notice::TimedOut { .. })
+            | Effect::Tell(Notice::State { .. })
+            | Effect::Tell(Notice::TerminalFailure(_)) => Ok(()),
+            Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody has outgrown")?;
                 process.over_soft_limit = true;
                 (self.over_soft_limit, self.grew) = (Some(worker_key), None);
@@ -544,30 +590,31 @@ impl Checker {
                     format!("{worker_key:?} holds only {bytes}")
                 })
             }
-            Effect::RecallIgnored(worker_key) => {
+            Effect::Tell(Notice::RecallIgnored(worker_key)) => {
                 // It is sent nothing ahead any more.
                 self.processes.get_mut(&worker_key).ok_or("nobody ignores a recall")?.recalls = false;
                 Ok(())
             }
-            Effect::SendSkip { worker_key, id } => ensure(self.recalled.insert((worker_key, id)), || {
+            Effect::Do(Action::SendSkip { worker_key, id }) => ensure(self.recalled.insert((worker_key, id)), || {
                 format!("job {id} is recalled twice from {worker_key:?}")
             }),
-            Effect::Measure(_) | Effect::OverHardLimit { .. } | Effect::Drain(_) => Ok(()),
-            Effect::Idle => {
+            Effect::Do(Action::Measure(_))
+            | Effect::Tell(Notice::OverHardLimit { .. })
+            | Effect::Do(Action::Drain(_)) => Ok(()),
+            Effect::Tell(Notice::Idle) => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
                 ensure(!std::mem::replace(&mut self.idle, true), || "idle twice".into())
             }
-            Effect::StartFailed { worker_key, .. } => {
-                let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
-                process.start_failed = true;
-                self.probed = process.probe;
-                ensure(!process.used || !process.ever_ready, || format!("{worker_key:?} had a job, so it had started"))
+            Effect::Tell(Notice::Refused { id, refusal }) => {
+                let backlog = self.backlog_len();
+                self.admission.refused(id, refusal, backlog)?;
+                let job = self.jobs.remove(&id);
+                ensure(job.is_some_and(|job| job.stage == Stage::New), || {
+                    format!("job {id} is refused, and was let in")
+                })
             }
-            Effect::Refused(id) => {
-                ensure(self.jobs.remove(&id).is_some(), || format!("job {id} is refused, and was never there"))
-            }
-            Effect::SendLeave(worker_key) => {
+            Effect::Do(Action::SendLeave(worker_key)) => {
                 let process = self.processes.get(&worker_key).ok_or("nobody leaves")?;
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
@@ -575,16 +622,23 @@ impl Checker {
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))
             }
-            Effect::Spawned(worker_key) => {
+            Effect::Tell(Notice::Spawned(worker_key)) => {
                 self.processes.get_mut(&worker_key).ok_or("nobody is spawned")?.spawned = now;
                 Ok(())
             }
-            Effect::PipeClosed(worker_key) => {
+            Effect::Tell(Notice::PipeClosed(worker_key)) => {
                 let mute = self.processes.get(&worker_key).is_some_and(|process| process.mute_since.is_some());
                 ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
-            Effect::AllReady => Ok(()),
+            Effect::Tell(Notice::AllReady) => Ok(()),
         }
+    }
+
+    fn start_failed(&mut self, worker_key: WorkerKey) -> Found {
+        let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
+        process.start_failed = true;
+        self.probed = process.probe;
+        ensure(!process.used || !process.ever_ready, || format!("{worker_key:?} had a job, so it had started"))
     }
 
     /// A job goes back only if its worker had not read it whole: at most twice if it had read some of it.
@@ -649,7 +703,7 @@ impl Checker {
         key: JobKey,
         outcome: Outcome,
         worker_key: Option<WorkerKey>,
-        input: &Input<u64>,
+        input: &Input,
         now: Duration,
     ) -> Found {
         let id = *self.keys.get(&key).ok_or("an unknown job settles")?;
@@ -657,9 +711,9 @@ impl Checker {
         let fits = match (outcome, input) {
             (
                 Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable,
-                Input::Message(of, Message::Answer { job, outcome: message, .. }),
+                Input::Message { worker_key: of, message: Message::Answer { job, outcome: message, .. }, .. },
             ) => Some(*of) == worker_key && *job == id && *message == outcome,
-            (Outcome::Panicked, Input::Message(of, Message::Terminal { job: of_job })) => {
+            (Outcome::Panicked, Input::Message { worker_key: of, message: Message::Terminal { job: of_job }, .. }) => {
                 Some(*of) == worker_key && of_job.is_none_or(|of_job| of_job == id)
             }
             (
@@ -670,7 +724,7 @@ impl Checker {
             // A kill for one job's sake waits for what lies behind that job.
             (
                 Outcome::TimedOut { limit, .. },
-                Input::Tick | Input::Drained(_) | Input::Stopped(_) | Input::Message(_, _),
+                Input::Tick | Input::Drained(_) | Input::Stopped(_) | Input::Message { .. },
             ) => {
                 // What was written before the limit was over counts, though it may be read later.
                 let over = job.since + limit;
@@ -678,14 +732,16 @@ impl Checker {
             }
             (
                 Outcome::OutOfMemory { bytes, limit },
-                Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Message(_, _),
+                Input::Resident { .. } | Input::Tick | Input::Stopped(_) | Input::Message { .. },
             ) => bytes > limit && self.max_memory.hard == Some(limit),
             (
                 Outcome::Protocol(Violation::RecallUnanswered),
-                Input::Tick | Input::Stopped(_) | Input::Message(_, _),
+                Input::Tick | Input::Stopped(_) | Input::Message { .. },
             ) => true,
-            (Outcome::Protocol(_), Input::Message(of, _) | Input::Malformed(of)) => Some(*of) == worker_key,
-            (Outcome::Aborted, Input::Abort { id: of, .. }) => *of == id,
+            (Outcome::Protocol(_), Input::Message { worker_key: of, .. } | Input::Malformed(of)) => {
+                Some(*of) == worker_key
+            }
+            (Outcome::Aborted, Input::Abort(JobKey { id: of, .. })) => *of == id,
             (Outcome::Closed, Input::Exit) => true,
             (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.circuit_open || self.probed),
             _ => false,
@@ -718,12 +774,12 @@ impl Checker {
     // ------------------------------------------------------------ what must hold at any time
 
     /// No step does or tells the same twice.
-    pub(super) fn distinct(effects: &[Effect<u64>]) -> Found {
+    pub(super) fn distinct(effects: &[Effect]) -> Found {
         let twice = effects.iter().enumerate().find(|(at, effect)| effects[..*at].contains(effect));
         ensure(twice.is_none(), || format!("twice in one step: {twice:?}"))
     }
 
-    pub(super) fn settled_down(&mut self, machine: &Supervisor<u64>) -> Found {
+    pub(super) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
         let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
@@ -733,11 +789,12 @@ impl Checker {
             let doomed = worker.is_none_or(Worker::is_being_killed);
             ensure(doomed, || format!("{worker_key:?} lives on without its aborted job: {worker:?}"))?;
         }
+        let kept = self.processes.iter().find(|(_, of)| of.died && !of.released);
+        ensure(kept.is_none(), || format!("nobody releases {kept:?}"))?;
         let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
-        if !std::mem::replace(&mut self.circuit_open, machine.is_circuit_open()) && self.circuit_open {
-            self.processes.values_mut().for_each(|process| process.probe = false);
-        }
+        let before = std::mem::replace(&mut self.circuit_open, machine.is_circuit_open());
+        ensure(before || self.opens || !self.circuit_open, || "no worker starts, and nothing told so".into())?;
         let counters = machine.counters();
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
@@ -767,12 +824,18 @@ impl Checker {
         })?;
         let queued = self.jobs.values().any(|job| job.stage == Stage::Backlogged);
         ensure(!(queued && machine.has_free_worker()), || "a worker is free and a job is queued".into())?;
-        let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
+        let backlog = self.backlog_len();
+        ensure(backlog == machine.backlog_len(), || {
+            format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())
+        })?;
+        let jobs = &self.jobs;
+        self.admission.settled_down(machine, backlog, |id| jobs.get(&id).is_some_and(Followed::is_in_backlog))?;
+        let open = self.jobs.values().filter(|job| !matches!(job.stage, Stage::New | Stage::Settled)).count();
         ensure(open == machine.unsettled(), || format!("{open} jobs are open, the machine has {}", machine.unsettled()))
     }
 
     /// A job past its limit, which nobody has done anything about.
-    pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
+    pub(super) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         self.told.overdue(now, machine)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
@@ -809,7 +872,7 @@ impl Checker {
         }
     }
 
-    pub(super) fn at_the_end(&self, machine: &Supervisor<u64>) -> Found {
+    pub(super) fn at_the_end(&self, machine: &Supervisor) -> Found {
         let open: Vec<_> = self.jobs.iter().filter(|(_, job)| job.stage != Stage::Settled).collect();
         ensure(open.is_empty(), || format!("never settled: {open:?}"))?;
         let left: Vec<_> = self.processes.iter().filter(|(_, process)| process.alive).collect();
@@ -822,6 +885,11 @@ impl Checker {
 }
 
 impl Followed {
+    /// Whether no worker has begun it.
+    fn is_in_backlog(&self) -> bool {
+        !matches!(self.stage, Stage::New | Stage::Tasked(_) | Stage::Started(_) | Stage::Settled)
+    }
+
     fn follows(&mut self, after: &[Stage], stage: Stage, event: &str) -> Found {
         ensure(after.contains(&self.stage), || format!("{event} after {:?}", self.stage))?;
         self.stage = stage;

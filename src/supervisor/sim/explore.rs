@@ -7,8 +7,8 @@
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
-    Config, Effect, Input, JobSettings, MaxMemory, Message, Outcome, Signal, Supervisor, Undelivered, Violation,
-    WorkerKey,
+    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
+    Violation, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
@@ -59,6 +59,7 @@ struct Shape {
     troubles: [Option<Trouble>; 2],
     prefetch: u32,
     max_jobs: u64,
+    max_backlog: Option<usize>,
     retries: u32,
     /// Whether the last job has a limit of its own, and the second a higher priority.
     differ: bool,
@@ -67,10 +68,21 @@ struct Shape {
     ignores_term: bool,
 }
 
+impl Shape {
+    /// What the caller of this job wants while the backlog is full.
+    fn when_full(self, id: u64) -> WhenFull {
+        match id % 3 {
+            0 if self.differ => WhenFull::Exceed,
+            1 if self.differ => WhenFull::Refuse,
+            _ => WhenFull::Wait,
+        }
+    }
+}
+
 #[derive(Clone)]
 struct State {
     now: Duration,
-    machine: Supervisor<u64>,
+    machine: Supervisor,
     checker: Checker,
     actors: BTreeMap<WorkerKey, Actor>,
     /// Asked for, and not there yet.
@@ -139,6 +151,7 @@ impl State {
             max_processes: shape.workers,
             min_processes: 0,
             max_jobs_per_process: Some(shape.max_jobs),
+            max_backlog: shape.max_backlog,
             retries: shape.retries,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
@@ -230,7 +243,7 @@ impl State {
                 Trouble::Garble => steps.extend(alive.map(|(&worker_key, _)| Step::Garble(worker_key))),
                 Trouble::Terminal => steps.extend(working.map(|(&worker_key, _)| Step::Terminal(worker_key))),
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
-                Trouble::Abort => steps.extend(self.checker.unsettled().map(|(id, _)| Step::Abort(id))),
+                Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
             }
@@ -260,7 +273,7 @@ impl State {
                     settings.set_timeout(Some(Duration::from_millis(7)));
                 }
                 self.checker.new_job(id, priority, None, limit);
-                self.input(shape, Input::Enqueue { id, job: id, settings })
+                self.input(shape, Input::Enqueue { id, settings, when_full: shape.when_full(id) })
             }
             Step::Spawned(worker_key) => {
                 self.spawning.remove(&worker_key);
@@ -288,7 +301,10 @@ impl State {
                     shape,
                     match word {
                         FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
-                        FromActor::Message(message) => Input::Message(worker_key, message),
+                        FromActor::Message(message) => {
+                            let wanted = self.machine.wants_resident(worker_key, &message);
+                            Input::Message { worker_key, message, resident: wanted.then_some(0) }
+                        }
                         FromActor::Malformed => Input::Malformed(worker_key),
                         FromActor::OutputEnd => Input::StdoutClosed(worker_key),
                         FromActor::Drained => Input::Drained(worker_key),
@@ -360,12 +376,12 @@ impl State {
             }
             Step::Grow(worker_key) => {
                 self.happened(Trouble::Grow);
-                self.input(shape, Input::Resident { worker_key, bytes: HARD + 1, at_rest: false })
+                self.input(shape, Input::Resident { worker_key, bytes: HARD + 1 })
             }
             Step::Abort(id) => {
                 self.happened(Trouble::Abort);
-                let key = self.checker.unsettled().find(|&(of, _)| of == id).map(|(_, key)| key);
-                key.map_or(Ok(()), |key| self.input(shape, Input::Abort { key, id }))
+                let key = self.checker.unsettled().find(|key| key.id == id);
+                key.map_or(Ok(()), |key| self.input(shape, Input::Abort(key)))
             }
             Step::Close => {
                 self.happened(Trouble::Drain);
@@ -379,10 +395,10 @@ impl State {
         }
     }
 
-    fn input(&mut self, shape: Shape, input: Input<u64>) -> Result<(), String> {
+    fn input(&mut self, shape: Shape, input: Input) -> Result<(), String> {
         let honest = |worker_key: &WorkerKey| self.actors.get(worker_key).is_some_and(|actor| !actor.lied);
-        let awaited =
-            matches!(&input, Input::Message(worker_key, _) if honest(worker_key)) && self.checker.is_awaited(&input);
+        let awaited = matches!(&input, Input::Message { worker_key, .. } if honest(worker_key))
+            && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.machine.handle(self.now, input.clone(), &mut effects);
@@ -402,42 +418,39 @@ impl State {
         if begun > shape.max_jobs { Err(format!("a worker begins its job number {begun}")) } else { Ok(()) }
     }
 
-    fn carry_out(&mut self, effect: Effect<u64>) -> Result<(), String> {
+    fn carry_out(&mut self, effect: Effect) -> Result<(), String> {
         match effect {
-            Effect::Spawn(worker_key) => drop(self.spawning.insert(worker_key)),
-            Effect::SendJob { worker_key, key, attempt } => {
-                if let Some((&job, _)) = self.machine.job(key) {
-                    self.send(worker_key, ToActor::Job { job, attempt });
-                }
+            Effect::Do(Action::Spawn(worker_key)) => drop(self.spawning.insert(worker_key)),
+            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
+                self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
-            Effect::SendSkip { worker_key, id } => self.send(worker_key, ToActor::Skip(id)),
-            Effect::SendLeave(worker_key) => self.send(worker_key, ToActor::Leave),
-            Effect::Drain(worker_key) => self.actor(worker_key).ask_to_hear(),
-            Effect::Signal(worker_key, Signal::Stop) => {
+            Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),
+            Effect::Do(Action::SendLeave(worker_key)) => self.send(worker_key, ToActor::Leave),
+            Effect::Do(Action::Drain(worker_key)) => self.actor(worker_key).ask_to_hear(),
+            Effect::Do(Action::Signal(worker_key, Signal::Stop)) => {
                 let actor = self.actor(worker_key);
                 actor.ask_no_more();
                 actor.to_stop = true;
             }
-            Effect::Signal(worker_key, Signal::Continue) => {
+            Effect::Do(Action::Signal(worker_key, Signal::Continue)) => {
                 let actor = self.actor(worker_key);
                 (actor.to_stop, actor.stopped) = (false, false);
                 actor.ask_no_more();
             }
-            Effect::Signal(worker_key, signal) => {
+            Effect::Do(Action::Signal(worker_key, signal)) => {
                 let dies = |actor: &Actor| actor.alive && (signal == Signal::Kill || !actor.ignores_term);
                 if self.actors.get(&worker_key).is_some_and(dies) {
                     self.ending.entry(worker_key).or_insert(true);
                 }
             }
-            Effect::Idle => {
+            Effect::Tell(Notice::Idle) => {
                 if let Some((worker_key, _)) = self.actors.iter().find(|(_, of)| of.runs().is_some() && !of.lied) {
                     return Err(format!("idle, while a handler runs in {worker_key:?}"));
                 }
             }
-            Effect::Settled { key, .. } => drop(self.machine.take(key)),
-            Effect::Violated(worker_key, Violation::RecallUnanswered)
+            Effect::Tell(Notice::Violated(worker_key, Violation::RecallUnanswered))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded || actor.stopped) => {}
-            Effect::Violated(worker_key, violation)
+            Effect::Tell(Notice::Violated(worker_key, violation))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
             {
                 return Err(format!("{worker_key:?} did nothing wrong: {violation}"));
@@ -585,12 +598,12 @@ fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
 }
 
 fn shapes() -> Vec<Shape> {
-    let options = [(0, 64), (0, 1), (2, 64), (2, 2)];
+    let options = [(0, 64, Some(1)), (0, 1, None), (2, 64, None), (2, 2, Some(1))];
     let ways = [(false, false), (true, true)];
     let mut shapes = Vec::new();
     for &(workers, jobs, count, each_way) in sizes() {
         for troubles in troubles(count) {
-            for (at, (prefetch, max_jobs)) in options.into_iter().enumerate() {
+            for (at, (prefetch, max_jobs, max_backlog)) in options.into_iter().enumerate() {
                 // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
                 let ways = match (each_way, prefetch, max_jobs) {
                     (true, _, _) => &ways[..],
@@ -600,9 +613,18 @@ fn shapes() -> Vec<Shape> {
                 };
                 for &(recovers, ignores_term) in ways {
                     let (retries, differ) = ([1, 0, 1, 2][at], prefetch > 0 && recovers);
-                    let shape =
-                        Shape { workers, jobs, troubles, prefetch, max_jobs, retries, differ, recovers, ignores_term };
-                    shapes.push(shape);
+                    shapes.push(Shape {
+                        workers,
+                        jobs,
+                        troubles,
+                        prefetch,
+                        max_jobs,
+                        max_backlog,
+                        retries,
+                        differ,
+                        recovers,
+                        ignores_term,
+                    });
                 }
             }
         }

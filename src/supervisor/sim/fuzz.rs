@@ -6,8 +6,8 @@
 use super::checker::Checker;
 use super::saboteur::{Sabotage, Saboteur};
 use crate::supervisor::{
-    Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor,
-    WorkerKey,
+    Action, Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Message, Notice, Outcome, SHORT, Signal,
+    Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -70,12 +70,12 @@ struct Process {
 
 struct Stage {
     now: Duration,
-    machine: Supervisor<u64>,
+    machine: Supervisor,
     saboteur: Saboteur,
     checker: Checker,
     processes: BTreeMap<WorkerKey, Process>,
-    /// All jobs that there ever were, by number, with the keys that they had.
-    jobs: Vec<(u64, JobKey)>,
+    /// All jobs that were ever let in.
+    jobs: Vec<JobKey>,
     /// Which worker has which job, as the effects say.
     holders: BTreeMap<JobKey, WorkerKey>,
     /// Which worker, on its way out, had a job that is to be retried.
@@ -83,7 +83,7 @@ struct Stage {
     /// Jobs that workers were asked to skip.
     asked: BTreeSet<(WorkerKey, u64)>,
     /// Workers that are to be heard out, or are stopped and heard out.
-    to_hear: Vec<Input<u64>>,
+    to_hear: Vec<Input>,
     limits: Vec<Duration>,
     next_job: u64,
     exited: bool,
@@ -102,20 +102,24 @@ impl Stage {
         let max_processes = of(&[1, 2, 3, 4]) as usize;
         let of_memory = |limit: u32| (limit > 0).then_some(u64::from(limit));
         let (soft, hard) = (of_memory(of(&[0, SOFT])), of_memory(of(&[0, HARD])));
-        let config = Config {
+        let mut config = Config {
             max_processes,
             min_processes: (of(&[0, 1, 2, 4]) as usize).min(max_processes),
             max_jobs_per_process: Some(u64::from(of(&[1, 2, 3, 64]))),
+            max_backlog: None,
             retries: of(&[0, 1, 2, 1000]),
             timeout_initializing,
             timeout_working,
             timeout_recovering,
             kill_grace: of(&[0, 5, 30]) * milli,
             start_failures: of(&[1, 2, 3, u32::MAX]),
-            prefetch: of(&[0, 1, 4, 16, u32::MAX]),
+            prefetch: 0,
             cores: 2,
             max_memory: MaxMemory { soft, hard },
         };
+        let byte = tape.byte();
+        config.prefetch = [0, 1, 4, 16, u32::MAX][usize::from(byte % 5)];
+        config.max_backlog = [None, None, Some(1), Some(3)][usize::from(byte / 5 % 4)];
         if trace {
             println!("{config:#?}");
         }
@@ -148,7 +152,7 @@ impl Stage {
         match tape.byte() % 16 {
             0 | 1 => self.enqueue(tape),
             2 => match tape.pick(&self.jobs) {
-                Some((id, key)) => self.input(Input::Abort { key, id }),
+                Some(key) => self.input(Input::Abort(key)),
                 None => Ok(()),
             },
             3 => match tape.byte() {
@@ -213,8 +217,9 @@ impl Stage {
         if let Some(limit) = limit {
             settings.set_timeout(limit);
         }
+        let when_full = [WhenFull::Exceed, WhenFull::Wait, WhenFull::Refuse, WhenFull::Wait][usize::from(choice >> 6)];
         self.checker.new_job(id, priority, retries, limit);
-        self.input(Input::Enqueue { id, job: id, settings })
+        self.input(Input::Enqueue { id, settings, when_full })
     }
 
     /// Time passes: some microseconds, or to about one of the limits. What is due meanwhile is done in time.
@@ -298,7 +303,7 @@ impl Stage {
         }
         let byte = tape.byte();
         let bytes = [SOFT - 1, SOFT, SOFT + 1, HARD, HARD + 1][usize::from(byte >> 1) % 5].into();
-        self.input(Input::Resident { worker_key, bytes, at_rest: byte & 1 == 1 })
+        self.input(Input::Resident { worker_key, bytes })
     }
 
     /// A worker says something.
@@ -324,7 +329,10 @@ impl Stage {
             9 | 10 => Message::Skipped { job: self.one_job(worker_key, tape) },
             _ => Message::Retire,
         };
-        self.input(Input::Message(worker_key, message))
+        let wanted = self.machine.wants_resident(worker_key, &message);
+        // Not drawn: what is large stays so, and what is not does not grow at rest.
+        let resident = wanted.then(|| [SOFT, HARD + 1][usize::from(what >> 6 & 1)].into());
+        self.input(Input::Message { worker_key, message, resident })
     }
 
     /// The number of some job: mostly one that the worker has to do with.
@@ -344,12 +352,12 @@ impl Stage {
         }
     }
 
-    fn input(&mut self, input: Input<u64>) -> Played {
+    fn input(&mut self, input: Input) -> Played {
         if self.trace {
             println!("{:>12?} {input:?}", self.now);
         }
         self.checker.input(self.now, &input, self.is_unheard(&input));
-        if let Input::Message(worker_key, Message::Retire) = input
+        if let Input::Message { worker_key, message: Message::Retire, .. } = input
             && let Some(process) = self.processes.get_mut(&worker_key)
         {
             process.retired = true;
@@ -376,8 +384,8 @@ impl Stage {
     }
 
     /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
-    fn is_unheard(&self, input: &Input<u64>) -> bool {
-        let Input::Message(worker_key, message) = input else { return false };
+    fn is_unheard(&self, input: &Input) -> bool {
+        let Input::Message { worker_key, message, .. } = input else { return false };
         let too_late = Checker::too_late(&self.machine, input);
         let retired = self.processes.get(worker_key).is_some_and(|process| process.retired);
         too_late
@@ -388,62 +396,62 @@ impl Stage {
     }
 
     /// What is said by or of a worker ends no job but its own, and a job is at one worker at a time.
-    fn belongs(&self, effect: &Effect<u64>, input: &Input<u64>) -> Played {
+    fn belongs(&self, effect: &Effect, input: &Input) -> Played {
         let (key, of) = match effect {
-            Effect::SendJob { key, .. } => {
+            Effect::Do(Action::SendJob { key, .. }) => {
                 let before = self.before.get(key).filter(|&&worker_key| self.machine.worker(worker_key).is_some());
                 return before.map_or(Ok(()), |worker_key| Err(format!("{worker_key:?}, which had it, is not gone")));
             }
-            Effect::Started { key, worker_key, .. } | Effect::Progressed { key, worker_key, .. } => (key, worker_key),
-            Effect::Retried { key, worker_key, .. } => (key, worker_key),
-            Effect::Settled { outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker, .. } => return Ok(()),
-            Effect::Settled { key, worker_key: Some(worker_key), .. } => (key, worker_key),
-            Effect::Settled { worker_key: None, .. } => return Err("it settles by nobody's doing".into()),
+            Effect::Tell(Notice::Started { key, worker_key, .. })
+            | Effect::Tell(Notice::Progressed { key, worker_key, .. }) => (key, worker_key),
+            Effect::Tell(Notice::Retried { key, worker_key, .. }) => (key, worker_key),
+            Effect::Tell(Notice::Settled {
+                outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker, ..
+            }) => return Ok(()),
+            Effect::Tell(Notice::Settled { key, worker_key: Some(worker_key), .. }) => (key, worker_key),
+            Effect::Tell(Notice::Settled { worker_key: None, .. }) => return Err("it settles by nobody's doing".into()),
             _ => return Ok(()),
         };
         if self.holders.get(key) != Some(of) {
             return Err(format!("{of:?} does not hold {key:?}"));
         }
         match input {
-            Input::Message(by, _) | Input::Malformed(by) | Input::Exited { worker_key: by, .. } if by != of => {
+            Input::Message { worker_key: by, .. } | Input::Malformed(by) | Input::Exited { worker_key: by, .. }
+                if by != of =>
+            {
                 Err(format!("{by:?} did it"))
             }
             _ => Ok(()),
         }
     }
 
-    fn follow(&mut self, effect: Effect<u64>, input: &Input<u64>) {
+    fn follow(&mut self, effect: Effect, input: &Input) {
         match effect {
-            Effect::Spawn(worker_key) => drop(self.processes.insert(worker_key, Process::default())),
-            Effect::Enqueued(key) => {
-                if let Input::Enqueue { id, .. } = input {
-                    self.jobs.push((*id, key));
-                }
+            Effect::Do(Action::Spawn(worker_key)) => drop(self.processes.insert(worker_key, Process::default())),
+            Effect::Tell(Notice::Enqueued(key)) => {
+                self.jobs.push(key);
             }
-            Effect::Drain(worker_key) => self.to_hear.push(Input::Drained(worker_key)),
-            Effect::Signal(worker_key, Signal::Stop) => self.to_hear.push(Input::Stopped(worker_key)),
-            Effect::SendSkip { worker_key, id } => drop(self.asked.insert((worker_key, id))),
-            Effect::Task { worker_key, key, .. } => {
+            Effect::Do(Action::Drain(worker_key)) => self.to_hear.push(Input::Drained(worker_key)),
+            Effect::Do(Action::Signal(worker_key, Signal::Stop)) => self.to_hear.push(Input::Stopped(worker_key)),
+            Effect::Do(Action::SendSkip { worker_key, id }) => drop(self.asked.insert((worker_key, id))),
+            Effect::Tell(Notice::Task { worker_key, key, .. }) => {
                 self.holders.insert(key, worker_key);
                 self.before.remove(&key);
-                if let Some((_, id)) = self.machine.job(key) {
-                    self.asked.remove(&(worker_key, id));
-                }
+                self.asked.remove(&(worker_key, key.id));
             }
-            Effect::Retried { key, outcome, worker_key, .. } => {
+            Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.holders.remove(&key);
                 if !matches!(outcome, Outcome::Failed | Outcome::Undecodable) {
                     self.before.insert(key, worker_key);
                 }
             }
-            Effect::Settled { key, .. } => {
+            Effect::Tell(Notice::Settled { key, .. }) => {
                 self.holders.remove(&key);
                 self.before.remove(&key);
-                self.machine.take(key);
             }
             _ => {}
         }
-        if let Input::Message(worker_key, Message::Skipped { job }) = input {
+        if let Input::Message { worker_key, message: Message::Skipped { job }, .. } = input {
             self.asked.remove(&(*worker_key, *job));
         }
     }

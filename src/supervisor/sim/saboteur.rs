@@ -5,7 +5,8 @@
 //! the machine are the patches in `tests/mutants`.
 
 use crate::supervisor::{
-    Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Signal, Supervisor, Undelivered, WorkerKey,
+    Action, Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Refusal, Signal, Supervisor,
+    Undelivered, WhenFull, WorkerKey,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -74,8 +75,20 @@ pub(super) enum Sabotage {
     AllHadBegun,
     /// Memory is found to be a byte less than the limit.
     MemoryIsFree,
-    /// Soft limits are found to be over at the hard limit's measurements only, and hard ones at rest only.
-    AlwaysAtRest,
+    /// Memory is never measured with a message.
+    NotMeasuredAtRest,
+    /// The backlog has no limit, or room for one job more or less.
+    NoMaxBacklog,
+    OneTooManyInBacklog,
+    OneTooFewInBacklog,
+    /// Callers that would wait are refused; those that would be refused wait; those that must not wait do.
+    NobodyWaits,
+    RefusedOnesWait,
+    NobodyExceeds,
+    /// Who is refused because the pool is closed hears that it is full.
+    ClosedIsFull,
+    /// Start failures are not told with the death.
+    NoStartFailures,
 }
 
 /// All of them, but those that [`HARMLESS`] names.
@@ -119,13 +132,21 @@ pub(super) fn all() -> Vec<Sabotage> {
         NothingHadBegun,
         AllHadBegun,
         MemoryIsFree,
-        AlwaysAtRest,
+        NotMeasuredAtRest,
+        NoMaxBacklog,
+        OneTooManyInBacklog,
+        OneTooFewInBacklog,
+        NobodyWaits,
+        RefusedOnesWait,
+        NobodyExceeds,
+        ClosedIsFull,
+        NoStartFailures,
     ];
     inputs.chain(effects).chain(others).filter(|sabotage| !HARMLESS.iter().any(|(of, _)| of == sabotage)).collect()
 }
 
 /// What is found only within some ten thousand worlds.
-pub(super) const RARE: [Sabotage; 1] = [Sabotage::StoppedAtOnce];
+pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
@@ -175,10 +196,10 @@ const INPUTS: [&str; 23] = [
     "Exited",
 ];
 
-fn kind_of_input(input: &Input<u64>) -> &'static str {
+fn kind_of_input(input: &Input) -> &'static str {
     match input {
         Input::Enqueue { .. } => "Enqueue",
-        Input::Abort { .. } => "Abort",
+        Input::Abort(_) => "Abort",
         Input::SpawnWorkers => "SpawnWorkers",
         Input::Close => "Close",
         Input::Exit => "Exit",
@@ -186,7 +207,7 @@ fn kind_of_input(input: &Input<u64>) -> &'static str {
         Input::Spawned(_) => "Spawned",
         Input::SpawnFailed(_) => "SpawnFailed",
         Input::Greeted { .. } => "Greeted",
-        Input::Message(_, message) => match message {
+        Input::Message { message, .. } => match message {
             Message::Ready => "Ready",
             Message::Start { .. } => "Start",
             Message::Progress { .. } => "Progress",
@@ -206,7 +227,7 @@ fn kind_of_input(input: &Input<u64>) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 32] = [
+const EFFECTS: [&str; 33] = [
     "Spawn",
     "SendJob",
     "SendSkip",
@@ -217,6 +238,7 @@ const EFFECTS: [&str; 32] = [
     "Stop",
     "Continue",
     "Measure",
+    "Release",
     "Refused",
     "Enqueued",
     "Backlogged",
@@ -236,45 +258,46 @@ const EFFECTS: [&str; 32] = [
     "Violated",
     "LastWords",
     "Died",
-    "StartFailed",
+    "SpawnFailed",
     "AllReady",
     "Idle",
 ];
 
-fn kind_of_effect(effect: &Effect<u64>) -> &'static str {
+fn kind_of_effect(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Spawn(_) => "Spawn",
-        Effect::SendJob { .. } => "SendJob",
-        Effect::SendSkip { .. } => "SendSkip",
-        Effect::SendLeave(_) => "SendLeave",
-        Effect::Drain(_) => "Hear",
-        Effect::Signal(_, Signal::Terminate) => "Terminate",
-        Effect::Signal(_, Signal::Kill) => "Kill",
-        Effect::Signal(_, Signal::Stop) => "Stop",
-        Effect::Signal(_, Signal::Continue) => "Continue",
-        Effect::Measure(_) => "Measure",
-        Effect::Refused(_) => "Refused",
-        Effect::Enqueued(_) => "Enqueued",
-        Effect::Backlogged(_) => "Backlogged",
-        Effect::Task { .. } => "Task",
-        Effect::Started { .. } => "Started",
-        Effect::Progressed { .. } => "Progressed",
-        Effect::Retried { .. } => "Retried",
-        Effect::Returned { .. } => "Returned",
-        Effect::Settled { .. } => "Settled",
-        Effect::Spawned(_) => "Spawned",
-        Effect::State { .. } => "State",
-        Effect::TimedOut { .. } => "OverLimit",
-        Effect::OverSoftLimit { .. } => "Outgrown",
-        Effect::OverHardLimit { .. } => "OverMemory",
-        Effect::RecallIgnored(_) => "RecallIgnored",
-        Effect::PipeClosed(_) => "OutputClosed",
-        Effect::Violated(..) => "Violated",
-        Effect::TerminalFailure(_) => "LastWords",
-        Effect::Died(_) => "Died",
-        Effect::StartFailed { .. } => "StartFailed",
-        Effect::AllReady => "AllReady",
-        Effect::Idle => "Idle",
+        Effect::Do(Action::Spawn(_)) => "Spawn",
+        Effect::Do(Action::SendJob { .. }) => "SendJob",
+        Effect::Do(Action::SendSkip { .. }) => "SendSkip",
+        Effect::Do(Action::SendLeave(_)) => "SendLeave",
+        Effect::Do(Action::Drain(_)) => "Hear",
+        Effect::Do(Action::Signal(_, Signal::Terminate)) => "Terminate",
+        Effect::Do(Action::Signal(_, Signal::Kill)) => "Kill",
+        Effect::Do(Action::Signal(_, Signal::Stop)) => "Stop",
+        Effect::Do(Action::Signal(_, Signal::Continue)) => "Continue",
+        Effect::Do(Action::Measure(_)) => "Measure",
+        Effect::Do(Action::Release(_)) => "Release",
+        Effect::Tell(Notice::Refused { .. }) => "Refused",
+        Effect::Tell(Notice::Enqueued(_)) => "Enqueued",
+        Effect::Tell(Notice::Backlogged(_)) => "Backlogged",
+        Effect::Tell(Notice::Task { .. }) => "Task",
+        Effect::Tell(Notice::Started { .. }) => "Started",
+        Effect::Tell(Notice::Progressed { .. }) => "Progressed",
+        Effect::Tell(Notice::Retried { .. }) => "Retried",
+        Effect::Tell(Notice::Returned { .. }) => "Returned",
+        Effect::Tell(Notice::Settled { .. }) => "Settled",
+        Effect::Tell(Notice::Spawned(_)) => "Spawned",
+        Effect::Tell(Notice::State { .. }) => "State",
+        Effect::Tell(Notice::TimedOut { .. }) => "OverLimit",
+        Effect::Tell(Notice::OverSoftLimit { .. }) => "Outgrown",
+        Effect::Tell(Notice::OverHardLimit { .. }) => "OverMemory",
+        Effect::Tell(Notice::RecallIgnored(_)) => "RecallIgnored",
+        Effect::Tell(Notice::PipeClosed(_)) => "OutputClosed",
+        Effect::Tell(Notice::Violated(..)) => "Violated",
+        Effect::Tell(Notice::TerminalFailure(_)) => "LastWords",
+        Effect::Tell(Notice::Died { .. }) => "Died",
+        Effect::Tell(Notice::SpawnFailed { .. }) => "SpawnFailed",
+        Effect::Tell(Notice::AllReady) => "AllReady",
+        Effect::Tell(Notice::Idle) => "Idle",
     }
 }
 
@@ -282,8 +305,8 @@ fn kind_of_effect(effect: &Effect<u64>) -> &'static str {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Saboteur {
     sabotage: Option<Sabotage>,
-    inputs_again: Vec<Input<u64>>,
-    effects_again: Vec<Effect<u64>>,
+    inputs_again: Vec<Input>,
+    effects_again: Vec<Effect>,
     /// The jobs that were sent, the latest last.
     sent: Vec<(WorkerKey, u64)>,
 }
@@ -294,7 +317,7 @@ impl Saboteur {
     }
 
     /// The machine that works by these options, or by others.
-    pub(super) fn machine(&self, mut config: Config) -> Supervisor<u64> {
+    pub(super) fn machine(&self, mut config: Config) -> Supervisor {
         let long = |limit: Option<Duration>| limit.filter(|_| false);
         match self.sabotage {
             Some(Sabotage::OneRetryTooMany) => config.retries += 1,
@@ -322,6 +345,9 @@ impl Saboteur {
             Some(Sabotage::NoSoftMemory) => config.max_memory = MaxMemory { soft: None, ..config.max_memory },
             Some(Sabotage::NoHardMemory) => config.max_memory = MaxMemory { hard: None, ..config.max_memory },
             Some(Sabotage::OneStartFailureTooMany) => config.start_failures = config.start_failures.saturating_add(1),
+            Some(Sabotage::NoMaxBacklog) => config.max_backlog = None,
+            Some(Sabotage::OneTooManyInBacklog) => config.max_backlog = config.max_backlog.map(|most| most + 1),
+            Some(Sabotage::OneTooFewInBacklog) => config.max_backlog = config.max_backlog.map(|most| most - 1),
             Some(Sabotage::PrefetchThoughOff) => config.prefetch = config.prefetch.max(2),
             _ => {}
         }
@@ -329,13 +355,7 @@ impl Saboteur {
     }
 
     /// Tells the machine what happened, or something else; gives what is to be done, or something else.
-    pub(super) fn handle(
-        &mut self,
-        machine: &mut Supervisor<u64>,
-        now: Duration,
-        input: Input<u64>,
-        effects: &mut Vec<Effect<u64>>,
-    ) {
+    pub(super) fn handle(&mut self, machine: &mut Supervisor, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         let Some(sabotage) = self.sabotage else { return machine.handle(now, input, effects) };
         effects.append(&mut self.effects_again);
         let mut inputs: VecDeque<_> = std::mem::take(&mut self.inputs_again).into();
@@ -344,10 +364,8 @@ impl Saboteur {
             let mut caused = Vec::new();
             machine.handle(now, input, &mut caused);
             for effect in caused {
-                if let Effect::SendJob { worker_key, key, .. } = effect
-                    && let Some((&job, _)) = machine.job(key)
-                {
-                    self.sent.push((worker_key, job));
+                if let Effect::Do(Action::SendJob { worker_key, key, .. }) = effect {
+                    self.sent.push((worker_key, key.id));
                 }
                 inputs.extend(answer_at_once(sabotage, &effect));
                 self.spoil_effect(sabotage, effect, effects);
@@ -355,12 +373,7 @@ impl Saboteur {
         }
     }
 
-    fn spoiled_input(
-        &mut self,
-        sabotage: Sabotage,
-        machine: &Supervisor<u64>,
-        mut input: Input<u64>,
-    ) -> Vec<Input<u64>> {
+    fn spoiled_input(&mut self, sabotage: Sabotage, machine: &Supervisor, mut input: Input) -> Vec<Input> {
         let kind = kind_of_input(&input);
         match sabotage {
             Sabotage::InputLost(of) if of == kind => return Vec::new(),
@@ -374,7 +387,7 @@ impl Saboteur {
             }
             Sabotage::ClosedPipeIsNothing => {
                 if let Input::StdoutClosed(worker_key) = input
-                    && machine.worker(worker_key).is_some_and(|worker| !worker.exited)
+                    && machine.worker(worker_key).is_some_and(|worker| !worker.is_reaped())
                 {
                     return Vec::new();
                 }
@@ -389,25 +402,39 @@ impl Saboteur {
         vec![input]
     }
 
-    fn spoil_effect(&mut self, sabotage: Sabotage, mut effect: Effect<u64>, effects: &mut Vec<Effect<u64>>) {
+    fn spoil_effect(&mut self, sabotage: Sabotage, mut effect: Effect, effects: &mut Vec<Effect>) {
         let kind = kind_of_effect(&effect);
         match (sabotage, &mut effect) {
             (Sabotage::EffectLost(of), _) if of == kind => return,
             (Sabotage::EffectTwice(of), effect) if of == kind => self.effects_again.push(effect.clone()),
-            (Sabotage::SignalToTheReaped, &mut Effect::Died(worker_key)) => {
-                effects.push(Effect::Signal(worker_key, Signal::Terminate));
+            (Sabotage::SignalToTheReaped, &mut Effect::Tell(Notice::Died { worker_key, .. })) => {
+                effects.push(Effect::Do(Action::Signal(worker_key, Signal::Terminate)));
             }
-            (Sabotage::KilledAtOnce, Effect::Signal(_, signal @ Signal::Terminate)) => *signal = Signal::Kill,
-            (Sabotage::DyingDoNotCount, &mut Effect::SendLeave(worker_key)) => {
-                effects.push(Effect::Spawn(WorkerKey { worker: u64::MAX - worker_key.worker, ..worker_key }));
+            (Sabotage::ClosedIsFull, Effect::Tell(Notice::Refused { refusal, .. })) => *refusal = Refusal::Full,
+            (Sabotage::NoStartFailures, Effect::Tell(Notice::Died { start_failed, .. })) => *start_failed = None,
+            (Sabotage::KilledAtOnce, Effect::Do(Action::Signal(_, signal @ Signal::Terminate))) => {
+                *signal = Signal::Kill
             }
-            (Sabotage::AttemptsFromZero, Effect::SendJob { attempt, .. } | Effect::Task { attempt, .. }) => {
+            (Sabotage::DyingDoNotCount, &mut Effect::Do(Action::SendLeave(worker_key))) => {
+                effects
+                    .push(Effect::Do(Action::Spawn(WorkerKey { worker: u64::MAX - worker_key.worker, ..worker_key })));
+            }
+            (
+                Sabotage::AttemptsFromZero,
+                Effect::Do(Action::SendJob { attempt, .. }) | Effect::Tell(Notice::Task { attempt, .. }),
+            ) => {
                 *attempt -= 1;
             }
-            (Sabotage::NothingHadBegun, Effect::Settled { begun, .. } | Effect::Retried { begun, .. }) => {
+            (
+                Sabotage::NothingHadBegun,
+                Effect::Tell(Notice::Settled { begun, .. }) | Effect::Tell(Notice::Retried { begun, .. }),
+            ) => {
                 *begun = Begun::No;
             }
-            (Sabotage::AllHadBegun, Effect::Settled { begun, .. } | Effect::Retried { begun, .. }) => {
+            (
+                Sabotage::AllHadBegun,
+                Effect::Tell(Notice::Settled { begun, .. }) | Effect::Tell(Notice::Retried { begun, .. }),
+            ) => {
                 *begun = Begun::Yes;
             }
             _ => {}
@@ -417,20 +444,30 @@ impl Saboteur {
 }
 
 /// What is told of a worker before it can have happened.
-fn answer_at_once(sabotage: Sabotage, effect: &Effect<u64>) -> Option<Input<u64>> {
+fn answer_at_once(sabotage: Sabotage, effect: &Effect) -> Option<Input> {
     match (sabotage, effect) {
-        (Sabotage::HeardAtOnce, &Effect::Drain(worker_key)) => Some(Input::Drained(worker_key)),
-        (Sabotage::StoppedAtOnce, &Effect::Signal(worker_key, Signal::Stop)) => Some(Input::Stopped(worker_key)),
-        (Sabotage::SkippedAtOnce, &Effect::SendSkip { worker_key, id }) => {
-            Some(Input::Message(worker_key, Message::Skipped { job: id }))
+        (Sabotage::HeardAtOnce, &Effect::Do(Action::Drain(worker_key))) => Some(Input::Drained(worker_key)),
+        (Sabotage::StoppedAtOnce, &Effect::Do(Action::Signal(worker_key, Signal::Stop))) => {
+            Some(Input::Stopped(worker_key))
+        }
+        (Sabotage::SkippedAtOnce, &Effect::Do(Action::SendSkip { worker_key, id })) => {
+            Some(Input::Message { worker_key, message: Message::Skipped { job: id }, resident: None })
         }
         _ => None,
     }
 }
 
-fn spoil_values(sabotage: Sabotage, machine: &Supervisor<u64>, sent: &[(WorkerKey, u64)], input: &mut Input<u64>) {
+fn spoil_values(sabotage: Sabotage, machine: &Supervisor, sent: &[(WorkerKey, u64)], input: &mut Input) {
     match (sabotage, input) {
-        (_, Input::Enqueue { settings, .. }) => *settings = spoiled_settings(sabotage, settings),
+        (_, Input::Enqueue { settings, when_full, .. }) => {
+            *settings = spoiled_settings(sabotage, settings);
+            *when_full = match (sabotage, *when_full) {
+                (Sabotage::NobodyWaits, WhenFull::Wait) => WhenFull::Refuse,
+                (Sabotage::RefusedOnesWait, WhenFull::Refuse) => WhenFull::Wait,
+                (Sabotage::NobodyExceeds, WhenFull::Exceed) => WhenFull::Wait,
+                (_, when_full) => when_full,
+            };
+        }
         (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
         (Sabotage::BegunIsUndelivered, Input::Exited { worker_key, undelivered }) => {
             let job = machine.worker(*worker_key).and_then(|worker| worker.job());
@@ -442,7 +479,8 @@ fn spoil_values(sabotage: Sabotage, machine: &Supervisor<u64>, sent: &[(WorkerKe
             undelivered.job = behind.map_or(undelivered.job, |(_, job)| *job);
         }
         (Sabotage::MemoryIsFree, Input::Resident { bytes, .. }) => *bytes = 0,
-        (Sabotage::AlwaysAtRest, Input::Resident { at_rest, .. }) => *at_rest = true,
+        (Sabotage::MemoryIsFree, Input::Message { resident, .. }) => *resident = resident.map(|_| 0),
+        (Sabotage::NotMeasuredAtRest, Input::Message { resident, .. }) => *resident = None,
         _ => {}
     }
 }
@@ -463,14 +501,14 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     spoiled
 }
 
-fn worker_key_of(input: &mut Input<u64>) -> Option<&mut WorkerKey> {
+fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
-        Input::Enqueue { .. } | Input::Abort { .. } => None,
+        Input::Enqueue { .. } | Input::Abort(_) => None,
         Input::SpawnWorkers | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)
         | Input::Greeted { worker_key, .. }
-        | Input::Message(worker_key, _) => Some(worker_key),
+        | Input::Message { worker_key, .. } => Some(worker_key),
         Input::Drained(worker_key)
         | Input::Stopped(worker_key)
         | Input::Resident { worker_key, .. }

@@ -6,8 +6,8 @@ use super::saboteur::{Sabotage, Saboteur};
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Outcome, SHORT, Signal, Supervisor, Undelivered,
-    Violation, WorkerKey, WorkerState,
+    Action, Begun, Config, Effect, Input, JobKey, JobSettings, MaxMemory, Message, Notice, Outcome, SHORT, Signal,
+    Supervisor, Undelivered, Violation, WhenFull, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::mem;
@@ -36,13 +36,18 @@ enum Due {
     GivesUp(WorkerKey),
     ErrorsEnd(WorkerKey),
     InputBreaks(WorkerKey),
+    /// What a dead worker has left behind writes to the worker's output.
+    GrandchildWrites(WorkerKey),
 }
 
 pub(super) struct World {
     rng: Rng,
     rates: Rates,
     now: Duration,
-    machine: Supervisor<u64>,
+    /// How late a tick may come, and when the one for this deadline does.
+    lateness: Duration,
+    tick: Option<(Duration, Duration)>,
+    machine: Supervisor,
     saboteur: Saboteur,
     checker: Checker,
     actors: BTreeMap<WorkerKey, Actor>,
@@ -67,8 +72,7 @@ pub(super) struct World {
     tells_undelivered: bool,
     /// Workers die while they read each job whose number is a multiple of this.
     unreadable: Option<u64>,
-    /// Whether the memory of workers is looked at, and whose is to be.
-    measures: bool,
+    /// Whose memory is to be measured.
     measured: Vec<WorkerKey>,
     /// Which worker began which attempt at which job, and whether the job got as far as the handler.
     begun: BTreeMap<(u64, u32), (WorkerKey, bool)>,
@@ -95,6 +99,7 @@ impl World {
             max_processes,
             min_processes: rng.below(max_processes as u64 + 1) as usize,
             max_jobs_per_process: rng.pick(&[Some(1), Some(2), Some(3), Some(5), Some(64), None]),
+            max_backlog: rng.pick(&[None, None, Some(1), Some(2), Some(5)]),
             retries: rng.pick(&[0, 0, 1, 2, 5]),
             timeout_initializing: limit(&mut rng),
             timeout_working: limit(&mut rng),
@@ -121,17 +126,20 @@ impl World {
         let (tells_undelivered, endless) = (rng.chance(70), rng.chance(10));
         let brisk = rng.chance(30);
         let unreadable = rng.chance(10).then_some(7);
+        // As where the program was stopped, or has much to do.
+        let lateness = rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::ZERO, 2 * MILLI, 60 * MILLI]);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
         let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
-            measures: config.max_memory.is_limited(),
             machine: saboteur.machine(config),
             saboteur,
             rng,
             rates,
             now: Duration::ZERO,
+            lateness,
+            tick: None,
             actors: BTreeMap::new(),
             due: BTreeMap::new(),
             next: 0,
@@ -212,7 +220,8 @@ impl World {
         let found = match self.found.take() {
             Some(found) => Err(found),
             None => {
-                self.checker.settled_down(&self.machine).and_then(|()| self.checker.overdue(self.now, &self.machine))
+                let in_time = self.now.saturating_sub(self.lateness);
+                self.checker.settled_down(&self.machine).and_then(|()| self.checker.overdue(in_time, &self.machine))
             }
         };
         found.map_err(|found| format!("at {:?}: {found}", self.now))
@@ -245,14 +254,15 @@ impl World {
     /// Lets the next thing happen; `false` when nothing will any more.
     fn step(&mut self) -> bool {
         let event = self.due.first_key_value().map(|(key, _)| *key);
-        let deadline = self.machine.next_deadline();
-        let tick_first = match (event, deadline) {
+        let tick_at = self.machine.next_deadline().map(|deadline| self.tick_for(deadline));
+        let tick_first = match (event, tick_at) {
             (None, None) => return false,
-            (Some((at, ..)), Some(deadline)) => deadline < at || (deadline == at && self.rng.chance(50)),
+            (Some((at, ..)), Some(tick_at)) => tick_at < at || (tick_at == at && self.rng.chance(50)),
             (event, _) => event.is_none(),
         };
         if tick_first {
-            self.now = self.now.max(deadline.unwrap_or_default());
+            self.tick = None;
+            self.now = self.now.max(tick_at.unwrap_or_default());
             self.input(Input::Tick);
         } else if let Some(key) = event
             && let Some(due) = self.due.remove(&key)
@@ -261,6 +271,20 @@ impl World {
             self.happen(due);
         }
         true
+    }
+
+    /// When the tick comes that is due at `deadline`.
+    fn tick_for(&mut self, deadline: Duration) -> Duration {
+        match self.tick {
+            Some((of, at)) if of == deadline => at,
+            _ => {
+                let late = !self.lateness.is_zero() && self.rng.chance(50);
+                let parts = if late { self.rng.below(5) as u32 } else { 0 };
+                let at = deadline + self.lateness * parts / 4;
+                self.tick = Some((deadline, at));
+                at
+            }
+        }
     }
 
     fn happen(&mut self, due: Due) {
@@ -332,6 +356,13 @@ impl World {
             Due::GivesUp(worker_key) => self.say(worker_key, FromActor::OutputEnd),
             Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
             Due::InputBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
+            Due::GrandchildWrites(worker_key) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key) {
+                    // What it says is taken for the worker's own.
+                    actor.lied |= !actor.pipe_closed;
+                }
+                self.say(worker_key, FromActor::Malformed);
+            }
         }
     }
 
@@ -352,8 +383,8 @@ impl World {
             13..=16 => {
                 let open: Vec<_> = self.checker.unsettled().collect();
                 if !open.is_empty() {
-                    let (id, key) = self.rng.pick(&open);
-                    self.input(Input::Abort { key, id });
+                    let key = self.rng.pick(&open);
+                    self.input(Input::Abort(key));
                 }
             }
             17 => self.input(Input::SpawnWorkers),
@@ -383,19 +414,20 @@ impl World {
         if let Some(limit) = limit {
             settings.set_timeout(limit);
         }
+        let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
         self.checker.new_job(id, priority, retries, limit);
-        self.input(Input::Enqueue { id, job: id, settings });
+        self.input(Input::Enqueue { id, settings, when_full });
     }
 
     // ------------------------------------------------------------ the machine
 
-    fn input(&mut self, input: Input<u64>) {
+    fn input(&mut self, input: Input) {
         if self.trace {
             println!("{:>12?} {input:?}", self.now);
         }
         let honest = |worker_key: &WorkerKey| self.actors.get(worker_key).is_some_and(|actor| !actor.lied);
-        let awaited =
-            matches!(&input, Input::Message(worker_key, _) if honest(worker_key)) && self.checker.is_awaited(&input);
+        let awaited = matches!(&input, Input::Message { worker_key, .. } if honest(worker_key))
+            && self.checker.is_awaited(&input);
         self.checker.input(self.now, &input, Checker::too_late(&self.machine, &input));
         let mut effects = Vec::new();
         self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
@@ -409,7 +441,7 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
-            if let (Effect::Signal(worker_key, _), Input::Abort { id, .. }) = (&effect, &input)
+            if let (Effect::Do(Action::Signal(worker_key, _)), Input::Abort(JobKey { id, .. })) = (&effect, &input)
                 && self.actors.get(worker_key).is_some_and(|actor| actor.has_skipped(*id))
             {
                 self.found.get_or_insert(format!("{worker_key:?} is killed for job {id}, which it has skipped"));
@@ -422,38 +454,37 @@ impl World {
         if awaited && let Err(found) = self.checker.answer_counts(&input) {
             self.found.get_or_insert(found);
         }
-        if let Err(found) = self.checker.is_complete(&input) {
+        let complete = self.checker.is_complete(&input);
+        if let Err(found) = complete.and_then(|()| self.checker.settled_down(&self.machine)) {
             self.found.get_or_insert(found);
         }
         while let Some(worker_key) = self.measured.pop() {
-            self.measure(worker_key, false);
+            let bytes = self.resident();
+            self.input(Input::Resident { worker_key, bytes });
         }
     }
 
     /// A worker holds any amount of memory, whatever it held before.
-    fn measure(&mut self, worker_key: WorkerKey, at_rest: bool) {
-        let bytes = self.rng.pick(&[1, 1, 1, SOFT, SOFT + 1, HARD, HARD + 1]);
-        self.input(Input::Resident { worker_key, bytes, at_rest });
+    fn resident(&mut self) -> u64 {
+        self.rng.pick(&[1, 1, 1, SOFT, SOFT + 1, HARD, HARD + 1])
     }
 
-    fn carry_out(&mut self, effect: Effect<u64>) {
+    fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Spawn(worker_key) => self.soon(Due::Spawned(worker_key)),
-            Effect::SendJob { worker_key, key, attempt } => {
-                if let Some((&job, _)) = self.machine.job(key) {
-                    self.send(worker_key, ToActor::Job { job, attempt });
-                }
+            Effect::Do(Action::Spawn(worker_key)) => self.soon(Due::Spawned(worker_key)),
+            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
+                self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
-            Effect::SendSkip { worker_key, id } => self.send(worker_key, ToActor::Skip(id)),
-            Effect::Measure(worker_key) => self.measured.push(worker_key),
-            Effect::SendLeave(worker_key) => self.send(worker_key, ToActor::Leave),
-            Effect::Drain(worker_key) => {
+            Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),
+            Effect::Do(Action::Measure(worker_key)) => self.measured.push(worker_key),
+            Effect::Do(Action::SendLeave(worker_key)) => self.send(worker_key, ToActor::Leave),
+            Effect::Do(Action::Drain(worker_key)) => {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.ask_to_hear();
                     self.soon(Due::Deliver(worker_key));
                 }
             }
-            Effect::Signal(worker_key, Signal::Stop) => {
+            Effect::Do(Action::Signal(worker_key, Signal::Stop)) => {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.ask_no_more();
                     actor.to_stop = true;
@@ -463,12 +494,13 @@ impl World {
                     self.plan(after + late, Due::Stops(worker_key));
                 }
             }
-            Effect::Signal(worker_key, Signal::Continue) => self.go_on_after_stop(worker_key),
-            Effect::Signal(worker_key, signal) => self.plan(Duration::ZERO, Due::Signalled(worker_key, signal)),
-            Effect::Settled { key, .. } => drop(self.machine.take(key)),
-            Effect::Violated(worker_key, Violation::RecallUnanswered)
+            Effect::Do(Action::Signal(worker_key, Signal::Continue)) => self.go_on_after_stop(worker_key),
+            Effect::Do(Action::Signal(worker_key, signal)) => {
+                self.plan(Duration::ZERO, Due::Signalled(worker_key, signal))
+            }
+            Effect::Tell(Notice::Violated(worker_key, Violation::RecallUnanswered))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded) => {}
-            Effect::Violated(worker_key, violation)
+            Effect::Tell(Notice::Violated(worker_key, violation))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
             {
                 self.found.get_or_insert(format!("{worker_key:?} did nothing wrong: {violation}"));
@@ -544,19 +576,18 @@ impl World {
 
     fn deliver(&mut self, worker_key: WorkerKey) {
         let Some(word) = self.actors.get_mut(&worker_key).and_then(|actor| actor.going.pop_front()) else { return };
-        if self.measures
-            && let FromActor::Message(Message::Ready | Message::Answer { ready: true, .. }) = word
-        {
-            self.measure(worker_key, true);
-        }
-        self.input(match word {
+        let input = match word {
             FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
-            FromActor::Message(message) => Input::Message(worker_key, message),
+            FromActor::Message(message) => {
+                let wanted = self.machine.wants_resident(worker_key, &message);
+                Input::Message { worker_key, message, resident: wanted.then(|| self.resident()) }
+            }
             FromActor::Malformed => Input::Malformed(worker_key),
             FromActor::OutputEnd => Input::StdoutClosed(worker_key),
             FromActor::Drained => Input::Drained(worker_key),
             FromActor::Stopped => Input::Stopped(worker_key),
-        });
+        };
+        self.input(input);
     }
 
     fn die(&mut self, worker_key: WorkerKey, killed: bool) {
@@ -570,6 +601,9 @@ impl World {
         if actor.holds_pipes {
             // A grandchild has them, and holds them for ever.
             self.soon(Due::Reap(worker_key));
+            if self.rng.chance(20) {
+                self.soon(Due::GrandchildWrites(worker_key));
+            }
             return;
         }
         self.say(worker_key, FromActor::OutputEnd);
@@ -592,22 +626,22 @@ impl World {
     }
 
     /// What is said of a job agrees with what its handler did.
-    fn is_true(&self, effect: &Effect<u64>) -> Result<(), String> {
+    fn is_true(&self, effect: &Effect) -> Result<(), String> {
         let (key, attempt, outcome, begun, worker_key) = match *effect {
-            Effect::Settled { key, attempt, outcome, begun, worker_key, .. } => {
+            Effect::Tell(Notice::Settled { key, attempt, outcome, begun, worker_key, .. }) => {
                 (key, attempt, outcome, begun, worker_key)
             }
-            Effect::Retried { key, attempt, outcome, begun, worker_key, .. } => {
+            Effect::Tell(Notice::Retried { key, attempt, outcome, begun, worker_key, .. }) => {
                 (key, attempt, outcome, begun, Some(worker_key))
             }
-            Effect::Idle => {
+            Effect::Tell(Notice::Idle) => {
                 let runs = self.actors.iter().find(|(_, actor)| actor.runs().is_some() && !actor.lied);
                 return runs
                     .map_or(Ok(()), |(worker_key, _)| Err(format!("idle, while a handler runs in {worker_key:?}")));
             }
             _ => return Ok(()),
         };
-        let Some((&job, _)) = self.machine.job(key) else { return Ok(()) };
+        let job = key.id;
         let mut known = self.begun.range((job, 0)..=(job, u32::MAX)).map(|(_, (_, handled))| *handled);
         match begun {
             Begun::No if known.any(|handled| handled) => return Err(format!("job {job} had begun")),

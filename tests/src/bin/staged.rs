@@ -3,10 +3,20 @@
 use hirelings_tests::staged::{Stage, Staged};
 use hirelings_tests::{Gate, scratch};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
+use std::path::PathBuf;
 use std::process::{exit, id};
 
 struct Stages {
     after: Stage,
+    note_when_dropped: Option<PathBuf>,
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        if let Some(path) = &self.note_when_dropped {
+            let _ = scratch::append(path, &id().to_string());
+        }
+    }
 }
 
 impl Worker for Stages {
@@ -14,8 +24,12 @@ impl Worker for Stages {
     type Options = Stage;
 
     fn init(start: Stage) -> Result<Self, BoxError> {
+        let note_when_dropped = match &start {
+            Stage::NoteWhenDropped(path) => Some(path.clone()),
+            _ => None,
+        };
         go_through(start)?;
-        Ok(Stages { after: Stage::Pass })
+        Ok(Stages { after: Stage::Pass, note_when_dropped })
     }
 
     fn run(&mut self, job: Staged, _: &mut Context<Staged>) -> Outcome<Staged> {
@@ -30,7 +44,7 @@ impl Worker for Stages {
 
 fn go_through(stage: Stage) -> Result<(), BoxError> {
     match stage {
-        Stage::Pass => Ok(()),
+        Stage::Pass | Stage::NoteWhenDropped(_) => Ok(()),
         Stage::Fail(why) => Err(why.into()),
         Stage::Panic(why) => panic!("{why}"),
         Stage::Exit(code) => exit(code),

@@ -3,8 +3,10 @@
 use hirelings::{EnqueueErrorKind, EventKind, JobError, JobHandle, JobStatus, Pool, Stderr};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{
-    Do, Gate, Record, WATCHDOG, alone, begun, eventually, pool, processes, settled, stubborn_worker, worker,
+    Do, Gate, Record, Scratch, WATCHDOG, alone, begun, eventually, pool, processes, program, settled, stubborn_worker,
+    worker,
 };
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,6 +104,34 @@ fn exit_while_workers_start_leaves_nothing() {
         assert_eq!(record.count(EventKind::Spawn), record.count(EventKind::Exit));
     }
     nothing.check();
+}
+
+/// They are told to leave. SIGTERM would come after 100 ms, which a busy machine may need: they ignore it.
+#[test]
+fn workers_without_a_job_are_dropped_at_the_end() {
+    alone!();
+    for drains in [false, true] {
+        let nothing = nothing_is_left();
+        {
+            let notes = Scratch::new();
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "trap '' TERM; exec \"$0\""]).arg(program("staged"));
+            let pool = Pool::<Staged>::builder(command).options(&Stage::NoteWhenDropped(notes.path()));
+            let pool = pool.stderr(Stderr::Null).max_processes(2).kill_grace(WATCHDOG).build().unwrap();
+            pool.wait_ready(WATCHDOG).unwrap();
+            let mut workers: Vec<_> = pool.workers().iter().map(|worker| worker.pid.to_string()).collect();
+            if drains {
+                pool.drain(WATCHDOG);
+            } else {
+                pool.exit();
+            }
+            let mut dropped = notes.lines();
+            workers.sort();
+            dropped.sort();
+            assert_eq!(dropped, workers);
+        }
+        nothing.check();
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use hirelings::{JobError, Pool, Stderr};
 use hirelings_tests::{Do, Gate, begun, eventually, pool, settled, worker};
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 #[test]
 fn a_job_goes_out_and_comes_back() {
@@ -76,4 +77,22 @@ fn as_many_jobs_run_at_once_as_there_are_workers() {
     gate.open();
     let pids: BTreeSet<_> = jobs.into_iter().map(|job| settled(job).unwrap()).collect();
     assert_eq!(pids.len(), workers, "each in a process of its own");
+}
+
+/// A pool that may have many workers looks only at those that it has.
+#[test]
+fn unused_slots_cost_a_job_nothing() {
+    let median = |slots| {
+        let pool = pool().max_processes(slots).build().unwrap();
+        let one = |_| {
+            let start = Instant::now();
+            settled(pool.enqueue(Do::Pid)).unwrap();
+            start.elapsed()
+        };
+        let mut times: Vec<_> = (0..301).map(one).collect();
+        times.sort_unstable();
+        times[150]
+    };
+    let (few, many) = (median(2), median(65_535));
+    assert!(many < 10 * few, "{many:?} a job in place of {few:?}");
 }

@@ -6,6 +6,7 @@ mod backlog;
 mod bad_options;
 mod bad_programs;
 mod confine;
+mod corpora;
 mod deaths;
 mod events;
 mod examples;

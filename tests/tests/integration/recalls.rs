@@ -48,13 +48,27 @@ fn all_but_one(jobs: Vec<JobHandle<Do>>, since: Instant) {
 #[test]
 fn a_stopped_worker_holds_nobody_up() {
     let pool = prefetching(worker()).max_processes(2).build().unwrap();
-    warm_up(&pool);
-    let pid = pool.workers()[0].pid;
-    let mut jobs: Vec<_> = (0..4_000).map(|n| pool.enqueue(echo(&n.to_string()))).collect();
-    settled(jobs.remove(500)).unwrap();
-    let stopped = Instant::now();
-    assert!(Target::of(pid).unwrap().send(Signal::STOP));
-    all_but_one(jobs, stopped);
+    let pid = loop {
+        warm_up(&pool);
+        let pid = pool.workers()[0].pid;
+        let mut jobs: Vec<_> = (0..4_000).map(|n| pool.enqueue(echo(&n.to_string()))).collect();
+        settled(jobs.remove(500)).unwrap();
+        let stopped = Instant::now();
+        assert!(Target::of(pid).unwrap().send(Signal::STOP));
+        // On a busy machine jobs take longer, and it may hold none, or one with nothing behind it: that one may take as long
+        // as it wants to.
+        let left = || jobs.iter().filter(|job| !job.is_finished()).count();
+        let holds_nobody_up = || left() <= 1 && pool.stats().failed == 0;
+        eventually("what it holds is all that is left, or it is ended", || {
+            holds_nobody_up() || pool.stats().failed > 0
+        });
+        if pool.stats().failed > 0 {
+            all_but_one(jobs, stopped);
+            break pid;
+        }
+        assert!(Target::of(pid).unwrap().send(Signal::CONT));
+        jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    };
     eventually("it is ended", || !processes::is_alive(pid));
     settled(pool.enqueue(echo("x"))).unwrap();
 }

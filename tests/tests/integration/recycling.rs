@@ -1,6 +1,6 @@
 //! A worker does exactly `max_jobs_per_process` jobs, then makes room for the next.
 
-use hirelings::{EventKind, JobError, Pool, Stderr};
+use hirelings::{EventKind, JobError, Pool, Stderr, WorkerInfo, WorkerState};
 use hirelings_tests::{Do, Gate, Record, begun, eventually, pool, processes, settled, worker};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -35,6 +35,33 @@ fn no_queue_stalls_when_the_only_worker_leaves() {
     let pids = pids(&pool, 12);
     let runs: Vec<_> = pids.chunk_by(|a, b| a == b).map(<[String]>::len).collect();
     assert_eq!(runs, [3, 3, 3, 3], "{pids:?}");
+}
+
+/// Where a slot and a core are free for it: so no job waits for a start.
+#[test]
+fn the_successor_is_ready_before_the_last_job_ends() {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return println!("SKIPPED: there is no core for a second worker");
+    }
+    let (builder, mut record) = Record::of(pool().max_processes(2).max_jobs_per_process(4));
+    let pool = builder.build().unwrap();
+    let is_ready = || pool.workers().iter().any(|worker| worker.state == WorkerState::Ready);
+    eventually("the first worker is ready", is_ready);
+    for _ in 0..12 {
+        let gate = Gate::new();
+        let job = begun(pool.request(Do::Wait(gate.path())));
+        let works = |worker: &WorkerInfo| worker.state == WorkerState::Working;
+        let done = pool.workers().into_iter().find(works).map(|worker| worker.jobs_done);
+        if done == Some(3) {
+            // It is the worker's last.
+            eventually("another worker is ready", is_ready);
+        }
+        drop(gate);
+        settled(job).unwrap();
+    }
+    pool.exit();
+    assert!(record.count(EventKind::Spawn) >= 4, "no worker does more than four");
+    assert_eq!(record.count(EventKind::Backlog), 0, "a job has waited");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn results_of_any_handles_come_as_they_are_done() {
 }
 
 #[test]
-fn results_that_are_not_wanted_any_more_can_be_aborted() {
+fn results_that_are_not_wanted_can_be_aborted() {
     let pool = pool().max_processes(1).build().unwrap();
     let gate = Gate::new();
     let waits = begun(pool.request(Do::Wait(gate.path())));

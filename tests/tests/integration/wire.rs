@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 const MAX: usize = 1 << 30;
 
@@ -229,24 +230,34 @@ fn a_large_frame_has_the_buffer_of_the_one_before() {
     let sizes = [1_000_000, 990_000, 980_000, 100, 970_000, 3];
     let run: Vec<u8> = sizes.iter().flat_map(|&size| framed(&FromWorker::Retire, &bytes(size))).collect();
     with_a_watchdog(move || {
-        let (read, mut write) = pipe();
-        let writer = thread::spawn(move || write.write_all(&run).unwrap());
-        let mut buffer = FrameBuffer::new(MAX);
-        let mut held = Vec::new();
-        for size in sizes {
-            let frame = loop {
-                match buffer.next_frame::<FromWorker>().unwrap() {
-                    Some(frame) => break frame,
-                    None => assert!(buffer.fill(&read).unwrap() > 0),
+        // A buffer is kept for 100 ms; on a busy machine a frame may take longer, and then it is tried once more.
+        let mut slowest = Duration::MAX;
+        while slowest >= Duration::from_millis(50) {
+            slowest = Duration::ZERO;
+            let (read, mut write) = pipe();
+            let writer = thread::spawn({
+                let run = run.clone();
+                move || write.write_all(&run).unwrap()
+            });
+            let mut buffer = FrameBuffer::new(MAX);
+            let mut held = Vec::new();
+            for size in sizes {
+                let start = Instant::now();
+                let frame = loop {
+                    match buffer.next_frame::<FromWorker>().unwrap() {
+                        Some(frame) => break frame,
+                        None => assert!(buffer.fill(&read).unwrap() > 0),
+                    }
+                };
+                assert!(frame.payload.as_slice() == bytes(size), "{size} bytes are garbled");
+                if let Payload::Large(kept, _) = &frame.payload {
+                    held.push(kept.capacity());
                 }
-            };
-            assert!(frame.payload.as_slice() == bytes(size), "{size} bytes are garbled");
-            if let Payload::Large(kept, _) = &frame.payload {
-                held.push(kept.capacity());
+                slowest = slowest.max(start.elapsed());
             }
+            writer.join().unwrap();
+            assert!(held == [held[0]; 4] || slowest >= Duration::from_millis(50), "{held:?} in {slowest:?}");
         }
-        writer.join().unwrap();
-        assert_eq!(held, [held[0]; 4]);
     });
 }
 

@@ -85,7 +85,7 @@ impl FrameBuffer {
         FrameBuffer::with_pool(max, Arc::default())
     }
 
-    /// The same, with pool that others use too.
+    /// The same, with a pool of buffers that others use too.
     pub fn with_pool(max: usize, pool: Arc<BufferPool>) -> Self {
         FrameBuffer { bytes: Vec::new(), start: 0, max, pool }
     }

@@ -123,21 +123,21 @@ pub enum FromWorker {
     Success {
         /// The job.
         job: u64,
-        /// Whether [`FromWorker::Ready`] is said with it.
+        /// Whether it stands for a [`FromWorker::Ready`] as well.
         ready: bool,
     },
     /// The handler returned an error, which is the payload.
     Failure {
         /// The job.
         job: u64,
-        /// Whether [`FromWorker::Ready`] is said with it.
+        /// Whether it stands for a [`FromWorker::Ready`] as well.
         ready: bool,
     },
     /// The job, or what the handler returned for it, could not be decoded or encoded.
     Unusable {
         /// The job.
         job: u64,
-        /// Whether [`FromWorker::Ready`] is said with it.
+        /// Whether it stands for a [`FromWorker::Ready`] as well.
         ready: bool,
         /// What could not be used.
         fault: Fault,
@@ -162,14 +162,14 @@ pub enum FromWorker {
         /// The job.
         job: u64,
     },
-    /// The worker wants to be replaced after the running job; it starts none of the jobs sent ahead, and says
+    /// The worker wants to be replaced after the running job; it starts none of the prefetched jobs, and says
     /// [`Skipped`](FromWorker::Skipped) for each of them.
     Retire,
     /// Version 2. The handler returned an error, which is the payload, and the job is not retried.
     FinalFailure {
         /// The job.
         job: u64,
-        /// Whether [`FromWorker::Ready`] is said with it.
+        /// Whether it stands for a [`FromWorker::Ready`] as well.
         ready: bool,
     },
     /// Version 2. The answer to [`ToWorker::Heartbeat`].
@@ -216,9 +216,9 @@ macro_rules! wire_messages {
 }
 wire_messages!(Hello, ToWorker, FromWorker);
 
-/// Finds a worker's hello in what it wrote so far: where its frame starts, behind any noise.
+/// Finds a worker's hello in what it wrote so far: where its frame starts, behind any other bytes.
 ///
-/// A banner that happens to hold the magic is told from a hello by the length before it.
+/// A banner that happens to hold the magic differs from a hello by the length before it.
 pub fn split_hello(written: &[u8]) -> Option<usize> {
     const LONGEST: usize = Hello::LEN + 4096;
     let frame = 4 + MAGIC.len();

@@ -3,7 +3,8 @@
 use super::{Found, SLACK, ensure};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Config, CrashCause, Effect, Input, MEASURE_EVERY, Message, Outcome, Signal, Supervisor, WorkerKey, WorkerState,
+    Action, Config, CrashCause, Effect, Input, MEASURE_EVERY, Message, Notice, Outcome, Signal, StartFailed,
+    Supervisor, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -78,7 +79,7 @@ impl Told {
         }
     }
 
-    pub(super) fn input(&mut self, now: Duration, input: &Input<u64>) {
+    pub(super) fn input(&mut self, now: Duration, input: &Input) {
         self.now = now;
         (self.wants_all, self.breaks, self.due) = (false, false, None);
         let timeout_recovering = self.config.timeout_recovering;
@@ -87,10 +88,13 @@ impl Told {
             Input::Close => self.closed = true,
             Input::Exit => (self.closed, self.exited) = (true, true),
             Input::SpawnFailed(worker_key) => drop(self.processes.remove(&worker_key)),
-            Input::Message(worker_key, message) => {
+            Input::Message { worker_key, message, .. } => {
                 let Some(process) = self.processes.get_mut(&worker_key) else { return };
                 match message {
-                    Message::Ready => (process.been_ready, process.limited) = (true, None),
+                    Message::Ready => {
+                        process.been_ready |= !process.is(WorkerState::Exiting);
+                        process.limited = None;
+                    }
                     Message::Answer { ready, .. } => {
                         process.limited = timeout_recovering.filter(|_| !ready).map(|limit| (now, limit));
                     }
@@ -119,22 +123,23 @@ impl Told {
         }
     }
 
-    pub(super) fn effect(&mut self, effect: &Effect<u64>, input: &Input<u64>) -> Found {
+    pub(super) fn effect(&mut self, effect: &Effect, input: &Input) -> Found {
         let now = self.now;
         match *effect {
-            Effect::Spawn(worker_key) => drop(self.processes.insert(worker_key, Process::default())),
-            Effect::Died(worker_key) => drop(self.processes.remove(&worker_key)),
-            Effect::Enqueued(_) => ensure(!self.closed, || "a job is taken after close".into())?,
-            Effect::StartFailed { in_a_row, .. } => {
-                self.start_failures += 1;
-                let others_ready = self.processes.values().any(|process| process.been_ready);
-                self.breaks = !others_ready && in_a_row >= self.config.start_failures;
+            Effect::Do(Action::Spawn(worker_key)) => drop(self.processes.insert(worker_key, Process::default())),
+            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
+                self.processes.remove(&worker_key);
+                if let Some(start_failed) = start_failed {
+                    self.start_failed(start_failed);
+                }
             }
-            Effect::AllReady => {
+            Effect::Tell(Notice::SpawnFailed { start_failed, .. }) => self.start_failed(start_failed),
+            Effect::Tell(Notice::Enqueued(_)) => ensure(!self.closed, || "a job is taken after close".into())?,
+            Effect::Tell(Notice::AllReady) => {
                 ensure(std::mem::take(&mut self.awaits_ready), || "nobody has asked whether all are ready".into())?;
             }
-            Effect::Settled { outcome, worker_key: Some(worker_key), .. }
-            | Effect::Retried { outcome, worker_key, .. } => {
+            Effect::Tell(Notice::Settled { outcome, worker_key: Some(worker_key), .. })
+            | Effect::Tell(Notice::Retried { outcome, worker_key, .. }) => {
                 return self.explained(worker_key, outcome);
             }
             _ => {}
@@ -146,12 +151,12 @@ impl Told {
             return Ok(());
         };
         match *effect {
-            Effect::Spawned(_) => {
+            Effect::Tell(Notice::Spawned(_)) => {
                 self.spawned += 1;
                 process.limited = self.config.timeout_initializing.map(|limit| (now, limit));
                 once(&mut process.there, worker_key, "spawned")
             }
-            Effect::State { state, .. } => {
+            Effect::Tell(Notice::State { state, .. }) => {
                 ensure(process.state.is_none_or(|(before, _)| before != state), || {
                     format!("{worker_key:?} is {state} again")
                 })?;
@@ -164,32 +169,36 @@ impl Told {
                 process.draining &= state != WorkerState::Exiting;
                 Ok(())
             }
-            Effect::Measure(_) => {
+            Effect::Do(Action::Measure(_)) => {
                 let before = process.measured.replace(now);
                 ensure(before.is_some_and(|before| now >= before + MEASURE_EVERY), || {
                     format!("{worker_key:?} is measured at {now:?} and at {before:?}")
                 })
             }
-            Effect::Drain(_) => once(&mut process.draining, worker_key, "heard out"),
-            Effect::TimedOut { state, limit, .. } => {
+            Effect::Do(Action::Drain(_)) => once(&mut process.draining, worker_key, "heard out"),
+            Effect::Tell(Notice::TimedOut { state, limit, .. }) => {
                 self.timed_out += 1;
                 let own = process.limited.is_some_and(|(since, of)| of == limit && now >= since + limit);
                 let timed = matches!(state, WorkerState::Initializing | WorkerState::Recovering);
                 ensure(!timed || own, || format!("{worker_key:?} is over {limit:?}, {state}: {process:?}"))?;
                 once(&mut process.timed_out, worker_key, "over its limit")
             }
-            Effect::OverHardLimit { .. } => once(&mut process.over_hard_limit, worker_key, "over its memory"),
-            Effect::OverSoftLimit { .. } => once(&mut process.over_soft_limit, worker_key, "outgrown"),
-            Effect::PipeClosed(_) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
-            Effect::Violated(..) => once(&mut process.violated, worker_key, "accused"),
-            Effect::RecallIgnored(_) => once(&mut process.recall_ignored, worker_key, "said to ignore recalls"),
-            Effect::TerminalFailure(_) => {
+            Effect::Tell(Notice::OverHardLimit { .. }) => {
+                once(&mut process.over_hard_limit, worker_key, "over its memory")
+            }
+            Effect::Tell(Notice::OverSoftLimit { .. }) => once(&mut process.over_soft_limit, worker_key, "outgrown"),
+            Effect::Tell(Notice::PipeClosed(_)) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
+            Effect::Tell(Notice::Violated(..)) => once(&mut process.violated, worker_key, "accused"),
+            Effect::Tell(Notice::RecallIgnored(_)) => {
+                once(&mut process.recall_ignored, worker_key, "said to ignore recalls")
+            }
+            Effect::Tell(Notice::TerminalFailure(_)) => {
                 process.terminal_failure = true;
-                let message = matches!(input, Input::Message(of, Message::Terminal { .. }) if *of == worker_key);
+                let message = matches!(input, Input::Message { worker_key: of, message: Message::Terminal { .. }, .. } if *of == worker_key);
                 ensure(message, || format!("{worker_key:?} has said nothing of its end"))
             }
-            Effect::SendLeave(_) => once(&mut process.told_to_leave, worker_key, "told to leave"),
-            Effect::Signal(_, signal) => {
+            Effect::Do(Action::SendLeave(_)) => once(&mut process.told_to_leave, worker_key, "told to leave"),
+            Effect::Do(Action::Signal(_, signal)) => {
                 match signal {
                     Signal::Terminate => process.terminated = Some(now),
                     Signal::Kill => {
@@ -206,6 +215,12 @@ impl Told {
         }
     }
 
+    fn start_failed(&mut self, StartFailed { in_a_row, .. }: StartFailed) {
+        self.start_failures += 1;
+        let others_ready = self.processes.values().any(|process| process.been_ready);
+        self.breaks = !others_ready && in_a_row >= self.config.start_failures;
+    }
+
     /// What has ended an attempt was told before.
     fn explained(&self, worker_key: WorkerKey, outcome: Outcome) -> Found {
         let Some(process) = self.processes.get(&worker_key) else { return Ok(()) };
@@ -220,8 +235,13 @@ impl Told {
         ensure(told, || format!("nobody was told why {worker_key:?} ends with {outcome:?}"))
     }
 
+    /// Whether a start failure in this step was one too many.
+    pub(super) fn breaks(&self) -> bool {
+        self.breaks
+    }
+
     /// What must hold after each step.
-    pub(super) fn settled_down(&self, machine: &Supervisor<u64>) -> Found {
+    pub(super) fn settled_down(&self, machine: &Supervisor) -> Found {
         let counters = machine.counters();
         let counted = [counters.spawned, counters.timed_out];
         let happened = [self.spawned, self.timed_out];
@@ -255,7 +275,7 @@ impl Told {
     }
 
     /// Nothing is later than it may be.
-    pub(super) fn overdue(&self, now: Duration, machine: &Supervisor<u64>) -> Found {
+    pub(super) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         for (worker_key, process) in self.processes.iter().filter(|(_, process)| process.there && !process.exited) {
             let hard = self.config.max_memory.hard.is_some();
             let unmeasured = hard && process.measured.is_some_and(|at| now > at + MEASURE_EVERY);
@@ -291,20 +311,20 @@ fn once(told: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
 }
 
 /// The worker that an effect is about.
-fn worker_key_of(effect: &Effect<u64>) -> Option<WorkerKey> {
+fn worker_key_of(effect: &Effect) -> Option<WorkerKey> {
     match *effect {
-        Effect::Spawned(worker_key)
-        | Effect::Measure(worker_key)
-        | Effect::Drain(worker_key)
-        | Effect::SendLeave(worker_key) => Some(worker_key),
-        Effect::Signal(worker_key, _) | Effect::Violated(worker_key, _) => Some(worker_key),
-        Effect::PipeClosed(worker_key) | Effect::RecallIgnored(worker_key) | Effect::TerminalFailure(worker_key) => {
-            Some(worker_key)
-        }
-        Effect::State { worker_key, .. }
-        | Effect::TimedOut { worker_key, .. }
-        | Effect::OverHardLimit { worker_key, .. } => Some(worker_key),
-        Effect::OverSoftLimit { worker_key, .. } => Some(worker_key),
+        Effect::Tell(Notice::Spawned(worker_key))
+        | Effect::Do(Action::Measure(worker_key))
+        | Effect::Do(Action::Drain(worker_key))
+        | Effect::Do(Action::SendLeave(worker_key)) => Some(worker_key),
+        Effect::Do(Action::Signal(worker_key, _)) | Effect::Tell(Notice::Violated(worker_key, _)) => Some(worker_key),
+        Effect::Tell(Notice::PipeClosed(worker_key))
+        | Effect::Tell(Notice::RecallIgnored(worker_key))
+        | Effect::Tell(Notice::TerminalFailure(worker_key)) => Some(worker_key),
+        Effect::Tell(Notice::State { worker_key, .. })
+        | Effect::Tell(Notice::TimedOut { worker_key, .. })
+        | Effect::Tell(Notice::OverHardLimit { worker_key, .. }) => Some(worker_key),
+        Effect::Tell(Notice::OverSoftLimit { worker_key, .. }) => Some(worker_key),
         _ => None,
     }
 }

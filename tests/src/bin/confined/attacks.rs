@@ -2,6 +2,7 @@
 //! the library would do more than that call.
 
 use hirelings_tests::confined::Target;
+use hirelings_tests::within;
 use libc::{c_int, c_long};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -12,6 +13,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 type Attack = fn(&Target) -> io::Result<()>;
 
@@ -383,9 +385,19 @@ extern "C" fn open_in_handler(_: c_int) {
 /// Has the guard's thread open a file: in a handler of a signal that is sent to it.
 fn in_the_guard() -> io::Result<()> {
     IN_THE_GUARD.store(-1, Ordering::SeqCst);
-    let tasks = fs::read_dir("/proc/self/task")?.flatten();
     let is_guard = |comm: io::Result<String>| comm.is_ok_and(|comm| comm.trim() == "hireling-guard");
-    let guard = tasks.into_iter().find(|task| is_guard(fs::read_to_string(task.path().join("comm"))));
+    let find = || {
+        let mut tasks = fs::read_dir("/proc/self/task").ok()?.flatten();
+        tasks.find(|task| is_guard(fs::read_to_string(task.path().join("comm"))))
+    };
+    // A thread gives itself its name, once it runs.
+    let mut guard = find();
+    within(Duration::from_secs(5), || {
+        guard.is_some() || {
+            guard = find();
+            false
+        }
+    });
     let guard: i64 = guard.ok_or(io::ErrorKind::NotFound)?.file_name().to_str().unwrap().parse().unwrap();
     unsafe {
         let mut action: libc::sigaction = zeroed();

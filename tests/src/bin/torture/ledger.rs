@@ -207,8 +207,6 @@ impl Watch {
                 Deed::Hang | Deed::Spin => Brought(Fault::CallerTimesOut),
                 Deed::FloodErrors { forever: true } => Brought(Fault::FloodedErrors),
                 Deed::FloodProgress { forever: true } => Brought(Fault::FloodedProgress),
-                // On a busy machine a debug build's backtrace may take longer to look up than a job may.
-                Deed::Panic if timeout.stderr.contains("told to panic") => Excused,
                 // A grandchild of an earlier job may hold the output that this one closes: nobody can know.
                 Deed::CloseOutput => Excused,
                 _ => struck(timeout.pid),

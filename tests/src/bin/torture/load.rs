@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+/// A limit for those that end their worker themselves: one that is over is a death that was missed.
+const SLOW: Duration = Duration::from_secs(30);
+
 /// How many jobs a caller has at once.
 const AT_ONCE: usize = 12;
 
@@ -176,7 +179,9 @@ pub fn settings(
         deed,
         Deed::Hang | Deed::Spin | Deed::FloodErrors { forever: true } | Deed::FloodProgress { forever: true }
     );
-    let limit = endless.then(|| Duration::from_millis(20 + dice.below(200)));
+    // On a busy machine it may take longer than the pool's limit to look a backtrace up, or to run out of memory.
+    let is_slow = deed.ends_worker() || deed == Deed::Panic;
+    let limit = endless.then(|| Duration::from_millis(20 + dice.below(200))).or(is_slow.then_some(SLOW));
     let (retries, priority) = (dice.below(2) as u32, dice.below(3) as i32 - 1);
     let held = held.clone();
     move |request| {

@@ -8,14 +8,14 @@ use std::io::Write;
 
 /// What one side has written, and how it arrives. Its first five bytes are a header: the limit of a frame, where the
 /// writes are cut, and where how many zeroes are put in, so that a short input can be a large frame.
-pub(crate) struct Written {
-    pub(crate) max_frame: usize,
+struct Written {
+    max_frame: usize,
     cut: usize,
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl Written {
-    pub(crate) fn new(data: &[u8]) -> Option<Self> {
+    fn new(data: &[u8]) -> Option<Self> {
         let (&[limit, cut, at, at_high, zeroes], rest) = data.split_first_chunk::<5>()?;
         let max_frame = [16, 64, 4096, 70_000, 1 << 20, 1 << 30, u32::MAX as usize][usize::from(limit % 7)];
         let cut = [1, 3, 7, 16, 64, 1000, 4096][usize::from(cut % 7)];
@@ -28,7 +28,7 @@ impl Written {
     }
 
     /// What arrives at once: the first bytes are cut as the header says. None is more than the smallest pipe holds.
-    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let (first, rest) = self.bytes.split_at(self.bytes.len().min(256));
         first.chunks(self.cut).chain(rest.chunks(4096))
     }
@@ -70,24 +70,6 @@ pub fn frames_to_worker(data: &[u8]) {
     });
 }
 
-/// The messages of a worker that writes `bytes`, all at once; none where more noise comes first than is skipped.
-pub(crate) fn decoded(bytes: &[u8], max_frame: usize) -> Option<Vec<(FromWorker, Vec<u8>)>> {
-    let mut buffer = FrameBuffer::new(max_frame);
-    buffer.push(bytes);
-    let mut frames = Vec::new();
-    match split_hello(bytes) {
-        Some(preamble) if preamble <= NOISE_LIMIT => buffer.skip(preamble),
-        Some(_) => return None,
-        None => return Some(frames),
-    }
-    if let Ok(Some(_)) = buffer.next_frame::<Hello>() {
-        while let Ok(Some(frame)) = buffer.next_frame() {
-            frames.push((frame.message, frame.payload.as_slice().to_vec()));
-        }
-    }
-    Some(frames)
-}
-
 enum Step {
     Frame(usize),
     Wait,
@@ -99,7 +81,7 @@ const ROOM: usize = 128 * 1024;
 
 /// Sends it through a pipe, and takes frames as they come. Gives how many bytes they had.
 fn read(written: &Written, mut take: impl FnMut(&mut FrameBuffer) -> Step) -> usize {
-    let (read, mut write) = os_pipe::pipe().expect("a pipe");
+    let (read, mut write) = std::io::pipe().expect("a pipe");
     let mut buffer = FrameBuffer::new(written.max_frame);
     let (mut arrived, mut taken) = (0, 0);
     for piece in written.pieces() {

@@ -1,31 +1,21 @@
-//! Carries out what the machine says, and tells it to whoever listens.
+//! Tells what the machine says has happened: events, the log, and the callers.
 
-use super::{Driver, Incoming};
+use super::command::{Admission, NewJob};
+use super::failures::{Tried, start_failure_of};
+use super::{Context, Driver};
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
-use crate::error::{
-    Crash, Mebibytes, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did,
-};
+use crate::error::{Mebibytes, StartFailure, what_it_did};
 use crate::event::{EventFields, EventKind, More};
-use crate::exit_status::{ended, ended_with};
-use crate::failure::{Failure, Settled};
+use crate::exit_status::ended;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
-use crate::supervisor::{Begun, Effect, JobKey, Outcome, Signal, WorkerKey, WorkerState};
-use hirelings_worker_kit::wire::{Fault, FromWorker, ToWorker};
-use std::mem;
+use crate::supervisor::{JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey, WorkerState};
+use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How often a job has been tried, and may be; and whether that had begun.
-#[derive(Clone, Copy)]
-struct Tried {
-    attempt: u32,
-    attempts: u32,
-    begun: Begun,
-}
 
 /// What an event is about.
 #[derive(Clone, Copy, Default)]
@@ -57,72 +47,38 @@ impl<'a> About<'a> {
 }
 
 impl Driver {
-    pub(super) fn carry_out(&mut self, effect: Effect<Ticket>) {
-        match effect {
-            Effect::Spawn(worker_key) => {
-                self.spawning.insert(worker_key);
-                self.spawner.spawn(worker_key);
-            }
-            Effect::Spawned(worker_key) => {
-                self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);
-                if let Some(child) = self.child(worker_key) {
-                    let (pid, program) = (child.pid, child.program.clone());
-                    self.log(log::Level::Debug, || {
-                        format!("worker process {pid} was spawned in slot {}: {program}", worker_key.slot)
-                    });
+    /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
+    pub(super) fn tell(&mut self, notice: Notice, context: &mut Context) {
+        match notice {
+            Notice::Refused { id, refusal } => {
+                if let Some(job) = context.take_job(id).or_else(|| self.waiting.remove(&id)) {
+                    self.refused(job, refusal);
                 }
             }
-            Effect::SendJob { worker_key, key, attempt } => self.send_job(worker_key, key, attempt),
-            Effect::Measure(worker_key) => self.to_measure.push(worker_key),
-            Effect::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
-            Effect::Drain(worker_key) => self.drain(worker_key),
-            Effect::SendLeave(worker_key) => {
-                self.send(worker_key, &ToWorker::Leave);
-                let pid = self.pid(worker_key);
-                self.log(log::Level::Debug, || format!("worker process {pid} has done its jobs and leaves"));
-            }
-            Effect::Signal(worker_key, signal) => {
-                if let Some(child) = self.child(worker_key) {
-                    child.process.signal(signal);
-                    let pid = child.pid;
-                    match signal {
-                        Signal::Stop => self.drain_when_stopped(worker_key),
-                        Signal::Continue => self.stop_draining(worker_key),
-                        Signal::Terminate | Signal::Kill => {}
-                    }
-                    self.log(log::Level::Debug, || format!("worker process {pid} is sent {signal:?}"));
+            Notice::Enqueued(key) => {
+                if let Some(job) = context.take_job(key.id).or_else(|| self.waiting.remove(&key.id)) {
+                    self.enqueued(key, job);
                 }
             }
-
-            Effect::Refused(ticket) => {
-                let record = Arc::clone(ticket.record());
-                drop(ticket);
-                self.plan.hooks.settled_outside(&record);
-            }
-            Effect::Enqueued(key) => {
-                let Some(record) = self.record(key) else { return };
-                record.set_key(key);
-                self.emit_event(EventKind::Enqueue, About::job(&record), || More::Nothing);
-            }
-            Effect::Backlogged(key) => {
+            Notice::Backlogged(key) => {
                 if self.plan.hooks.wants(EventKind::Backlog)
                     && let Some(record) = self.record(key)
                 {
                     self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
                 }
             }
-            Effect::Task { worker_key, key, attempt } => {
+            Notice::Task { worker_key, key, attempt } => {
                 let Some(record) = self.record(key) else { return };
                 record.set_running(self.pid(worker_key), attempt);
                 self.emit_event(EventKind::Task, About::attempt(&record, attempt, Some(worker_key)), || More::Nothing);
             }
-            Effect::Started { worker_key, key, attempt } => self.started(worker_key, key, attempt),
-            Effect::Progressed { worker_key, key, attempt } => self.progressed(worker_key, key, attempt),
-            Effect::Retried { key, attempt, attempts, outcome, begun, worker_key } => {
+            Notice::Started { worker_key, key, attempt } => self.started(worker_key, key, attempt),
+            Notice::Progressed { worker_key, key, attempt } => self.progressed(worker_key, key, attempt, context),
+            Notice::Retried { key, attempt, attempts, outcome, begun, worker_key } => {
                 let tried = Tried { attempt, attempts, begun };
-                self.retried(key, tried, outcome, worker_key);
+                self.retried(key, tried, outcome, worker_key, context);
             }
-            Effect::Returned { key, begun, worker_key } => {
+            Notice::Returned { key, begun, worker_key } => {
                 let Some(record) = self.record(key) else { return };
                 record.set_queued_again(begun);
                 self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
@@ -131,21 +87,30 @@ impl Driver {
                     format!("worker process {pid} died before it had read job {}", record.id)
                 });
             }
-            Effect::Settled { key, attempt, attempts, outcome, begun, worker_key } => {
-                let ticket = self.machine.take(key);
+            Notice::Settled { key, attempt, attempts, outcome, begun, worker_key } => {
+                let Some(ticket) = self.tickets.take(key) else { return };
                 let tried = Tried { attempt, attempts, begun };
-                self.settled(ticket, tried, outcome, worker_key);
+                self.settled(ticket, tried, outcome, worker_key, context);
             }
 
-            Effect::State { worker_key, state, job } => self.state(worker_key, state, job),
-            Effect::TimedOut { worker_key, state, limit, job } => self.timed_out(worker_key, state, limit, job),
-            Effect::OverSoftLimit { worker_key, bytes } => {
+            Notice::Spawned(worker_key) => {
+                self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);
+                if let Some(child) = self.child(worker_key) {
+                    let (pid, program) = (child.pid, child.program.clone());
+                    self.log(log::Level::Debug, || {
+                        format!("worker process {pid} was spawned in slot {}: {program}", worker_key.slot)
+                    });
+                }
+            }
+            Notice::State { worker_key, state, job } => self.state(worker_key, state, job),
+            Notice::TimedOut { worker_key, state, limit, job } => self.timed_out(worker_key, state, limit, job),
+            Notice::OverSoftLimit { worker_key, bytes } => {
                 let (pid, held) = (self.pid(worker_key), Mebibytes(bytes));
                 self.log(log::Level::Info, || {
                     format!("worker process {pid} holds {held}, and is replaced after its job")
                 });
             }
-            Effect::OverHardLimit { worker_key, bytes, limit } => {
+            Notice::OverHardLimit { worker_key, bytes, limit } => {
                 if let Some(child) = self.child(worker_key) {
                     let (pid, held, limit) = (child.pid, Mebibytes(bytes), Mebibytes(limit));
                     child.reason = Some(format!("held {held}, over its limit of {limit}, and was killed"));
@@ -154,7 +119,7 @@ impl Driver {
                     });
                 }
             }
-            Effect::RecallIgnored(worker_key) => {
+            Notice::RecallIgnored(worker_key) => {
                 let pid = self.pid(worker_key);
                 self.log(log::Level::Warn, || {
                     format!(
@@ -162,7 +127,7 @@ impl Driver {
                     )
                 });
             }
-            Effect::PipeClosed(worker_key) => {
+            Notice::PipeClosed(worker_key) => {
                 if let Some(child) = self.child(worker_key) {
                     child.closed_pipe = true;
                     let pid = child.pid;
@@ -171,7 +136,7 @@ impl Driver {
                     });
                 }
             }
-            Effect::Violated(worker_key, violation) => {
+            Notice::Violated(worker_key, violation) => {
                 let Some(child) = self.child(worker_key) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
                 let pid = child.pid;
@@ -179,45 +144,46 @@ impl Driver {
                     format!("worker process {pid} broke the protocol and is killed: {}", what_it_did(&reason))
                 });
             }
-            Effect::TerminalFailure(worker_key) => self.terminal_failure(worker_key),
-            Effect::Died(worker_key) => self.died(worker_key),
-            Effect::StartFailed { worker_key, wait, in_a_row } => self.start_failed(worker_key, wait, in_a_row),
-            Effect::AllReady => self.emit_event(EventKind::Ready, About::default(), || More::Nothing),
-            Effect::Idle => self.emit_event(EventKind::Idle, About::default(), || More::Nothing),
-        }
-    }
-
-    fn record(&self, key: JobKey) -> Option<Arc<JobRecord>> {
-        Some(Arc::clone(self.machine.job(key)?.0.record()))
-    }
-
-    fn pid(&self, worker_key: WorkerKey) -> u32 {
-        self.children[worker_key.slot]
-            .as_ref()
-            .filter(|child| child.worker_key == worker_key)
-            .map_or(0, |child| child.pid)
-    }
-
-    // ------------------------------------------------------------ to the worker
-
-    fn send(&mut self, worker_key: WorkerKey, message: &ToWorker) {
-        if let Some(child) = self.child(worker_key) {
-            child.outbox.lock().push(message, &Default::default());
-            self.mark_dirty(worker_key);
-        }
-    }
-
-    fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
-        let Some((ticket, job)) = self.machine.job(key) else { return };
-        let payload = ticket.record().payload();
-        if let Some(child) = self.child(worker_key) {
-            let frame = child.outbox.lock().push(&ToWorker::Job { job, attempt }, &payload);
-            child.sends(job, frame);
-            self.mark_dirty(worker_key);
+            Notice::TerminalFailure(worker_key) => self.terminal_failure(worker_key, context),
+            Notice::Died { worker_key, start_failed } => self.died(worker_key, start_failed),
+            Notice::SpawnFailed { worker_key, start_failed } => {
+                let failure = context.take_spawn_failure();
+                self.start_failed(worker_key, start_failed, failure);
+            }
+            Notice::AllReady => self.emit_event(EventKind::Ready, About::default(), || More::Nothing),
+            Notice::Idle => self.emit_event(EventKind::Idle, About::default(), || More::Nothing),
         }
     }
 
     // ------------------------------------------------------------ of jobs
+
+    fn enqueued(&mut self, key: JobKey, job: NewJob) {
+        let record = Arc::clone(job.ticket.record());
+        record.set_key(key);
+        self.tickets.insert(key, job.ticket);
+        self.emit_event(EventKind::Enqueue, About::job(&record), || More::Nothing);
+        if let Some(reply) = job.reply {
+            let _ = reply.send(Admission::Accepted);
+        }
+    }
+
+    /// The caller that waits for the answer makes an error of it; a job without one settles as closed.
+    fn refused(&mut self, job: NewJob, refusal: Refusal) {
+        match job.reply {
+            Some(reply) => {
+                let admission = match refusal {
+                    Refusal::Full => Admission::Full,
+                    Refusal::Closed => Admission::Closed,
+                };
+                let _ = reply.send(admission);
+            }
+            None => {
+                let record = Arc::clone(job.ticket.record());
+                drop(job.ticket);
+                self.plan.hooks.settled_outside(&record);
+            }
+        }
+    }
 
     fn started(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
         let Some(record) = self.record(key) else { return };
@@ -229,16 +195,16 @@ impl Driver {
         self.emit_event(EventKind::WorkerStart, about, || More::Nothing);
     }
 
-    fn progressed(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
+    fn progressed(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, context: &mut Context) {
         let Some(record) = self.record(key) else { return };
-        let Some(Incoming { payload, charge, .. }) = &mut self.incoming else { return };
         let hooks = &self.plan.hooks;
         let told = hooks.wants(EventKind::JobProgress) || hooks.wants(EventKind::WorkerProgress);
         if !told && !record.wants_progress() {
             return;
         }
-        let Some(charge) = charge.take().map(Arc::new) else { return };
-        let progress = EncodedProgress::new(mem::take(payload), Arc::clone(&charge));
+        let Some((payload, charge)) = context.take_progress() else { return };
+        let charge = Arc::new(charge);
+        let progress = EncodedProgress::new(payload, Arc::clone(&charge));
         if record.progressed(&progress) {
             hooks.queue(Notification::Job(Arc::clone(&record), JobUpdate::Progress(progress.clone())));
         }
@@ -250,9 +216,9 @@ impl Driver {
         }
     }
 
-    fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, worker_key: WorkerKey) {
+    fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, worker_key: WorkerKey, context: &mut Context) {
         let Some(record) = self.record(key) else { return };
-        let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key)) else { return };
+        let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
             self.plan.hooks.queue(Notification::Job(Arc::clone(&record), JobUpdate::Retry(Arc::clone(&failure))));
@@ -262,9 +228,16 @@ impl Driver {
         self.emit_event(EventKind::JobRetry, about, || More::Failure { failure, job_type });
     }
 
-    fn settled(&mut self, ticket: Ticket, tried: Tried, outcome: Outcome, worker_key: Option<WorkerKey>) {
+    fn settled(
+        &mut self,
+        ticket: Ticket,
+        tried: Tried,
+        outcome: Outcome,
+        worker_key: Option<WorkerKey>,
+        context: &mut Context,
+    ) {
         let record = Arc::clone(ticket.record());
-        let settled = self.outcome(&record, tried, outcome, worker_key);
+        let settled = self.outcome(&record, tried, outcome, worker_key, context);
         let failure = settled.as_ref().err().cloned();
         // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(worker_key) = worker_key {
@@ -296,73 +269,6 @@ impl Driver {
         let about = About::attempt(record, attempt, Some(worker_key));
         self.emit_event(kind, about, || More::Nothing);
         self.emit_event(EventKind::WorkerDone, about, || More::Nothing);
-    }
-
-    /// The outcome, with all that is known here of how it came about.
-    fn outcome(
-        &mut self,
-        record: &Arc<JobRecord>,
-        Tried { attempt, attempts, begun }: Tried,
-        outcome: Outcome,
-        worker_key: Option<WorkerKey>,
-    ) -> Settled {
-        let child = worker_key.and_then(|worker_key| {
-            self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == worker_key)
-        });
-        let pid = child.map_or(0, |child| child.pid);
-        let who = || {
-            let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
-            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), work })
-        };
-        let words = || child.map(|child| child.stderr_of(record.id)).unwrap_or_default();
-        let failure = match outcome {
-            Outcome::Success => {
-                return Ok(self.incoming.as_mut().map(|incoming| mem::take(&mut incoming.payload)).unwrap_or_default());
-            }
-            Outcome::Failed => Failure::Failed(
-                self.incoming.as_mut().map(|message| mem::take(&mut message.payload)).unwrap_or_default(),
-            ),
-            Outcome::Undecodable | Outcome::Unencodable => {
-                let (fault, message) = match self.incoming.as_ref().map(|message| &message.message) {
-                    Some(FromWorker::Unusable { fault, message, .. }) => (*fault, message.clone()),
-                    _ => (Fault::DecodeJob, String::new()),
-                };
-                Failure::Unusable { fault, message, who: who() }
-            }
-            Outcome::Panicked => {
-                let (message, location, backtrace) = match self.incoming.as_ref().map(|message| &message.message) {
-                    Some(FromWorker::Terminal { message, location, backtrace, .. }) => {
-                        (message.clone(), location.clone(), backtrace.clone())
-                    }
-                    _ => Default::default(),
-                };
-                let (stderr, who) = (words(), who());
-                Failure::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts: attempt, who })
-            }
-            Outcome::Crashed(cause) => {
-                let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
-                Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
-            }
-            Outcome::TimedOut { state, limit } => {
-                Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), attempts: attempt, who: who() })
-            }
-            Outcome::OutOfMemory { bytes, limit } => {
-                let (stderr, who) = (words(), who());
-                Failure::OutOfMemory(OutOfMemory { resident: bytes, limit, pid, stderr, attempts: attempt, who })
-            }
-            Outcome::Protocol(violation) => {
-                let reason = child.and_then(|child| child.reason.clone()).unwrap_or_else(|| violation.to_string());
-                Failure::Protocol(ProtocolError { pid, reason: what_it_did(&reason), attempts: attempt, who: who() })
-            }
-            Outcome::Aborted => Failure::Aborted,
-            Outcome::Closed => Failure::Closed,
-            Outcome::NoWorker => match (&self.last_failure, &self.no_worker) {
-                (_, Some(failure)) if begun == Begun::No => return Err(Arc::clone(failure)),
-                (Some(failure), _) => Failure::NoWorker(Arc::clone(failure), begun),
-                (None, _) => Failure::Closed,
-            },
-        };
-        Err(Arc::new(failure))
     }
 
     // ------------------------------------------------------------ of workers
@@ -398,8 +304,10 @@ impl Driver {
         }
     }
 
-    fn terminal_failure(&mut self, worker_key: WorkerKey) {
-        let Some(Incoming { message: FromWorker::Terminal { job, message, .. }, .. }) = &self.incoming else { return };
+    fn terminal_failure(&mut self, worker_key: WorkerKey, context: &Context) {
+        let Context::Message { message: FromWorker::Terminal { job, message, .. }, .. } = context else {
+            unreachable!("a terminal failure comes with its message");
+        };
         let (message, own) = (message.clone(), job.is_none());
         if own {
             self.emit_event(EventKind::WorkerFailure, About::worker(worker_key), || More::Nothing);
@@ -411,47 +319,31 @@ impl Driver {
         }
     }
 
-    fn died(&mut self, worker_key: WorkerKey) {
+    fn died(&mut self, worker_key: WorkerKey, start_failed: Option<StartFailed>) {
         let status = self.child(worker_key).and_then(|child| child.reaped).and_then(|reaped| reaped.status);
         for kind in [EventKind::WorkerExit, EventKind::Exit] {
             self.emit_event(kind, About::worker(worker_key), || More::Ended { status });
         }
-        let Some(child) = self.children[worker_key.slot].take() else { return };
-        self.log(log::Level::Debug, || format!("worker process {} {}", child.pid, ended(status)));
-        // One that the machine took for alive may have been at its end already: how it ended tells more.
-        let reason = match &child.reason {
-            Some(reason) => reason.clone(),
-            None if child.closed_pipe => {
-                format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
-            }
-            None => format!("{} before it was ready", ended_with(status, &child.stderr_or_preamble())),
-        };
-        // Kept in case this death is a start failure, of which the machine speaks next.
-        self.last_death = Some(StartFailure {
-            program: child.program.clone(),
-            status,
-            stderr: child.stderr_or_preamble(),
-            reason,
-            begun: Begun::No,
-        });
-        self.remove(child);
-    }
-
-    pub(super) fn failed_to_start(&mut self, failure: StartFailure) {
-        let failure = Arc::new(failure);
-        self.no_worker = Some(Arc::new(Failure::NoWorker(Arc::clone(&failure), Begun::No)));
-        self.last_failure = Some(failure);
-    }
-
-    fn start_failed(&mut self, worker_key: WorkerKey, wait: Duration, in_a_row: u32) {
-        if let Some(failure) = self.last_death.take() {
-            self.failed_to_start(failure);
+        let pid = self.pid(worker_key);
+        self.log(log::Level::Debug, || format!("worker process {pid} {}", ended(status)));
+        if let Some(start_failed) = start_failed
+            && let Some(failure) = self.child(worker_key).map(|child| start_failure_of(child))
+        {
+            self.start_failed(worker_key, start_failed, failure);
         }
-        let why = self.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+    }
+
+    fn start_failed(
+        &mut self,
+        worker_key: WorkerKey,
+        StartFailed { wait, in_a_row }: StartFailed,
+        failure: StartFailure,
+    ) {
         let slot = worker_key.slot;
         self.log(log::Level::Warn, || {
-            format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {why}")
+            format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {failure}")
         });
+        self.keep_start_failure(failure);
     }
 
     pub(super) fn stderr_lines(&mut self, worker_key: WorkerKey, lines: Vec<u8>, charge: Charge) {

@@ -46,8 +46,8 @@ pub fn worker_side(data: &[u8]) {
     }
     bytes.extend_from_slice(&rest[..rest.len().min(LONGEST)]);
 
-    let (input, mut to_worker) = os_pipe::pipe().expect("a pipe");
-    let (mut from_worker, output) = os_pipe::pipe().expect("a pipe");
+    let (input, mut to_worker) = std::io::pipe().expect("a pipe");
+    let (mut from_worker, output) = std::io::pipe().expect("a pipe");
     to_worker.write_all(&bytes).expect("a pipe with room");
     drop(to_worker);
     let listener = thread::spawn(move || {

@@ -1,0 +1,84 @@
+//! Carries out what the machine asks for.
+
+use super::Driver;
+use crate::record::JobRecord;
+use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
+use crate::sys;
+use hirelings_worker_kit::wire::ToWorker;
+use std::sync::Arc;
+
+impl Driver {
+    /// Carries out an action. Gives its answer, where that is known at once.
+    pub(super) fn carry_out(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Spawn(worker_key) => {
+                self.spawning.insert(worker_key);
+                self.spawner.spawn(worker_key);
+            }
+            Action::SendJob { worker_key, key, attempt } => self.send_job(worker_key, key, attempt),
+            Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
+            Action::SendLeave(worker_key) => {
+                self.send(worker_key, &ToWorker::Leave);
+                let pid = self.pid(worker_key);
+                self.log(log::Level::Debug, || format!("worker process {pid} has done its jobs and leaves"));
+            }
+            Action::Drain(worker_key) => self.drain(worker_key),
+            Action::Signal(worker_key, signal) => self.signal(worker_key, signal),
+            Action::Measure(worker_key) => {
+                return self.resident(worker_key).map(|bytes| Input::Resident { worker_key, bytes });
+            }
+            Action::Release(worker_key) => {
+                if self.child(worker_key).is_some()
+                    && let Some(child) = self.children[worker_key.slot].take()
+                {
+                    self.remove(child);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn record(&self, key: JobKey) -> Option<Arc<JobRecord>> {
+        Some(Arc::clone(self.tickets.get(key)?.record()))
+    }
+
+    pub(super) fn pid(&self, worker_key: WorkerKey) -> u32 {
+        self.children[worker_key.slot]
+            .as_ref()
+            .filter(|child| child.worker_key == worker_key)
+            .map_or(0, |child| child.pid)
+    }
+
+    /// How much memory a worker holds, in bytes.
+    pub(super) fn resident(&mut self, worker_key: WorkerKey) -> Option<u64> {
+        sys::resident(self.child(worker_key)?.pid)
+    }
+
+    fn send(&mut self, worker_key: WorkerKey, message: &ToWorker) {
+        if let Some(child) = self.child(worker_key) {
+            child.outbox.lock().push(message, &Default::default());
+            self.mark_dirty(worker_key);
+        }
+    }
+
+    fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
+        let Some(payload) = self.tickets.get(key).map(|ticket| ticket.record().payload()) else { return };
+        if let Some(child) = self.child(worker_key) {
+            let frame = child.outbox.lock().push(&ToWorker::Job { job: key.id, attempt }, &payload);
+            child.sends(key.id, frame);
+            self.mark_dirty(worker_key);
+        }
+    }
+
+    fn signal(&mut self, worker_key: WorkerKey, signal: Signal) {
+        let Some(child) = self.child(worker_key) else { return };
+        child.process.signal(signal);
+        let pid = child.pid;
+        match signal {
+            Signal::Stop => self.drain_when_stopped(worker_key),
+            Signal::Continue => self.stop_draining(worker_key),
+            Signal::Terminate | Signal::Kill => {}
+        }
+        self.log(log::Level::Debug, || format!("worker process {pid} is sent {signal:?}"));
+    }
+}

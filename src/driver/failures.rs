@@ -1,0 +1,107 @@
+//! Builds the failures that jobs and starts end with, of all that is known of the worker.
+
+use super::child::Child;
+use super::{Context, Driver};
+use crate::error::{Crash, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did};
+use crate::exit_status::{ended, ended_with};
+use crate::failure::{Failure, Settled};
+use crate::id::JobId;
+use crate::record::JobRecord;
+use crate::supervisor::{Begun, Outcome, WorkerKey};
+use hirelings_worker_kit::wire::FromWorker;
+use std::sync::Arc;
+
+/// How often a job has been tried, and may be; and whether that had begun.
+#[derive(Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) attempt: u32,
+    pub(super) attempts: u32,
+    pub(super) begun: Begun,
+}
+
+impl Driver {
+    /// Keeps the last start failure, for the jobs and the callers that wait for a worker.
+    pub(super) fn keep_start_failure(&mut self, failure: StartFailure) {
+        let failure = Arc::new(failure);
+        self.no_worker = Some(Arc::new(Failure::NoWorker(Arc::clone(&failure), Begun::No)));
+        self.last_failure = Some(failure);
+    }
+
+    /// The outcome, with all that is known here of how it came about.
+    pub(super) fn outcome(
+        &mut self,
+        record: &Arc<JobRecord>,
+        Tried { attempt, attempts, begun }: Tried,
+        outcome: Outcome,
+        worker_key: Option<WorkerKey>,
+        context: &mut Context,
+    ) -> Settled {
+        let child = worker_key.and_then(|worker_key| {
+            self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == worker_key)
+        });
+        let pid = child.map_or(0, |child| child.pid);
+        let who = || {
+            let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
+            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), work })
+        };
+        let words = || child.map(|child| child.stderr_of(record.id)).unwrap_or_default();
+        let failure = match outcome {
+            Outcome::Success => return Ok(context.take_payload()),
+            Outcome::Failed => Failure::Failed(context.take_payload()),
+            Outcome::Undecodable | Outcome::Unencodable => {
+                let Context::Message { message: FromWorker::Unusable { fault, message, .. }, .. } = context else {
+                    unreachable!("an answer comes with its message");
+                };
+                Failure::Unusable { fault: *fault, message: message.clone(), who: who() }
+            }
+            Outcome::Panicked => {
+                let Context::Message { message: FromWorker::Terminal { message, location, backtrace, .. }, .. } =
+                    context
+                else {
+                    unreachable!("a terminal failure comes with its message");
+                };
+                let (message, location, backtrace) = (message.clone(), location.clone(), backtrace.clone());
+                let (stderr, who) = (words(), who());
+                Failure::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts: attempt, who })
+            }
+            Outcome::Crashed(cause) => {
+                let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+                Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
+            }
+            Outcome::TimedOut { state, limit } => {
+                Failure::TimedOut(Timeout { state, limit, pid, stderr: words(), attempts: attempt, who: who() })
+            }
+            Outcome::OutOfMemory { bytes, limit } => {
+                let (stderr, who) = (words(), who());
+                Failure::OutOfMemory(OutOfMemory { resident: bytes, limit, pid, stderr, attempts: attempt, who })
+            }
+            Outcome::Protocol(violation) => {
+                let reason = child.and_then(|child| child.reason.clone()).unwrap_or_else(|| violation.to_string());
+                Failure::Protocol(ProtocolError { pid, reason: what_it_did(&reason), attempts: attempt, who: who() })
+            }
+            Outcome::Aborted => Failure::Aborted,
+            Outcome::Closed => Failure::Closed,
+            Outcome::NoWorker => match (&self.last_failure, &self.no_worker) {
+                (_, Some(failure)) if begun == Begun::No => return Err(Arc::clone(failure)),
+                (Some(failure), _) => Failure::NoWorker(Arc::clone(failure), begun),
+                (None, _) => Failure::Closed,
+            },
+        };
+        Err(Arc::new(failure))
+    }
+}
+
+/// Why a worker that is dead never got to work.
+pub(super) fn start_failure_of(child: &Child) -> StartFailure {
+    let status = child.reaped.and_then(|reaped| reaped.status);
+    let stderr = child.stderr_or_preamble();
+    // One that the machine took for alive may have been at its end already: how it ended tells more.
+    let reason = match &child.reason {
+        Some(reason) => reason.clone(),
+        None if child.closed_pipe => {
+            format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
+        }
+        None => format!("{} before it was ready", ended_with(status, &stderr)),
+    };
+    StartFailure { program: child.program.clone(), status, stderr, reason, begun: Begun::No }
+}

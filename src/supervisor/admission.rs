@@ -1,0 +1,81 @@
+//! Which jobs are let in, and which callers wait until there is room for theirs.
+//!
+//! The limit of the backlog counts the jobs that no worker has begun. A job whose worker died, or that is retried, goes back
+//! whether or not there is room: only new jobs are held up.
+
+use super::{JobSettings, Notice, Step, Supervisor};
+
+/// What is done with a job for which the backlog has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WhenFull {
+    /// Its caller waits, behind those that wait already.
+    Wait,
+    Refuse,
+    /// It is let in: its caller must not wait, and there is no limit, or the caller is the hook thread.
+    Exceed,
+}
+
+/// Why a job was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    Full,
+    Closed,
+}
+
+/// A job whose caller waits for room.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PendingJob {
+    id: u64,
+    settings: JobSettings,
+}
+
+impl Supervisor {
+    pub(super) fn has_room(&self) -> bool {
+        // A job for a free worker is never in the backlog.
+        self.has_free_worker() || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn enqueue(&mut self, id: u64, settings: JobSettings, when_full: WhenFull) {
+        let machine = &mut *self.machine;
+        if !machine.is_open() {
+            return self.tell(Notice::Refused { id, refusal: Refusal::Closed });
+        }
+        // Whoever waits already comes first.
+        let has_room = machine.pending.is_empty() && machine.has_room();
+        match when_full {
+            WhenFull::Wait if !has_room => machine.pending.push_back(PendingJob { id, settings }),
+            WhenFull::Refuse if !has_room => self.tell(Notice::Refused { id, refusal: Refusal::Full }),
+            WhenFull::Wait | WhenFull::Refuse | WhenFull::Exceed => self.admit(id, settings),
+        }
+    }
+
+    fn admit(&mut self, id: u64, settings: JobSettings) {
+        self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
+        let key = self.machine.jobs.insert(id, settings);
+        self.machine.counters.enqueued += 1;
+        self.machine.worked = true;
+        self.tell(Notice::Enqueued(key));
+        match self.machine.free.pop() {
+            Some(slot) => self.dispatch(slot, key),
+            None => self.queue_at_back(key),
+        }
+    }
+
+    /// Lets in the jobs whose callers wait, in order, as far as there is room.
+    pub(super) fn admit_pending(&mut self) {
+        while self.machine.has_room()
+            && let Some(job) = self.machine.pending.pop_front()
+        {
+            self.admit(job.id, job.settings);
+        }
+    }
+
+    /// The pool is closed: nobody waits for room any more.
+    pub(super) fn refuse_pending(&mut self) {
+        for job in std::mem::take(&mut self.machine.pending) {
+            self.tell(Notice::Refused { id: job.id, refusal: Refusal::Closed });
+        }
+    }
+}

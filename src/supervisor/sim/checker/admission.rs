@@ -1,0 +1,101 @@
+//! Who is let in: as many as the backlog has room for, in order, and nobody is forgotten.
+
+use super::{Found, ensure};
+use crate::supervisor::{Config, Input, Refusal, Supervisor, WhenFull};
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    max_backlog: usize,
+    closed: bool,
+    /// The job that came with this input.
+    asked: Option<(u64, WhenFull)>,
+    /// The jobs whose callers wait.
+    waiting: VecDeque<u64>,
+    /// The jobs that were let in or refused in this step because there was no room in the backlog, or none was needed.
+    without_room: Vec<u64>,
+    refused_as_full: bool,
+}
+
+impl Admission {
+    pub(super) fn new(config: &Config) -> Self {
+        Admission {
+            max_backlog: config.max_backlog.unwrap_or(usize::MAX),
+            closed: false,
+            asked: None,
+            waiting: VecDeque::new(),
+            without_room: Vec::new(),
+            refused_as_full: false,
+        }
+    }
+
+    pub(super) fn input(&mut self, input: &Input) {
+        (self.asked, self.refused_as_full) = (None, false);
+        self.without_room.clear();
+        match *input {
+            Input::Enqueue { id, when_full, .. } => self.asked = Some((id, when_full)),
+            Input::Close | Input::Exit => self.closed = true,
+            _ => {}
+        }
+    }
+
+    /// `backlog` is how many jobs were in it before.
+    pub(super) fn enqueued(&mut self, id: u64, backlog: usize) -> Found {
+        ensure(!self.closed, || format!("job {id} is let in after close"))?;
+        let exceeds = match self.asked.take_if(|(asked, _)| *asked == id) {
+            Some((_, when_full)) => {
+                ensure(self.waiting.is_empty() || when_full == WhenFull::Exceed, || {
+                    format!("job {id} is let in before {:?}", self.waiting)
+                })?;
+                when_full == WhenFull::Exceed
+            }
+            None => {
+                let first = self.waiting.pop_front();
+                ensure(first == Some(id), || format!("job {id} is let in, and {first:?} is the first that waits"))?;
+                false
+            }
+        };
+        if !exceeds && backlog >= self.max_backlog {
+            self.without_room.push(id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn refused(&mut self, id: u64, refusal: Refusal, backlog: usize) -> Found {
+        let asked = self.asked.take_if(|(asked, _)| *asked == id);
+        match (refusal, asked) {
+            (Refusal::Full, Some((_, WhenFull::Refuse))) => {
+                self.refused_as_full = self.waiting.is_empty();
+                ensure(backlog >= self.max_backlog || !self.waiting.is_empty(), || {
+                    format!("job {id} is refused, and there is room: {backlog} of {}", self.max_backlog)
+                })
+            }
+            (Refusal::Closed, asked) if self.closed => {
+                let first = if asked.is_none() { self.waiting.pop_front() } else { Some(id) };
+                ensure(first == Some(id), || format!("job {id} is refused before {first:?}"))
+            }
+            _ => Err(format!("job {id} is refused: {refusal:?}, {asked:?}")),
+        }
+    }
+
+    /// At the end of a step. `is_in_backlog` tells of a job whether no worker has begun it.
+    pub(super) fn settled_down(
+        &mut self,
+        machine: &Supervisor,
+        backlog: usize,
+        is_in_backlog: impl Fn(u64) -> bool,
+    ) -> Found {
+        if let Some((id, when_full)) = self.asked.take() {
+            ensure(when_full == WhenFull::Wait, || format!("job {id} is neither let in nor refused"))?;
+            self.waiting.push_back(id);
+        }
+        let over = self.without_room.iter().find(|&&id| is_in_backlog(id));
+        ensure(over.is_none(), || format!("job {over:?} is one too many in a backlog of {}", self.max_backlog))?;
+        ensure(!self.refused_as_full || !machine.has_free_worker(), || "refused while a worker is free".into())?;
+        ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
+        let has_room = backlog < self.max_backlog || machine.has_free_worker();
+        ensure(self.waiting.is_empty() || !has_room, || {
+            format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
+        })
+    }
+}

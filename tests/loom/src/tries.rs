@@ -1,0 +1,3 @@
+mod mailbox;
+mod pace;
+mod silence;

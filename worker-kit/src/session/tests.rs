@@ -1,0 +1,65 @@
+use super::*;
+use crate::wire::{PAYLOAD_CODEC, encode_payload, frame_into};
+use crate::{Bytes, NoError};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::Write;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Double(u64);
+
+impl Job for Double {
+    type Output = u64;
+    type Progress = Bytes;
+    type Error = NoError;
+}
+
+/// A session whose pool has sent these jobs, and the pool's two ends.
+fn session(jobs: &[u64]) -> (Session<Double>, [File; 2]) {
+    let (input, to_worker) = os_pipe::pipe().unwrap();
+    let (from_worker, output) = os_pipe::pipe().unwrap();
+    let mut bytes = Vec::new();
+    frame_into(&Hello::new(0), &[], &mut bytes);
+    let (job_type, codec) = (Double::name().into(), PAYLOAD_CODEC.into());
+    frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut bytes);
+    for &job in jobs {
+        let mut payload = Vec::new();
+        encode_payload(&Double(job), &mut payload, usize::MAX).unwrap();
+        frame_into(&ToWorker::Job { job, attempt: 1 }, &payload, &mut bytes);
+    }
+    let pool = [File::from(OwnedFd::from(to_worker)), File::from(OwnedFd::from(from_worker))];
+    (&pool[0]).write_all(&bytes).unwrap();
+    (Session::over(Host::Thread, input.into(), output.into(), false).unwrap(), pool)
+}
+
+fn refused<T: fmt::Debug>(result: Result<T, BoxError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+/// The pool presumes a job begun from Ready on, so none may be begun before.
+#[test]
+fn no_job_is_taken_before_ready() {
+    let (mut session, _pool) = session(&[7, 8]);
+    assert!(refused(session.next_job()).contains("call ready before next_job"));
+    session.ready().unwrap();
+    assert_eq!(session.next_job().unwrap(), Some(Double(7)));
+    session.success(&14).unwrap();
+    assert!(refused(session.next_job()).contains("call ready before next_job"));
+    session.ready().unwrap();
+    assert_eq!(session.next_job().unwrap(), Some(Double(8)));
+}
+
+#[test]
+fn what_is_out_of_order_is_refused() {
+    let (mut session, _pool) = session(&[7]);
+    assert!(refused(session.start()).contains("call next_job first"));
+    assert!(refused(session.progress(&Bytes::default())).contains("call next_job first"));
+    assert!(refused(session.success(&1)).contains("call next_job first"));
+    assert!(refused(session.retire()).contains("between next_job and the answer"));
+    session.ready().unwrap();
+    assert_eq!((session.job_id(), session.attempt()), (None, None));
+    session.next_job().unwrap();
+    assert_eq!((session.job_id(), session.attempt()), (Some(7), Some(1)));
+    assert!(refused(session.next_job()).contains("call success or failure before next_job"));
+    assert!(refused(session.ready()).contains("call success or failure before ready"));
+}
