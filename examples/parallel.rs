@@ -380,8 +380,11 @@ impl<'a> Work<'a> {
                 if let Some(Halt { reason: Reason::Fail, count, .. }) = self.args.halt
                     && self.failed == count
                 {
+                    // Of one it is that one's own, as in GNU parallel.
                     let (code, signal) = status_of(&error);
-                    self.code = Some(u8::try_from(if signal > 0 { 128 + signal } else { code }).unwrap_or(255));
+                    let own = if signal > 0 { 128 + signal } else { code };
+                    self.code =
+                        u8::try_from(if count == 1 { i64::from(own) } else { self.failed as i64 }).ok().or(Some(255));
                 }
                 (!matches!(error, JobError::Failed(_))).then(|| error.to_string())
             }

@@ -471,6 +471,7 @@ compile_error!(
 mod supervisor;
 
 // Names, options and figures.
+mod histogram;
 mod id;
 mod limits;
 mod options;
@@ -512,6 +513,7 @@ mod builder;
 mod completed;
 mod future;
 mod handle;
+mod inspect;
 mod map;
 mod pool;
 mod request;
@@ -533,6 +535,7 @@ pub use future::JobFuture;
 pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
+pub use histogram::Distribution;
 pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;
 pub use limits::Limits;
@@ -542,6 +545,6 @@ pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
 pub use request::JobRequest;
-pub use stats::{Drained, Stats, WorkerInfo};
+pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::WorkerState;

@@ -1,6 +1,5 @@
 //! Progress bars.
 
-use crate::clock;
 use crate::watch::{State, Watch};
 use hirelings::{Job, Pool};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -165,7 +164,7 @@ struct Drawer {
 
 impl Drawer {
     fn draw(&mut self, state: &State) {
-        let now = clock::now();
+        let now = state.origin.now();
         if self.follow.load(Ordering::Relaxed) {
             self.total.set_length(state.enqueued);
         }
@@ -194,7 +193,7 @@ impl Drawer {
                 (None, Some(job)) => format!("job {job}"),
                 (None, None) => seen.state.to_owned(),
             };
-            let since = now.saturating_duration_since(seen.since).as_secs_f64();
+            let since = now.saturating_sub(seen.since).as_secs_f64();
             bar.set_message(if seen.job.is_some() { format!("{name} {since:.1} s") } else { name });
             bar.tick();
         }

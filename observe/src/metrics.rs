@@ -1,6 +1,5 @@
 //! The `metrics` facade.
 
-use crate::clock;
 use crate::recording::Outcome;
 use crate::sampler::resident;
 use crate::watch::{State, Watch};
@@ -9,7 +8,7 @@ use hirelings::{Event, EventKind, Job, Pool};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, thread};
 
 /// How often gauges are set.
@@ -112,11 +111,11 @@ fn describe() {
 }
 
 /// Since when a job waits, and runs.
-type Times = HashMap<u64, (Option<Instant>, Option<Instant>)>;
+type Times = HashMap<u64, (Option<Duration>, Option<Duration>)>;
 
 fn tell(times: &mut Times, state: &State, event: &Event, outcome: Option<Outcome>) {
     let pool = state.pool.to_string();
-    let now = clock::of(event);
+    let now = event.at();
     let name = |outcome: Outcome| outcome.name().replace(' ', "_");
     let job = event.job().map_or(0, |job| job.get());
     match event.kind() {
@@ -128,12 +127,12 @@ fn tell(times: &mut Times, state: &State, event: &Event, outcome: Option<Outcome
             let (waits, runs) = times.entry(job).or_default();
             *runs = Some(now);
             if let Some(since) = waits.take() {
-                histogram!("hirelings_job_wait_seconds", "pool" => pool).record(now - since);
+                histogram!("hirelings_job_wait_seconds", "pool" => pool).record(now.saturating_sub(since));
             }
         }
         EventKind::JobRetry | EventKind::JobSuccess | EventKind::JobFailure | EventKind::JobAbort => {
             if let Some((_, Some(since))) = times.remove(&job) {
-                histogram!("hirelings_job_run_seconds", "pool" => pool.clone()).record(now - since);
+                histogram!("hirelings_job_run_seconds", "pool" => pool.clone()).record(now.saturating_sub(since));
             }
             let outcome = name(outcome.unwrap_or(Outcome::Failed));
             if event.kind() == EventKind::JobRetry {

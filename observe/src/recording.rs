@@ -1,11 +1,11 @@
 //! What is kept of a run: attempts one by one, the oldest as sums, workers, and samples.
 
-use crate::clock;
+use crate::clock::Origin;
 use crate::recorder::short_label;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many bytes of errors and last words are kept.
 const DETAILS: usize = 8 * 1024 * 1024;
@@ -93,7 +93,7 @@ impl Detail {
     }
 }
 
-/// One attempt at a job. Times are in microseconds since the start of the recording.
+/// One attempt at a job. Times are in microseconds since the pool was built.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) job: u64,
@@ -161,9 +161,7 @@ pub(crate) struct Sample {
 pub(crate) struct Recording {
     capacity: usize,
     pub(crate) pool: Arc<str>,
-    started: Instant,
-    /// The time of day at its start, since 1970.
-    pub(crate) begun: Duration,
+    pub(crate) origin: Origin,
     /// Attempts that have ended, in that order.
     pub(crate) attempts: VecDeque<Attempt>,
     /// How many have ended in all.
@@ -190,12 +188,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(origin: Origin, capacity: usize) -> Self {
         Recording {
             capacity,
             pool: "".into(),
-            started: clock::now(),
-            begun: clock::time_of_day(),
+            origin,
             attempts: VecDeque::new(),
             ended: 0,
             totals: [0; Outcome::ALL.len()],
@@ -215,15 +212,15 @@ impl Recording {
         }
     }
 
-    /// A time as it is kept.
-    pub(crate) fn time(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.started).as_micros().try_into().unwrap_or(u64::MAX)
+    /// What the time is.
+    pub(crate) fn now(&self) -> u64 {
+        micros(self.origin.now())
     }
 
-    /// A copy as of `now`, with what runs as attempts of their own.
-    pub(crate) fn snapshot(&self, now: Instant) -> Recording {
+    /// A copy as of now, with what runs as attempts of their own.
+    pub(crate) fn snapshot(&self) -> Recording {
         let mut copy = self.clone();
-        let now = self.over.unwrap_or_else(|| self.time(now));
+        let now = self.over.unwrap_or_else(|| self.now());
         copy.over = Some(now);
         for (&job, pending) in &self.pending {
             if let Some((start, worker, slot, attempt)) = pending.task {
@@ -461,6 +458,11 @@ impl Recording {
         }
         self.sample_every *= 2;
     }
+}
+
+/// A time as it is kept.
+pub(crate) fn micros(time: Duration) -> u64 {
+    time.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 /// For numbers that count up: a multiplication spreads them well enough, and costs little.

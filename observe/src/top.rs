@@ -3,14 +3,13 @@
 mod screen;
 mod view;
 
-use crate::clock;
 use crate::watch::{State, Watch};
 use hirelings::{Job, Pool};
 use parking_lot::Mutex;
 use screen::Screen;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fmt, thread};
 
 /// How often the view is drawn.
@@ -128,7 +127,7 @@ fn draw(watch: &Watch, screen: &Mutex<Screen>) {
     loop {
         let over = watch.wait(EVERY);
         let state = watch.look();
-        let now = clock::now();
+        let now = state.origin.now();
         let mut screen = screen.lock();
         if over {
             screen.erase();
@@ -141,12 +140,13 @@ fn draw(watch: &Watch, screen: &Mutex<Screen>) {
 
 /// Lines now and then, until the pool has ended.
 fn print(watch: &Watch, screen: &Mutex<Screen>) {
-    let mut last = clock::now();
+    let origin = watch.state.lock().origin;
+    let mut last = origin.now();
     loop {
-        let due = screen.lock().every.saturating_sub(clock::now().saturating_duration_since(last));
+        let due = screen.lock().every.saturating_sub(origin.now().saturating_sub(last));
         let over = !due.is_zero() && watch.wait(due);
-        let now = clock::now();
-        if over || now.saturating_duration_since(last) >= screen.lock().every {
+        let now = origin.now();
+        if over || now.saturating_sub(last) >= screen.lock().every {
             last = now;
             say(&watch.look(), now);
         }
@@ -157,7 +157,7 @@ fn print(watch: &Watch, screen: &Mutex<Screen>) {
 }
 
 /// The figures in one line.
-fn say(state: &State, now: Instant) {
+fn say(state: &State, now: Duration) {
     // Standard error may be closed: then nobody reads it.
     let _ = writeln!(io::stderr(), "{}", view::figures(state, now));
 }

@@ -1,6 +1,6 @@
 //! What a pool does now, as its events tell: for the views and the metrics, which all look at the same things.
 
-use crate::clock;
+use crate::clock::Origin;
 use crate::recorder::outcome_of;
 use crate::recording::Outcome;
 use hirelings::{Event, EventKind, Job, Pool, WorkerId};
@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many failures are remembered.
 const FAILURES: usize = 8;
@@ -21,7 +21,7 @@ pub(crate) struct Seen {
     pub(crate) slot: usize,
     pub(crate) pid: u32,
     pub(crate) state: &'static str,
-    pub(crate) since: Instant,
+    pub(crate) since: Duration,
     pub(crate) job: Option<u64>,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) done: u64,
@@ -31,7 +31,10 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) pool: Arc<str>,
-    pub(crate) since: Instant,
+    /// The pool's; times are since then.
+    pub(crate) origin: Origin,
+    /// When it was attached.
+    pub(crate) since: Duration,
     pub(crate) enqueued: u64,
     pub(crate) backlog: u64,
     pub(crate) succeeded: u64,
@@ -62,7 +65,7 @@ impl Watch {
         pool: &Pool<J>,
         also: impl Fn(&State, &Event, Option<Outcome>) + Send + Sync + 'static,
     ) -> Arc<Watch> {
-        let watch = Arc::new(Watch { state: Mutex::new(State::new()), over: Condvar::new() });
+        let watch = Arc::new(Watch { state: Mutex::new(State::new(Origin::of(pool))), over: Condvar::new() });
         watch.state.lock().start_from(pool);
         let end = Arc::new(End(Arc::downgrade(&watch)));
         let also = Arc::new(also);
@@ -131,11 +134,11 @@ const KINDS: [EventKind; 13] = [
 ];
 
 impl State {
-    fn new() -> State {
-        let now = clock::now();
+    fn new(origin: Origin) -> State {
         State {
+            origin,
             pool: "".into(),
-            since: now,
+            since: origin.now(),
             enqueued: 0,
             backlog: 0,
             succeeded: 0,
@@ -153,32 +156,33 @@ impl State {
 
     /// The workers that the pool has already.
     fn start_from<J: Job>(&mut self, pool: &Pool<J>) {
-        let now = clock::now();
+        let now = self.origin.now();
         for worker in pool.workers() {
             let (slot, pid, job) = (worker.slot.index(), worker.pid, worker.job.map(|job| job.get()));
             let state = if job.is_some() { "working" } else { "ready" };
-            let seen = Seen { slot, pid, state, since: now, job, label: None, done: worker.jobs_done };
+            let since = now.saturating_sub(worker.state_for);
+            let seen = Seen { slot, pid, state, since, job, label: None, done: worker.jobs_done };
             self.workers.insert(worker.id.get(), seen);
         }
     }
 
     /// How many jobs a second have ended of late.
-    pub(crate) fn rate(&self, now: Instant) -> f64 {
-        let age = now.saturating_duration_since(self.since).as_secs_f64();
+    pub(crate) fn rate(&self, now: Duration) -> f64 {
+        let age = now.saturating_sub(self.since).as_secs_f64();
         let quiet = (age as u64).saturating_sub(self.second) as usize;
         // The second that goes on counts for as much of it as has passed.
         let all: u64 = self.ended.iter().rev().take((SECONDS + 1).saturating_sub(quiet)).sum();
         all as f64 / age.clamp(0.1, SECONDS as f64 + age.fract())
     }
 
-    fn count_end(&mut self, now: Instant) {
-        let second = now.saturating_duration_since(self.since).as_secs();
-        let passed = (second - self.second).min(SECONDS as u64 + 1);
+    fn count_end(&mut self, now: Duration) {
+        let second = now.saturating_sub(self.since).as_secs();
+        let passed = second.saturating_sub(self.second).min(SECONDS as u64 + 1);
         (0..passed).for_each(|_| self.ended.push_back(0));
         while self.ended.len() > SECONDS + 1 {
             self.ended.pop_front();
         }
-        self.second = second;
+        self.second = self.second.max(second);
         if let Some(newest) = self.ended.back_mut() {
             *newest += 1;
         }
@@ -187,7 +191,7 @@ impl State {
     /// Takes one event in; how the job ended where it has.
     fn note<J: Job>(&mut self, event: &Event) -> Option<Outcome> {
         let fields = event.fields()?;
-        let now = clock::of(event);
+        let now = event.at();
         if self.pool.is_empty() {
             self.pool = Arc::clone(&fields.pool);
         }

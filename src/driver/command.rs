@@ -87,6 +87,7 @@ impl Driver {
             }
             Command::Exit(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
+                self.figures.pool_ends();
                 self.input(Input::Exit);
                 if self.spawner.close() {
                     // No report will come for those.
@@ -157,6 +158,10 @@ impl Driver {
             spawned: counters.spawned,
             exited: counters.exited,
             crashed: counters.crashed,
+            restarts: self.figures.restarts(),
+            waiting: self.figures.waiting(),
+            running: self.figures.running(),
+            rate: self.figures.rate(self.now),
         }
     }
 
@@ -171,6 +176,9 @@ impl Driver {
                 jobs_done: worker.jobs_done(),
                 job: worker.job().map(JobId),
                 age: self.now.saturating_sub(child.since),
+                state_for: self.figures.state_for(self.now, worker_key),
+                // Looked at by the caller's thread.
+                resident: None,
             })
         });
         workers.collect()

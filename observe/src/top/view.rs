@@ -7,15 +7,15 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::style::{Color, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Row, Table, Widget};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Failures are shown in at most so many lines.
 const FAILURES: usize = 4;
 
 /// The figures in one line of text.
-pub(super) fn figures(state: &State, now: Instant) -> String {
+pub(super) fn figures(state: &State, now: Duration) -> String {
     let State { pool, enqueued, succeeded, failed, aborted, retries, backlog, .. } = state;
-    let age = duration(now.saturating_duration_since(state.since));
+    let age = duration(now.saturating_sub(state.since));
     let busy = state.workers.values().filter(|seen| seen.job.is_some()).count();
     let mut line = format!("{pool}: {succeeded} of {enqueued} jobs succeeded, {failed} failed");
     for (count, what) in [(aborted, "aborted"), (retries, "tried again")] {
@@ -29,7 +29,7 @@ pub(super) fn figures(state: &State, now: Instant) -> String {
 }
 
 /// All of it, as wide as the terminal and never higher.
-pub(super) fn render(state: &State, now: Instant, columns: u16, rows: u16) -> Buffer {
+pub(super) fn render(state: &State, now: Duration, columns: u16, rows: u16) -> Buffer {
     // The last column stays free: some terminals go to the next line when it is written.
     let width = columns.saturating_sub(1).max(20);
     let most = usize::from(rows.saturating_sub(1)).max(3);
@@ -49,7 +49,7 @@ pub(super) fn render(state: &State, now: Instant, columns: u16, rows: u16) -> Bu
     let mut buffer = Buffer::empty(Rect::new(0, 0, width, u16::try_from(height).unwrap_or(u16::MAX)));
     headline(state, now, width).render(Rect::new(0, 0, width, 1), &mut buffer);
 
-    let seconds = |seen: &Seen| duration(now.saturating_duration_since(seen.since));
+    let seconds = |seen: &Seen| duration(now.saturating_sub(seen.since));
     let memory = |seen: &Seen| resident(seen.pid).map_or_else(|| "-".to_owned(), bytes);
     let lines = workers.iter().map(|seen| {
         let job = match (&seen.label, seen.job) {
@@ -87,7 +87,7 @@ pub(super) fn render(state: &State, now: Instant, columns: u16, rows: u16) -> Bu
     buffer
 }
 
-fn headline(state: &State, now: Instant, width: u16) -> Line<'static> {
+fn headline(state: &State, now: Duration, width: u16) -> Line<'static> {
     let ended = state.succeeded + state.failed + state.aborted;
     let share = if state.enqueued > 0 { ended as f64 / state.enqueued as f64 } else { 0.0 };
     let length = usize::from(width / 6).min(24);
@@ -104,7 +104,7 @@ fn headline(state: &State, now: Instant, width: u16) -> Line<'static> {
             "  {} wait  {:.0}/s  {}",
             state.backlog,
             state.rate(now),
-            duration(now.saturating_duration_since(state.since))
+            duration(now.saturating_sub(state.since))
         )),
     ])
 }

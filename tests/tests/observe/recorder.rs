@@ -151,5 +151,7 @@ fn a_recorder_that_is_dropped_frees_what_it_kept_and_the_pool_goes_on() {
 
 fn sampler_threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-    tasks.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "hirelings-sampl\n")).count()
+    tasks
+        .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "hirelings-sampl\n"))
+        .count()
 }

@@ -102,7 +102,24 @@ fn top_shows_each_worker_and_leaves_a_line_of_figures() {
     fs::write(&gate, "").unwrap();
     let seen = terminal.until("it ends", |seen| seen.contains("ended with 1"));
     assert!(seen.contains("parallel: 7 of 8 jobs succeeded, 1 failed"), "{seen}");
-    assert!(!seen.contains(" working "), "the view is gone:\n{seen}");
+}
+
+#[test]
+fn top_goes_away_when_it_ends() {
+    if !tools::there("Top in a terminal", &["tmux"]) {
+        return;
+    }
+    let gate = tools::folder("top_ends").join("gate");
+    let command = format!("{} -j 2 --top '{}; echo line {{}}' ::: 1 2 3", parallel().display(), waits_for(&gate));
+    let terminal = Terminal::run("top-ends", &command);
+    terminal.until("two workers work", |seen| seen.matches(" working ").count() == 2);
+    fs::write(&gate, "").unwrap();
+    let seen = terminal.until("it ends", |seen| seen.contains("ended with 0"));
+    let mut lines: Vec<&str> = seen.lines().filter(|line| !line.is_empty()).collect();
+    lines[..3].sort_unstable();
+    assert_eq!(lines[..3], ["line 1", "line 2", "line 3"], "{seen}");
+    assert!(lines[3].starts_with("parallel: 3 of 3 jobs succeeded, 0 failed; 0 wait, 0 of 0 workers busy"), "{seen}");
+    assert_eq!(lines[4..], ["ended with 0"]);
 }
 
 #[test]
