@@ -333,7 +333,8 @@
 //! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit),
 //! [`drain`](Pool::drain) and drop do.
 //!
-//! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
+//! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The crate `hirelings-observe` makes a
+//! timeline of a run, a job log from which a broken run goes on, views in the terminal, and metrics: `docs/observing.md`. The pool logs through the `log`
 //! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
 //!
 //! # The end

@@ -19,13 +19,7 @@ pub fn data_of(page: &Path) -> Value {
 /// A page of a run with some of everything: the file, and what is at which place.
 fn page_of_everything(name: &str) -> PathBuf {
     let page = tools::folder(name).join("run.html");
-    let pool = pool()
-        .name("every<thing")
-        .max_processes(2)
-        .retries(1)
-        .timeout_working(Duration::from_millis(400))
-        .build()
-        .unwrap();
+    let pool = pool().name("every<thing").max_processes(2).retries(1).timeout_working(None).build().unwrap();
     let recorder = Recorder::attach(&pool);
     pool.wait_ready(Duration::from_secs(60)).unwrap();
     let gate = Gate::new();
