@@ -36,7 +36,7 @@ fn each_event_has_its_time() {
 }
 
 #[test]
-fn waiting_and_running_are_distributions_of_all_attempts() {
+fn waiting_and_running_are_of_all_attempts() {
     let pool = pool().max_processes(1).retries(1).build().unwrap();
     let mut gate = Gate::new();
     let waits = pool.request(Do::Wait(gate.path())).timeout(None).enqueue();

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
-fn the_figures_come_under_the_names_that_are_documented() {
+fn the_names_are_those_that_are_documented() {
     let prometheus = PrometheusBuilder::new().install_recorder().unwrap();
     let pool = pool()
         .name("measured")

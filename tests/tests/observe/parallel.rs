@@ -86,7 +86,7 @@ fn the_same_commands_and_results_as_gnu_parallel() {
 }
 
 #[test]
-fn the_job_log_is_gnu_parallels_and_each_goes_on_with_the_others() {
+fn each_goes_on_with_the_others_job_log() {
     if !tools::there("the comparison of job logs", &["parallel"]) {
         return;
     }
@@ -121,7 +121,7 @@ fn the_job_log_is_gnu_parallels_and_each_goes_on_with_the_others() {
 
 /// `-- speed --nocapture` shows the figures.
 #[test]
-fn its_speed_is_at_least_five_times_that_of_gnu_parallel() {
+fn it_is_five_times_as_fast_as_gnu_parallel() {
     if !tools::there("the comparison of speed", &["parallel"]) {
         return;
     }
@@ -150,7 +150,7 @@ fn its_speed_is_at_least_five_times_that_of_gnu_parallel() {
 }
 
 #[test]
-fn output_that_is_huge_binary_or_written_at_once_is_whole() {
+fn output_that_is_huge_binary_or_mixed_is_whole() {
     let folder = tools::folder("output");
     // 64 MiB with no line break, in constant memory, and every byte there is.
     let huge = run(ours().args(["-k", "-j", "2", "head -c 33554432 /dev/zero | tr '\\0' {}", ":::", "a", "b"]), b"");
@@ -183,7 +183,7 @@ fn output_that_is_huge_binary_or_written_at_once_is_whole() {
 }
 
 #[test]
-fn it_ends_without_a_word_when_nobody_reads_what_it_prints() {
+fn it_ends_silently_when_nobody_reads_it() {
     let folder = tools::folder("closed");
     let mut child = ours()
         .args(["-j", "2", "echo {}; echo {} >> begun"])

@@ -13,7 +13,7 @@ fn numbers(list: &Value) -> Vec<u64> {
 }
 
 #[test]
-fn the_oldest_give_way_to_sums_and_the_figures_stay_true() {
+fn the_oldest_give_way_to_sums() {
     let page = tools::folder("sums").join("run.html");
     let pool = pool().max_processes(2).build().unwrap();
     let recorder = Recorder::attach_with_capacity(&pool, 100);
@@ -80,7 +80,7 @@ fn workers_samples_and_times_are_those_of_the_run() {
 }
 
 #[test]
-fn a_retry_is_an_attempt_of_its_own_and_what_never_began_has_no_lane() {
+fn retries_and_what_never_began_are_attempts_too() {
     let page = tools::folder("retries").join("run.html");
     let pool = pool().max_processes(1).retries(1).build().unwrap();
     let recorder = Recorder::attach(&pool);
@@ -136,7 +136,7 @@ fn the_trace_is_of_chromes_format() {
 }
 
 #[test]
-fn a_recorder_that_is_dropped_frees_what_it_kept_and_the_pool_goes_on() {
+fn a_dropped_recorder_ends_and_the_pool_goes_on() {
     let pool = pool().max_processes(1).build().unwrap();
     for _ in 0..20 {
         let recorder = Recorder::attach(&pool);

@@ -67,7 +67,7 @@ fn facts(browser: &Browser) -> String {
 }
 
 #[test]
-fn it_is_looked_at_zoomed_searched_and_clicked_without_an_error() {
+fn it_is_zoomed_searched_and_clicked_without_error() {
     if !tools::there("the timeline in a browser", &PROGRAMS) {
         return;
     }
