@@ -757,7 +757,9 @@ fn is_test(module: &str, test: &str) -> bool {
 fn sources_of(module: &str) -> Vec<String> {
     let places = match module.split_once("::") {
         Some(_) => vec![format!("src/{}.rs", module.replace("::", "/"))],
-        None => ["", "integration/", "alone/", "memory/", "observe/"].map(|of| format!("tests/tests/{of}{module}.rs")).into(),
+        None => ["", "integration/", "alone/", "memory/", "observe/"]
+            .map(|of| format!("tests/tests/{of}{module}.rs"))
+            .into(),
     };
     places.iter().filter_map(|file| fs::read_to_string(root().join(file)).ok()).collect()
 }

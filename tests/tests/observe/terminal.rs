@@ -2,7 +2,7 @@
 
 use crate::tools;
 use hirelings_observe::Top;
-use hirelings_tests::{Do, eventually, pool, program};
+use hirelings_tests::{Do, Gate, eventually, pool, program};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -140,6 +140,23 @@ fn bars_show_how_far_it_is_and_go_away() {
     fs::write(&gate, "").unwrap();
     let seen = terminal.until("it ends", |seen| seen.contains("ended with 1"));
     assert!(seen.lines().any(|line| line == "line 5") && !seen.contains("/5 "), "the bar is gone:\n{seen}");
+}
+
+#[test]
+fn bars_for_each_worker_have_the_labels() {
+    if !tools::there("Bars in a terminal", &["tmux"]) {
+        return;
+    }
+    let mut gate = Gate::new();
+    let command = format!("{} {}", program("observed").display(), gate.path().display());
+    let terminal = Terminal::run("worker-bars", &command);
+    let seen = terminal.until("two workers have a job", |seen| seen.contains("page 3 ") && seen.contains("page 4 "));
+    for part in ["fails: it says no", " 2/10 ", "1 failed"] {
+        assert!(seen.contains(part), "no {part:?} in:\n{seen}");
+    }
+    gate.open();
+    let seen = terminal.until("it ends", |seen| seen.contains("ended with 0"));
+    assert!(seen.contains("all is done") && !seen.contains("page 3"), "the bars are gone:\n{seen}");
 }
 
 #[test]
