@@ -77,11 +77,11 @@ pub(crate) fn parse() -> Result<Args, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Short('h') | Long("help") => args.help = true,
-            Short('j') | Long("jobs") => args.jobs = Some(parser.value()?.parse_with(|text| at_least_one(text))?),
+            Short('j') | Long("jobs") => args.jobs = Some(parser.value()?.parse_with(at_least_one)?),
             Short('k') | Long("keep-order") => args.keep_order = true,
             Short('a') | Long("arg-file") => args.file = Some(parser.value()?.into()),
             Short('0') | Long("null") => args.null = true,
-            Long("retries") => args.tries = parser.value()?.parse_with(|text| at_least_one(text))?,
+            Long("retries") => args.tries = parser.value()?.parse_with(at_least_one)?,
             Long("timeout") => args.timeout = Some(parser.value()?.parse_with(seconds)?),
             Long("halt") => args.halt = parser.value()?.parse_with(halt)?,
             Long("joblog") => args.joblog = Some(parser.value()?.into()),
