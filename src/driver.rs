@@ -80,7 +80,7 @@ pub(crate) struct Plan {
 }
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
-/// commands, because what waits in their channel is in no backlog yet, and cannot be sent ahead.
+/// commands, because what waits in their channel is in no backlog yet, and cannot be prefetched.
 const COMMANDS_PER_ITERATION: usize = 1024;
 const REPORTS_PER_ITERATION: usize = 128;
 
@@ -103,7 +103,7 @@ pub(crate) struct Driver {
     figures: Figures,
     inbox: Inbox<Command, Report>,
     spawner: Spawner,
-    /// Seats whose process has been asked for and not reported.
+    /// Workers whose process has been asked for and not reported.
     spawning: BTreeSet<WorkerKey>,
     poller: Poller,
     poller_thread: JoinHandle<()>,
@@ -114,9 +114,9 @@ pub(crate) struct Driver {
     /// Slots with something to write.
     dirty: Vec<usize>,
     effects: Vec<Effect>,
-    /// Who waited for the jobs that this turn has settled: woken at its end, so that none takes the core before that.
+    /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
     released: Vec<WakeOnDrop>,
-    /// Workers that are to be heard out before the machine decides about them, and how many questions were asked.
+    /// Workers whose output is to be read before the machine decides about them, and how many questions were asked.
     draining: Vec<WorkerKey>,
     questions: u64,
     idle_waiters: Vec<Sender<()>>,
@@ -284,7 +284,7 @@ impl Driver {
     fn iterate(&mut self, now: Duration) {
         self.now = now;
         let is_due = self.machine.next_deadline().is_some_and(|at| at <= now);
-        // Before a limit is found to be over, all is heard that was there in time.
+        // Before a limit is found to be over, all is read that was there in time.
         let reports = if is_due { self.inbox.reports.len().max(REPORTS_PER_ITERATION) } else { REPORTS_PER_ITERATION };
         self.take_in(reports);
         if is_due {
@@ -296,7 +296,7 @@ impl Driver {
         self.end_iteration();
     }
 
-    /// Wakes those who listen to what this turn has brought, and those who wait for it.
+    /// Wakes those who listen to what this iteration has brought, and those who wait for it.
     fn end_iteration(&mut self) {
         for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
             self.plan.hooks.queue(Notification::Wake(waker));
@@ -314,7 +314,7 @@ impl Driver {
         self.inbox.wait(|| [until_due(), until_stopped(), self.plan.buffers.trim()].into_iter().flatten().min());
     }
 
-    /// Takes what has come, up to a turn's measure. Commands first: a worker that is free takes the best of all jobs that
+    /// Takes what has come, up to an iteration's measure. Commands first: a worker that is free takes the best of all jobs that
     /// were enqueued before it was.
     fn take_in(&mut self, reports: usize) {
         for _ in 0..COMMANDS_PER_ITERATION {

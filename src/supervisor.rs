@@ -113,7 +113,7 @@ pub(crate) struct Supervisor {
     /// How long the last start took, from the spawn to ready.
     init_took: Duration,
     restarts: RestartPolicy,
-    /// The slots of the workers that can take a job; the one used last is used next.
+    /// The slots of the workers that can take a job; the last is used next: the one used last, and one never used at the end.
     free: Vec<usize>,
     next_worker: u64,
     /// The lowest priority that any job had.
@@ -121,7 +121,7 @@ pub(crate) struct Supervisor {
     counters: Counters,
     /// Workers whose handler or recovery may run.
     busy: usize,
-    /// Jobs that a worker was handed.
+    /// Jobs that workers run, as was told.
     held: usize,
     /// Whether there was work since the last `Idle`.
     worked: bool,
@@ -180,7 +180,7 @@ impl Supervisor {
         !self.free.is_empty()
     }
 
-    /// Jobs that no worker has begun: queued, sent ahead, or waiting to be retried.
+    /// Jobs that no worker has begun: queued, prefetched, or waiting to be retried.
     pub(crate) fn backlog_len(&self) -> usize {
         self.jobs.len() - self.held
     }

@@ -190,7 +190,7 @@ impl Driver {
         }
     }
 
-    /// Looks which of the workers that are to be heard out have been.
+    /// Looks of which draining workers all output has been read.
     pub(super) fn drain_all(&mut self) {
         for worker_key in std::mem::take(&mut self.draining) {
             let number = self.questions + 1;

@@ -114,7 +114,7 @@ impl Driver {
 
     // ------------------------------------------------------------ answering
 
-    /// Answers those who wait for what may have come about in this turn.
+    /// Answers those who wait for what may have come about in this iteration.
     pub(super) fn release_waiters(&mut self) {
         if !self.idle_waiters.is_empty() && self.machine.is_idle() {
             for waiter in self.idle_waiters.drain(..) {

@@ -124,7 +124,7 @@ impl Driver {
                 let pid = self.pid(worker_key);
                 self.log(log::Level::Warn, || {
                     format!(
-                        "worker process {pid} was asked to skip jobs and does not answer; it is sent no more jobs ahead"
+                        "worker process {pid} was asked to skip jobs and does not answer; no more jobs are prefetched to it"
                     )
                 });
             }

@@ -17,7 +17,7 @@ pub(crate) struct Config {
     pub(crate) timeout_recovering: Option<Duration>,
     pub(crate) kill_grace: Duration,
     pub(crate) start_failures: u32,
-    /// How many jobs may lie ahead at a worker; 0 is off.
+    /// The most jobs that are prefetched to a worker. 0 turns prefetching off.
     pub(crate) prefetch: u32,
     /// How many workers can run at the same time.
     pub(crate) cores: usize,

@@ -1,4 +1,4 @@
-//! Which worker gets which job: free ones the next in turn.
+//! Which worker gets which job: each free worker gets the next job of the backlog.
 
 use super::config::{USUAL_AGE, USUAL_JOBS};
 use super::worker::Worker;
@@ -15,7 +15,7 @@ impl Step<'_> {
         }
     }
 
-    /// Sends a job to the free worker in `slot`, and what may go ahead behind it.
+    /// Sends a job to the free worker in `slot`, and prefetches others behind it.
     pub(super) fn dispatch(&mut self, slot: usize, key: JobKey) {
         let Some(worker) = &self.machine.slots[slot] else { return };
         let worker_key = WorkerKey { slot, worker: worker.id };
@@ -34,7 +34,7 @@ impl Step<'_> {
         }
     }
 
-    /// A job of a higher priority than some that lie ahead goes before those: they are recalled.
+    /// A queued job goes before prefetched jobs of a lower priority: those are recalled.
     pub(super) fn recall_lower(&mut self, key: JobKey) {
         let machine = &*self.machine;
         let priority_of = |key| machine.jobs.get(key).map_or(0, |entry| entry.settings.priority());

@@ -37,7 +37,7 @@ pub(super) enum JobState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) id: u64,
-    /// How often it was handed out.
+    /// The number of attempts that have begun or are presumed begun.
     pub(super) attempt: u32,
     pub(super) state: JobState,
     /// Whether an attempt before this one had begun.
@@ -45,7 +45,7 @@ pub(super) struct Entry {
     /// How many workers died while they read it.
     pub(super) readers: u8,
     pub(super) settings: JobSettings,
-    /// Its place in the order of handing out, within its priority.
+    /// Its place in the order of dispatch, within its priority.
     pub(super) seq: u64,
     pub(super) prev: u32,
     pub(super) next: u32,
@@ -142,7 +142,7 @@ impl Jobs {
         entry
     }
 
-    /// The next number in the order of handing out.
+    /// The next number in the order of dispatch.
     pub(super) fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq

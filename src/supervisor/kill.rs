@@ -116,7 +116,7 @@ impl Step<'_> {
         self.await_recall(worker_key);
     }
 
-    /// Kills a condemned worker if nothing lies behind the job any more. One that is stopped is heard first.
+    /// Kills a condemned worker if nothing lies behind the job any more. Of one that is stopped, the output is read first.
     pub(super) fn kill_if_alone(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         if worker.can_be_killed_alone() && worker.pending_kill.is_some_and(|pending_kill| !pending_kill.stopped) {
@@ -136,7 +136,7 @@ impl Step<'_> {
         self.act(Action::Signal(worker_key, Signal::Stop));
     }
 
-    /// The condemned worker is stopped, and all that it wrote has been heard: its job is not answered, so nothing behind it
+    /// The condemned worker is stopped, and all that it wrote has been read: its job is not answered, so nothing behind it
     /// has begun, and nothing will.
     pub(super) fn stopped(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);

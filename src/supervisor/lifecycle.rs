@@ -64,7 +64,7 @@ impl Phase {
     }
 }
 
-/// The way out. A worker on it is still heard: what it has answered is answered.
+/// The exit of a worker. Its messages still count: what it has answered is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Exit {
     /// Why the exit began; none where the worker ended by itself.

@@ -1,6 +1,6 @@
-//! What workers say, and what it means in the state that they are in.
+//! What the messages of workers mean in the states that the workers are in.
 //!
-//! A worker that is on its way out is heard as well: what it has answered is answered, whatever becomes of it.
+//! The messages of an exiting worker count as well: what it has answered is answered, whatever becomes of the worker.
 
 use super::lifecycle::{End, Phase};
 use super::worker::Current;
@@ -58,7 +58,7 @@ impl Step<'_> {
         }
     }
 
-    /// What a worker that is ready and holds nothing begun does next: the job that lies ahead, leave, or wait.
+    /// What a worker that is ready and holds nothing begun does next: it runs the first prefetched job, exits, or waits.
     pub(super) fn next_for(&mut self, worker_key: WorkerKey) {
         let left = self.jobs_left(worker_key.slot);
         let worker = self.worker(worker_key);
@@ -71,8 +71,11 @@ impl Step<'_> {
         if worker.retiring || worker.over_soft_limit || left == 0 {
             return self.leave(worker_key);
         }
+        // One that has done nothing yet comes last: those that have done some of their jobs do the rest first, and make room
+        // for their successors.
+        let at = if worker.done == 0 { 0 } else { self.machine.free.len() };
         self.clear_limit(worker_key);
-        self.machine.free.push(worker_key.slot);
+        self.machine.free.insert(at, worker_key.slot);
     }
 
     /// The worker speaks of the job that it runs. Its first word proves that the job has begun.
@@ -94,7 +97,7 @@ impl Step<'_> {
     /// The job runs on: it is no short one, so none waits behind it.
     fn spoke_of_a_running_job(&mut self, worker_key: WorkerKey, current: Current) {
         self.recall_behind(worker_key, current.since);
-        // It was aborted while it lay ahead, and has begun all the same.
+        // It was aborted while it was prefetched, and has begun all the same.
         self.kill_if_alone(worker_key);
     }
 

@@ -8,15 +8,15 @@ use super::timers::Timer;
 use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
-/// A worker that has not answered a recall for so long is sent nothing ahead any more, where its jobs could be done
+/// No jobs are prefetched any more to a worker that has not answered a recall for this long, where its jobs could be done
 /// elsewhere.
 const RECALL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// And after so long it has broken the protocol.
+/// A worker that has not answered a recall for this long has broken the protocol.
 const RECALL_LIMIT: Duration = Duration::from_secs(10);
 
 impl Step<'_> {
-    /// Sends jobs ahead to a worker whose jobs are short, while no worker is free.
+    /// Prefetches jobs to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
         if config.prefetch == 0 || !self.machine.free.is_empty() {
@@ -98,7 +98,7 @@ impl Step<'_> {
         }
     }
 
-    /// The running job is long, or the worker is to do no more: the jobs that lie ahead are recalled.
+    /// The running job is long, or the worker is to do no more: its prefetched jobs are recalled.
     pub(super) fn recall(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Recall);
@@ -109,7 +109,7 @@ impl Step<'_> {
         self.await_recall(worker_key);
     }
 
-    /// A job that lies ahead at a worker is settled: it must not be started.
+    /// A prefetched job is settled: the worker must not begin it.
     pub(super) fn cancel_prefetched(&mut self, worker_key: WorkerKey, key: JobKey) {
         if let Some(id) = self.worker(worker_key).cancel_prefetched(key) {
             self.act(Action::SendSkip { worker_key, id });
@@ -128,7 +128,7 @@ impl Step<'_> {
         }
     }
 
-    /// The worker has answered a recall, or begun a job that lay ahead: the wait for the others starts anew.
+    /// The worker has answered a recall, or begun a prefetched job: the wait for the other answers starts anew.
     pub(super) fn recall_was_answered(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         if worker.recalled_at.take().is_some() {

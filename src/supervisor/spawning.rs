@@ -13,7 +13,7 @@ impl Step<'_> {
             return restarts.want_none();
         }
         let minimum = if *admits == Admits::All { config.min_processes } else { 0 };
-        // Most turns end here: there is no room for a worker, or no need of one.
+        // Most steps end here: there is no room for a worker, or no need of one.
         let needed = backlog.len() > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() == slots.len() || !needed {
             return restarts.want_none();

@@ -33,11 +33,11 @@ pub enum WorkerState {
     Initializing,
     /// It waits for a job.
     Ready,
-    /// It was handed a job.
+    /// It runs a job.
     Working,
     /// It has answered, and has not said that it is ready again.
     Recovering,
-    /// It was told to leave, or is being killed, or is dead and not yet done with.
+    /// It was told to exit, is being killed, or is dead and not yet reaped.
     Exiting,
 }
 
@@ -198,7 +198,7 @@ impl Worker {
         self.done
     }
 
-    /// The number of the job that it was handed and has not answered.
+    /// The number of the job that it runs.
     pub(crate) fn job(&self) -> Option<u64> {
         self.announced().map(|current| current.id)
     }
@@ -243,7 +243,7 @@ impl Worker {
         self.pace = Some(self.pace.map_or(took, |pace| (pace * 3 + took) / 4));
     }
 
-    /// How many jobs may lie ahead: about a millisecond of work, and none behind a job that is not short.
+    /// How many jobs may be prefetched: about a millisecond of work, and none behind a job that is not short.
     pub(super) fn depth(&self, most: u32) -> u32 {
         match self.pace {
             Some(pace) if pace <= SHORT => {
@@ -259,7 +259,7 @@ impl Worker {
         self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false });
     }
 
-    /// The jobs that lie ahead and were not recalled.
+    /// The prefetched jobs that were not recalled.
     pub(super) fn prefetched_keys(&self) -> impl Iterator<Item = JobKey> {
         self.prefetched.iter().filter(|prefetched| !prefetched.recalled).filter_map(|prefetched| prefetched.key)
     }
@@ -283,7 +283,7 @@ impl Worker {
         self.prefetched.is_empty() && !self.is_in_doubt()
     }
 
-    /// Marks all that lie ahead as recalled; gives those that were not yet.
+    /// Marks all prefetched jobs as recalled. Gives those that were not yet.
     pub(super) fn recall(&mut self) -> impl Iterator<Item = u64> {
         let unrecalled = self.prefetched.iter_mut().filter(|prefetched| !prefetched.recalled);
         unrecalled.map(|prefetched| {
@@ -292,7 +292,7 @@ impl Worker {
         })
     }
 
-    /// The job that lies ahead as `key` is settled. Gives its number where the worker is still to be told.
+    /// The prefetched job `key` is settled. Gives its number where the worker is still to be told.
     pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
         prefetched.key = None;
@@ -323,7 +323,7 @@ impl Worker {
 mod tests {
     use super::*;
 
-    /// How many jobs may lie ahead of a worker that has done one job after the other, each as many tenths of
+    /// How many jobs may be prefetched to a worker that has done one job after the other, each as many tenths of
     /// [`SHORT`] long.
     fn depth_after(tenths: &[u32]) -> u32 {
         let mut worker = Worker::new(1, false);
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn as_much_lies_ahead_as_is_done_in_a_short_while() {
+    fn as_much_is_prefetched_as_is_done_in_a_short_while() {
         assert_eq!(depth_after(&[]), 0, "nothing is known yet");
         assert_eq!(depth_after(&[1]), 10);
         assert_eq!(depth_after(&[0]), 32, "at most what is allowed");

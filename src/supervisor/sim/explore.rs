@@ -4,80 +4,24 @@
 //! Where the random worlds go deep, this goes everywhere. A state of machine, workers and calls that has been seen is not
 //! gone on from again; it is known by 64 bits of hash. The checker watches every step, and is no part of the state.
 
+mod shapes;
+
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
     Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
-    Violation, WhenFull, WorkerKey,
+    Violation, WorkerKey,
 };
+use shapes::{Shape, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
-
-/// How many workers, jobs and troubles, and whether in each way. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs, and 32 for
-/// three jobs and two troubles; both are for a release build.
-fn sizes() -> &'static [(usize, u64, usize, bool)] {
-    match super::from_env("HIRELINGS_SMALL_WORLDS") {
-        Some(3) => &[(2, 3, 1, true), (2, 2, 2, true)],
-        Some(32) => &[(2, 3, 2, true)],
-        _ => &[(2, 2, 1, false), (1, 3, 1, true)],
-    }
-}
 
 /// How often time may pass though something else could happen. It passes always when nothing else can.
 const EARLY_TICKS: u32 = 1;
 
 /// The limit of memory, where there is one.
 const HARD: u64 = 200;
-
-/// What goes wrong, at any moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Trouble {
-    /// A worker dies.
-    Crash,
-    /// A worker hangs in its handler, and its job's limit ends it. Its guard answers recalls.
-    Hang,
-    /// The same, and nothing answers: it is stopped, as it were.
-    Freeze,
-    /// A worker writes what is no message.
-    Garble,
-    /// A worker ends with a terminal failure that names no job.
-    Terminal,
-    /// A worker holds more memory than it may.
-    Grow,
-    Abort,
-    /// The callers close the pool.
-    Drain,
-    Exit,
-}
-
-/// The pool's options, and the workers' way.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    workers: usize,
-    jobs: u64,
-    troubles: [Option<Trouble>; 2],
-    prefetch: u32,
-    max_jobs: u64,
-    max_backlog: Option<usize>,
-    retries: u32,
-    /// Whether the last job has a limit of its own, and the second a higher priority.
-    differ: bool,
-    /// Whether a worker says ready in a frame of its own.
-    recovers: bool,
-    ignores_term: bool,
-}
-
-impl Shape {
-    /// What the caller of this job wants while the backlog is full.
-    fn when_full(self, id: u64) -> WhenFull {
-        match id % 3 {
-            0 if self.differ => WhenFull::Exceed,
-            1 if self.differ => WhenFull::Refuse,
-            _ => WhenFull::Wait,
-        }
-    }
-}
 
 #[derive(Clone)]
 struct State {
@@ -582,54 +526,6 @@ fn explore(shape: Shape) -> Result<usize, String> {
         }
     }
     Ok(seen.len())
-}
-
-/// What goes wrong: one thing, or each pair of things.
-fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
-    use Trouble::*;
-    const ALL: [Trouble; 9] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Abort, Drain, Exit];
-    if count == 1 {
-        return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
-    }
-    let pairs = ALL.iter().enumerate().flat_map(|(at, &first)| ALL[at..].iter().map(move |&second| (first, second)));
-    // Drained or ended twice is drained or ended once.
-    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Hang));
-    pairs.map(|(first, second)| [Some(first), Some(second)]).collect()
-}
-
-fn shapes() -> Vec<Shape> {
-    let options = [(0, 64, Some(1)), (0, 1, None), (2, 64, None), (2, 2, Some(1))];
-    let ways = [(false, false), (true, true)];
-    let mut shapes = Vec::new();
-    for &(workers, jobs, count, each_way) in sizes() {
-        for troubles in troubles(count) {
-            for (at, (prefetch, max_jobs, max_backlog)) in options.into_iter().enumerate() {
-                // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
-                let ways = match (each_way, prefetch, max_jobs) {
-                    (true, _, _) => &ways[..],
-                    (false, 0, _) => &[],
-                    (false, _, 64) => &ways[..1],
-                    (false, _, _) => &ways[1..],
-                };
-                for &(recovers, ignores_term) in ways {
-                    let (retries, differ) = ([1, 0, 1, 2][at], prefetch > 0 && recovers);
-                    shapes.push(Shape {
-                        workers,
-                        jobs,
-                        troubles,
-                        prefetch,
-                        max_jobs,
-                        max_backlog,
-                        retries,
-                        differ,
-                        recovers,
-                        ignores_term,
-                    });
-                }
-            }
-        }
-    }
-    shapes
 }
 
 #[test]

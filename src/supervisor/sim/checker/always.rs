@@ -1,0 +1,118 @@
+//! What must hold after each step, at any time and at the end.
+
+use super::{Checker, DEATH_WAIT, Followed, Found, SLACK, Stage, ensure};
+use crate::supervisor::worker::Worker;
+use crate::supervisor::{Effect, SHORT, Supervisor, WorkerState};
+use std::time::Duration;
+
+impl Checker {
+    /// No step does or tells the same twice.
+    pub(in crate::supervisor::sim) fn distinct(effects: &[Effect]) -> Found {
+        let twice = effects.iter().enumerate().find(|(at, effect)| effects[..*at].contains(effect));
+        ensure(twice.is_none(), || format!("twice in one step: {twice:?}"))
+    }
+
+    pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
+        self.told.settled_down(machine)?;
+        let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
+        ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
+        ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
+        for worker_key in self.doomed.drain(..) {
+            let worker = machine.worker(worker_key);
+            let doomed = worker.is_none_or(Worker::is_being_killed);
+            ensure(doomed, || format!("{worker_key:?} lives on without its aborted job: {worker:?}"))?;
+        }
+        let kept = self.processes.iter().find(|(_, of)| of.died && !of.released);
+        ensure(kept.is_none(), || format!("nobody releases {kept:?}"))?;
+        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed);
+        ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
+        let before = std::mem::replace(&mut self.circuit_open, machine.is_circuit_open());
+        ensure(before || self.opens || !self.circuit_open, || "no worker starts, and nothing told so".into())?;
+        let counters = machine.counters();
+        let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
+        ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
+        ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
+        for (worker_key, worker) in machine.workers() {
+            let answered = self.processes.get(&worker_key).map_or(0, |process| process.answered);
+            ensure(worker.jobs_done() == answered, || {
+                format!("{worker_key:?} has answered {answered} jobs: {worker:?}")
+            })?;
+        }
+        for (worker_key, process) in &self.processes {
+            let (Some(worker), true) = (machine.worker(*worker_key), process.alive && !process.violated) else {
+                continue;
+            };
+            // Its handler may run: the pool is not idle.
+            let may_run = process.is_ready && !process.holds.is_empty() && !process.reaped;
+            ensure(!may_run || worker.is_busy(), || {
+                format!("{worker_key:?} may run {:?} and is not busy", process.holds)
+            })?;
+            let free = process.is_ready && process.holds.is_empty() && !worker.is_ending();
+            ensure(free == worker.is_free(), || format!("{worker_key:?} is free: {free}: {worker:?}"))?;
+        }
+        let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
+        let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;
+        ensure(counters.enqueued == sum + at_workers as u64, || {
+            format!("the sum of the figures is off: {counters:?}")
+        })?;
+        let queued = self.jobs.values().any(|job| job.stage == Stage::Backlogged);
+        ensure(!(queued && machine.has_free_worker()), || "a worker is free and a job is queued".into())?;
+        let backlog = self.backlog_len();
+        ensure(backlog == machine.backlog_len(), || {
+            format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())
+        })?;
+        let jobs = &self.jobs;
+        self.admission.settled_down(machine, backlog, |id| jobs.get(&id).is_some_and(Followed::is_in_backlog))?;
+        let open = self.jobs.values().filter(|job| !matches!(job.stage, Stage::New | Stage::Settled)).count();
+        ensure(open == machine.unsettled(), || format!("{open} jobs are open, the machine has {}", machine.unsettled()))
+    }
+
+    /// A job past its limit, which nobody has done anything about.
+    pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
+        self.told.overdue(now, machine)?;
+        let mute = self.processes.iter().find(|(worker_key, process)| {
+            let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
+            let state = machine.worker(**worker_key).map(|worker| worker.state());
+            late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
+        });
+        ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        let long = self.jobs.iter().find(|(_, job)| match job.stage {
+            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
+                now > job.since + SHORT
+                    && self.processes.get(&worker_key).is_some_and(|process| !process.ending)
+                    && machine.worker(worker_key).is_some_and(|worker| worker.has_unrecalled())
+            }
+            _ => false,
+        });
+        ensure(long.is_none() || !machine.has_free_worker(), || {
+            format!("a worker is free at {now:?}, and others wait behind {long:?}")
+        })?;
+        let late = self.jobs.iter().find(|(_, job)| {
+            matches!(job.stage, Stage::Tasked(_) | Stage::Started(_))
+                && job.limit.is_some_and(|limit| now > job.since + limit + SLACK)
+                // A worker that is dead, or whose end is known, is not timed any more.
+                && !self.dying(job.stage)
+        });
+        ensure(late.is_none(), || format!("over its limit at {now:?}: {late:?}"))
+    }
+
+    fn dying(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
+                self.processes.get(&worker_key).is_none_or(|process| process.reaped)
+            }
+            _ => true,
+        }
+    }
+
+    pub(in crate::supervisor::sim) fn at_the_end(&self, machine: &Supervisor) -> Found {
+        let open: Vec<_> = self.jobs.iter().filter(|(_, job)| job.stage != Stage::Settled).collect();
+        ensure(open.is_empty(), || format!("never settled: {open:?}"))?;
+        let left: Vec<_> = self.processes.iter().filter(|(_, process)| process.alive).collect();
+        ensure(left.is_empty(), || format!("never reaped: {left:?}"))?;
+        let (reaped, counters) = (self.processes.values().filter(|process| process.died).count(), machine.counters());
+        ensure(counters.exited == reaped as u64, || format!("{reaped} were reaped, counted {}", counters.exited))?;
+        ensure(counters.exited == counters.spawned, || format!("{counters:?}: not all that was spawned has exited"))?;
+        ensure(machine.is_finished(), || "the machine is not finished".into())
+    }
+}

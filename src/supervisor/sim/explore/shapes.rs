@@ -1,0 +1,111 @@
+//! Which small worlds there are.
+
+use super::super::from_env;
+use crate::supervisor::WhenFull;
+
+/// How many workers, jobs and troubles, and whether in each way. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs, and 32 for
+/// three jobs and two troubles; both are for a release build.
+fn sizes() -> &'static [(usize, u64, usize, bool)] {
+    match from_env("HIRELINGS_SMALL_WORLDS") {
+        Some(3) => &[(2, 3, 1, true), (2, 2, 2, true)],
+        Some(32) => &[(2, 3, 2, true)],
+        _ => &[(2, 2, 1, false), (1, 3, 1, true)],
+    }
+}
+
+/// What goes wrong, at any moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Trouble {
+    /// A worker dies.
+    Crash,
+    /// A worker hangs in its handler, and its job's limit ends it. Its guard answers recalls.
+    Hang,
+    /// The same, and nothing answers: it is stopped, as it were.
+    Freeze,
+    /// A worker writes what is no message.
+    Garble,
+    /// A worker ends with a terminal failure that names no job.
+    Terminal,
+    /// A worker holds more memory than it may.
+    Grow,
+    Abort,
+    /// The callers close the pool.
+    Drain,
+    Exit,
+}
+
+/// The pool's options, and the workers' way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) workers: usize,
+    pub(super) jobs: u64,
+    pub(super) troubles: [Option<Trouble>; 2],
+    pub(super) prefetch: u32,
+    pub(super) max_jobs: u64,
+    pub(super) max_backlog: Option<usize>,
+    pub(super) retries: u32,
+    /// Whether the last job has a limit of its own, and the second a higher priority.
+    pub(super) differ: bool,
+    /// Whether a worker says ready in a frame of its own.
+    pub(super) recovers: bool,
+    pub(super) ignores_term: bool,
+}
+
+impl Shape {
+    /// What the caller of this job wants while the backlog is full.
+    pub(super) fn when_full(self, id: u64) -> WhenFull {
+        match id % 3 {
+            0 if self.differ => WhenFull::Exceed,
+            1 if self.differ => WhenFull::Refuse,
+            _ => WhenFull::Wait,
+        }
+    }
+}
+
+/// What goes wrong: one thing, or each pair of things.
+fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
+    use Trouble::*;
+    const ALL: [Trouble; 9] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Abort, Drain, Exit];
+    if count == 1 {
+        return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
+    }
+    let pairs = ALL.iter().enumerate().flat_map(|(at, &first)| ALL[at..].iter().map(move |&second| (first, second)));
+    // Drained or ended twice is drained or ended once.
+    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Hang));
+    pairs.map(|(first, second)| [Some(first), Some(second)]).collect()
+}
+
+pub(super) fn shapes() -> Vec<Shape> {
+    let options = [(0, 64, Some(1)), (0, 1, None), (2, 64, None), (2, 2, Some(1))];
+    let ways = [(false, false), (true, true)];
+    let mut shapes = Vec::new();
+    for &(workers, jobs, count, each_way) in sizes() {
+        for troubles in troubles(count) {
+            for (at, (prefetch, max_jobs, max_backlog)) in options.into_iter().enumerate() {
+                // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
+                let ways = match (each_way, prefetch, max_jobs) {
+                    (true, _, _) => &ways[..],
+                    (false, 0, _) => &[],
+                    (false, _, 64) => &ways[..1],
+                    (false, _, _) => &ways[1..],
+                };
+                for &(recovers, ignores_term) in ways {
+                    let (retries, differ) = ([1, 0, 1, 2][at], prefetch > 0 && recovers);
+                    shapes.push(Shape {
+                        workers,
+                        jobs,
+                        troubles,
+                        prefetch,
+                        max_jobs,
+                        max_backlog,
+                        retries,
+                        differ,
+                        recovers,
+                        ignores_term,
+                    });
+                }
+            }
+        }
+    }
+    shapes
+}

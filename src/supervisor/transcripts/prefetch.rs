@@ -1,0 +1,121 @@
+//! Jobs that are prefetched.
+
+use super::*;
+
+#[test]
+fn a_job_ahead_is_queued_until_the_answer_before_it() {
+    let mut script = short_jobs();
+    assert_eq!(script.machine.backlog_len(), 4);
+    let lines = script.message(FIRST, success(2));
+    assert_eq!(lines[4..], ["task 3/1 at 0#1", "0#1 is working", "send 5/1 to 0#1"]);
+}
+
+#[test]
+fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
+    let mut script = short_jobs();
+    assert_eq!(script.wait(SHORT), ["skip 3 at 0#1", "skip 4 at 0#1"]);
+    // Back only at the worker's word, and in their old places.
+    assert_eq!(script.message(FIRST, Message::Skipped { job: 3 }), [""; 0]);
+    script.message(FIRST, Message::Skipped { job: 4 });
+    script.now += SECOND;
+    let lines = script.message(FIRST, success(2));
+    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn what_lies_ahead_is_filled_up_once_half_of_it_is_done() {
+    let mut script = Script::working(Config { prefetch: 4, ..config() });
+    for _ in 0..15 {
+        script.enqueue();
+    }
+    script.now += MILLI / 10;
+    let mut sent = |job| script.message(FIRST, success(job)).iter().filter(|line| line.starts_with("send")).count();
+    assert_eq!([1, 2, 3, 4, 5].map(&mut sent), [5, 0, 2, 0, 2]);
+}
+
+/// Two workers on one core, of which each waits about as long as it works. They have had jobs 1 and 2 for longer than a
+/// short one takes; six more are queued.
+fn two_on_one_core() -> Script {
+    let mut script = Script::ready(Config { prefetch: 2, max_processes: 2, ..config() });
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });
+    script.message(worker_key(1, 2), Message::Ready);
+    for _ in 0..8 {
+        script.enqueue();
+    }
+    script.now += SHORT * 3 / 2;
+    script
+}
+
+#[test]
+fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
+    let mut script = two_on_one_core();
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working", "send 4/1 to 0#1"]);
+    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 0#1"], "nobody is free who could have done it before");
+}
+
+#[test]
+fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
+    let mut script = two_on_one_core();
+    script.message(FIRST, Message::Start { job: 1 });
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines[3..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
+}
+
+#[test]
+fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
+    let max_memory = MaxMemory { soft: Some(100), hard: None };
+    let mut script = short_jobs_with(Config { max_memory, ..config() });
+    assert_eq!(script.input(holds(101)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(script.message(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
+}
+
+#[test]
+fn with_nothing_ahead_there_is_nothing_to_call_back() {
+    let script = Script::working(Config { prefetch: 2, timeout_working: None, ..config() });
+    assert_eq!(script.machine.next_deadline(), None);
+}
+
+#[test]
+fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
+    let mut script = short_jobs();
+    script.wait(SHORT);
+    let lines = script.message(FIRST, success(2));
+    assert_eq!(lines[3..], ["0#1 is ready"], "nobody knows yet");
+    let lines = script.message(FIRST, success(3));
+    assert_eq!(lines[..4], ["task 3/1 at 0#1", "0#1 is working", "start 3/1 at 0#1", "settled 3/1: Success"]);
+}
+
+#[test]
+fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
+    let mut script = short_jobs();
+    assert_eq!(script.abort(3), ["skip 3 at 0#1", "settled 3/0: Aborted"]);
+    // Whether it has begun all the same is not known: what lies behind it is recalled before its worker is killed.
+    assert_eq!(script.message(FIRST, success(2))[3..], ["0#1 is ready", "skip 4 at 0#1"]);
+    assert_eq!(script.message(FIRST, Message::Start { job: 3 }), [""; 0]);
+    let lines = script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(lines, ["0#1 is exiting", "Terminate 0#1"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
+
+#[test]
+fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
+    let mut script = short_jobs_with(Config { max_jobs_per_process: Some(4), ..config() });
+    script.abort(3);
+    script.message(FIRST, Message::Skipped { job: 3 });
+    let mut left = |job| script.message(FIRST, success(job)).contains(&"leave 0#1".into());
+    assert_eq!([2, 4, 5].map(&mut left), [false, false, true], "the fourth was its last");
+}
+
+#[test]
+fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used() {
+    let mut script = short_jobs();
+    let lines = script.dies(FIRST);
+    assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");
+    script.input(Input::Spawned(worker_key(0, 2)));
+    assert_eq!(script.message(worker_key(0, 2), Message::Ready)[1], "send 3/1 to 0#2");
+}
