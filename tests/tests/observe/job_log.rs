@@ -114,7 +114,9 @@ fn each_pool_of_a_log_writes_its_lines_whole() {
         let label = format!("{n} {}", "x".repeat(n));
         pools.iter().for_each(|pool| drop(pool.request(Do::Echo("x".into())).label(label.clone()).enqueue()));
     }
-    pools.iter().for_each(|pool| drop(pool.drain(Duration::MAX)));
+    for pool in &pools {
+        pool.drain(Duration::MAX);
+    }
     let read = JobLog::read(&path).unwrap();
     assert_eq!((read.len(), read.iter().all(|logged| logged.succeeded)), (400, true));
 }
