@@ -212,6 +212,7 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::Begun;
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {
@@ -229,5 +230,31 @@ mod tests {
         assert_eq!(figures.rate(at(60_000)), Rate { enqueued: 0, finished: 0, over: at(10_000) });
         figures.note(at(60_500), &Notice::Enqueued(JobKey { place: 0, id: 10 }));
         assert_eq!(figures.rate(at(60_600)), Rate { enqueued: 1, finished: 0, over: at(10_600) });
+    }
+
+    /// `-- figures --nocapture` shows what a job costs; the bound is for a busy machine.
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_job_costs_less_than_a_microsecond() {
+        const JOBS: u64 = 100_000;
+        let mut figures = Figures::new();
+        let worker_key = WorkerKey { slot: 0, worker: 1 };
+        let (attempt, attempts, outcome, begun) = (1, 1, Outcome::Success, Begun::Yes);
+        let round = |figures: &mut Figures| {
+            let before = std::time::Instant::now();
+            for id in 0..JOBS {
+                let (now, key) = (Duration::from_micros(id), JobKey { place: id as u32 % 64, id });
+                let worker_key_of = Some(worker_key);
+                figures.note(now, &Notice::Enqueued(key));
+                figures.note(now, &Notice::Task { worker_key, key, attempt });
+                figures
+                    .note(now, &Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: worker_key_of });
+            }
+            before.elapsed() / JOBS as u32
+        };
+        let best = (0..5).map(|_| round(&mut figures)).min().unwrap_or_default();
+        eprintln!("{best:?} a job");
+        assert!(best < Duration::from_micros(1), "{best:?}");
+        assert_eq!((figures.waiting().count, figures.running().count), (5 * JOBS, 5 * JOBS));
     }
 }
