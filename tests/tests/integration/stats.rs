@@ -23,7 +23,8 @@ fn a_new_pool_has_counted_its_first_worker_only() {
     let pool = pool().max_processes(2).build().unwrap();
     let mut stats = pool.stats();
     assert_eq!((stats.workers, stats.spawned), (1, 1));
-    (stats.workers, stats.spawned) = (0, 0);
+    assert!(stats.rate.over <= pool.age());
+    (stats.workers, stats.spawned, stats.rate.over) = (0, 0, Duration::ZERO);
     assert_eq!(stats, Stats::default());
 }
 
