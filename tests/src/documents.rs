@@ -11,7 +11,6 @@ compiled! {
     KitReadme: "worker-kit/README.md",
     ConfineReadme: "worker-kit/confine/README.md",
     ObserveReadme: "observe/README.md",
-    ObserveReadme: "observe/README.md",
     Contributing: "CONTRIBUTING.md",
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",
