@@ -28,7 +28,7 @@ use std::any::type_name;
 use std::marker::PhantomData;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, thread};
 
 /// The smallest `max_frame`: the envelope and a short message must fit.
@@ -726,7 +726,8 @@ impl<J: Job> PoolBuilder<J> {
             first,
             last_stats: Arc::clone(&last_stats),
         };
-        let (commands, supervisor) = match Driver::start(plan) {
+        let built_at = SystemTime::now();
+        let (commands, supervisor, started) = match Driver::start(plan) {
             Ok(started) => started,
             Err(error) => {
                 dispatcher.end();
@@ -744,6 +745,8 @@ impl<J: Job> PoolBuilder<J> {
             limited: self.config.max_backlog.is_some(),
             look_ahead,
             last_stats,
+            built_at,
+            started,
             supervisor,
             hook_thread,
         });

@@ -9,6 +9,7 @@ mod actions;
 mod child;
 mod command;
 mod failures;
+mod figures;
 mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -26,6 +27,7 @@ mod tickets;
 
 pub(crate) use crate::supervisor::WhenFull;
 pub(crate) use command::{Admission, Command, PendingSubmit};
+use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
@@ -101,6 +103,7 @@ pub(crate) struct Driver {
     waiting: HashMap<u64, NewJob>,
     started: Instant,
     now: Duration,
+    figures: Figures,
     inbox: Inbox<Command, Report>,
     spawner: Spawner,
     /// Workers whose process has been asked for and not reported.
@@ -194,15 +197,16 @@ impl Context {
 
 impl Driver {
     /// Starts the threads of a pool, which have the signal mask of the calling one. The supervisor's ends once all is
-    /// over, and the others before it.
+    /// over, and the others before it. Gives the moment from which its times are counted, too.
     ///
     /// # Errors
     ///
     /// Where a thread or the poller's pipe cannot be had.
-    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>)> {
+    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>, Instant)> {
         let (driver, commands, _) = Driver::new(plan)?;
+        let started = driver.started;
         let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
-        Ok((commands, thread))
+        Ok((commands, thread, started))
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
@@ -250,6 +254,7 @@ impl Driver {
             waiting: HashMap::new(),
             started: clock(),
             now: Duration::ZERO,
+            figures: Figures::new(),
             inbox,
             spawner,
             spawning: BTreeSet::new(),

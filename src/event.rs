@@ -175,6 +175,8 @@ pub struct EventFields {
     pub pid: Option<u32>,
     /// Which attempt at the job, from 1.
     pub attempt: Option<u32>,
+    /// Nanoseconds since the pool was built.
+    pub(crate) at: u64,
     pub(crate) more: More,
 }
 
@@ -393,6 +395,22 @@ impl Event {
     /// ```
     pub fn attempt(&self) -> Option<u32> {
         self.fields()?.attempt
+    }
+
+    /// When it happened, since the pool was built: with [`Pool::built_at`](crate::Pool::built_at) the time of day. A hook may be
+    /// called later. What the pool takes in at once has one time, and times never go down; [`Event::Lagged`] has none, and
+    /// zero here.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on_event(|event| println!("{:>9.3} s {event}", event.at().as_secs_f64()));
+    /// # Ok(()) }
+    /// ```
+    pub fn at(&self) -> Duration {
+        Duration::from_nanos(self.fields().map_or(0, |fields| fields.at))
     }
 
     /// One line of a worker's standard error, without its end (`WorkerStderr`).

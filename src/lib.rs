@@ -334,7 +334,8 @@
 //! the handle that `enqueue` gives may be dropped. `wait` does not wait for the hooks: [`exit`](Pool::exit),
 //! [`drain`](Pool::drain) and drop do.
 //!
-//! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The pool logs through the `log`
+//! [`Pool::stats`] has the figures, all of one moment; [`Pool::workers`] the processes. The crate `hirelings-observe` makes a
+//! timeline of a run, a job log from which a broken run goes on, views in the terminal, and metrics: `docs/observing.md`. The pool logs through the `log`
 //! crate, under the target `hirelings`: trouble at `warn`, the life of workers at `debug`, no line a job above that.
 //!
 //! # The end
@@ -521,6 +522,7 @@ compile_error!(
 mod supervisor;
 
 // Names, options and figures.
+mod histogram;
 mod id;
 mod limits;
 mod options;
@@ -565,6 +567,7 @@ mod builder;
 mod completed;
 mod future;
 mod handle;
+mod inspect;
 mod map;
 mod pool;
 mod request;
@@ -587,6 +590,7 @@ pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
 pub use hirelings_worker_kit::wire::Codec;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
+pub use histogram::Distribution;
 pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;
 pub use limits::Limits;
@@ -597,6 +601,6 @@ pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
 pub use request::JobRequest;
-pub use stats::{Drained, Stats, WorkerInfo};
+pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::WorkerState;

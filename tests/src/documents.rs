@@ -21,6 +21,7 @@ compiled! {
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",
     HostileInput: "docs/hostile-input.md",
+    Observing: "docs/observing.md",
     Performance: "docs/performance.md",
     Starting: "docs/starting.md",
     Testing: "docs/testing.md",
