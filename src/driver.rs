@@ -9,6 +9,7 @@ mod actions;
 mod child;
 mod command;
 mod failures;
+mod figures;
 mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -26,6 +27,7 @@ mod tickets;
 
 pub(crate) use crate::supervisor::WhenFull;
 pub(crate) use command::{Admission, Command, PendingSubmit};
+use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
@@ -45,7 +47,7 @@ use command::NewJob;
 use crossbeam_channel::Sender;
 use forks::ForkServer;
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
+    ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
 };
 use inbox::{Inbox, inbox};
 use parking_lot::Mutex;
@@ -66,6 +68,7 @@ pub(crate) struct Plan {
     pub(crate) job_type: &'static str,
     pub(crate) options: Option<Payload>,
     pub(crate) config: Config,
+    pub(crate) codec: Codec,
     pub(crate) max_frame: usize,
     /// Buffers for large jobs and answers.
     pub(crate) buffers: Arc<BufferPool>,
@@ -100,6 +103,7 @@ pub(crate) struct Driver {
     waiting: HashMap<u64, NewJob>,
     started: Instant,
     now: Duration,
+    figures: Figures,
     inbox: Inbox<Command, Report>,
     spawner: Spawner,
     /// Workers whose process has been asked for and not reported.
@@ -193,15 +197,16 @@ impl Context {
 
 impl Driver {
     /// Starts the threads of a pool, which have the signal mask of the calling one. The supervisor's ends once all is
-    /// over, and the others before it.
+    /// over, and the others before it. Gives the moment from which its times are counted, too.
     ///
     /// # Errors
     ///
     /// Where a thread or the poller's pipe cannot be had.
-    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>)> {
+    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>, Instant)> {
         let (driver, commands, _) = Driver::new(plan)?;
+        let started = driver.started;
         let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
-        Ok((commands, thread))
+        Ok((commands, thread, started))
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
@@ -215,13 +220,17 @@ impl Driver {
             let told = Arc::clone(&told);
             move || told()
         })?;
-        let readers =
-            ReaderSettings { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
+        let readers = ReaderSettings {
+            job_type: plan.job_type,
+            codec: plan.codec,
+            max_frame: plan.max_frame,
+            buffers: Arc::clone(&plan.buffers),
+        };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
         let init = ToWorker::Init {
             job_type: plan.job_type.into(),
-            codec: PAYLOAD_CODEC.into(),
+            codec: plan.codec.name().into(),
             max_frame: plan.max_frame as u64,
             has_options: plan.options.is_some(),
         };
@@ -245,6 +254,7 @@ impl Driver {
             waiting: HashMap::new(),
             started: clock(),
             now: Duration::ZERO,
+            figures: Figures::new(),
             inbox,
             spawner,
             spawning: BTreeSet::new(),

@@ -6,7 +6,7 @@ use crate::failure::{Describe, Failure, typed};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, Payload};
+use hirelings_worker_kit::wire::Payload;
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -175,6 +175,8 @@ pub struct EventFields {
     pub pid: Option<u32>,
     /// Which attempt at the job, from 1.
     pub attempt: Option<u32>,
+    /// Nanoseconds since the pool was built.
+    pub(crate) at: u64,
     pub(crate) more: More,
 }
 
@@ -395,6 +397,22 @@ impl Event {
         self.fields()?.attempt
     }
 
+    /// When it happened, since the pool was built: with [`Pool::built_at`](crate::Pool::built_at) the time of day. A hook may be
+    /// called later. What the pool takes in at once has one time, and times never go down; [`Event::Lagged`] has none, and
+    /// zero here.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on_event(|event| println!("{:>9.3} s {event}", event.at().as_secs_f64()));
+    /// # Ok(()) }
+    /// ```
+    pub fn at(&self) -> Duration {
+        Duration::from_nanos(self.fields().map_or(0, |fields| fields.at))
+    }
+
     /// One line of a worker's standard error, without its end (`WorkerStderr`).
     ///
     /// ```no_run
@@ -472,9 +490,7 @@ impl Event {
     /// ```
     pub fn progress<J: Job>(&self) -> Option<J::Progress> {
         match &self.fields()?.more {
-            More::Progress { payload, job_type } if *job_type == J::name() => {
-                wire::decode_payload(payload.as_slice()).ok()
-            }
+            More::Progress { payload, job_type } if *job_type == J::name() => payload.decode().ok(),
             _ => None,
         }
     }

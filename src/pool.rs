@@ -8,19 +8,19 @@ use crate::failure::Failure;
 use crate::handle::JobHandle;
 use crate::record::{JobRecord, Observers, Ticket};
 use crate::shared::Shared;
-use crate::stats::{Drained, Stats, WorkerInfo};
+use crate::stats::{Drained, Stats};
 use crate::subscription::Events;
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
+use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
 use parking_lot::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What a job's frame has beside the payload.
 const JOB_HEADER: usize = 16;
@@ -48,6 +48,7 @@ pub struct Pool<J: Job> {
     /// Set when `drain` or `exit` is called: no more jobs are accepted.
     closed: AtomicBool,
     max_frame: usize,
+    codec: Codec,
     /// Buffers for large jobs and answers.
     buffers: Arc<BufferPool>,
     /// The size of the last encoded job, in bytes: the first buffer for the next one is as large.
@@ -56,7 +57,10 @@ pub struct Pool<J: Job> {
     limited: bool,
     /// How many jobs `map` enqueues before it returns the first result, at least.
     pub(crate) look_ahead: usize,
-    last_stats: Arc<Mutex<Stats>>,
+    pub(crate) last_stats: Arc<Mutex<Stats>>,
+    pub(crate) built_at: SystemTime,
+    /// From when the times of events are counted.
+    pub(crate) started: Instant,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     hook_thread: Mutex<Option<JoinHandle<()>>>,
     jobs: PhantomData<fn() -> J>,
@@ -67,10 +71,13 @@ pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
     pub(crate) shared: Shared,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
     pub(crate) look_ahead: usize,
     pub(crate) last_stats: Arc<Mutex<Stats>>,
+    pub(crate) built_at: SystemTime,
+    pub(crate) started: Instant,
     pub(crate) supervisor: JoinHandle<()>,
     pub(crate) hook_thread: JoinHandle<()>,
 }
@@ -91,11 +98,14 @@ impl<J: Job> Pool<J> {
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             max_frame: parts.max_frame,
+            codec: parts.codec,
             buffers: parts.buffers,
             encoded: AtomicUsize::new(0),
             limited: parts.limited,
             look_ahead: parts.look_ahead,
             last_stats: parts.last_stats,
+            built_at: parts.built_at,
+            started: parts.started,
             supervisor: Mutex::new(Some(parts.supervisor)),
             hook_thread: Mutex::new(Some(parts.hook_thread)),
             jobs: PhantomData,
@@ -209,9 +219,9 @@ impl<J: Job> Pool<J> {
 
     fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
         let mut bytes = self.buffers.buffer(self.encoded.load(Ordering::Relaxed));
-        wire::encode_payload(job, &mut bytes, self.max_frame - JOB_HEADER)?;
+        self.codec.encode(job, &mut bytes, self.max_frame - JOB_HEADER)?;
         self.encoded.store(bytes.len(), Ordering::Relaxed);
-        Ok(Payload::tail(bytes, 0, &self.buffers))
+        Ok(Payload::tail(bytes, 0, self.codec, &self.buffers))
     }
 
     fn next_id(&self) -> u64 {
@@ -306,44 +316,8 @@ impl<J: Job> Pool<J> {
         idle.is_none_or(|idle| !timed_out(idle))
     }
 
-    /// The pool's figures. After the pool has ended: the last ones.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// // For a page of metrics.
-    /// let stats = pool.stats();
-    /// println!("pool_backlog {}", stats.backlog);
-    /// println!("pool_workers_crashed_total {}", stats.crashed);
-    /// # Ok(()) }
-    /// ```
-    pub fn stats(&self) -> Stats {
-        let stats = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
-        stats.unwrap_or_else(|| self.last_stats.lock().clone())
-    }
-
-    /// The worker processes, in the order of their slots. After the pool has ended there are none.
-    ///
-    /// ```no_run
-    /// # use hirelings::*;
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
-    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
-    /// for worker in pool.workers() {
-    ///     if let Some(job) = worker.job {
-    ///         println!("process {} has job {job}", worker.pid);
-    ///     }
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub fn workers(&self) -> Vec<WorkerInfo> {
-        self.ask(ToDriver::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default()
-    }
-
     /// Sends a command and gives the channel of its answer. None if the pool has ended.
-    fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
+    pub(crate) fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
         self.shared.commands.send(command(reply)).is_ok().then_some(answer)
     }

@@ -1,5 +1,6 @@
 //! Figures of a pool and of its workers.
 
+use crate::histogram::Distribution;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
 /// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
 /// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `workers` and `busy`, which are of the moment.
+/// `backlog`, `workers`, `busy` and `rate`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -54,6 +55,85 @@ pub struct Stats {
     pub fork_servers: usize,
     /// Fork servers that were started.
     pub fork_servers_spawned: u64,
+    /// All of `exited`, by why they ended.
+    pub restarts: Restarts,
+    /// How long attempts have waited for a worker, from the job's enqueueing or the attempt before, of all that were handed
+    /// to one.
+    pub waiting: Distribution,
+    /// How long attempts have run, from when a worker had the job until it had answered or was lost.
+    pub running: Distribution,
+    /// What happened in the last seconds.
+    pub rate: Rate,
+}
+
+/// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let Restarts { crashed, panicked, timed_out, .. } = pool.stats().restarts;
+/// println!("{} workers were lost", crashed + panicked + timed_out);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restarts {
+    /// They had done their jobs, asked to be replaced, or held more memory than the soft limit.
+    pub recycled: u64,
+    /// They ended by themselves, were killed from outside, or closed their pipe.
+    pub crashed: u64,
+    /// Their handler panicked, or they said otherwise that they end.
+    pub panicked: u64,
+    /// They passed the limit of time of their state.
+    pub timed_out: u64,
+    /// They held more memory than the hard limit.
+    pub out_of_memory: u64,
+    /// Their job was aborted.
+    pub aborted: u64,
+    /// They broke the protocol.
+    pub protocol: u64,
+    /// The pool ended.
+    pub closed: u64,
+}
+
+/// What happened in the last seconds.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// let rate = pool.stats().rate;
+/// println!("{:.1} jobs/s are done, {} were enqueued in {:?}", rate.finished_per_second(), rate.enqueued, rate.over);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rate {
+    /// Jobs that were accepted.
+    pub enqueued: u64,
+    /// Jobs that settled, whatever they came to.
+    pub finished: u64,
+    /// In so long a time: ten to eleven seconds, or the pool's age where that is less.
+    pub over: Duration,
+}
+
+impl Rate {
+    /// How many jobs a second have settled.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// println!("{:.1} jobs/s", pool.stats().rate.finished_per_second());
+    /// # Ok(()) }
+    /// ```
+    pub fn finished_per_second(&self) -> f64 {
+        self.finished as f64 / self.over.as_secs_f64().max(1e-3)
+    }
 }
 
 /// One worker process, as it is now.
@@ -87,6 +167,10 @@ pub struct WorkerInfo {
     pub age: Duration,
     /// The process id of the fork server that has forked it; none where it was started by exec.
     pub fork_server: Option<u32>,
+    /// How long it has been in its state.
+    pub state_for: Duration,
+    /// How much memory it holds, in bytes, without what it has started; none where the system does not say.
+    pub resident: Option<u64>,
 }
 
 /// How a [`drain`](crate::Pool::drain) ended.

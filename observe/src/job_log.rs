@@ -2,7 +2,7 @@
 
 mod lines;
 
-use crate::clock;
+use crate::clock::Origin;
 use crate::recorder::{last_words, outcome_of};
 use crate::recording::Outcome;
 use hirelings::{Event, EventKind, Job, JobError, Pool};
@@ -188,11 +188,12 @@ impl JobLog {
         status: impl Fn(&JobError<J::Error>) -> (i32, i32) + Send + 'static,
     ) {
         let status = Arc::new(Mutex::new(status));
+        let built_at = Origin::of(pool).time_of_day;
         let kinds =
             [EventKind::Enqueue, EventKind::Task, EventKind::JobSuccess, EventKind::JobFailure, EventKind::JobAbort];
         for kind in kinds {
             let (log, status) = (Arc::clone(&self.log), Arc::clone(&status));
-            pool.on(kind, move |event| log.lock().note::<J>(event, &*status.lock()));
+            pool.on(kind, move |event| log.lock().note::<J>(event, built_at, &*status.lock()));
         }
     }
 
@@ -264,10 +265,10 @@ impl fmt::Debug for JobLog {
 }
 
 impl Log {
-    fn note<J: Job>(&mut self, event: &Event, status: &Status<J>) {
+    fn note<J: Job>(&mut self, event: &Event, built_at: Duration, status: &Status<J>) {
         let Some(fields) = event.fields() else { return };
         let Some(job) = fields.job.map(|job| job.get()) else { return };
-        let now = clock::time_of_day_of(event);
+        let now = built_at + event.at();
         match fields.kind {
             EventKind::Enqueue => self.begun.entry(job).or_default().queued = Some(now),
             EventKind::Task => self.begun.entry(job).or_default().started = Some(now),

@@ -23,14 +23,28 @@
 //! Each is attached to a pool by one call, lives on the pool's hook thread, and ends with the pool. A pool that nothing is
 //! attached to pays nothing.
 
+#[cfg(feature = "bars")]
+mod bars;
 mod clock;
 mod job_log;
 mod json;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod recorder;
 mod recording;
 mod sampler;
 mod timeline;
+#[cfg(feature = "top")]
+mod top;
 mod trace;
+#[cfg(any(feature = "bars", feature = "metrics", feature = "top"))]
+mod watch;
 
+#[cfg(feature = "bars")]
+pub use bars::Bars;
 pub use job_log::{JobLog, Logged};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub use recorder::Recorder;
+#[cfg(feature = "top")]
+pub use top::Top;

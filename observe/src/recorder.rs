@@ -1,7 +1,7 @@
 //! What a pool tells, kept for a timeline or a trace.
 
-use crate::clock;
-use crate::recording::{Attempt, Detail, Outcome, Recording};
+use crate::clock::Origin;
+use crate::recording::{Attempt, Detail, Outcome, Recording, micros};
 use crate::sampler;
 use crate::{timeline, trace};
 use hirelings::{Event, EventKind, Job, JobError, Pool};
@@ -100,7 +100,7 @@ impl Recorder {
     /// # Ok(()) }
     /// ```
     pub fn attach_with_capacity<J: Job>(pool: &Pool<J>, attempts: usize) -> Recorder {
-        let recording = Mutex::new(Recording::new(attempts.max(1)));
+        let recording = Mutex::new(Recording::new(Origin::of(pool), attempts.max(1)));
         let shared = Arc::new(Shared { recording, over: Condvar::new() });
         // The hooks hold it weakly, so that a recorder that is dropped frees what it has kept.
         let end = Arc::new(End(Arc::downgrade(&shared)));
@@ -180,7 +180,7 @@ impl Recorder {
 
     fn write(&self, path: &Path, write: fn(&Recording, &mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         // A copy: the hook thread does not wait for the disk.
-        let recording = self.shared.recording.lock().snapshot(clock::now());
+        let recording = self.shared.recording.lock().snapshot();
         let mut file = BufWriter::new(File::create(path)?);
         write(&recording, &mut file)?;
         file.flush()
@@ -204,7 +204,7 @@ impl Shared {
     fn end(&self) {
         let mut recording = self.recording.lock();
         if recording.over.is_none() {
-            recording.over = Some(recording.time(clock::now()));
+            recording.over = Some(recording.now());
         }
         self.over.notify_all();
     }
@@ -224,7 +224,7 @@ impl Drop for End {
 /// Keeps one event.
 fn note<J: Job>(recording: &mut Recording, event: &Event) {
     let Some(fields) = event.fields() else { return };
-    let at = recording.time(clock::of(event));
+    let at = micros(event.at());
     let job = fields.job.map_or(0, |job| job.get());
     if recording.pool.is_empty() {
         recording.pool = Arc::clone(&fields.pool);
@@ -253,10 +253,7 @@ fn note<J: Job>(recording: &mut Recording, event: &Event) {
             let seen = recording.worker(worker.get(), slot.index(), pid, at);
             match fields.kind {
                 EventKind::WorkerReady => seen.ready = seen.ready.or(Some(at)),
-                EventKind::WorkerExiting => {
-                    seen.exiting = seen.exiting.or(Some(at));
-                    seen.for_job |= fields.job.is_some();
-                }
+                EventKind::WorkerExiting => seen.exiting = seen.exiting.or(Some(at)),
                 EventKind::WorkerTimeout => {
                     seen.limit = event.timeout().map(|(state, limit)| (at, format!("{state} for more than {limit:?}")));
                 }

@@ -1,11 +1,11 @@
 //! What is kept of a run: attempts one by one, the oldest as sums, workers, and samples.
 
-use crate::clock;
+use crate::clock::Origin;
 use crate::recorder::short_label;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many bytes of errors and last words are kept.
 const DETAILS: usize = 8 * 1024 * 1024;
@@ -51,6 +51,12 @@ impl Outcome {
         Outcome::Running,
     ];
 
+    /// Whether the worker that had the job does not outlive it.
+    fn ends_its_worker(self) -> bool {
+        use Outcome::{Aborted, Crashed, OutOfMemory, Panicked, Protocol, TimedOut};
+        matches!(self, Panicked | Crashed | TimedOut | OutOfMemory | Protocol | Aborted)
+    }
+
     /// In words.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -70,6 +76,9 @@ impl Outcome {
     }
 }
 
+/// By number.
+type Numbered<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
+
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Detail {
@@ -84,7 +93,7 @@ impl Detail {
     }
 }
 
-/// One attempt at a job. Times are in microseconds since the start of the recording.
+/// One attempt at a job. Times are in microseconds since the pool was built.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) job: u64,
@@ -120,7 +129,7 @@ pub(crate) struct WorkerSeen {
     pub(crate) ready: Option<u64>,
     /// Since when it leaves or is killed.
     pub(crate) exiting: Option<u64>,
-    /// It ended while it had a job.
+    /// It ended for the sake of its last job.
     pub(crate) for_job: bool,
     pub(crate) exited: Option<u64>,
     pub(crate) status: Option<String>,
@@ -152,20 +161,18 @@ pub(crate) struct Sample {
 pub(crate) struct Recording {
     capacity: usize,
     pub(crate) pool: Arc<str>,
-    started: Instant,
-    /// The time of day at its start, since 1970.
-    pub(crate) begun: Duration,
+    pub(crate) origin: Origin,
     /// Attempts that have ended, in that order.
     pub(crate) attempts: VecDeque<Attempt>,
     /// How many have ended in all.
     pub(crate) ended: u64,
     pub(crate) totals: [u64; Outcome::ALL.len()],
     pub(crate) retries: u64,
-    pending: HashMap<u64, Pending, BuildHasherDefault<NumberHasher>>,
+    pending: Numbered<Pending>,
     running: usize,
     pub(crate) workers: Vec<WorkerSeen>,
-    /// Where a worker that has not ended is among them.
-    alive: HashMap<u64, usize>,
+    /// Where each is among them.
+    places: Numbered<usize>,
     pub(crate) workers_left_out: u64,
     /// The details that are kept, by the number of their attempt.
     detailed: VecDeque<u64>,
@@ -181,12 +188,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(origin: Origin, capacity: usize) -> Self {
         Recording {
             capacity,
             pool: "".into(),
-            started: clock::now(),
-            begun: clock::time_of_day(),
+            origin,
             attempts: VecDeque::new(),
             ended: 0,
             totals: [0; Outcome::ALL.len()],
@@ -194,7 +200,7 @@ impl Recording {
             pending: HashMap::default(),
             running: 0,
             workers: Vec::new(),
-            alive: HashMap::new(),
+            places: HashMap::default(),
             workers_left_out: 0,
             detailed: VecDeque::new(),
             detail_bytes: 0,
@@ -206,15 +212,15 @@ impl Recording {
         }
     }
 
-    /// A time as it is kept.
-    pub(crate) fn time(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.started).as_micros().try_into().unwrap_or(u64::MAX)
+    /// What the time is.
+    pub(crate) fn now(&self) -> u64 {
+        micros(self.origin.now())
     }
 
-    /// A copy as of `now`, with what runs as attempts of their own.
-    pub(crate) fn snapshot(&self, now: Instant) -> Recording {
+    /// A copy as of now, with what runs as attempts of their own.
+    pub(crate) fn snapshot(&self) -> Recording {
         let mut copy = self.clone();
-        let now = self.over.unwrap_or_else(|| self.time(now));
+        let now = self.over.unwrap_or_else(|| self.now());
         copy.over = Some(now);
         for (&job, pending) in &self.pending {
             if let Some((start, worker, slot, attempt)) = pending.task {
@@ -308,8 +314,10 @@ impl Recording {
             Some((start, worker, slot, attempt)) => (start, worker, Some(slot), attempt),
             None => (end, 0, None, 0),
         };
-        if let Some(&at) = self.alive.get(&worker) {
-            self.workers[at].jobs += 1;
+        if let Some(&place) = self.places.get(&worker) {
+            let seen = &mut self.workers[place];
+            seen.jobs += 1;
+            seen.for_job = outcome.ends_its_worker();
         }
         if let Some(detail) = &detail {
             self.detail_bytes += detail.bytes();
@@ -385,7 +393,7 @@ impl Recording {
 
     /// The worker, which may not have been seen before.
     pub(crate) fn worker(&mut self, id: u64, slot: usize, pid: u32, at: u64) -> &mut WorkerSeen {
-        let index = *self.alive.entry(id).or_insert_with(|| {
+        let place = *self.places.entry(id).or_insert_with(|| {
             let (exited, status, limit) = (None, None, None);
             let seen = WorkerSeen {
                 id,
@@ -403,29 +411,28 @@ impl Recording {
             self.workers.push(seen);
             self.workers.len() - 1
         });
-        &mut self.workers[index]
+        &mut self.workers[place]
     }
 
     pub(crate) fn exited(&mut self, id: u64, at: u64) {
-        let Some(index) = self.alive.remove(&id) else { return };
-        self.workers[index].exited = Some(at);
-        if self.workers.len() - self.alive.len() > WORKERS {
-            // A quarter of them at once, so that the places are counted anew once for many.
+        let Some(&place) = self.places.get(&id) else { return };
+        self.workers[place].exited = Some(at);
+        if self.workers.len() > WORKERS + WORKERS / 4 {
+            // Many at once, so that the places are counted anew once for many.
             let mut surplus = WORKERS / 4;
-            self.workers_left_out += surplus as u64;
             self.workers.retain(|seen| {
                 let goes = seen.exited.is_some() && surplus > 0;
                 surplus -= usize::from(goes);
                 !goes
             });
-            let alive = self.workers.iter().enumerate().filter(|(_, seen)| seen.exited.is_none());
-            self.alive = alive.map(|(index, seen)| (seen.id, index)).collect();
+            self.workers_left_out += (WORKERS / 4 - surplus) as u64;
+            self.places = self.workers.iter().enumerate().map(|(place, seen)| (seen.id, place)).collect();
         }
     }
 
     /// The processes that live, with their slots.
     pub(crate) fn processes(&self) -> Vec<(usize, u32)> {
-        self.alive.values().map(|&index| &self.workers[index]).map(|seen| (seen.slot, seen.pid)).collect()
+        self.workers.iter().filter(|seen| seen.exited.is_none()).map(|seen| (seen.slot, seen.pid)).collect()
     }
 
     // ------------------------------------------------------------ samples
@@ -451,6 +458,11 @@ impl Recording {
         }
         self.sample_every *= 2;
     }
+}
+
+/// A time as it is kept.
+pub(crate) fn micros(time: Duration) -> u64 {
+    time.as_micros().try_into().unwrap_or(u64::MAX)
 }
 
 /// For numbers that count up: a multiplication spreads them well enough, and costs little.

@@ -1,6 +1,5 @@
 //! A thread that looks at the workers' memory now and then, while a recording goes on.
 
-use crate::clock;
 use crate::recorder::Shared;
 use crate::recording::Sample;
 use std::fs;
@@ -24,7 +23,7 @@ fn run(shared: &Shared) {
             memory[slot] += resident(pid).unwrap_or(0);
         }
         recording = shared.recording.lock();
-        let (at, backlog) = (recording.time(clock::now()), recording.backlog());
+        let (at, backlog) = (recording.now(), recording.backlog());
         recording.sample(Sample { at, backlog, memory });
         if recording.over.is_none() {
             shared.over.wait_for(&mut recording, every);

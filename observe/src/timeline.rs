@@ -30,7 +30,12 @@ pub(crate) fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()
 /// The recording as JSON. Times are in microseconds; those of a lane's attempts are each since the one before.
 fn data(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
     let end = recording.over.unwrap_or(0);
-    write!(out, "{{\"pool\":{},\"begun\":{},\"end\":{end},", text(&recording.pool), recording.begun.as_millis())?;
+    write!(
+        out,
+        "{{\"pool\":{},\"begun\":{},\"end\":{end},",
+        text(&recording.pool),
+        recording.origin.time_of_day.as_millis()
+    )?;
     write!(out, "\"retries\":{},\"recorded\":{},", recording.retries, recording.ended)?;
     write!(out, "\"workersLeftOut\":{},\"outcomes\":", recording.workers_left_out)?;
     list(out, Outcome::ALL.map(|outcome| text(outcome.name())))?;

@@ -15,7 +15,7 @@ pub(crate) fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()
         out,
         "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"begun_unix_ms\":{}}},\"traceEvents\":[\n\
          {{\"ph\":\"M\",\"pid\":{PID},\"name\":\"process_name\",\"args\":{{\"name\":{name}}}}}",
-        recording.begun.as_millis()
+        recording.origin.time_of_day.as_millis()
     )?;
     let of_attempts = recording.attempts.iter().filter_map(|attempt| attempt.slot);
     let of_workers = recording.workers.iter().filter_map(|seen| u32::try_from(seen.slot).ok());
@@ -34,7 +34,7 @@ pub(crate) fn write(recording: &Recording, out: &mut dyn Write) -> io::Result<()
             instant(out, slot, *at, &format!("process {pid} was {limit}"))?;
         }
         if let (Some(at), true) = (seen.exiting, seen.for_job) {
-            instant(out, slot, at, &format!("process {pid} is killed"))?;
+            instant(out, slot, at, &format!("process {pid} is lost"))?;
         }
         if let (Some(at), Some(status)) = (seen.exited, &seen.status) {
             instant(out, slot, at, &format!("process {pid} ended: {status}"))?;

@@ -17,6 +17,7 @@ impl Driver {
             Action::SendJob { worker_key, key, attempt } => self.send_job(worker_key, key, attempt),
             Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
             Action::SendLeave(worker_key) => {
+                self.figures.told_to_leave(worker_key);
                 self.send(worker_key, &ToWorker::Leave);
                 let pid = self.pid(worker_key);
                 self.log(log::Level::Debug, || format!("worker process {pid} has done its jobs and leaves"));

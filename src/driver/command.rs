@@ -87,6 +87,7 @@ impl Driver {
             }
             Command::Exit(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
+                self.figures.pool_ends();
                 self.input(Input::Exit);
                 let stuck = self.spawner.close();
                 if let Some(servers) = &self.servers {
@@ -164,6 +165,10 @@ impl Driver {
             crashed: counters.crashed,
             fork_servers: self.fork_servers.len(),
             fork_servers_spawned: self.fork_servers_spawned,
+            restarts: self.figures.restarts(),
+            waiting: self.figures.waiting(),
+            running: self.figures.running(),
+            rate: self.figures.rate(self.now),
         }
     }
 
@@ -179,6 +184,9 @@ impl Driver {
                 job: worker.job().map(JobId),
                 age: self.now.saturating_sub(child.since),
                 fork_server: child.fork_server.map(|of| of.pid),
+                state_for: self.figures.state_for(self.now, worker_key),
+                // Looked at by the caller's thread.
+                resident: None,
             })
         });
         workers.collect()

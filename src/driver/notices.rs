@@ -55,6 +55,7 @@ impl<'a> About<'a> {
 impl Driver {
     /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
     pub(super) fn tell(&mut self, notice: Notice, context: &mut Context) {
+        self.figures.note(self.now, &notice);
         match notice {
             Notice::Refused { id, refusal } => {
                 if let Some(job) = context.take_job(id).or_else(|| self.waiting.remove(&id)) {
@@ -398,6 +399,7 @@ impl Driver {
             slot: about.worker_key.map(|worker_key| Slot(worker_key.slot)),
             pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0).or(about.pid),
             attempt: about.attempt,
+            at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
             more: more(),
         };
         self.plan.hooks.emit(fields, charge.cloned());

@@ -9,6 +9,8 @@ macro_rules! compiled {
 compiled! {
     Readme: "README.md",
     KitReadme: "worker-kit/README.md",
+    NodeKitReadme: "worker-kit/node/README.md",
+    PythonKitReadme: "worker-kit/python/README.md",
     ConfineReadme: "worker-kit/confine/README.md",
     ObserveReadme: "observe/README.md",
     Contributing: "CONTRIBUTING.md",
@@ -19,6 +21,7 @@ compiled! {
     FromProcessPoolExecutor: "docs/from-process-pool-executor.md",
     FromProcspawn: "docs/from-procspawn.md",
     HostileInput: "docs/hostile-input.md",
+    Observing: "docs/observing.md",
     Performance: "docs/performance.md",
     Starting: "docs/starting.md",
     Testing: "docs/testing.md",

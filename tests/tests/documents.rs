@@ -5,11 +5,11 @@ use hirelings::worker::{
     self, BoxError, Bytes as KitBytes, Context, Job as KitJob, NoError as KitNoError, Outcome, Session, Worker,
 };
 use hirelings::{
-    AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Drained, EncodedProgress,
-    EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError, JobHandle, JobId,
-    JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder, ProgressStream,
-    ProtocolError, ReadyError, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo,
-    WorkerPanic, WorkerState, self_exec,
+    AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Distribution, Drained,
+    EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
+    JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder,
+    ProgressStream, ProtocolError, Rate, ReadyError, Restarts, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout,
+    WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Square(u64);
@@ -110,6 +110,7 @@ fn every_signature_of_the_pool() {
     let _: bool = pool.wait_idle_timeout(Duration::ZERO);
     let _: Stats = pool.stats();
     let _: Vec<WorkerInfo> = pool.workers();
+    let _: (SystemTime, Duration) = (pool.built_at(), pool.age());
     let hook: HookId = pool.on(EventKind::Exit, |_: &Event| {});
     let _: HookId = pool.on_event(|_: &Event| {});
     let _: bool = pool.remove_hook(hook);
@@ -169,6 +170,7 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let _: Option<JobError<String>> = event.error::<Square>();
     let _: Option<ExitStatus> = event.status();
     let _: Option<(WorkerState, Duration)> = event.timeout();
+    let _: Duration = event.at();
     let _: Option<&EventFields> = event.fields();
     match event {
         Event::Pool(fields) | Event::Job(fields) | Event::Worker(fields) => {
@@ -185,7 +187,16 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let Stats { fork_servers, fork_servers_spawned, .. } = stats;
     let _: [usize; 4] = [backlog, workers, busy, fork_servers];
     let _: u64 = fork_servers_spawned;
-    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, fork_server, .. } = worker;
+    let Stats { waiting, running, rate, restarts, .. } = stats;
+    for Distribution { count, p50, p90, p99, max, .. } in [waiting, running] {
+        let _: (u64, [Duration; 4]) = (count, [p50, p90, p99, max]);
+    }
+    let Rate { enqueued, finished, over, .. } = rate;
+    let _: (u64, u64, Duration, f64) = (enqueued, finished, over, rate.finished_per_second());
+    let Restarts { recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed, .. } = restarts;
+    let _: [u64; 8] = [recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed];
+    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, state_for, resident, fork_server, .. } = worker;
+    let _: (Duration, Option<u64>) = (state_for, resident);
     let _: (Slot, u32, WorkerState, u64, Option<JobId>, Duration) = (slot, pid, state, jobs_done, job, age);
     let _: Option<u32> = fork_server;
     let _: u64 = id.get();
@@ -652,7 +663,7 @@ fn exported(root: &str) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn every_public_item_has_an_example() {
-    for (folder, at_least) in [("src", 120), ("worker-kit/src", 25)] {
+    for (folder, at_least) in [("src", 120), ("worker-kit/src", 25), ("observe/src", 20)] {
         let (exported, hidden) = exported(&format!("{folder}/lib.rs"));
         let in_hidden = |file: &String| {
             hidden.iter().any(|module| {
@@ -755,7 +766,9 @@ fn is_test(module: &str, test: &str) -> bool {
 fn sources_of(module: &str) -> Vec<String> {
     let places = match module.split_once("::") {
         Some(_) => vec![format!("src/{}.rs", module.replace("::", "/"))],
-        None => ["", "integration/", "alone/", "memory/"].map(|of| format!("tests/tests/{of}{module}.rs")).into(),
+        None => ["", "integration/", "alone/", "memory/", "observe/"]
+            .map(|of| format!("tests/tests/{of}{module}.rs"))
+            .into(),
     };
     places.iter().filter_map(|file| fs::read_to_string(root().join(file)).ok()).collect()
 }

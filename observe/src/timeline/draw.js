@@ -9,7 +9,7 @@ const frames = { count: 0, slowest: 0 };
 const canvases = ["axis", "lanes", "charts"].map((id) => document.getElementById(id));
 const [axisCanvas, lanesCanvas, chartsCanvas] = canvases;
 const scroller = document.getElementById("scroll");
-const laneHeight = lanes.length > 96 ? 7 : lanes.length > 32 ? 13 : 24;
+const laneHeight = [[8, 32], [32, 24], [96, 13]].find(([most]) => lanes.length <= most)?.[1] ?? 7;
 let colours = {}, width = 0;
 
 function readColours() {

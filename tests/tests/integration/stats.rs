@@ -25,7 +25,8 @@ fn a_new_pool_has_counted_its_first_worker_only() {
     eventually("the first worker is spawned", || pool.stats().workers == 1);
     let mut stats = pool.stats();
     assert_eq!((stats.workers, stats.spawned), (1, 1));
-    (stats.workers, stats.spawned) = (0, 0);
+    assert!(stats.rate.over <= pool.age());
+    (stats.workers, stats.spawned, stats.rate.over) = (0, 0, Duration::ZERO);
     (stats.fork_servers, stats.fork_servers_spawned) = (0, 0);
     assert_eq!(stats, Stats::default());
 }
