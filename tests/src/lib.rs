@@ -30,6 +30,7 @@ use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartM
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -174,6 +175,14 @@ pub fn start_method() -> StartMethod {
         _ => false,
     };
     if forks { StartMethod::ForkServer } else { StartMethod::Exec }
+}
+
+/// Whether this process is a fork server, or was forked from one. A worker program's main asks first, while its standard
+/// input is what the pool gave it.
+pub fn is_forked() -> bool {
+    static FORKED: OnceLock<bool> = OnceLock::new();
+    let is_socket = || rustix::net::sockopt::socket_type(std::io::stdin()) == Ok(rustix::net::SocketType::SEQPACKET);
+    *FORKED.get_or_init(is_socket)
 }
 
 /// The general worker, with SIGTERM ignored.

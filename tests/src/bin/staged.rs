@@ -1,8 +1,7 @@
 //! Does something of its own at its start and between its jobs.
 
-use hirelings::StartMethod;
 use hirelings_tests::staged::{Stage, Staged, go_through};
-use hirelings_tests::{scratch, start_method};
+use hirelings_tests::{is_forked, scratch};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
 use std::path::PathBuf;
 use std::process::id;
@@ -32,7 +31,7 @@ impl Worker for Stages {
         };
         let mut stages = Stages { start, after: Stage::Pass, note_when_dropped };
         // Where workers are forked, the start is each worker's own: this is the fork server's.
-        if start_method() == StartMethod::Exec {
+        if !is_forked() {
             stages.after_fork()?;
         }
         Ok(stages)
@@ -53,5 +52,6 @@ impl Worker for Stages {
 }
 
 fn main() {
+    is_forked();
     serve_worker::<Stages>()
 }

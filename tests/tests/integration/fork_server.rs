@@ -525,3 +525,21 @@ fn leaves_nobody(place: &str) {
     survivors.iter().for_each(|&pid| processes::kill(pid));
     assert!(ended, "{place}: {survivors:?} of {left:?} are left");
 }
+
+// ---------------------------------------------------------------- confinement
+
+#[test]
+fn a_worker_may_confine_itself_after_the_fork() {
+    use hirelings_tests::confined::{self, Layer, Try};
+    let folder = Scratch::new();
+    std::fs::create_dir(folder.path()).unwrap();
+    let setup = confined::Setup { read: vec![folder.path()], ..confined::Setup::new(Layer::Confined) };
+    let pool = confined::pool(&setup).start_method(StartMethod::ForkServer).max_jobs_per_process(1).build().unwrap();
+    for _ in 0..3 {
+        let enforced = settled(pool.enqueue(Try::Enforced)).unwrap();
+        assert!(enforced.starts_with("Some("), "{enforced}");
+        let refused = settled(pool.enqueue(Try::Read("/etc/passwd".into()))).unwrap_err().to_string();
+        assert!(refused.contains("denied"), "{refused}");
+    }
+    assert_eq!(pool.stats().fork_servers_spawned, 1);
+}

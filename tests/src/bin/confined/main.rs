@@ -11,6 +11,7 @@ mod worker;
 
 #[cfg(target_os = "linux")]
 fn main() {
+    hirelings_tests::is_forked();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker"] => hirelings_worker_kit::serve_worker::<worker::Confined>(),

@@ -1,10 +1,9 @@
 //! The worker.
 
 use crate::attacks;
-use hirelings::StartMethod;
 use hirelings_confine::{Confinement, Enforced};
 use hirelings_tests::confined::{Layer, Outwit, Setup, Try};
-use hirelings_tests::start_method;
+use hirelings_tests::is_forked;
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -26,7 +25,7 @@ impl Worker for Confined {
     fn init(setup: Setup) -> Result<Self, BoxError> {
         let mut worker = Confined { setup: Some(setup), enforced: None, thread: None };
         // A fork server is not confined: it could not fork.
-        if start_method() == StartMethod::Exec {
+        if !is_forked() {
             worker.after_fork()?;
         }
         Ok(worker)
