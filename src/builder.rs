@@ -5,11 +5,13 @@ use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
 use crate::event::{Event, EventKind};
 use crate::failure::describe;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::fork_server::ForkLauncher;
 use crate::harness;
 use crate::id::Slot;
 use crate::launch::{Launch, Launcher, marked_name, self_exec};
 use crate::limits::Limits;
-use crate::options::Stderr;
+use crate::options::{StartMethod, Stderr};
 use crate::pool::{Parts, Pool};
 use crate::shared::Shared;
 use crate::signals::Mask;
@@ -57,7 +59,8 @@ const LONGEST_NAME: usize = 512;
 #[must_use = "a builder does nothing until build is called"]
 pub struct PoolBuilder<J: Job> {
     /// Behind a lock only so that a builder can be shared; nobody waits for it.
-    launch: Mutex<Box<dyn Launch>>,
+    source: Mutex<Source>,
+    start_method: StartMethod,
     /// The job type that `self_exec` was called with, where the command is its.
     self_exec: Option<String>,
     name: Option<String>,
@@ -68,6 +71,26 @@ pub struct PoolBuilder<J: Job> {
     stderr: Stderr,
     dispatcher: Arc<Dispatcher>,
     jobs: PhantomData<fn() -> J>,
+}
+
+/// Where workers come from.
+enum Source {
+    Commands(Box<Launcher>),
+    /// A test's own way to start them.
+    #[cfg(test)]
+    Other(Box<dyn Launch>),
+}
+
+impl Source {
+    fn launch(self, method: StartMethod) -> Box<dyn Launch> {
+        match (self, method) {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            (Source::Commands(commands), StartMethod::ForkServer) => Box::new(ForkLauncher::new(*commands)),
+            (Source::Commands(commands), _) => commands,
+            #[cfg(test)]
+            (Source::Other(launch), _) => launch,
+        }
+    }
 }
 
 impl<J: Job> Pool<J> {
@@ -134,7 +157,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
-        PoolBuilder::new(Launcher::asking(launch))
+        PoolBuilder::new(Source::Commands(Box::new(Launcher::asking(launch))))
     }
 }
 
@@ -142,13 +165,20 @@ impl<J: Job> PoolBuilder<J> {
     /// A builder of workers that `command` starts.
     pub(crate) fn of_command(command: Command) -> Self {
         let self_exec = marked_name(&command);
-        PoolBuilder { self_exec, ..PoolBuilder::new(Launcher::of(command)) }
+        PoolBuilder { self_exec, ..PoolBuilder::new(Source::Commands(Box::new(Launcher::of(command)))) }
     }
 
-    pub(crate) fn new(launch: impl Launch + 'static) -> Self {
+    /// A builder of workers that are started in a way of the test's own.
+    #[cfg(test)]
+    pub(crate) fn of_launch(launch: impl Launch + 'static) -> Self {
+        PoolBuilder::new(Source::Other(Box::new(launch)))
+    }
+
+    fn new(source: Source) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         PoolBuilder {
-            launch: Mutex::new(Box::new(launch)),
+            source: Mutex::new(source),
+            start_method: StartMethod::Exec,
             self_exec: None,
             name: None,
             options: None,
@@ -528,6 +558,43 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
+    /// How workers are started. Default: [`StartMethod::Exec`].
+    ///
+    /// With [`StartMethod::ForkServer`] the program is started once, as the fork server: what its main does before it serves,
+    /// and [`Worker::init`](crate::worker::Worker::init), are done once, there. Each worker is a copy of it, which shares its
+    /// memory until one of the two writes to it, and begins with
+    /// [`Worker::after_fork`](crate::worker::Worker::after_fork). So a worker is started in a third of the time, and a large
+    /// state is loaded once, and not at each replacement. Everything else holds as it does for other workers: limits,
+    /// process groups, how deaths are told apart.
+    ///
+    /// It is for programs that are built on the Rust kit and start no thread before they serve; where there are others, the
+    /// start fails, and names them. It is not for hostile input: all workers have one memory layout, so that one that
+    /// crashes tells what the next looks like. And where the fork server has much memory in pages that it has written, a fork
+    /// is slower than an exec. `docs/starting.md` has the figures, and the traps.
+    ///
+    /// Where [`Pool::builder_with`] gives commands that differ in program, arguments, environment or directory, each has a
+    /// fork server of its own. [`timeout_initializing`](PoolBuilder::timeout_initializing) limits how long one may take to be
+    /// ready, and to answer. One that dies is started anew when the next worker is needed; its workers finish the job that
+    /// they do, take no more, and leave. Fork servers are not counted by [`max_processes`](PoolBuilder::max_processes).
+    /// Memory limits count what a worker does not share. Linux only: elsewhere `build` refuses it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What leaks is given back after each job, and the model is not loaded again.
+    /// let pool = Pool::<Square>::self_exec()
+    ///     .start_method(StartMethod::ForkServer)
+    ///     .max_jobs_per_process(1)
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.start_method = method;
+        self
+    }
+
     /// Calls `f` with each event of `kind`, like [`Pool::on`], from the first event on.
     ///
     /// ```no_run
@@ -605,7 +672,7 @@ impl<J: Job> PoolBuilder<J> {
         let dispatcher = self.dispatcher;
         // Threads start with the mask of their creator.
         let mask = Mask::full();
-        let mut launch = self.launch.into_inner();
+        let mut launch = self.source.into_inner().launch(self.start_method);
         launch.unblock(mask.unblock());
         let hook_thread =
             dispatcher.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
@@ -677,6 +744,9 @@ impl<J: Job> PoolBuilder<J> {
         }
         if !sys::LIMITS && (self.limits != Limits::new() || config.max_memory.is_limited()) {
             return refuse("limits and max_memory are not supported on this system: leave them out".into());
+        }
+        if self.start_method == StartMethod::ForkServer && !cfg!(any(target_os = "linux", target_os = "android")) {
+            return refuse("start_method is ForkServer, which is not supported on this system: leave it out".into());
         }
         if !(SMALLEST_FRAME..=u32::MAX as usize).contains(&self.max_frame) {
             let (is, most) = (self.max_frame, u32::MAX);

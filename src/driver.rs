@@ -10,6 +10,7 @@ mod child;
 mod command;
 mod failures;
 mod figures;
+mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;
@@ -34,7 +35,7 @@ use crate::dispatcher::{Dispatcher, Notification};
 use crate::error::{ReadyError, StartFailure};
 use crate::event::EventKind;
 use crate::failure::Failure;
-use crate::launch::Launch;
+use crate::launch::{Attendance, ForkServers, Launch};
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
@@ -44,6 +45,7 @@ use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervi
 use child::Child;
 use command::NewJob;
 use crossbeam_channel::Sender;
+use forks::ForkServer;
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
 };
@@ -52,7 +54,7 @@ use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
 use spawner::{ReaderSettings, Spawner};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -125,6 +127,11 @@ pub(crate) struct Driver {
     last_failure: Option<Arc<StartFailure>>,
     /// What all jobs that had not begun fail of, where no worker starts.
     no_worker: Option<Arc<Failure>>,
+    /// What ends the fork servers, where workers are forked.
+    servers: Option<Arc<dyn ForkServers>>,
+    /// The fork servers that are not reaped, by number.
+    fork_servers: BTreeMap<u64, ForkServer>,
+    fork_servers_spawned: u64,
 }
 
 /// What stays of the plan.
@@ -202,13 +209,16 @@ impl Driver {
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
-    fn new(plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+    fn new(mut plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
         let (commands, reports, inbox) = inbox();
-        let told = {
+        let told: Arc<dyn Fn() -> bool + Send + Sync> = {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
-            move || !quiet || hooks.wants(EventKind::WorkerStderr)
+            Arc::new(move || !quiet || hooks.wants(EventKind::WorkerStderr))
         };
-        let (poller, poller_thread) = Poller::start(reports.clone(), told)?;
+        let (poller, poller_thread) = Poller::start(reports.clone(), {
+            let told = Arc::clone(&told);
+            move || told()
+        })?;
         let readers =
             ReaderSettings { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
         let mut handshake = Vec::new();
@@ -220,6 +230,16 @@ impl Driver {
             has_options: plan.options.is_some(),
         };
         frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
+        let servers = plan.launch.attend(Attendance {
+            handshake: handshake.clone(),
+            limit: plan.config.timeout_initializing,
+            grace: plan.config.kill_grace,
+            tell: {
+                let reports = reports.clone();
+                Arc::new(move |news| drop(reports.send(Report::ForkServer(news))))
+            },
+            told: Arc::clone(&told),
+        });
         let spawner = Spawner::start(plan.launch, plan.limits, readers, handshake, reports.clone())?;
 
         let slots = plan.config.max_processes;
@@ -247,6 +267,9 @@ impl Driver {
             first: Some(plan.first),
             last_failure: None,
             no_worker: None,
+            servers,
+            fork_servers: BTreeMap::new(),
+            fork_servers_spawned: 0,
             plan: Standing {
                 pool: plan.pool,
                 job_type: plan.job_type,
@@ -274,7 +297,7 @@ impl Driver {
         self.input(Input::Tick);
         self.write_all();
         self.end_iteration();
-        while !self.machine.is_finished() {
+        while !self.is_over() {
             self.wait();
             self.iterate(clock().duration_since(self.started));
         }
@@ -364,6 +387,7 @@ impl Driver {
                 self.spawning.remove(&worker_key);
                 self.insert(*started);
                 self.input(Input::Spawned(worker_key));
+                self.orphan_if_late(worker_key);
                 if let Some(first) = self.first.take() {
                     let _ = first.send(Ok(()));
                 }
@@ -406,6 +430,7 @@ impl Driver {
                 }
             }
             Report::Stderr(worker_key, lines, charge) => self.stderr_lines(worker_key, lines, charge),
+            Report::ForkServer(news) => self.of_fork_server(news),
         }
     }
 
@@ -458,7 +483,13 @@ impl Driver {
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
         drop((self.inbox, self.tickets, self.waiting));
+        if let Some(servers) = &self.servers {
+            servers.end();
+        }
         self.spawner.join();
+        if let Some(servers) = self.servers {
+            servers.join();
+        }
         for reader in self.readers {
             let _ = reader.join();
         }

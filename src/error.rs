@@ -2,7 +2,7 @@
 
 mod debug;
 
-use crate::exit_status::{ended_with, forbidden_call, memory_hint};
+use crate::exit_status::{ORPHANED, ended_with, forbidden_call, memory_hint};
 use crate::id::JobId;
 use crate::supervisor::WorkerState;
 pub use crate::supervisor::{Begun, CrashCause};
@@ -280,6 +280,7 @@ impl fmt::Display for Crash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match self.cause {
             CrashCause::Exited => ended_with(self.status, &self.stderr),
+            CrashCause::Orphaned => ORPHANED.into(),
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;

@@ -100,6 +100,10 @@ event_kinds! {
     WorkerExit,
     /// The worker wrote a line to standard error.
     WorkerStderr,
+    /// A fork server was spawned: see [`StartMethod::ForkServer`](crate::StartMethod::ForkServer).
+    ForkServerSpawned,
+    /// A fork server has ended and was reaped.
+    ForkServerExited,
     /// A reader of [`Events`](crate::Events) fell behind.
     Lagged,
 }
@@ -219,7 +223,8 @@ impl Event {
         use EventKind::*;
         let fields = Arc::new(fields);
         match fields.kind {
-            Spawn | Ready | Exit | Enqueue | Task | Backlog | Done | Idle | Lagged => Event::Pool(fields),
+            Spawn | Ready | Exit | Enqueue | Task | Backlog | Done | Idle | ForkServerSpawned | ForkServerExited
+            | Lagged => Event::Pool(fields),
             JobStart | JobAbort | JobProgress | JobSuccess | JobFailure | JobRetry => Event::Job(fields),
             WorkerInitializing | WorkerReady | WorkerWorking | WorkerRecovering | WorkerExiting | WorkerStart
             | WorkerProgress | WorkerSuccess | WorkerFailure | WorkerDone | WorkerTimeout | WorkerExit

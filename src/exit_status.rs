@@ -4,6 +4,10 @@ use hirelings_worker_kit::wire;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+/// How a worker ended whose fork server could not tell.
+pub(crate) const ORPHANED: &str =
+    "ended, with a status that is not known (its fork server was gone before it, or stopped)";
+
 /// How a worker ended that the pool did not end.
 pub(crate) fn ended(status: Option<ExitStatus>) -> String {
     let killed = status.and_then(|status| status.signal()) == Some(rustix::process::Signal::KILL.as_raw());

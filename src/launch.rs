@@ -1,5 +1,6 @@
 //! How a worker's process is started: by a command, by the commands of the user's launcher, or by this executable.
 
+use crate::budget::Charge;
 use crate::error::StartFailure;
 use crate::harness;
 use crate::id::Slot;
@@ -9,11 +10,13 @@ use crate::supervisor::Begun;
 use crate::sys::SELF;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{Mark, WORKER_MARK};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{env, io};
 
 /// The running executable as the worker of `J`: a plain [`Command`] with no arguments, marked in its
@@ -63,12 +66,19 @@ pub(crate) struct Launched {
     pub(crate) stdin: OwnedFd,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// The fork server that has forked it.
+    pub(crate) fork_server: Option<u64>,
 }
 
 /// How workers are started: a process, or in tests a thread.
 pub(crate) trait Launch: Send {
     /// Says how what is started gets an empty signal mask; once, before the first of the others.
     fn unblock(&mut self, _: Unblock) {}
+
+    /// Says what fork servers are told and whom they tell; once, before the first of the others. Gives what ends them.
+    fn attend(&mut self, _: Attendance) -> Option<Arc<dyn ForkServers>> {
+        None
+    }
 
     /// Finds out what to start; the user's code runs here.
     fn prepare(&mut self, slot: Slot);
@@ -79,6 +89,52 @@ pub(crate) trait Launch: Send {
     ///
     /// Why there is no worker.
     fn launch(&mut self, slot: Slot) -> Result<Launched, StartFailure>;
+}
+
+/// What happens to fork servers.
+pub(crate) enum News {
+    Spawned {
+        number: u64,
+        pid: u32,
+        program: String,
+    },
+    /// Whole lines of what it printed.
+    Stderr {
+        number: u64,
+        lines: Vec<u8>,
+        charge: Charge,
+    },
+    Exited {
+        number: u64,
+        status: Option<ExitStatus>,
+    },
+}
+
+/// What fork servers are told, and whom they tell.
+pub(crate) struct Attendance {
+    /// Hello and init.
+    pub(crate) handshake: Vec<u8>,
+    /// How long one may take to be ready, and to answer a request.
+    pub(crate) limit: Option<Duration>,
+    /// How long one has from SIGTERM to SIGKILL.
+    pub(crate) grace: Duration,
+    pub(crate) tell: Tell,
+    /// Whether anybody wants lines of standard error.
+    pub(crate) told: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+pub(crate) type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// The fork servers of a pool, for those who end them.
+pub(crate) trait ForkServers: Send + Sync {
+    /// The pool has ended: a start or a request that is waited for fails.
+    fn close(&self);
+
+    /// Ends all of them. Each tells when it has ended.
+    fn end(&self);
+
+    /// Waits until all have ended that were told to.
+    fn join(&self);
 }
 
 /// A start that failed before there was a process.
@@ -125,17 +181,44 @@ impl Launch for Launcher {
     }
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
+        let program = self.program();
+        let (theirs, stdin) =
+            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
+        let Spawned { process, stdout, stderr } = self.spawn(theirs.into())?;
+        Ok(Launched { program, process: Arc::new(process), stdin: stdin.into(), stdout, stderr, fork_server: None })
+    }
+}
+
+/// A process that was spawned, with the pool's ends of its output.
+pub(crate) struct Spawned {
+    pub(crate) process: OsProcess,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+impl Launcher {
+    /// What the command of now starts.
+    pub(crate) fn program(&self) -> String {
+        self.command.as_ref().map_or_else(|| "the launcher".into(), name_of)
+    }
+
+    /// What tells the command of now from others; none where there is only one.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.ask.is_some().then_some(self.command.as_ref()).flatten().map(Identity::of)
+    }
+
+    /// Starts the command of now, with `theirs` as its standard input.
+    pub(crate) fn spawn(&mut self, theirs: OwnedFd) -> Result<Spawned, StartFailure> {
         let Some(command) = &mut self.command else {
             return Err(not_started("the launcher", "gave no command"));
         };
         let program = name_of(command);
-        let no_pipe = |error: io::Error| not_started(&program, format!("could not be given a pipe: {error}"));
-        let (theirs, stdin) = os_pipe::pipe().map_err(no_pipe)?;
         if let Some(name) = marked_name(command) {
             if let Some(why) = harness::refused(&name) {
                 return Err(not_started(&program, format!("was not started: {why}")));
             }
-            let mark = Mark::of(&name, &theirs).map_err(no_pipe)?;
+            let mark = Mark::of(&name, &theirs)
+                .map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
             command.env(WORKER_MARK, mark.to_string());
         }
         // A pipe that the command kept from the last spawn would never end.
@@ -150,8 +233,29 @@ impl Launch for Launcher {
         let (Some(stdout), Some(stderr)) = pipes else {
             return Err(not_started(&program, "was started without its pipes"));
         };
-        let process = Arc::new(process);
-        Ok(Launched { program, process, stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into() })
+        Ok(Spawned { process, stdout: stdout.into(), stderr: stderr.into() })
+    }
+}
+
+/// What a command says of itself: two that say the same start the same. The mark of `self_exec`, which each start completes
+/// anew, is not counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    program: OsString,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, Option<OsString>)>,
+    directory: Option<PathBuf>,
+}
+
+impl Identity {
+    fn of(command: &Command) -> Self {
+        let set = command.get_envs().filter(|(name, _)| *name != OsStr::new(WORKER_MARK));
+        Identity {
+            program: command.get_program().into(),
+            arguments: command.get_args().map(Into::into).collect(),
+            environment: set.map(|(name, value)| (name.into(), value.map(Into::into))).collect(),
+            directory: command.get_current_dir().map(Into::into),
+        }
     }
 }
 

@@ -26,3 +26,27 @@ pub enum Stderr {
     /// Nowhere: with a hook, nothing breaks a progress bar.
     Null,
 }
+
+/// How workers are started.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// // Each job in a process of its own, at less than half of what an exec costs.
+/// let pool = Pool::<Square>::self_exec()
+///     .start_method(StartMethod::ForkServer)
+///     .max_jobs_per_process(1)
+///     .build()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StartMethod {
+    /// Each worker is a program that is started.
+    #[default]
+    Exec,
+    /// The program is started once, as the fork server, which makes the worker's state and forks each worker.
+    ForkServer,
+}

@@ -17,6 +17,16 @@ pub(crate) trait Process: Send + Sync {
     /// Readable, or hung up, once the process has ended.
     fn exit_fd(&self) -> BorrowedFd<'_>;
 
+    /// Readable, or hung up, once [`reap`](Process::reap) is worth a call.
+    fn reap_fd(&self) -> BorrowedFd<'_> {
+        self.exit_fd()
+    }
+
+    /// How many bytes of memory the process holds, where that is known.
+    fn resident(&self) -> Option<u64> {
+        sys::resident(self.pid())
+    }
+
     /// Signals the whole group, if it has not been reaped.
     fn signal(&self, signal: Signal);
 
@@ -33,8 +43,16 @@ pub(crate) trait Process: Send + Sync {
 /// A process that is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reaped {
-    /// None where somebody else reaped it: the program ignores SIGCHLD.
+    /// None where somebody else reaped it: the program ignores SIGCHLD, or the fork server is gone.
     pub(crate) status: Option<ExitStatus>,
+    /// Whether its fork server could have told the status, and did not.
+    pub(crate) orphaned: bool,
+}
+
+impl Reaped {
+    pub(crate) fn with(status: Option<ExitStatus>) -> Self {
+        Reaped { status, orphaned: false }
+    }
 }
 
 /// A child process that leads a group of its own.
@@ -134,11 +152,11 @@ impl Process for OsProcess {
             Ok(true) => {
                 self.send(process::Signal::KILL);
                 let status = child.take()?.wait().ok();
-                Some(Reaped { status })
+                Some(Reaped::with(status))
             }
             Err(_) => {
                 child.take()?;
-                Some(Reaped { status: None })
+                Some(Reaped::with(None))
             }
         }
     }

@@ -60,6 +60,10 @@ pub struct Stats {
     pub running: Distribution,
     /// What happened in the last seconds.
     pub rate: Rate,
+    /// Fork servers that are not reaped; they are not among the `workers`.
+    pub fork_servers: usize,
+    /// Fork servers that were started.
+    pub fork_servers_spawned: u64,
 }
 
 /// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.
@@ -165,6 +169,8 @@ pub struct WorkerInfo {
     pub state_for: Duration,
     /// How much memory it holds, in bytes, without what it has started; none where the system does not say.
     pub resident: Option<u64>,
+    /// The process id of the fork server that has forked it; none where it was started by exec.
+    pub fork_server: Option<u32>,
 }
 
 /// How a [`drain`](crate::Pool::drain) ended.

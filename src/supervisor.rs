@@ -266,6 +266,7 @@ impl Supervisor {
             Input::StdoutClosed(worker_key) => step.of_worker(worker_key, |step| step.stdout_closed(worker_key)),
             Input::StdinBroken(worker_key) => step.of_worker(worker_key, |step| step.stdin_broken(worker_key)),
             Input::StderrClosed(worker_key) => step.of_worker(worker_key, |step| step.stderr_closed(worker_key)),
+            Input::Orphaned(worker_key) => step.of_worker(worker_key, |step| step.orphaned(worker_key)),
             Input::Exited { worker_key, undelivered } => {
                 step.of_worker(worker_key, |step| step.exited(worker_key, undelivered))
             }

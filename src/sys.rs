@@ -3,6 +3,8 @@
 
 pub(crate) use exit::exit_fd;
 pub(crate) use of_another::{LIMITS, limit, own_cpus, resident};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use of_another::{is_stopped, private};
 pub(crate) use pipe_size::{Enlarged, unread};
 
 /// The path under which the running executable is started, so that a rebuild on disk changes nothing.
@@ -206,6 +208,27 @@ mod of_another {
         let pages = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
         Some(pages * page_size() as u64)
+    }
+
+    /// The same without what it shares with others: for a process that was forked, with that which it was forked from.
+    pub(crate) fn private(pid: u32) -> Option<u64> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let kib = |line: &str| {
+            let value = line.strip_prefix("Private_Clean:").or_else(|| line.strip_prefix("Private_Dirty:"))?;
+            value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        };
+        Some(rollup.lines().filter_map(kib).sum::<u64>() * 1024)
+    }
+
+    /// Whether each thread of the process is stopped, or has ended.
+    pub(crate) fn is_stopped(pid: u32) -> bool {
+        let Ok(mut threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+        threads.all(|thread| {
+            let stat = thread.and_then(|thread| fs::read_to_string(thread.path().join("stat")));
+            // The name before it, in brackets, may hold anything.
+            let state = stat.ok().and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+            matches!(state, Some('T' | 't' | 'Z' | 'X'))
+        })
     }
 }
 

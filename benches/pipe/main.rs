@@ -60,14 +60,18 @@ struct Case {
 /// The case that is run only where it is named: it is for the plots.
 const GROWTH: &str = "growth";
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 20] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
     Case { name: "defaults", run: defaults::defaults },
     Case { name: "payload", run: speed::payload },
     Case { name: "isolate", run: starts::isolate },
+    Case { name: "isolate_forked", run: starts::isolate_forked },
     Case { name: "hops", run: hops::hops },
     Case { name: "spawn", run: starts::spawn },
+    Case { name: "spawn_forked", run: starts::spawn_forked },
+    Case { name: "recycle", run: starts::recycle },
+    Case { name: "vec_u8", run: speed::vec_u8 },
     Case { name: "large_parent", run: starts::large_parent },
     Case { name: "backlog", run: standing::backlog },
     Case { name: "map", run: standing::map },

@@ -117,6 +117,27 @@ pub(crate) fn echo_rates(
     [raw, ours]
 }
 
+/// A plain `Vec<u8>` in a job, against `Bytes`: a MiB one way.
+pub(crate) fn vec_u8(measure: Measure) -> Figures {
+    let (count, rounds) = measure.of((60, 7), (20, 3));
+    let pool = pool(1);
+    let bytes = vec![0xa5; 1 << 20];
+    let rate = |job: &dyn Fn() -> Work| {
+        let once = |_| {
+            let job = job();
+            let started = Instant::now();
+            let answered = pool.enqueue(job).wait();
+            let took = started.elapsed().as_secs_f64();
+            answered.expect("an answer");
+            took
+        };
+        [bytes.len() as f64 / 1e6 / percentile((0..count).map(once).collect(), 50)]
+    };
+    let run = || rate(&|| Work::Send(Bytes(bytes.clone())));
+    let ([of_bytes], [of_vec]) = in_turn(rounds, run, || rate(&|| Work::Swallow(bytes.clone())));
+    Ok(vec![Figure::new("vec_u8", of_vec, "MB/s").against("Bytes", of_bytes).note("1 MiB one way")])
+}
+
 /// The throughput with a hook for everything, and one for each kind of event, against the same without any.
 pub(crate) fn hooks(measure: Measure) -> Figures {
     let (count, rounds) = measure.of((100_000, 5), (20_000, 3));

@@ -6,7 +6,7 @@ use crate::raw::RawChild;
 use crate::standing::alone_in_a_process;
 use crate::work::{Work, builder, drive, pool, ready, small};
 use crate::{Figures, Measure};
-use hirelings::{Pool, PoolBuilder};
+use hirelings::{Pool, PoolBuilder, StartMethod};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -14,12 +14,21 @@ const MILLISECOND: f64 = 1e-3;
 
 /// A fresh process for each job, two at a time.
 pub(crate) fn isolate(measure: Measure) -> Figures {
+    Ok(vec![isolate_by("isolate", StartMethod::Exec, measure).bar(Bar::AtLeast(0.6))])
+}
+
+/// The same with workers that are forked, against raw processes that are spawned as before.
+pub(crate) fn isolate_forked(measure: Measure) -> Figures {
+    Ok(vec![isolate_by("isolate_forked", StartMethod::ForkServer, measure).bar(Bar::AtLeast(1.0))])
+}
+
+fn isolate_by(name: &str, method: StartMethod, measure: Measure) -> Figure {
     let (count, rounds) = measure.of((400, 7), (100, 3));
-    let pool = isolated();
+    let pool = ready(builder(2).start_method(method).max_jobs_per_process(1));
     let per_second = |seconds: f64| [count as f64 / seconds];
     let ([raw], [ours]) = in_turn(rounds, || per_second(isolated_raw(count)), || per_second(drive(&pool, count)));
     assert!(pool.stats().spawned >= (rounds * count) as u64, "each job had a process of its own");
-    Ok(vec![Figure::new("isolate", ours, "jobs/s").raw(raw).bar(Bar::AtLeast(0.6))])
+    Figure::new(name, ours, "jobs/s").raw(raw)
 }
 
 /// A pool with a process a job, two at a time.
@@ -58,6 +67,30 @@ pub(crate) fn spawn(measure: Measure) -> Figures {
         Figure::new("spawn", kept, "ms").raw(raw).bar(Bar::AtMost(1.6)).note("two workers ready, min_processes 2"),
         Figure::new("spawn_later", later, "ms").raw(raw_again).note("the first by build, the second by wait_ready"),
     ])
+}
+
+/// From nothing to two workers ready, the fork server among what is started.
+pub(crate) fn spawn_forked(measure: Measure) -> Figures {
+    let rounds = measure.of(40, 10);
+    let forked = || builder(2).start_method(StartMethod::ForkServer).min_processes(2);
+    let ([raw], [ours]) = in_turn(rounds, || [ready_raw(2)], || [time_to_ready(2, forked())]);
+    let note = "a fork server and two workers ready, min_processes 2";
+    Ok(vec![Figure::new("spawn_forked", ours, "ms").raw(raw).bar(Bar::AtMost(1.3)).note(note)])
+}
+
+/// Small jobs with workers that are replaced after 64 of them, against workers that are not.
+pub(crate) fn recycle(measure: Measure) -> Figures {
+    let (count, rounds) = measure.of((100_000, 5), (20_000, 1));
+    let mut figures = Vec::new();
+    for (name, method) in [("recycle", StartMethod::Exec), ("recycle_forked", StartMethod::ForkServer)] {
+        let kept = ready(builder(2).start_method(method));
+        let replaced = ready(builder(2).start_method(method).max_jobs_per_process(64));
+        let ([kept], [replaced]) = in_turn(rounds, || [1e3 * drive(&kept, count)], || [1e3 * drive(&replaced, count)]);
+        let figure =
+            Figure::new(name, replaced, "ms").against("kept", kept).note(format!("{count} jobs, 64 a process"));
+        figures.push(if method == StartMethod::ForkServer { figure.bar(Bar::AtMost(2.0)) } else { figure });
+    }
+    Ok(figures)
 }
 
 fn ready_pool(workers: usize) -> f64 {

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) enum Work {
     /// To give it back.
     Echo(Bytes),
+    /// To give nothing back.
+    Swallow(Vec<u8>),
+    Send(Bytes),
     /// To sleep, and tell of it: see [`Nap`].
     Nap(Duration),
     /// To wait for the lock on a file.
@@ -40,6 +43,7 @@ pub(crate) struct Nap {
 pub(crate) fn handle(work: Work, _: &mut Context<Work>) -> Result<Bytes, NoError> {
     Ok(match work {
         Work::Echo(bytes) => bytes,
+        Work::Swallow(_) | Work::Send(_) => Bytes::default(),
         Work::Nap(length) => {
             let from = wall_clock();
             if length > Duration::ZERO {

@@ -3,7 +3,6 @@
 use super::Driver;
 use crate::record::JobRecord;
 use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
-use crate::sys;
 use hirelings_worker_kit::wire::ToWorker;
 use std::sync::Arc;
 
@@ -52,7 +51,7 @@ impl Driver {
 
     /// How much memory a worker holds, in bytes.
     pub(super) fn resident(&mut self, worker_key: WorkerKey) -> Option<u64> {
-        sys::resident(self.child(worker_key)?.pid)
+        self.child(worker_key)?.process.resident()
     }
 
     fn send(&mut self, worker_key: WorkerKey, message: &ToWorker) {

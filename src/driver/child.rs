@@ -1,6 +1,7 @@
 //! One worker process in the driver's table.
 
 use super::Driver;
+use super::forks::ForkedBy;
 use super::outbox::{Flush, Outbox};
 use super::output::Output;
 use super::poller::{StderrTail, Watched};
@@ -42,6 +43,8 @@ pub(super) struct Child {
     pub(super) closed_pipe: bool,
     pub(super) since: Duration,
     pub(super) budget: Arc<Budget>,
+    /// The fork server that has forked it.
+    pub(super) fork_server: Option<ForkedBy>,
     reader: JoinHandle<()>,
 }
 
@@ -126,6 +129,7 @@ impl Driver {
             closed_pipe: false,
             since: self.now,
             budget: started.budget,
+            fork_server: started.fork_server.map(|number| self.forked_by(number)),
             reader: started.reader,
         };
         self.poller.watch(Watched {

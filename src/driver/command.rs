@@ -89,7 +89,12 @@ impl Driver {
                 let unsettled = self.machine.unsettled() as u64;
                 self.figures.pool_ends();
                 self.input(Input::Exit);
-                if self.spawner.close() {
+                let stuck = self.spawner.close();
+                if let Some(servers) = &self.servers {
+                    // What the spawner waits for there does not come.
+                    servers.close();
+                }
+                if stuck {
                     // No report will come for those.
                     for worker_key in std::mem::take(&mut self.spawning) {
                         self.input(Input::SpawnFailed(worker_key));
@@ -162,6 +167,8 @@ impl Driver {
             waiting: self.figures.waiting(),
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
+            fork_servers: self.fork_servers.len(),
+            fork_servers_spawned: self.fork_servers_spawned,
         }
     }
 
@@ -179,6 +186,7 @@ impl Driver {
                 state_for: self.figures.state_for(self.now, worker_key),
                 // Looked at by the caller's thread.
                 resident: None,
+                fork_server: child.fork_server.map(|of| of.pid),
             })
         });
         workers.collect()

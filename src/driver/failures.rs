@@ -3,11 +3,12 @@
 use super::child::Child;
 use super::{Context, Driver};
 use crate::error::{Crash, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did};
-use crate::exit_status::{ended, ended_with};
+use crate::exit_status::{ORPHANED, ended, ended_with};
 use crate::failure::{Failure, Settled};
 use crate::id::JobId;
+use crate::process::Reaped;
 use crate::record::JobRecord;
-use crate::supervisor::{Begun, Outcome, WorkerKey};
+use crate::supervisor::{Begun, CrashCause, Outcome, WorkerKey};
 use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
 
@@ -65,7 +66,10 @@ impl Driver {
                 Failure::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts: attempt, who })
             }
             Outcome::Crashed(cause) => {
-                let status = child.and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+                let reaped = child.and_then(|child| child.reaped);
+                let status = reaped.and_then(|reaped| reaped.status);
+                let orphaned = cause == CrashCause::Exited && reaped.is_some_and(|reaped| reaped.orphaned);
+                let cause = if orphaned { CrashCause::Orphaned } else { cause };
                 Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
             }
             Outcome::TimedOut { state, limit } => {
@@ -99,9 +103,18 @@ pub(super) fn start_failure_of(child: &Child) -> StartFailure {
     let reason = match &child.reason {
         Some(reason) => reason.clone(),
         None if child.closed_pipe => {
-            format!("closed its pipe, so that it could say nothing more, and {}", ended(status))
+            format!("closed its pipe, so that it could say nothing more, and {}", how_it_ended(child.reaped))
         }
+        None if child.reaped.is_some_and(|reaped| reaped.orphaned) => format!("{ORPHANED}, before it was ready"),
         None => format!("{} before it was ready", ended_with(status, &stderr)),
     };
     StartFailure { program: child.program.clone(), status, stderr, reason, begun: Begun::No }
+}
+
+/// How a worker ended that the pool did not end, as far as is known.
+pub(super) fn how_it_ended(reaped: Option<Reaped>) -> String {
+    match reaped {
+        Some(Reaped { orphaned: true, .. }) => ORPHANED.into(),
+        other => ended(other.and_then(|reaped| reaped.status)),
+    }
 }

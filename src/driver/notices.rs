@@ -1,13 +1,12 @@
 //! Tells what the machine says has happened: events, the log, and the callers.
 
 use super::command::{Admission, NewJob};
-use super::failures::{Tried, start_failure_of};
+use super::failures::{Tried, how_it_ended, start_failure_of};
 use super::{Context, Driver};
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
 use crate::error::{Mebibytes, StartFailure, what_it_did};
 use crate::event::{EventFields, EventKind, More};
-use crate::exit_status::ended;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::progress::EncodedProgress;
@@ -19,15 +18,22 @@ use std::time::Duration;
 
 /// What an event is about.
 #[derive(Clone, Copy, Default)]
-struct About<'a> {
+pub(super) struct About<'a> {
     job: Option<&'a Arc<JobRecord>>,
     attempt: Option<u32>,
     worker_key: Option<WorkerKey>,
+    /// A process that is no worker.
+    pid: Option<u32>,
 }
 
 impl<'a> About<'a> {
     fn job(record: &'a Arc<JobRecord>) -> Self {
         About { job: Some(record), ..About::default() }
+    }
+
+    /// A process that is no worker.
+    pub(super) fn process(pid: u32) -> Self {
+        About { pid: Some(pid).filter(|&pid| pid != 0), ..About::default() }
     }
 
     fn worker(worker_key: WorkerKey) -> Self {
@@ -42,7 +48,7 @@ impl<'a> About<'a> {
     }
 
     fn attempt(record: &'a Arc<JobRecord>, attempt: u32, worker_key: Option<WorkerKey>) -> Self {
-        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), worker_key }
+        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), worker_key, pid: None }
     }
 }
 
@@ -321,12 +327,13 @@ impl Driver {
     }
 
     fn died(&mut self, worker_key: WorkerKey, start_failed: Option<StartFailed>) {
-        let status = self.child(worker_key).and_then(|child| child.reaped).and_then(|reaped| reaped.status);
+        let reaped = self.child(worker_key).and_then(|child| child.reaped);
+        let status = reaped.and_then(|reaped| reaped.status);
         for kind in [EventKind::WorkerExit, EventKind::Exit] {
             self.emit_event(kind, About::worker(worker_key), || More::Ended { status });
         }
         let pid = self.pid(worker_key);
-        self.log(log::Level::Debug, || format!("worker process {pid} {}", ended(status)));
+        self.log(log::Level::Debug, || format!("worker process {pid} {}", how_it_ended(reaped)));
         if let Some(start_failed) = start_failed
             && let Some(failure) = self.child(worker_key).map(|child| start_failure_of(child))
         {
@@ -358,9 +365,7 @@ impl Driver {
         }
         let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
         let pid = self.pid(worker_key);
-        let lines = lines.strip_suffix(b"\n").unwrap_or(&lines);
-        for line in lines.split(|&byte| byte == b'\n') {
-            let line = String::from_utf8_lossy(line).into_owned();
+        for line in lines_of(&lines) {
             if self.plan.stderr == Stderr::Log {
                 self.log(log::Level::Info, || format!("worker process {pid}: {line}"));
             }
@@ -371,11 +376,11 @@ impl Driver {
 
     // ------------------------------------------------------------ telling
 
-    fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
+    pub(super) fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
         self.emit_charged(kind, about, more, None);
     }
 
-    fn emit_charged(
+    pub(super) fn emit_charged(
         &self,
         kind: EventKind,
         about: About<'_>,
@@ -392,7 +397,7 @@ impl Driver {
             label: about.job.and_then(|record| record.label()),
             worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
             slot: about.worker_key.map(|worker_key| Slot(worker_key.slot)),
-            pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0),
+            pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0).or(about.pid),
             attempt: about.attempt,
             at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
             more: more(),
@@ -406,4 +411,10 @@ impl Driver {
             self.plan.hooks.queue(Notification::Log(level, format!("{:?}: {}", self.plan.pool, line())));
         }
     }
+}
+
+/// The lines in what was printed.
+pub(super) fn lines_of(printed: &[u8]) -> impl Iterator<Item = String> {
+    let lines = printed.strip_suffix(b"\n").unwrap_or(printed);
+    lines.split(|&byte| byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned())
 }

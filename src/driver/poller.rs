@@ -236,7 +236,7 @@ impl Polling {
                 of.push((worker_key, What::Stderr));
             }
             if !polled.exited {
-                fds.push(PollFd::from_borrowed_fd(watched.process.exit_fd(), PollFlags::IN));
+                fds.push(PollFd::from_borrowed_fd(watched.process.reap_fd(), PollFlags::IN));
                 of.push((worker_key, What::Exit));
             }
             if polled.wants_room {

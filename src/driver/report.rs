@@ -4,6 +4,7 @@ use super::outbox::Outbox;
 use super::output::Output;
 use crate::budget::{Budget, Charge};
 use crate::error::StartFailure;
+use crate::launch::News;
 use crate::process::{Process, Reaped};
 use crate::supervisor::WorkerKey;
 use hirelings_worker_kit::wire::{Frame, FromWorker};
@@ -37,6 +38,8 @@ pub(crate) enum Report {
     StdinBroken(WorkerKey),
     /// From the poller: the process is no more.
     Exited(WorkerKey, Reaped),
+    /// From a fork server's minder.
+    ForkServer(News),
 }
 
 /// A worker for the supervisor's table.
@@ -49,4 +52,6 @@ pub(crate) struct Started {
     pub(crate) stderr: OwnedFd,
     pub(crate) budget: Arc<Budget>,
     pub(crate) reader: JoinHandle<()>,
+    /// The fork server that has forked it.
+    pub(crate) fork_server: Option<u64>,
 }

@@ -161,6 +161,7 @@ impl Spawning {
             stderr: launched.stderr,
             budget: Arc::clone(&budget),
             reader,
+            fork_server: launched.fork_server,
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));

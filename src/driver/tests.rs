@@ -58,7 +58,7 @@ impl Process for ThreadProcess {
     }
     fn end_group(&self) {}
     fn reap(&self) -> Option<Reaped> {
-        self.alive.lock().is_none().then_some(Reaped { status: None })
+        self.alive.lock().is_none().then_some(Reaped::with(None))
     }
 }
 
@@ -83,6 +83,7 @@ fn launched(program: &str, pid: u32) -> (Launched, Ends) {
         stdin: to_worker.into(),
         stdout: from_worker.into(),
         stderr: from_stderr.into(),
+        fork_server: None,
     };
     (launched, Ends { input, output, stderr, alive })
 }
@@ -139,7 +140,7 @@ fn run(task: Task, ctx: &mut Context<Task>, release: &Receiver<()>) -> Result<u6
 
 fn builder() -> (PoolBuilder<Task>, Sender<()>) {
     let (release, released) = unbounded();
-    (PoolBuilder::new(Threads { next_pid: AtomicU32::new(1), release: released }).max_processes(2), release)
+    (PoolBuilder::of_launch(Threads { next_pid: AtomicU32::new(1), release: released }).max_processes(2), release)
 }
 
 #[test]
@@ -160,7 +161,7 @@ fn a_failure_is_the_jobs_own_and_a_panic_replaces_the_worker() {
     let pool = builder.max_processes(1).build().unwrap();
     assert!(matches!(pool.enqueue(Task::Fail("no".into())).wait(), Err(JobError::Failed(why)) if why == "no"));
     match pool.enqueue(Task::Panic).wait() {
-        Err(JobError::Panicked(panic)) => assert_eq!(panic.message, "as it was told"),
+        Err(JobError::Panicked(panic)) => assert_eq!(panic.message, "as it was asked to"),
         other => panic!("{other:?}"),
     }
     assert_eq!(pool.enqueue(Task::Add(1, 1)).wait().unwrap(), 2);
@@ -198,7 +199,7 @@ fn exit_settles_what_waits_and_ends_every_thread() {
 
 #[test]
 fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
-    let builder = PoolBuilder::<Task>::new(Discarding::default()).max_processes(1).start_failures(1);
+    let builder = PoolBuilder::<Task>::of_launch(Discarding::default()).max_processes(1).start_failures(1);
     // No other limit would end it.
     let pool = builder.timeout_initializing(None).kill_grace(Duration::ZERO).build().unwrap();
     let error = pool.wait_ready(Duration::from_secs(60)).unwrap_err().to_string();

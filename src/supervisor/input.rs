@@ -43,6 +43,8 @@ pub(crate) enum Input {
     StdinBroken(WorkerKey),
     /// The worker's standard error is read to the end.
     StderrClosed(WorkerKey),
+    /// The fork server that has forked it is gone: it finishes the job that it does, takes no more, and leaves.
+    Orphaned(WorkerKey),
     /// The process has ended and been reaped.
     Exited { worker_key: WorkerKey, undelivered: Option<Undelivered> },
 }

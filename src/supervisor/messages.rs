@@ -68,7 +68,7 @@ impl Step<'_> {
         if worker.is_ending() {
             return;
         }
-        if worker.retiring || worker.over_soft_limit || left == 0 {
+        if worker.takes_no_more() || left == 0 {
             return self.leave(worker_key);
         }
         // One that has done nothing yet comes last: those that have done some of their jobs do the rest first, and make room

@@ -64,6 +64,9 @@ pub enum CrashCause {
     Exited,
     /// The process closed its pipe and lived on, so it could answer nothing more; it was killed.
     PipeClosed,
+    /// The process ended after the fork server that had forked it, or while that was stopped: only the fork server could
+    /// have told how.
+    Orphaned,
 }
 
 /// Whether the handler of a job had begun when the job failed: whoever is told of a failure has to know whether doing it

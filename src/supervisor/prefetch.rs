@@ -25,12 +25,7 @@ impl Step<'_> {
         let workers = self.machine.slots.len();
         let share = self.machine.backlog.len().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
-        if !worker.recalls
-            || worker.retiring
-            || worker.over_soft_limit
-            || worker.is_ending()
-            || worker.pending_kill.is_some()
-        {
+        if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
             return;
         }
         let room = self.jobs_left(worker_key.slot).min(worker.depth(config.prefetch) as u64);

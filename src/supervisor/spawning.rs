@@ -58,7 +58,7 @@ impl Step<'_> {
         if worker.done == 0 {
             return false;
         }
-        if worker.retiring || worker.over_soft_limit {
+        if worker.takes_no_more() {
             return true;
         }
         // The job that it does now is among those that it was sent.
@@ -81,6 +81,19 @@ impl Step<'_> {
         self.start_limit(worker_key, limit);
         self.measure_later(worker_key);
         self.emit_state(worker_key, WorkerState::Initializing);
+    }
+
+    /// The worker's fork server is gone: its jobs are elsewhere from here on, but for the one that it does.
+    pub(super) fn orphaned(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.is_exiting() {
+            return;
+        }
+        worker.orphaned = true;
+        self.recall(worker_key);
+        if self.worker(worker_key).is_free() {
+            self.next_for(worker_key);
+        }
     }
 
     pub(super) fn announce_all_ready(&mut self) {

@@ -95,6 +95,8 @@ pub(crate) struct Worker {
     pub(super) retiring: bool,
     /// Whether it holds too much memory to do another job.
     pub(super) over_soft_limit: bool,
+    /// Whether the fork server that has forked it is gone.
+    pub(super) orphaned: bool,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
     /// Jobs that it has answered.
@@ -130,6 +132,7 @@ impl Worker {
             recalls: false,
             retiring: false,
             over_soft_limit: false,
+            orphaned: false,
             taken: 0,
             done: 0,
             had_job: false,
@@ -227,6 +230,11 @@ impl Worker {
     /// Whether a sign of its end has been seen: it is given nothing more.
     pub(super) fn is_ending(&self) -> bool {
         self.is_reaped() || self.timers.get(Timer::Death).is_some() || self.is_exiting()
+    }
+
+    /// Whether it does no other job than the one that it has.
+    pub(super) fn takes_no_more(&self) -> bool {
+        self.retiring || self.over_soft_limit || self.orphaned
     }
 
     /// Whether it is on its way out, or to be killed for the sake of one job.

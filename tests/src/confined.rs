@@ -118,7 +118,7 @@ pub fn worker() -> Command {
 
 /// A pool of workers that are confined like this.
 pub fn pool(setup: &Setup) -> PoolBuilder<Try> {
-    Pool::<Try>::builder(worker()).options(setup).stderr(Stderr::Null).start_failures(1).max_processes(1)
+    crate::builder::<Try>(worker()).options(setup).stderr(Stderr::Null).start_failures(1).max_processes(1)
 }
 
 /// The users as whom everything is tried: nobody too, where there is the right to become it.

@@ -21,6 +21,7 @@ compiled! {
     HostileInput: "docs/hostile-input.md",
     Observing: "docs/observing.md",
     Performance: "docs/performance.md",
+    Starting: "docs/starting.md",
     Testing: "docs/testing.md",
     Peers: "benches/peers/README.md",
 }

@@ -8,6 +8,7 @@ pub mod counting;
 pub mod dice;
 #[cfg(doctest)]
 mod documents;
+pub mod forked;
 pub mod fuzz;
 pub mod gate;
 pub mod house;
@@ -25,10 +26,11 @@ pub use record::Record;
 pub use scratch::Scratch;
 
 use crossbeam_channel::bounded;
-use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, Stderr};
+use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartMethod, Stderr};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// No test waits longer than this for anything: past it, something hangs.
@@ -147,7 +149,31 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A pool of general workers that says nothing.
 pub fn pool() -> PoolBuilder<Do> {
-    Pool::<Do>::builder(worker()).stderr(Stderr::Null)
+    builder(worker()).stderr(Stderr::Null)
+}
+
+/// A builder of workers that are started as [`START`] says.
+pub fn builder<J: Job>(command: Command) -> PoolBuilder<J> {
+    started(Pool::<J>::builder(command))
+}
+
+/// The variable by which all tests are run with forked workers: `HIRELINGS_TEST_START=fork`.
+pub const START: &str = "HIRELINGS_TEST_START";
+
+/// The same builder, with workers that are started as [`START`] says.
+pub fn started<J: Job>(builder: PoolBuilder<J>) -> PoolBuilder<J> {
+    builder.start_method(start_method())
+}
+
+/// How [`START`] says that workers are started: all forked, by `fork`, or those of every second pool, by `half`.
+pub fn start_method() -> StartMethod {
+    static POOLS: AtomicU32 = AtomicU32::new(0);
+    let forks = match std::env::var(START).as_deref() {
+        Ok("fork") => true,
+        Ok("half") => (std::process::id() + POOLS.fetch_add(1, Ordering::Relaxed)) % 2 == 1,
+        _ => false,
+    };
+    if forks { StartMethod::ForkServer } else { StartMethod::Exec }
 }
 
 /// The general worker, with SIGTERM ignored.

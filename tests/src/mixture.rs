@@ -66,7 +66,7 @@ pub fn stubborn(kind: &str) -> Command {
 
 /// A pool that says nothing and has no limit of time.
 pub fn pool(command: Command, workers: usize) -> PoolBuilder<Act> {
-    let pool = Pool::<Act>::builder(command).stderr(Stderr::Null).max_processes(workers).timeout_working(None);
+    let pool = crate::builder::<Act>(command).stderr(Stderr::Null).max_processes(workers).timeout_working(None);
     let pool = pool.max_jobs_per_process(1_000_000).kill_grace(Duration::from_millis(100));
     pool.timeout_initializing(WATCHDOG).start_failures(1_000)
 }

@@ -1,7 +1,7 @@
 //! Jobs of unusual shapes: no bytes at all, any bytes, an error with causes, a pool in a worker. Done by
 //! `src/bin/shapes.rs`.
 
-use hirelings::{Bytes, Job, NoError, Pool, PoolBuilder, Stderr};
+use hirelings::{Bytes, Job, NoError, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
@@ -78,5 +78,5 @@ impl Job for Nest {
 pub fn pool<J: Job>() -> PoolBuilder<J> {
     let mut command = Command::new(crate::program("shapes"));
     command.arg(J::name());
-    Pool::<J>::builder(command).stderr(Stderr::Null)
+    crate::builder::<J>(command).stderr(Stderr::Null)
 }

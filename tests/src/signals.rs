@@ -15,10 +15,12 @@ use std::time::Duration;
 pub struct Target(OwnedFd);
 
 impl Target {
-    /// None where there is no such child any more.
+    /// None where there is no such child any more, of this process or of a fork server that is.
     pub fn of(pid: u32) -> Option<Self> {
         let target = pidfd_open(Pid::from_raw(pid.cast_signed())?, PidfdFlags::empty()).ok()?;
-        children_of(id()).contains(&pid).then_some(Target(target))
+        let own = children_of(id());
+        let forked = || own.iter().any(|&server| children_of(server).contains(&pid));
+        (own.contains(&pid) || forked()).then_some(Target(target))
     }
 
     /// Gives whether it was there.

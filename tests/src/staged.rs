@@ -1,9 +1,11 @@
 //! A worker that does something of its own at its start and between its jobs.
 
-use hirelings::{Job, Pool, PoolBuilder, Stderr};
+use crate::{Gate, scratch};
+use hirelings::{Job, PoolBuilder, Stderr};
+use hirelings_worker_kit::BoxError;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, exit, id};
 
 /// What the worker does at its start, or between two jobs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,5 +36,28 @@ impl Job for Staged {
 
 /// A pool of `src/bin/staged.rs`, whose workers do `start` first.
 pub fn pool(start: Stage) -> PoolBuilder<Staged> {
-    Pool::<Staged>::builder(Command::new(crate::program("staged"))).options(&start).stderr(Stderr::Null)
+    crate::builder(Command::new(crate::program("staged"))).options(&start).stderr(Stderr::Null)
+}
+
+/// Does what the stage says; in a worker.
+///
+/// # Errors
+///
+/// [`Stage::Fail`]'s.
+///
+/// # Panics
+///
+/// [`Stage::Panic`] does.
+pub fn go_through(stage: Stage) -> Result<(), BoxError> {
+    match stage {
+        Stage::Pass | Stage::NoteWhenDropped(_) => Ok(()),
+        Stage::Fail(why) => Err(why.into()),
+        Stage::Panic(why) => panic!("{why}"),
+        Stage::Exit(code) => exit(code),
+        Stage::Wait(gate) => {
+            Gate::wait(&gate);
+            Ok(())
+        }
+        Stage::Note(path) => Ok(scratch::append(&path, &id().to_string())?),
+    }
 }

@@ -8,8 +8,8 @@ use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Distribution, Drained,
     EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
     JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder,
-    ProgressStream, ProtocolError, Rate, ReadyError, Restarts, Slot, StartFailure, Stats, Stderr, Timeout, WorkerId,
-    WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    ProgressStream, ProtocolError, Rate, ReadyError, Restarts, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout,
+    WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -58,6 +58,8 @@ fn every_signature_of_the_pool() {
         .timeout_recovering(None)
         .kill_grace(Duration::ZERO)
         .start_failures(1u32)
+        .start_method(StartMethod::Exec)
+        .start_method(StartMethod::ForkServer)
         .max_memory(1u64, 2u64)
         .max_memory(None, None)
         .max_memory_soft(1u64)
@@ -182,7 +184,9 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let Stats { jobs, backlog, workers, busy, enqueued, succeeded, failed, aborted, .. } = stats;
     let Stats { retried, timed_out, spawned, exited, crashed, .. } = stats;
     let _: [u64; 10] = [jobs, enqueued, succeeded, failed, aborted, retried, timed_out, spawned, exited, crashed];
-    let _: [usize; 3] = [backlog, workers, busy];
+    let Stats { fork_servers, fork_servers_spawned, .. } = stats;
+    let _: [usize; 4] = [backlog, workers, busy, fork_servers];
+    let _: u64 = fork_servers_spawned;
     let Stats { waiting, running, rate, restarts, .. } = stats;
     for Distribution { count, p50, p90, p99, max, .. } in [waiting, running] {
         let _: (u64, [Duration; 4]) = (count, [p50, p90, p99, max]);
@@ -191,9 +195,10 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let _: (u64, u64, Duration, f64) = (enqueued, finished, over, rate.finished_per_second());
     let Restarts { recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed, .. } = restarts;
     let _: [u64; 8] = [recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed];
-    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, state_for, resident, .. } = worker;
+    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, state_for, resident, fork_server, .. } = worker;
     let _: (Duration, Option<u64>) = (state_for, resident);
     let _: (Slot, u32, WorkerState, u64, Option<JobId>, Duration) = (slot, pid, state, jobs_done, job, age);
+    let _: Option<u32> = fork_server;
     let _: u64 = id.get();
     match state {
         WorkerState::Initializing | WorkerState::Ready | WorkerState::Working => {}
@@ -261,6 +266,9 @@ impl Worker for Squarer {
         let (_, _): (u64, u32) = (ctx.job_id(), ctx.attempt());
         let () = ctx.retire();
         Ok(n)
+    }
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        Ok(())
     }
     fn recover(&mut self) -> Result<(), BoxError> {
         Ok(())
@@ -462,6 +470,7 @@ fn the_defaults_are_those_of_the_code() {
         ("max_frame", "1 GiB", ""),
         ("prefetch", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
+        ("start_method", "[`StartMethod::Exec`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();
         let documented = before.rsplit("\n\n").next().unwrap();

@@ -24,8 +24,9 @@ fn this_process() -> i32 {
 #[allow(unsafe_code)]
 pub(crate) fn claim() {
     let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
-    if *claimed != Some(this_process()) {
-        *claimed = Some(this_process());
+    let before = claimed.replace(this_process());
+    // One that was forked from a fork server has its handler from there.
+    if before.is_none() {
         // Handlers run in the reverse order of their registration: this one after all that user code registers from
         // here on. Where there is no memory for it, the pool is the only one that ends the group.
         // SAFETY: `at_exit` may be called at any time, from any thread, and does not unwind.

@@ -79,6 +79,16 @@ pub fn replace_guard() -> io::Result<()> {
     Ok(())
 }
 
+/// Ends the guard of this process, if it has one: a fork server has one thread.
+pub(crate) fn end() -> io::Result<()> {
+    let Some(guard) = lock().take() else { return Ok(()) };
+    let Some(link) = guard.link.upgrade() else { return Ok(()) };
+    link.end_guard();
+    guard.thread.join().map_err(|_| io::Error::other("the guard thread has panicked"))?;
+    link.guard_ended();
+    Ok(())
+}
+
 fn lock() -> MutexGuard<'static, Option<Guard>> {
     GUARD.lock().unwrap_or_else(PoisonError::into_inner)
 }

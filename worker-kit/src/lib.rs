@@ -51,7 +51,10 @@ compile_error!(
 );
 
 mod buffers;
+mod connect;
 mod context;
+mod fork;
+mod fork_server;
 mod group;
 mod guard;
 mod job;

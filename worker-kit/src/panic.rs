@@ -1,10 +1,11 @@
 //! What a panic in the handler says, kept for the pool.
 
+use crate::link::Link;
 use crate::memory;
 use std::backtrace::Backtrace;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::PanicHookInfo;
-use std::sync::Once;
+use std::sync::{Arc, Once, Weak};
 use std::{any::Any, env, panic};
 
 const BACKTRACE: &str = "RUST_BACKTRACE";
@@ -18,24 +19,27 @@ pub(crate) struct PanicNote {
 }
 
 thread_local! {
-    /// Whether this thread runs handlers: only its panics are the pool's business.
-    static SERVES: Cell<bool> = const { Cell::new(false) };
+    /// The pool that this thread runs handlers for, if it does: only its panics are the pool's business.
+    static SERVES: RefCell<Option<Weak<Link>>> = const { RefCell::new(None) };
     static LAST: RefCell<Option<PanicNote>> = const { RefCell::new(None) };
 }
 
 /// From now on this thread's panics are kept; the hook that was set before still runs.
 ///
-/// Where panics abort, nothing is unwound and `on_abort` is the last chance to report it.
-pub(crate) fn keep_notes(on_abort: impl Fn(PanicNote) + Send + Sync + 'static) {
+/// Where panics abort, nothing is unwound and the hook is the last chance to tell the pool.
+pub(crate) fn keep_notes(link: &Arc<Link>) {
     static ONCE: Once = Once::new();
-    SERVES.set(true);
+    SERVES.set(Some(Arc::downgrade(link)));
     ONCE.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if SERVES.get() {
+            let serves = SERVES.with_borrow(Clone::clone);
+            if let Some(link) = serves {
                 let note = note_of(info);
                 if cfg!(panic = "abort") {
-                    on_abort(note);
+                    if let Some(link) = link.upgrade() {
+                        link.send_terminal(note.message, note.location, note.backtrace);
+                    }
                 } else {
                     LAST.set(Some(note));
                 }

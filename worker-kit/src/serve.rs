@@ -3,7 +3,7 @@
 use crate::link::{Ended, Host, QueuedJob};
 use crate::panic::{self, PanicNote};
 use crate::wire::Fault;
-use crate::{BoxError, Context, Job, Outcome, Session, Worker, mark, stdio};
+use crate::{BoxError, Context, Job, Outcome, Session, Worker, fork_server, mark, stdio};
 use std::any::type_name;
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -110,10 +110,11 @@ pub fn serve_over<J: Job>(
     output: OwnedFd,
     handler: impl FnMut(J, &mut Context<J>) -> Outcome<J>,
 ) -> Result<(), BoxError> {
-    let session = Session::over(Host::Thread, input, output, true)?;
+    let session = Session::over(Host::Thread, input, output, true, 0)?;
     work(session, |_| Ok(Closure(handler))).map_err(|stop| match stop {
         Stop::Reported(message) => message.into(),
         Stop::Lost(ended) => ended.into(),
+        Stop::Unconnected(error) => error,
     })
 }
 
@@ -121,6 +122,7 @@ pub fn serve_over<J: Job>(
 trait Handler<J: Job> {
     /// Whether there is something to do between an answer and the next job; if not, one frame says both.
     const RECOVERS: bool;
+    fn after_fork(&mut self) -> Result<(), BoxError>;
     fn run(&mut self, job: J, ctx: &mut Context<J>) -> Outcome<J>;
     fn recover(&mut self) -> Result<(), BoxError>;
 }
@@ -129,6 +131,9 @@ struct Closure<F>(F);
 
 impl<J: Job, F: FnMut(J, &mut Context<J>) -> Outcome<J>> Handler<J> for Closure<F> {
     const RECOVERS: bool = false;
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
     fn run(&mut self, job: J, ctx: &mut Context<J>) -> Outcome<J> {
         (self.0)(job, ctx)
     }
@@ -141,6 +146,9 @@ struct Stateful<W>(W);
 
 impl<W: Worker> Handler<W::Job> for Stateful<W> {
     const RECOVERS: bool = true;
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        self.0.after_fork()
+    }
     fn run(&mut self, job: W::Job, ctx: &mut Context<W::Job>) -> Outcome<W::Job> {
         self.0.run(job, ctx)
     }
@@ -155,6 +163,17 @@ enum Stop {
     Reported(String),
     /// The pool cannot be reached.
     Lost(Ended),
+    /// A worker that was forked could not greet the pool, or was refused by it.
+    Unconnected(BoxError),
+}
+
+impl From<fork_server::Stop> for Stop {
+    fn from(stop: fork_server::Stop) -> Self {
+        match stop {
+            fork_server::Stop::Reported(message) => Stop::Reported(message),
+            fork_server::Stop::Unconnected(error) => Stop::Unconnected(error),
+        }
+    }
 }
 
 impl From<Ended> for Stop {
@@ -166,8 +185,7 @@ impl From<Ended> for Stop {
 fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result<H, BoxError>) -> ! {
     mark::remember();
     stdio::name_after_program();
-    let connected = stdio::take().map_err(BoxError::from);
-    let session = match connected.and_then(|(input, output)| Session::over(Host::Process, input, output, true)) {
+    let session = match Session::of_process(true) {
         Ok(session) => session,
         Err(error) => exit_with(2, &error),
     };
@@ -176,6 +194,7 @@ fn serve_process<J: Job, H: Handler<J>>(make: impl FnOnce(&Session<J>) -> Result
         // Its words are on standard error already: the panic hook's, or those that `report` wrote.
         Err(Stop::Reported(_)) => process::exit(101),
         Err(Stop::Lost(ended)) => exit_with(2, &ended),
+        Err(Stop::Unconnected(error)) => exit_with(2, &error),
     }
 }
 
@@ -190,22 +209,14 @@ fn work<J: Job, H: Handler<J>>(
     mut session: Session<J>,
     make: impl FnOnce(&Session<J>) -> Result<H, BoxError>,
 ) -> Result<(), Stop> {
-    let link = Arc::downgrade(&session.link);
-    panic::keep_notes(move |note| {
-        if let Some(link) = link.upgrade() {
-            link.send_terminal(note.message, note.location, note.backtrace);
-        }
-    });
-
-    // The guard answers heartbeats meanwhile. Where there is no state, there is nothing that takes its time.
-    if H::RECOVERS {
-        session.link.next_epoch();
+    panic::keep_notes(&session.link);
+    let mut handler = start::<J, H, _>(&session, || make(&session))?;
+    if session.forks {
+        // It returns in each worker that is forked.
+        session = fork_server::serve(session)?;
+        panic::keep_notes(&session.link);
+        start::<J, H, _>(&session, || handler.after_fork())?;
     }
-    let handler = own_code(&session, || make(&session));
-    if H::RECOVERS {
-        session.link.next_epoch();
-    }
-    let mut handler = handler?;
     session.say_ready()?;
     while let Some(queued) = session.take_job()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, queued)));
@@ -220,6 +231,22 @@ fn work<J: Job, H: Handler<J>>(
         }
     }
     Ok(())
+}
+
+/// Runs the worker's own start. The guard answers heartbeats meanwhile; where there is no state, there is nothing that takes
+/// its time.
+fn start<J: Job, H: Handler<J>, T>(
+    session: &Session<J>,
+    code: impl FnOnce() -> Result<T, BoxError>,
+) -> Result<T, Stop> {
+    if H::RECOVERS {
+        session.link.next_epoch();
+    }
+    let started = own_code(session, code);
+    if H::RECOVERS {
+        session.link.next_epoch();
+    }
+    started
 }
 
 /// One job, from its bytes to its answer's.

@@ -1,8 +1,10 @@
 //! The protocol by hand, one call a message.
 
 use crate::link::{Ended, Host, Link, QueuedJob};
-use crate::wire::{self, ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate};
-use crate::{BoxError, Job, guard, stdio};
+use crate::wire::{
+    self, ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,
+};
+use crate::{BoxError, Job, guard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::type_name;
@@ -40,6 +42,9 @@ pub struct Session<J: Job> {
     /// The version of the protocol that holds.
     version: u16,
     options: Option<Payload>,
+    /// Whether this is a fork server, which does no job itself.
+    pub(crate) forks: bool,
+    announces_start: bool,
     pub(crate) max_frame: usize,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
@@ -55,39 +60,22 @@ pub struct Session<J: Job> {
 /// A buffer that has held a frame larger than this becomes a spare one.
 const KEPT: usize = 1024 * 1024;
 
-impl<J: Job> Session<J> {
-    /// Takes standard input and output for the protocol and greets the pool.
-    ///
-    /// From here on standard output is standard error and standard input is `/dev/null`.
-    ///
-    /// # Errors
-    ///
-    /// Where this process was not started by a pool, or by one that speaks another version of the protocol or has jobs
-    /// of another type; the pool is sent the reason.
-    ///
-    /// ```no_run
-    /// # use hirelings_worker_kit::{BoxError, Job, Session};
-    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Double(u64);
-    /// # impl Job for Double { type Output = u64; type Progress = f32; type Error = String; }
-    /// # fn main() -> Result<(), BoxError> {
-    /// let mut session = Session::<Double>::connect().unwrap_or_else(|error| {
-    ///     eprintln!("{error}");
-    ///     std::process::exit(2)
-    /// });
-    /// session.ready()?;
-    /// # Ok(()) }
-    /// ```
-    pub fn connect() -> Result<Self, BoxError> {
-        let (input, output) = stdio::take()?;
-        Self::over(Host::Process, input, output, false)
-    }
+/// The longest packet of a fork server.
+const PACKET: usize = 64 * 1024;
 
-    /// The same over any two pipes.
-    pub(crate) fn over(host: Host, input: OwnedFd, output: OwnedFd, announces_start: bool) -> Result<Self, BoxError> {
+impl<J: Job> Session<J> {
+    /// A session over any two pipes. `flags` are those of the hello that not every worker sets.
+    pub(crate) fn over(
+        host: Host,
+        input: OwnedFd,
+        output: OwnedFd,
+        announces_start: bool,
+        flags: u32,
+    ) -> Result<Self, BoxError> {
         let (wake_read, wake) = os_pipe::pipe()?;
         let link = Arc::new(Link::new(host, input, output, wake));
         let mut hello = Vec::new();
-        wire::frame_into(&Hello::new(FROM_WORKER | ANSWERS_RECALLS), J::name().as_bytes(), &mut hello);
+        wire::frame_into(&Hello::new(FROM_WORKER | ANSWERS_RECALLS | flags), J::name().as_bytes(), &mut hello);
         link.send_frame(&hello)?;
 
         let theirs = match link.read_frame::<Hello>() {
@@ -127,11 +115,14 @@ impl<J: Job> Session<J> {
             return refuse(&link, format!("the pool encodes payloads as {codec}, this worker knows {known}"));
         }
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
-        link.set_max_frame(max_frame);
+        // What a fork server has to say goes in one packet.
+        link.set_max_frame(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) });
         Ok(Session {
             link,
             version,
             options: has_options.then_some(init.payload),
+            forks: flags & FORKS != 0,
+            announces_start,
             max_frame,
             current: None,
             is_ready: false,
@@ -580,6 +571,16 @@ impl<J: Job> Session<J> {
         if self.frame.capacity() > KEPT {
             self.link.buffers.keep(mem::take(&mut self.frame));
         }
+    }
+}
+
+impl<J: Job> Session<J> {
+    /// The session of a worker that was just forked from the fork server of this session.
+    pub(crate) fn forked(self, input: OwnedFd, output: OwnedFd) -> Result<Self, BoxError> {
+        let announces_start = self.announces_start;
+        // Its end of the socket to the pool is the fork server's alone.
+        drop(self);
+        Self::over(Host::Process, input, output, announces_start, 0)
     }
 }
 

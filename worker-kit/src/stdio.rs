@@ -22,6 +22,27 @@ pub(crate) fn take() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((input, output))
 }
 
+/// The same for a fork server, whose standard input is its socket to the pool, both ways.
+///
+/// # Errors
+///
+/// Where one of the three is closed.
+pub(crate) fn take_control() -> io::Result<(OwnedFd, OwnedFd)> {
+    let input: OwnedFd = os_pipe::dup_stdin()?.into();
+    let output = input.try_clone()?;
+    let null = OpenOptions::new().read(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(os_pipe::dup_stderr()?)?;
+    Ok((input, output))
+}
+
+/// Standard output and standard error of a worker that was just forked.
+pub(crate) fn print_to(errors: &OwnedFd) -> io::Result<()> {
+    rustix::stdio::dup2_stdout(errors)?;
+    rustix::stdio::dup2_stderr(errors)?;
+    Ok(())
+}
+
 /// Gives a process that was started by way of `/proc/self/exe`, and is therefore called `exe`, the name by which the
 /// program was called, so that `ps` and `top` show that.
 #[cfg(any(target_os = "linux", target_os = "android"))]

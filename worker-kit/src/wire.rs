@@ -19,6 +19,7 @@
 
 mod codec;
 mod frame;
+mod leash;
 mod mark;
 mod message;
 mod payload;
@@ -26,11 +27,12 @@ mod payload;
 pub use crate::buffers::BufferPool;
 pub use codec::{CodecFault, decode_payload, encode_payload};
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
+pub use leash::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 pub use mark::Mark;
 pub(crate) use message::truncate;
 pub use message::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker, VERSION,
-    WireMessage, split_hello,
+    ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker,
+    VERSION, WireMessage, split_hello,
 };
 pub use payload::{Buffer, Payload};
 

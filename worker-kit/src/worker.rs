@@ -77,6 +77,38 @@ pub trait Worker: Sized {
     /// ```
     fn init(options: Self::Options) -> Result<Self, BoxError>;
 
+    /// Is called in each worker that a fork server has forked, before its first job; the pool's `timeout_initializing`
+    /// limits it. Where workers are started by exec, the default, it is never called.
+    ///
+    /// With `StartMethod::ForkServer` the kit calls [`init`](Worker::init) once, in the fork server, and each worker is a copy
+    /// of that process with this one thread. Here it takes what must not be the same in all of them: a random seed, an open
+    /// file whose position is shared, a connection to a database, a temporary folder, a thread.
+    ///
+    /// # Errors
+    ///
+    /// An error is a start failure: the pool quotes it and tries again later. So is a panic.
+    ///
+    /// ```
+    /// # use hirelings_worker_kit::{BoxError, Context, Job, NoError, Outcome, Worker};
+    /// # use std::{collections::HashSet, fs::File, io::Read};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Check(String);
+    /// # impl Job for Check { type Output = bool; type Progress = (); type Error = NoError; }
+    /// # struct Speller { words: HashSet<String>, seed: [u8; 8] }
+    /// # impl Worker for Speller {
+    /// # type Job = Check;
+    /// # type Options = ();
+    /// # fn init(_: ()) -> Result<Self, BoxError> { Err("no words".into()) }
+    /// # fn run(&mut self, _: Check, _: &mut Context<Check>) -> Outcome<Check> { Ok(true) }
+    /// fn after_fork(&mut self) -> Result<(), BoxError> {
+    ///     // The dictionary is shared; what is drawn at random is not.
+    ///     Ok(File::open("/dev/urandom")?.read_exact(&mut self.seed)?)
+    /// }
+    /// # }
+    /// ```
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// Does one job; the pool's `timeout_working` limits it.
     ///
     /// # Errors

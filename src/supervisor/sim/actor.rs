@@ -98,6 +98,8 @@ pub(super) struct Rates {
     pub(super) unguarded: u64,
     /// Jobs that take longer than what is short.
     pub(super) long: u64,
+    /// Workers during whose life the fork server dies that has forked them all.
+    pub(super) orphans: u64,
 }
 
 impl Rates {
@@ -115,6 +117,7 @@ impl Rates {
             plain: rate(&[0, 0, 20]),
             unguarded: rate(&[0, 20, 100]),
             long: rate(&[0, 5, 30]),
+            orphans: rate(&[0, 0, 0, 10, 60]),
         }
     }
 }

@@ -80,6 +80,8 @@ struct Process {
     retires: bool,
     /// Whether it held so much memory that it must do no more jobs.
     over_soft_limit: bool,
+    /// Whether its fork server is gone.
+    orphaned: bool,
     /// Whether it was ever ready.
     ever_ready: bool,
     /// Whether its end was called a start failure.
@@ -113,6 +115,8 @@ pub(super) struct Checker {
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
     pressing: Option<i32>,
     over_soft_limit: Option<WorkerKey>,
+    /// Whose fork server is gone since this step.
+    orphaned: Option<WorkerKey>,
     /// Who is over its soft limit of memory since this step, until it is told.
     grew: Option<WorkerKey>,
     next_seq: u64,
@@ -162,6 +166,7 @@ impl Checker {
             recalled: BTreeSet::new(),
             pressing: None,
             over_soft_limit: None,
+            orphaned: None,
             grew: None,
             next_seq: 0,
             now: Duration::ZERO,
@@ -254,6 +259,7 @@ impl Checker {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
             let unwanted = self.over_soft_limit == Some(worker_key)
+                || self.orphaned == Some(worker_key)
                 || self.pressing.is_some_and(|pressing| job.priority < pressing);
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
@@ -298,6 +304,7 @@ impl Checker {
         self.opens = false;
         self.admission.input(input);
         (self.pressing, self.over_soft_limit, self.grew) = (None, None, None);
+        self.orphaned = None;
         self.to_tell = match *input {
             Input::Message {
                 worker_key,
@@ -344,6 +351,12 @@ impl Checker {
             Input::SpawnFailed(worker_key) => {
                 let process = self.processes.remove(worker_key);
                 self.probed = process.is_some_and(|process| process.probe);
+            }
+            Input::Orphaned(worker_key) => {
+                if let Some(process) = self.processes.get_mut(worker_key) {
+                    process.orphaned = true;
+                    self.orphaned = Some(*worker_key);
+                }
             }
             Input::Message { message: Message::Skipped { job }, .. } if !unheard => self.back(*job),
             Input::Message { worker_key, message: Message::Retire, .. } if !unheard => {
@@ -619,7 +632,12 @@ impl Checker {
                 let process = self.processes.get(&worker_key).ok_or("nobody leaves")?;
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
-                let done_with = taken == most || usual || process.retires || process.over_soft_limit || self.exited;
+                let done_with = taken == most
+                    || usual
+                    || process.retires
+                    || process.over_soft_limit
+                    || process.orphaned
+                    || self.exited;
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))
             }

@@ -70,6 +70,7 @@ enum Step {
     Garble(WorkerKey),
     Terminal(WorkerKey),
     Grow(WorkerKey),
+    Orphan(WorkerKey),
     Abort(u64),
     Close,
     Exit,
@@ -187,6 +188,7 @@ impl State {
                 Trouble::Garble => steps.extend(alive.map(|(&worker_key, _)| Step::Garble(worker_key))),
                 Trouble::Terminal => steps.extend(working.map(|(&worker_key, _)| Step::Terminal(worker_key))),
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
+                Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
@@ -321,6 +323,10 @@ impl State {
             Step::Grow(worker_key) => {
                 self.happened(Trouble::Grow);
                 self.input(shape, Input::Resident { worker_key, bytes: HARD + 1 })
+            }
+            Step::Orphan(worker_key) => {
+                self.happened(Trouble::Orphan);
+                self.input(shape, Input::Orphaned(worker_key))
             }
             Step::Abort(id) => {
                 self.happened(Trouble::Abort);

@@ -149,7 +149,7 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 19] = [
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
@@ -168,9 +168,10 @@ pub(super) const HARMLESS: [(Sabotage, &str); 18] = [
     (Sabotage::InputTwice("OutputEnded"), "it has ended"),
     (Sabotage::InputTwice("InputBroken"), "it is broken"),
     (Sabotage::InputTwice("Exited"), "it has exited"),
+    (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 23] = [
+const INPUTS: [&str; 24] = [
     "Enqueue",
     "Abort",
     "SpawnWorkers",
@@ -194,6 +195,7 @@ const INPUTS: [&str; 23] = [
     "OutputEnded",
     "InputBroken",
     "Exited",
+    "Orphaned",
 ];
 
 fn kind_of_input(input: &Input) -> &'static str {
@@ -224,6 +226,7 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::StdinBroken(_) => "InputBroken",
         Input::StderrClosed(_) => "ErrorsEnded",
         Input::Exited { .. } => "Exited",
+        Input::Orphaned(_) => "Orphaned",
     }
 }
 
@@ -511,6 +514,7 @@ fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
         | Input::Message { worker_key, .. } => Some(worker_key),
         Input::Drained(worker_key)
         | Input::Stopped(worker_key)
+        | Input::Orphaned(worker_key)
         | Input::Resident { worker_key, .. }
         | Input::Malformed(worker_key) => Some(worker_key),
         Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) | Input::StderrClosed(worker_key) => {

@@ -39,6 +39,8 @@ enum Due {
     InputBreaks(WorkerKey),
     /// What a dead worker has left behind writes to the worker's output.
     GrandchildWrites(WorkerKey),
+    /// The fork server of all workers dies.
+    ForkServerDies,
 }
 
 pub(super) struct World {
@@ -301,8 +303,19 @@ impl World {
                         let after = Duration::from_micros(self.rng.below(15_000));
                         self.plan(after, Due::Dies(worker_key, false));
                     }
+                    if self.rng.chance(self.rates.orphans) {
+                        let after = Duration::from_micros(self.rng.below(15_000));
+                        self.plan(after, Due::ForkServerDies);
+                    }
                     self.send(worker_key, ToActor::Init);
                     self.input(Input::Spawned(worker_key));
+                }
+            }
+            Due::ForkServerDies => {
+                // Those that are dead, and not known to be, are told of as well.
+                let workers: Vec<WorkerKey> = self.actors.keys().copied().collect();
+                for worker_key in workers {
+                    self.input(Input::Orphaned(worker_key));
                 }
             }
             Due::Arrive(worker_key) => self.arrive(worker_key),

@@ -1,6 +1,6 @@
 //! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
 
-use hirelings::{EventKind, Pool, Stderr};
+use hirelings::{EventKind, Stderr};
 use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, eventually, processes, program, settled, spawned, worker};
 use rustix::process::{Resource, Rlimit, WaitOptions, getpid, getrlimit, set_child_subreaper, setrlimit, wait};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -34,7 +34,7 @@ fn main() {
 
 /// All that is usual, with what came of it on standard output.
 fn work() {
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(2);
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(2);
     let pool = pool.build().unwrap();
     for n in 0..5 {
         println!("{}", settled(pool.enqueue(Do::Echo(n.to_string()))).unwrap());
@@ -49,7 +49,7 @@ fn work() {
 
 /// Four workers that write a thousand lines each at once, in pieces.
 fn noise(to: Stderr) {
-    let pool = Pool::<Do>::builder(worker()).stderr(to).max_processes(4).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(to).max_processes(4).build().unwrap();
     let line = |n| format!("for i in $(seq 1000); do printf '{n} an' >&2; printf 'd {n}\\n' >&2; done");
     let jobs: Vec<_> = (0..4).map(|n| pool.enqueue(Do::Run(line(n)))).collect();
     jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
@@ -57,7 +57,7 @@ fn noise(to: Stderr) {
 
 /// More lines than a pipe takes, and nobody reads them.
 fn full() {
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Forward).max_processes(1).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Forward).max_processes(1).build().unwrap();
     settled(pool.enqueue(Do::Run("seq 20000 >&2".into()))).unwrap();
     println!("done");
     pool.exit();
@@ -67,7 +67,7 @@ fn full() {
 /// What workers and their children hold beside standard streams: of what this program did not inherit itself.
 fn inheritance() {
     let ours = held(std::process::id());
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(3).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(3).build().unwrap();
     let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
     let job = |gate: &Gate| Do::Then(vec![Do::Spawn("exec sleep 1000".into()), Do::Wait(gate.path())]);
     let jobs: Vec<_> = gates.iter().map(|gate| spawned(pool.request(job(gate)))).collect();
@@ -118,7 +118,7 @@ fn reaper() {
 
 /// No descriptor is left for a while: jobs wait or fail, and nothing worse; then all is as before.
 fn short_of_descriptors() {
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
     let pool = pool.max_jobs_per_process(1).build().unwrap();
     settled(pool.enqueue(Do::Pid)).unwrap();
     eventually("no worker", || pool.stats().workers == 0);
@@ -143,7 +143,7 @@ fn short_of_descriptors() {
 
 /// No process and no thread is left for a while.
 fn short_of_processes() {
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(4).start_failures(2);
     let pool = pool.max_jobs_per_process(1).build().unwrap();
     settled(pool.enqueue(Do::Pid)).unwrap();
     let before = getrlimit(Resource::Nproc);
@@ -153,7 +153,7 @@ fn short_of_processes() {
     settled(pool.enqueue(Do::Pid)).unwrap();
     let refused = {
         setrlimit(Resource::Nproc, Rlimit { current: Some(1), ..before }).unwrap();
-        Pool::<Do>::builder(worker()).build().map(drop).unwrap_err()
+        hirelings_tests::builder::<Do>(worker()).build().map(drop).unwrap_err()
     };
     setrlimit(Resource::Nproc, before).unwrap();
     println!("{refused}");
@@ -164,7 +164,7 @@ fn short_of_processes() {
 fn leave() {
     // Dropped after the pool, so that it stays closed.
     let gate = Gate::new();
-    let pool = Pool::<Do>::builder(worker()).max_processes(2).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).max_processes(2).build().unwrap();
     let _running = [(); 2].map(|()| begun(pool.request(Do::Wait(gate.path()))));
     let _queued: Vec<_> = (0..10).map(|_| pool.enqueue(Do::Pid)).collect();
     println!("{}", pool.stats().backlog);
@@ -172,7 +172,7 @@ fn leave() {
 
 /// The same, but all is done first.
 fn drain() {
-    let pool = Pool::<Do>::builder(worker()).max_processes(2).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).max_processes(2).build().unwrap();
     let mut gate = Gate::new();
     let running = [(); 2].map(|()| begun(pool.request(Do::Wait(gate.path()))));
     let queued: Vec<_> = (0..10).map(|_| pool.enqueue(Do::Pid)).collect();
@@ -183,7 +183,8 @@ fn drain() {
 
 /// Jobs that fail in their own way, some of them again and again; nobody looks at what they came to.
 fn failures() {
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Forward).max_processes(2).retries(1).build().unwrap();
+    let pool =
+        hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Forward).max_processes(2).retries(1).build().unwrap();
     for _ in 0..5 {
         drop(pool.enqueue(Do::Fail("no".into())));
         drop(pool.enqueue(Do::FailUntil(2)));
@@ -200,7 +201,7 @@ fn changing_environment() {
         unsafe { env::set_var("CHANGES", value.repeat(1000)) }
     };
     set("a");
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(1);
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(2).max_jobs_per_process(1);
     let pool = pool.build().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -224,7 +225,7 @@ fn one_processor() {
     let all = sched_getaffinity(None).unwrap();
     one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).unwrap());
     sched_setaffinity(None, &one).unwrap();
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     println!("{}", pool.stats().workers);
 }
@@ -234,7 +235,7 @@ fn one_processor() {
 fn exits() {
     let mut command = worker();
     command.args(["ignore SIGTERM", "signal the group at exit"]);
-    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).max_jobs_per_process(1);
+    let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).max_processes(1).max_jobs_per_process(1);
     let (builder, mut record) = Record::of(pool);
     let pool = builder.build().unwrap();
     for last in [Do::Pid, Do::Panic("the end".into()), Do::Exit(5)] {
@@ -252,7 +253,7 @@ fn stopped() {
     let mut next = || arguments.next().expect("an argument");
     let [in_time, too_late] = [next(), next()];
     let limit = Duration::from_millis(next().parse().expect("a limit"));
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(17).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(17).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     let note = Do::Append(next().into(), "done".into());
     let job = |gate: &str| begun(pool.request(Do::Then(vec![Do::Wait(gate.into()), note.clone()])).timeout(limit));

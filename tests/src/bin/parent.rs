@@ -1,7 +1,7 @@
 //! A program whose workers do all that can hold a process up; it says who they are, and then comes to the end that is its
 //! first argument. The second is a gate that stays closed.
 
-use hirelings::{Pool, Stderr};
+use hirelings::Stderr;
 use hirelings_tests::{Do, WATCHDOG, begun, eventually, processes, spawned};
 use std::io::{Read, Write};
 use std::process::{Command, abort, exit};
@@ -15,7 +15,7 @@ fn main() {
     // Neither a hang-up nor a polite request ends these workers.
     let line = "trap '' HUP TERM; exec \"$0\"";
     command.args(["-c", line]).arg(hirelings_tests::program("worker"));
-    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(5).timeout_working(None);
+    let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).max_processes(5).timeout_working(None);
     let pool = pool.timeout_initializing(WATCHDOG).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     let groups: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();

@@ -22,7 +22,7 @@ fn main() {
 fn crashes() {
     // SAFETY: no handler is installed.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
     let crash = |n| if n % 2 == 0 { Do::Abort } else { Do::Exit(1) };
     let jobs: Vec<_> = (0..200)
         .flat_map(|n| {
@@ -69,7 +69,8 @@ fn flooded(signal: i32, work: impl FnOnce()) {
 
 /// The handler may run on any thread that does not block the signal: the pool works, and starts nothing meanwhile.
 fn handler() {
-    let pool = Pool::<Do>::builder(worker()).max_processes(2).min_processes(2).max_jobs_per_process(u64::MAX);
+    let pool =
+        hirelings_tests::builder::<Do>(worker()).max_processes(2).min_processes(2).max_jobs_per_process(u64::MAX);
     let pool = pool.on_event(|_| {}).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     install();
@@ -89,7 +90,7 @@ fn handler() {
 fn handler_blocked() {
     install();
     SigSet::from(Signal::SIGUSR1).thread_block().unwrap();
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
     SigSet::from(Signal::SIGUSR1).thread_unblock().unwrap();
     flooded(libc::SIGUSR1, || crash(&pool));
     println!("{} {}", RUNS.load(Ordering::SeqCst) > 0, RUNS_ON_POOL.load(Ordering::SeqCst));
@@ -105,7 +106,7 @@ fn waited_for(signal: i32) {
         SigSet::from_sigset_t_unchecked(set.assume_init())
     };
     set.thread_block().unwrap();
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
+    let pool = hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Null).max_processes(2).build().unwrap();
     flooded(signal, || crash(&pool));
     let mut taken = 0;
     // SAFETY: both pointers are to what lives as long as the call.

@@ -1,12 +1,14 @@
 //! Does something of its own at its start and between its jobs.
 
-use hirelings_tests::staged::{Stage, Staged};
-use hirelings_tests::{Gate, scratch};
+use hirelings::StartMethod;
+use hirelings_tests::staged::{Stage, Staged, go_through};
+use hirelings_tests::{scratch, start_method};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
 use std::path::PathBuf;
-use std::process::{exit, id};
+use std::process::id;
 
 struct Stages {
+    start: Stage,
     after: Stage,
     note_when_dropped: Option<PathBuf>,
 }
@@ -28,8 +30,16 @@ impl Worker for Stages {
             Stage::NoteWhenDropped(path) => Some(path.clone()),
             _ => None,
         };
-        go_through(start)?;
-        Ok(Stages { after: Stage::Pass, note_when_dropped })
+        let mut stages = Stages { start, after: Stage::Pass, note_when_dropped };
+        // Where workers are forked, the start is each worker's own: this is the fork server's.
+        if start_method() == StartMethod::Exec {
+            stages.after_fork()?;
+        }
+        Ok(stages)
+    }
+
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        go_through(self.start.clone())
     }
 
     fn run(&mut self, job: Staged, _: &mut Context<Staged>) -> Outcome<Staged> {
@@ -39,20 +49,6 @@ impl Worker for Stages {
 
     fn recover(&mut self) -> Result<(), BoxError> {
         go_through(self.after.clone())
-    }
-}
-
-fn go_through(stage: Stage) -> Result<(), BoxError> {
-    match stage {
-        Stage::Pass | Stage::NoteWhenDropped(_) => Ok(()),
-        Stage::Fail(why) => Err(why.into()),
-        Stage::Panic(why) => panic!("{why}"),
-        Stage::Exit(code) => exit(code),
-        Stage::Wait(gate) => {
-            Gate::wait(&gate);
-            Ok(())
-        }
-        Stage::Note(path) => Ok(scratch::append(&path, &id().to_string())?),
     }
 }
 

@@ -139,7 +139,7 @@ fn exit_kills_groups_that_ignore_sigterm() {
     alone!();
     let nothing = nothing_is_left();
     {
-        let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
+        let pool = hirelings_tests::builder::<Do>(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
         let pool = pool.kill_grace(Duration::from_millis(100)).build().unwrap();
         let gate = Gate::new();
         let running = begun(pool.request(Do::Then(vec![Do::SpawnSleeper, Do::Wait(gate.path())])));

@@ -85,7 +85,7 @@ fn drain_and_drop_leave_nothing() {
 fn workers_that_ignore_sigterm_leave_nothing() {
     alone!();
     leaves_nothing(|| {
-        let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
+        let pool = hirelings_tests::builder::<Do>(stubborn_worker()).stderr(Stderr::Null).max_processes(2);
         let pool = pool.kill_grace(Duration::from_millis(50)).build().unwrap();
         let stubborn = "trap '' TERM HUP INT; exec sleep 1000".to_owned();
         let (_job, child) = spawned(pool.request(Do::Then(vec![Do::Spawn(stubborn), Do::Spin])));

@@ -1,6 +1,6 @@
 //! `Stderr::Log`: a process has one logger.
 
-use hirelings::{Pool, Stderr};
+use hirelings::Stderr;
 use hirelings_tests::{Do, alone, settled, worker};
 use std::sync::Mutex;
 
@@ -23,7 +23,8 @@ fn log_writes_each_line_to_the_log() {
     static LOGGED: Lines = Lines(Mutex::new(Vec::new()));
     log::set_logger(&LOGGED).unwrap();
     log::set_max_level(log::LevelFilter::Info);
-    let pool = Pool::<Do>::builder(worker()).stderr(Stderr::Log).name("logged").max_processes(1).build().unwrap();
+    let pool =
+        hirelings_tests::builder::<Do>(worker()).stderr(Stderr::Log).name("logged").max_processes(1).build().unwrap();
     let pid = settled(pool.enqueue(Do::Print("for the record".into()))).unwrap();
     pool.exit();
     log::set_max_level(log::LevelFilter::Off);

@@ -1,6 +1,6 @@
 //! Abort settles a job at once; what waits never runs, and what runs is killed.
 
-use hirelings::{EventKind, JobError, JobStatus, Pool, Stderr};
+use hirelings::{EventKind, JobError, JobStatus, Stderr};
 use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, pool, processes, settled, stubborn_worker};
 use std::sync::Arc;
 use std::thread;
@@ -51,7 +51,7 @@ fn a_running_job_settles_and_its_worker_is_killed() {
 
 #[test]
 fn it_waits_for_no_worker_that_ignores_sigterm() {
-    let pool = Pool::<Do>::builder(stubborn_worker()).stderr(Stderr::Null).max_processes(1);
+    let pool = hirelings_tests::builder::<Do>(stubborn_worker()).stderr(Stderr::Null).max_processes(1);
     let pool = pool.kill_grace(Duration::from_millis(500)).build().unwrap();
     let gate = Gate::new();
     let handle = begun(pool.request(Do::Wait(gate.path())));

@@ -25,7 +25,8 @@ fn works(pool: &Pool<Do>) {
 
 #[test]
 fn an_exit_at_any_stage_costs_that_job_alone() {
-    let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
+    let pool =
+        hirelings_tests::builder::<Carry>(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
     let pool = pool.build().unwrap();
     let stages = [
         ("the job is decoded", Carry::job(Brittle::ExitAtDecode), 72),
@@ -50,7 +51,8 @@ fn an_exit_at_any_stage_costs_that_job_alone() {
 
 /// What each job comes to, which costs the next ones nothing: they are done by the pool's only worker after it.
 fn come_to(jobs: impl IntoIterator<Item = Carry>, as_expected: impl Fn(&JobError<Brittle>) -> bool) {
-    let pool = Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
+    let pool =
+        hirelings_tests::builder::<Carry>(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1);
     let pool = pool.build().unwrap();
     for job in jobs {
         let shown = format!("{job:?}");

@@ -10,6 +10,8 @@ mod corpora;
 mod deaths;
 mod events;
 mod examples;
+#[cfg(target_os = "linux")]
+mod fork_server;
 mod handles;
 mod hooks;
 mod host;

@@ -120,7 +120,7 @@ fn attempts_never_overlap() {
     let log = Scratch::new();
     let gate = Gate::new();
     // The first worker of each ignores SIGTERM, so that it lives on after its job has timed out.
-    let pool = hirelings::Pool::<Do>::builder(stubborn_worker())
+    let pool = hirelings_tests::builder::<Do>(stubborn_worker())
         .stderr(hirelings::Stderr::Null)
         .max_processes(4)
         .retries(3)
@@ -149,7 +149,7 @@ fn attempts_never_overlap_after_a_crash_either() {
 #[test]
 fn a_job_to_retry_waits_until_its_worker_is_reaped() {
     let (builder, mut record) = Record::of(
-        hirelings::Pool::<Do>::builder(stubborn_worker())
+        hirelings_tests::builder::<Do>(stubborn_worker())
             .stderr(hirelings::Stderr::Null)
             .max_processes(2)
             .retries(1)
@@ -173,7 +173,7 @@ fn a_job_to_retry_waits_until_its_worker_is_reaped() {
 #[test]
 fn a_job_aborted_while_it_waits_for_its_retry_is_over() {
     let (builder, mut record) = Record::of(
-        hirelings::Pool::<Do>::builder(stubborn_worker())
+        hirelings_tests::builder::<Do>(stubborn_worker())
             .stderr(hirelings::Stderr::Null)
             .max_processes(2)
             .retries(5)

@@ -1,6 +1,6 @@
 //! Initializing, Working and Recovering have a limit, and what is over it is killed.
 
-use hirelings::{EventKind, JobError, JobStatus, Pool, Stderr, Timeout, WorkerState};
+use hirelings::{EventKind, JobError, JobStatus, Stderr, Timeout, WorkerState};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, pool, processes, settled, stubborn_worker};
 use rustix::process::{Pid, Signal, kill_process};
@@ -141,7 +141,7 @@ fn a_limit_of_nothing_is_over_at_once() {
 #[test]
 fn a_job_settles_before_its_worker_has_ended() {
     let (builder, mut record) = Record::of(
-        Pool::<Do>::builder(stubborn_worker())
+        hirelings_tests::builder::<Do>(stubborn_worker())
             .stderr(Stderr::Null)
             .max_processes(1)
             .kill_grace(Duration::from_millis(600)),

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 fn carriers() -> hirelings::PoolBuilder<Carry> {
-    Pool::<Carry>::builder(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1)
+    hirelings_tests::builder::<Carry>(Command::new(program("brittle"))).stderr(Stderr::Null).max_processes(1)
 }
 
 fn outcome(pool: &Pool<Carry>, job: Carry) -> JobResult<Carry> {

@@ -29,7 +29,7 @@ fn session(jobs: &[u64]) -> (Session<Double>, [File; 2]) {
     }
     let pool = [File::from(OwnedFd::from(to_worker)), File::from(OwnedFd::from(from_worker))];
     (&pool[0]).write_all(&bytes).unwrap();
-    (Session::over(Host::Thread, input.into(), output.into(), false).unwrap(), pool)
+    (Session::over(Host::Thread, input.into(), output.into(), false, 0).unwrap(), pool)
 }
 
 fn refused<T: fmt::Debug>(result: Result<T, BoxError>) -> String {

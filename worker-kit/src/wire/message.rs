@@ -22,6 +22,9 @@ pub const FROM_WORKER: u32 = 1;
 /// sent before the one in front of them is answered.
 pub const ANSWERS_RECALLS: u32 = 2;
 
+/// The bit of [`Hello::flags`] that a fork server sets: it forks a worker at each request, and does no job itself.
+pub const FORKS: u32 = 4;
+
 /// The first frame of each side, sent without waiting for the other's. Its layout is the same in every version.
 ///
 /// A worker's is followed by the name of its job type, in UTF-8; none means that it takes what it gets.
@@ -33,7 +36,7 @@ pub struct Hello {
     pub lowest: u16,
     /// The highest version that the sender speaks; the lower of both sides' holds.
     pub highest: u16,
-    /// [`FROM_WORKER`] and [`ANSWERS_RECALLS`]; the other bits are 0 and are ignored.
+    /// [`FROM_WORKER`], [`ANSWERS_RECALLS`] and [`FORKS`]; the other bits are 0 and are ignored.
     pub flags: u32,
 }
 

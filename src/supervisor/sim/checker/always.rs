@@ -49,6 +49,9 @@ impl Checker {
             })?;
             let free = process.is_ready && process.holds.is_empty() && !worker.is_ending();
             ensure(free == worker.is_free(), || format!("{worker_key:?} is free: {free}: {worker:?}"))?;
+            ensure(!(free && process.orphaned), || {
+                format!("{worker_key:?} stays without its fork server: {worker:?}")
+            })?;
         }
         let at_workers = machine.workers().filter(|(_, worker)| worker.job().is_some()).count();
         let sum = counters.succeeded + counters.failed + counters.aborted + machine.backlog_len() as u64;

@@ -48,7 +48,10 @@ impl Checker {
             (job.since, job.written) = (now, None);
         }
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
-        let ending = self.processes.get(&worker_key).is_none_or(|process| process.ending || process.over_soft_limit);
+        let ending = self
+            .processes
+            .get(&worker_key)
+            .is_none_or(|process| process.ending || process.over_soft_limit || process.orphaned);
         ensure(!ending, || format!("a job is sent to {worker_key:?}, which is known to end"))?;
         let job = self.job(key)?;
         ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;

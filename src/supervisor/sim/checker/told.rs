@@ -52,6 +52,8 @@ pub(super) struct Told {
     /// Whether the last start failure was one too many.
     breaks: bool,
     /// What must be so at the end of this step.
+    /// The worker that could not be spawned in this step, until that is told.
+    spawn_failed: Option<WorkerKey>,
     due: Option<Due>,
 }
 
@@ -76,18 +78,22 @@ impl Told {
             start_failures: 0,
             breaks: false,
             due: None,
+            spawn_failed: None,
         }
     }
 
     pub(super) fn input(&mut self, now: Duration, input: &Input) {
         self.now = now;
-        (self.wants_all, self.breaks, self.due) = (false, false, None);
+        (self.wants_all, self.breaks, self.due, self.spawn_failed) = (false, false, None, None);
         let timeout_recovering = self.config.timeout_recovering;
         match *input {
             Input::SpawnWorkers if !self.closed => (self.awaits_ready, self.wants_all) = (true, true),
             Input::Close => self.closed = true,
             Input::Exit => (self.closed, self.exited) = (true, true),
-            Input::SpawnFailed(worker_key) => drop(self.processes.remove(&worker_key)),
+            Input::SpawnFailed(worker_key) => {
+                self.processes.remove(&worker_key);
+                self.spawn_failed = Some(worker_key);
+            }
             Input::Message { worker_key, message, .. } => {
                 let Some(process) = self.processes.get_mut(&worker_key) else { return };
                 match message {
@@ -133,7 +139,12 @@ impl Told {
                     self.start_failed(start_failed);
                 }
             }
-            Effect::Tell(Notice::SpawnFailed { start_failed, .. }) => self.start_failed(start_failed),
+            Effect::Tell(Notice::SpawnFailed { worker_key, start_failed }) => {
+                ensure(self.spawn_failed.take() == Some(worker_key), || {
+                    format!("{worker_key:?} has not failed to start")
+                })?;
+                self.start_failed(start_failed);
+            }
             Effect::Tell(Notice::Enqueued(_)) => ensure(!self.closed, || "a job is taken after close".into())?,
             Effect::Tell(Notice::AllReady) => {
                 ensure(std::mem::take(&mut self.awaits_ready), || "nobody has asked whether all are ready".into())?;

@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Terminal,
     /// A worker holds more memory than it may.
     Grow,
+    /// The fork server that has forked the workers dies.
+    Orphan,
     Abort,
     /// The callers close the pool.
     Drain,
@@ -65,7 +67,7 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 9] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Abort, Drain, Exit];
+    const ALL: [Trouble; 10] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }

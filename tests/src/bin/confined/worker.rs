@@ -1,8 +1,10 @@
 //! The worker.
 
 use crate::attacks;
+use hirelings::StartMethod;
 use hirelings_confine::{Confinement, Enforced};
 use hirelings_tests::confined::{Layer, Outwit, Setup, Try};
+use hirelings_tests::start_method;
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,6 +14,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{fs, thread};
 
 pub struct Confined {
+    setup: Option<Setup>,
     enforced: Option<Enforced>,
     thread: Option<(Sender<PathBuf>, Receiver<String>)>,
 }
@@ -21,8 +24,19 @@ impl Worker for Confined {
     type Options = Setup;
 
     fn init(setup: Setup) -> Result<Self, BoxError> {
-        let thread = setup.thread_before.map(|_| thread_before());
-        Ok(Confined { enforced: confine(&setup)?, thread })
+        let mut worker = Confined { setup: Some(setup), enforced: None, thread: None };
+        // A fork server is not confined: it could not fork.
+        if start_method() == StartMethod::Exec {
+            worker.after_fork()?;
+        }
+        Ok(worker)
+    }
+
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        let setup = self.setup.take().ok_or("it was set up before")?;
+        self.thread = setup.thread_before.map(|_| thread_before());
+        self.enforced = confine(&setup)?;
+        Ok(())
     }
 
     fn run(&mut self, job: Try, ctx: &mut Context<Try>) -> Outcome<Try> {
@@ -41,7 +55,7 @@ impl Worker for Confined {
 /// Confines itself in main, before there is a pool to speak to.
 pub fn early() -> ! {
     let enforced = Confinement::new().apply().unwrap();
-    let mut worker = Confined { enforced: Some(enforced), thread: None };
+    let mut worker = Confined { setup: None, enforced: Some(enforced), thread: None };
     hirelings_worker_kit::serve(move |job, ctx| worker.run(job, ctx))
 }
 

@@ -1,6 +1,6 @@
 //! What the workers are told to do.
 
-use hirelings::{Bytes, Job, Pool, PoolBuilder, Stderr};
+use hirelings::{Bytes, Job, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 
@@ -119,5 +119,5 @@ pub fn this_program(role: &str, tag: &str) -> Command {
 
 /// A pool whose workers are this program. The tag is among their arguments, by which they are found.
 pub fn pool(tag: &str) -> PoolBuilder<Order> {
-    Pool::<Order>::builder(this_program("worker", tag)).stderr(Stderr::Null)
+    hirelings_tests::builder::<Order>(this_program("worker", tag)).stderr(Stderr::Null)
 }

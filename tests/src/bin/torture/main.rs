@@ -1,5 +1,6 @@
 //! Tortures pools of real processes, for minutes: `--minutes N` or `--seconds N`, and `--seed N` to make the same choices
-//! again. At the end it prints one line of JSON; it exits with 1 if anything was lost, left behind or wrong.
+//! again. With `HIRELINGS_TEST_START=half` in the environment the workers of every second pool are forked, with `=fork` all of
+//! them. At the end it prints one line of JSON; it exits with 1 if anything was lost, left behind or wrong.
 //!
 //! This program is also its own worker, its workers' children, and the parents that come to their end.
 

@@ -1,0 +1,178 @@
+//! A worker that a fork server has forked: its signals, its exit, and what is known of how it ended.
+
+use super::server::Server;
+use crate::process::{Process, Reaped};
+use crate::signals::signal_group;
+use crate::supervisor::Signal;
+use crate::sys;
+use hirelings_worker_kit::wire::{LONGEST_LEASH_MESSAGE, LeashMessage};
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
+use rustix::process::{self, pidfd_send_signal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+/// A process that is the fork server's child, and leads a group of its own.
+///
+/// It is signalled by a descriptor of the process, never by its number: if the fork server is gone, somebody else may reap
+/// it at any time. Its number is used to look into `/proc` and to set its limits, and is its own as long as the leash is
+/// held: until then the fork server does not reap it.
+pub(crate) struct ForkedProcess {
+    pid: u32,
+    /// A pidfd.
+    exit: OwnedFd,
+    leash: OwnedFd,
+    state: Mutex<State>,
+    /// The fork server lives as long as its workers do.
+    _server: Arc<Server>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The fork server will tell how it ends.
+    Held,
+    /// The fork server is gone, or does not answer: how it ends is not told.
+    Orphaned,
+    Reaped,
+}
+
+impl ForkedProcess {
+    pub(super) fn new(pid: u32, exit: OwnedFd, leash: OwnedFd, server: Arc<Server>) -> Self {
+        ForkedProcess { pid, exit, leash, state: Mutex::new(State::Held), _server: server }
+    }
+
+    /// Whether the process has ended, whoever has reaped it.
+    fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(&self.exit, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Err(Errno::INTR) => {}
+                polled => return polled.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// To the group, and to the process where it has left its group: the kit does so when it exits.
+    fn send(&self, signal: process::Signal) {
+        let group = signal_group(self.exit.as_fd(), signal.as_raw());
+        // Before Linux 6.9 only the process is signalled; its group ends with it, by the fork server or by the guard.
+        if group.is_err() || signal == process::Signal::KILL || !self.leads_its_group() {
+            let _ = pidfd_send_signal(&self.exit, signal);
+        }
+    }
+
+    /// A look only: if the number is somebody else's by now, what follows is sent to the process of the descriptor.
+    fn leads_its_group(&self) -> bool {
+        let pid = nix::unistd::Pid::from_raw(self.pid.cast_signed());
+        nix::unistd::getpgid(Some(pid)) == Ok(pid)
+    }
+
+    /// The fork server may reap it, and its number may become somebody else's.
+    fn release(&self, state: &mut State) {
+        *state = State::Reaped;
+        let _ = shutdown(&self.leash, Shutdown::Both);
+    }
+
+    /// What the fork server says of its end.
+    fn told(&self) -> Result<Option<ExitStatus>, Errno> {
+        let mut packet = [0u8; LONGEST_LEASH_MESSAGE];
+        loop {
+            match recv(&self.leash, &mut packet, RecvFlags::DONTWAIT) {
+                Err(Errno::INTR) => {}
+                Ok((_, 0)) => return Err(Errno::PIPE),
+                Ok((_, len)) => match LeashMessage::decode(&packet[..len]) {
+                    Some(LeashMessage::Ended(status)) => return Ok(status.map(ExitStatus::from_raw)),
+                    _ => return Err(Errno::PROTO),
+                },
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+impl Process for ForkedProcess {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn exit_fd(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
+    }
+
+    fn reap_fd(&self) -> BorrowedFd<'_> {
+        if *self.state.lock() == State::Held { self.leash.as_fd() } else { self.exit.as_fd() }
+    }
+
+    fn resident(&self) -> Option<u64> {
+        sys::private(self.pid)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let state = self.state.lock();
+        if *state == State::Reaped {
+            return;
+        }
+        if self.has_ended() {
+            // The fork server has not said how, though it was given the time for that: it may be stopped. It is waited for
+            // no longer.
+            if signal == Signal::Kill && *state == State::Held {
+                let _ = shutdown(&self.leash, Shutdown::Read);
+            }
+            return;
+        }
+        match signal {
+            Signal::Terminate => self.send(process::Signal::TERM),
+            Signal::Kill => self.send(process::Signal::KILL),
+            // What the handler has started is not what is asked.
+            Signal::Stop => drop(pidfd_send_signal(&self.exit, process::Signal::STOP)),
+            Signal::Continue => drop(pidfd_send_signal(&self.exit, process::Signal::CONT)),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let state = self.state.lock();
+        // The number is the process's own if the process lives after the look.
+        *state != State::Reaped && sys::is_stopped(self.pid) && !self.has_ended()
+    }
+
+    fn end_group(&self) {
+        let state = self.state.lock();
+        if *state != State::Reaped && self.has_ended() {
+            let _ = signal_group(self.exit.as_fd(), process::Signal::KILL.as_raw());
+        }
+    }
+
+    fn reap(&self) -> Option<Reaped> {
+        let mut state = self.state.lock();
+        if *state == State::Held {
+            match self.told() {
+                Ok(status) => {
+                    self.release(&mut state);
+                    return Some(Reaped::with(status));
+                }
+                Err(Errno::AGAIN) => return None,
+                Err(_) => *state = State::Orphaned,
+            }
+        }
+        if *state == State::Orphaned && self.has_ended() {
+            let _ = signal_group(self.exit.as_fd(), process::Signal::KILL.as_raw());
+            self.release(&mut state);
+            return Some(Reaped { status: None, orphaned: true });
+        }
+        None
+    }
+}
+
+/// A process that nobody waits for any more is ended here: the supervisor died, or the pool ended while it was forked.
+impl Drop for ForkedProcess {
+    fn drop(&mut self) {
+        if *self.state.get_mut() != State::Reaped {
+            // The fork server does the rest, when it sees that the leash is closed.
+            self.send(process::Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! One fork server: its process, the socket to it, and the thread that minds it.
+
+use crate::budget::Budget;
+use crate::error::StartFailure;
+use crate::exit_status::ended;
+use crate::launch::{Attendance, Launcher, News, Spawned, Tell, not_started};
+use crate::process::{OsProcess, Process};
+use crate::supervisor::{Begun, DEATH_WAIT, Signal};
+use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How much of what it printed is kept for errors.
+const TAIL: usize = 8 * 1024;
+/// How much of what it printed may wait for those who listen.
+const UNTOLD: usize = 1024 * 1024;
+/// A line longer than this is told in pieces.
+const LONGEST_LINE: usize = 64 * 1024;
+/// What a line costs beside its bytes, once it is an event.
+const LINE_COST: usize = 512;
+/// How much of the handshake goes into one packet.
+const PACKET: usize = 16 * 1024;
+/// How long a fork server that has closed its socket may take to be found dead.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// A fork server, as its workers and the launcher share it. It is ended when nobody needs it any more.
+pub(crate) struct Server {
+    number: u64,
+    control: Arc<OwnedFd>,
+    minded: Arc<Minded>,
+}
+
+/// What the minder shares.
+struct Minded {
+    program: String,
+    process: OsProcess,
+    printed: Mutex<VecDeque<u8>>,
+    /// What it did wrong, in words.
+    reason: Mutex<Option<String>>,
+    ended: Mutex<Option<Ended>>,
+    told: Condvar,
+}
+
+#[derive(Clone, Copy)]
+struct Ended {
+    status: Option<ExitStatus>,
+}
+
+/// What came of a wait.
+pub(super) enum Waited {
+    Ready,
+    /// The pool has ended.
+    Closed,
+    TimedOut,
+}
+
+impl Server {
+    /// Starts a fork server with the launcher's command, and waits until it is ready. `keep` is given it before that, with
+    /// its minder.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none; it has been ended then.
+    pub(super) fn start(
+        number: u64,
+        launcher: &mut Launcher,
+        attendance: &Attendance,
+        closed: BorrowedFd<'_>,
+        keep: impl FnOnce(&Arc<Self>, JoinHandle<()>),
+    ) -> Result<Arc<Self>, StartFailure> {
+        let program = launcher.program();
+        let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| not_started(&program, format!("could not be given a socket: {errno}")))?;
+        let (woken, wake) =
+            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
+        let Spawned { process, stdout, stderr } = launcher.spawn(theirs)?;
+        let control = Arc::new(control);
+        let minded = Arc::new(Minded {
+            program: program.clone(),
+            process,
+            printed: Mutex::default(),
+            reason: Mutex::default(),
+            ended: Mutex::default(),
+            told: Condvar::new(),
+        });
+        let wake = Box::new(move || drop((&wake).write(&[1])));
+        let minder = Minder {
+            number,
+            minded: Arc::clone(&minded),
+            control: Arc::clone(&control),
+            woken: woken.into(),
+            stdout: Stream::of(stdout),
+            stderr: Stream::of(stderr),
+            budget: Budget::new(UNTOLD, Some(wake)),
+            grace: attendance.grace,
+            tell: Arc::clone(&attendance.tell),
+            wanted: Arc::clone(&attendance.told),
+        };
+        let thread = thread::Builder::new().name("hirelings-forks".into()).stack_size(256 * 1024);
+        // Told before anything that it, or a worker of it, does.
+        (attendance.tell)(News::Spawned { number, pid: minded.process.pid(), program: program.clone() });
+        let thread = thread.spawn(move || minder.run()).map_err(|error| {
+            (attendance.tell)(News::Exited { number, status: None });
+            not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
+        })?;
+        let server = Arc::new(Server { number, control, minded });
+        keep(&server, thread);
+        match server.greet(attendance, closed) {
+            Ok(()) => Ok(server),
+            Err(reason) => {
+                server.end();
+                Err(server.failure(reason))
+            }
+        }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn program(&self) -> &str {
+        &self.minded.program
+    }
+
+    pub(super) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Whether it is known to have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.minded.ended.lock().is_some()
+    }
+
+    /// Lets the fork server end, with its group.
+    pub(super) fn end(&self) {
+        let _ = shutdown(&*self.control, Shutdown::Both);
+    }
+
+    /// Ends a fork server that did something wrong.
+    pub(super) fn end_for(&self, reason: &str) {
+        self.minded.reason.lock().get_or_insert_with(|| reason.to_owned());
+        self.end();
+    }
+
+    /// A start that failed. Where the fork server is about to be found dead, how it ended is in it.
+    pub(super) fn failure(&self, reason: String) -> StartFailure {
+        let minded = &self.minded;
+        let mut found = minded.ended.lock();
+        if found.is_none() {
+            let _ = minded.told.wait_for(&mut found, LAST_WORDS);
+        }
+        let status = found.and_then(|ended| ended.status);
+        drop(found);
+        let printed: Vec<u8> = minded.printed.lock().iter().copied().collect();
+        StartFailure {
+            program: minded.program.clone(),
+            status,
+            stderr: String::from_utf8_lossy(&printed).trim_end().to_owned(),
+            reason,
+            begun: Begun::No,
+        }
+    }
+
+    /// Why a fork server whose socket has hung up did not do what it was asked: how it ended.
+    pub(super) fn lost(&self, before: &str) -> StartFailure {
+        let mut failure = self.failure(String::new());
+        let reason = self.minded.reason.lock().clone();
+        failure.reason = match (reason, self.has_ended()) {
+            (Some(reason), _) => format!("is a fork server that {reason}"),
+            (None, true) => format!("is a fork server that {} before {before}", ended(failure.status)),
+            (None, false) => format!("is a fork server that closed its socket before {before}"),
+        };
+        failure
+    }
+
+    /// Hello and init there, hello and ready back.
+    fn greet(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
+        let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
+        let mut packets = attendance.handshake.chunks(PACKET).peekable();
+        let mut arrived = FrameBuffer::new(64 * 1024);
+        let mut greeted = false;
+        loop {
+            let events = if packets.peek().is_some() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            match wait(&self.control, events, deadline, closed) {
+                Waited::Ready => {}
+                Waited::Closed => return Err("was not started: the pool has ended".into()),
+                Waited::TimedOut => {
+                    let limit = attendance.limit.unwrap_or_default();
+                    let hint = if greeted { "" } else { ": is it built on a worker kit that can fork?" };
+                    let reason = format!("was initializing for more than {limit:?} and was killed{hint}");
+                    self.end_for(&reason);
+                    return Err(format!("is a fork server that {reason}"));
+                }
+            }
+            if let Some(packet) = packets.peek() {
+                match send(&*self.control, packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(_) => drop(packets.next()),
+                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    // What it has said before is still to be read.
+                    Err(_) => packets = [].chunks(PACKET).peekable(),
+                }
+            }
+            if !wait_is_readable(&self.control) {
+                continue;
+            }
+            if !matches!(arrived.fill(&*self.control), Ok(1..)) {
+                return Err(self.lost("it was ready").reason);
+            }
+            if let Some(answer) = answer_in(&mut arrived, &mut greeted) {
+                return answer;
+            }
+        }
+    }
+}
+
+/// What a fork server has said that ends the wait for it.
+fn answer_in(arrived: &mut FrameBuffer, greeted: &mut bool) -> Option<Result<(), String>> {
+    let strange = |fault: FrameFault| Some(Err(format!("is no fork server: it wrote {fault}")));
+    loop {
+        if !*greeted {
+            match arrived.next_frame::<Hello>() {
+                Ok(Some(frame)) if frame.message.flags & FORKS != 0 && frame.message.common_version().is_some() => {
+                    *greeted = true;
+                }
+                Ok(Some(_)) => return Some(Err("is no fork server: its hello does not say that it forks".into())),
+                Ok(None) => return None,
+                Err(fault) => return strange(fault),
+            }
+            continue;
+        }
+        match arrived.next_frame::<FromWorker>() {
+            Ok(Some(frame)) => match frame.message {
+                FromWorker::Ready => return Some(Ok(())),
+                FromWorker::Terminal { message, .. } => return Some(Err(format!("said: {message}"))),
+                other => return Some(Err(format!("is no fork server: it wrote {other:?} before it was ready"))),
+            },
+            Ok(None) => return None,
+            Err(fault) => return strange(fault),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Waits for one of `events` on `fd`, or its hang-up; `closed` hangs up once the pool has ended.
+pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>, closed: BorrowedFd<'_>) -> Waited {
+    let mut fds = [PollFd::new(&fd, events), PollFd::from_borrowed_fd(closed, PollFlags::IN)];
+    loop {
+        let left = deadline.map(|at| timespec(at.saturating_duration_since(now())));
+        match poll(&mut fds, left.as_ref()) {
+            Err(Errno::INTR) => {}
+            Ok(0) => return Waited::TimedOut,
+            Ok(_) if !fds[0].revents().is_empty() => return Waited::Ready,
+            _ => return Waited::Closed,
+        }
+    }
+}
+
+fn wait_is_readable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    poll(&mut fds, Some(&timespec(Duration::ZERO))) == Ok(1)
+}
+
+#[allow(clippy::disallowed_methods)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}
+
+// ---------------------------------------------------------------- the minder
+
+/// One of the streams to which a fork server prints.
+struct Stream {
+    pipe: Option<OwnedFd>,
+    /// The start of a line whose end has not come.
+    line: Vec<u8>,
+}
+
+impl Stream {
+    fn of(pipe: OwnedFd) -> Self {
+        Stream { pipe: Some(pipe), line: Vec::new() }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+}
+
+struct Minder {
+    number: u64,
+    minded: Arc<Minded>,
+    control: Arc<OwnedFd>,
+    woken: OwnedFd,
+    stdout: Stream,
+    stderr: Stream,
+    budget: Arc<Budget>,
+    grace: Duration,
+    tell: Tell,
+    wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Minder {
+    fn run(mut self) {
+        // When SIGKILL is due, once it has been told to end.
+        let mut kill_at = None;
+        let mut is_ending = false;
+        loop {
+            let found = self.wait(is_ending, kill_at);
+            if found.stdout {
+                self.read_stdout();
+            }
+            if found.stderr {
+                self.read_stderr();
+            }
+            if found.exit
+                && let Some(reaped) = self.minded.process.reap()
+            {
+                return self.finish(reaped.status);
+            }
+            if found.hung_up && !is_ending {
+                is_ending = true;
+                kill_at = Some(now() + self.grace);
+                self.minded.process.signal(if self.grace.is_zero() { Signal::Kill } else { Signal::Terminate });
+            }
+            if kill_at.is_some_and(|at| now() >= at) {
+                kill_at = None;
+                self.minded.process.signal(Signal::Kill);
+            }
+        }
+    }
+
+    fn wait(&self, is_ending: bool, until: Option<Instant>) -> Found {
+        let room = self.budget.has_room() || is_ending;
+        let nothing = self.woken.as_fd();
+        // What is not to be looked at is the wake-up pipe, with nothing asked.
+        let of = |pipe: Option<BorrowedFd<'_>>| pipe.filter(|_| room).is_some();
+        let (stdout, stderr) = (of(self.stdout.fd()), of(self.stderr.fd()));
+        let asked = |open: bool| if open { PollFlags::IN } else { PollFlags::empty() };
+        let control = if is_ending { nothing } else { self.control.as_fd() };
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.stdout.fd().filter(|_| stdout).unwrap_or(nothing), asked(stdout)),
+            PollFd::from_borrowed_fd(self.stderr.fd().filter(|_| stderr).unwrap_or(nothing), asked(stderr)),
+            PollFd::from_borrowed_fd(self.minded.process.exit_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(control, PollFlags::empty()),
+            PollFd::from_borrowed_fd(nothing, PollFlags::IN),
+        ];
+        let left = until.map(|at| timespec(at.saturating_duration_since(now())));
+        if poll(&mut fds, left.as_ref()).is_err() {
+            // Interrupted: nothing is known, and the next look will tell.
+            return Found::default();
+        }
+        let is_set = |at: usize| !fds[at].revents().is_empty();
+        if is_set(4) {
+            let mut wakes = [0u8; 64];
+            let _ = rustix::io::read(&self.woken, &mut wakes);
+        }
+        Found { stdout: stdout && is_set(0), stderr: stderr && is_set(1), exit: is_set(2), hung_up: is_set(3) }
+    }
+
+    /// What it prints before its kit has taken standard output away; or the hello of a worker that cannot fork.
+    fn read_stdout(&mut self) {
+        let before = self.stdout.line.len();
+        if self.read(|minder| &mut minder.stdout) && before <= NOISE_LIMIT && split_hello(&self.stdout.line).is_some() {
+            let reason = "speaks the protocol on its standard output, as a worker that is not forked: it is not built on a \
+                          worker kit that can fork, or something stands in between";
+            *self.minded.reason.lock() = Some(reason.into());
+            self.minded.process.signal(Signal::Kill);
+        }
+        self.tell_lines(|minder| &mut minder.stdout);
+    }
+
+    fn read_stderr(&mut self) {
+        self.read(|minder| &mut minder.stderr);
+        self.tell_lines(|minder| &mut minder.stderr);
+    }
+
+    /// Reads once. `false` where there was nothing.
+    fn read(&mut self, of: impl Fn(&mut Self) -> &mut Stream) -> bool {
+        let mut chunk = [0u8; 16 * 1024];
+        let stream = of(self);
+        let Some(pipe) = &stream.pipe else { return false };
+        let read = match rustix::io::read(pipe, &mut chunk) {
+            Err(Errno::INTR) => return false,
+            other => other.unwrap_or(0),
+        };
+        if read == 0 {
+            stream.pipe = None;
+            return false;
+        }
+        stream.line.extend_from_slice(&chunk[..read]);
+        let mut printed = self.minded.printed.lock();
+        printed.extend(&chunk[..read]);
+        let over = printed.len().saturating_sub(TAIL);
+        printed.drain(..over);
+        true
+    }
+
+    /// Tells whole lines, if anybody wants them.
+    fn tell_lines(&mut self, of: impl Fn(&mut Self) -> &mut Stream) {
+        let wanted = (self.wanted)();
+        let stream = of(self);
+        let end = stream.line.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
+        let cut = stream.pipe.is_none() || stream.line.len() > LONGEST_LINE;
+        let Some(end) = end.or(cut.then_some(stream.line.len())).filter(|&end| end > 0) else { return };
+        let rest = stream.line.split_off(end);
+        let mut lines = std::mem::replace(&mut stream.line, rest);
+        if !lines.ends_with(b"\n") {
+            lines.push(b'\n');
+        }
+        if wanted {
+            let count = lines.iter().filter(|&&byte| byte == b'\n').count();
+            let charge = self.budget.charge(lines.len() + count * LINE_COST);
+            (self.tell)(News::Stderr { number: self.number, lines, charge });
+        }
+    }
+
+    /// It has been reaped: what it has left in its pipes is read, which whoever holds them cannot make last for ever.
+    fn finish(mut self, status: Option<ExitStatus>) {
+        let until = now() + DEATH_WAIT;
+        while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && now() < until {
+            let found = self.wait_for_rest(until);
+            if found.stdout {
+                self.read_stdout();
+            }
+            if found.stderr {
+                self.read_stderr();
+            }
+        }
+        (self.stdout.pipe, self.stderr.pipe) = (None, None);
+        self.tell_lines(|minder| &mut minder.stdout);
+        self.tell_lines(|minder| &mut minder.stderr);
+        *self.minded.ended.lock() = Some(Ended { status });
+        self.minded.told.notify_all();
+        // Requests that it has not answered find that it is gone.
+        let _ = shutdown(&*self.control, Shutdown::Both);
+        (self.tell)(News::Exited { number: self.number, status });
+    }
+
+    fn wait_for_rest(&self, until: Instant) -> Found {
+        let open: Vec<_> = [&self.stdout, &self.stderr].map(|stream| stream.pipe.as_ref()).into_iter().collect();
+        let mut fds: Vec<_> = open.iter().flatten().map(|pipe| PollFd::new(*pipe, PollFlags::IN)).collect();
+        let left = timespec(until.saturating_duration_since(now()));
+        if poll(&mut fds, Some(&left)).is_err() {
+            return Found::default();
+        }
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut is_ready = |at: usize| open[at].is_some() && ready.next().unwrap_or(false);
+        Found { stdout: is_ready(0), stderr: is_ready(1), ..Found::default() }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Found {
+    stdout: bool,
+    stderr: bool,
+    exit: bool,
+    hung_up: bool,
+}

@@ -1,0 +1,66 @@
+//! A worker that says what is its own and what it shares with the fork server that has forked it.
+
+use crate::staged::Stage;
+use hirelings::{Job, Pool, PoolBuilder, StartMethod, Stderr};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What the fork server and its workers do before they serve.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Setup {
+    pub init: Stage,
+    pub after_fork: Stage,
+    /// The names of threads that live on after init.
+    pub threads: Vec<String>,
+    /// How much memory init fills.
+    pub bytes: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup { init: Stage::Pass, after_fork: Stage::Pass, threads: Vec::new(), bytes: 0 }
+    }
+}
+
+/// What the worker is asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Ask {
+    Pid,
+    /// The process in which init ran.
+    Maker,
+    /// What was drawn at random after the fork.
+    Seed,
+    Variable(String),
+    Directory,
+    /// Tells that it waits, and waits until the gate is open.
+    Wait(PathBuf),
+    Exit(i32),
+    /// Takes so many bytes of memory for good, and uses them.
+    Leak(usize),
+    /// The sum of a byte of each page that init has filled.
+    Sum,
+    /// The process group.
+    Group,
+}
+
+impl Job for Ask {
+    type Output = String;
+    type Progress = ();
+    type Error = String;
+}
+
+/// The worker program.
+pub fn worker() -> Command {
+    Command::new(crate::program("forked"))
+}
+
+/// A builder of pools of it, forked.
+pub fn pool(setup: &Setup) -> PoolBuilder<Ask> {
+    of(Pool::builder(worker()), setup)
+}
+
+/// The same with other commands.
+pub fn of(builder: PoolBuilder<Ask>, setup: &Setup) -> PoolBuilder<Ask> {
+    builder.options(setup).stderr(Stderr::Null).start_method(StartMethod::ForkServer)
+}
