@@ -21,7 +21,7 @@ use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::unserved_mark;
-use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
+use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
@@ -64,7 +64,9 @@ pub struct PoolBuilder<J: Job> {
     /// The job type that `self_exec` was called with, where the command is its.
     self_exec: Option<String>,
     name: Option<String>,
-    options: Option<Result<Vec<u8>, (CodecFault, &'static str)>>,
+    codec: Codec,
+    /// In each codec that is known: which one it will be may be said later.
+    options: Option<Vec<EncodedOptions>>,
     config: Config,
     max_frame: usize,
     limits: Limits,
@@ -181,6 +183,7 @@ impl<J: Job> PoolBuilder<J> {
             start_method: StartMethod::Exec,
             self_exec: None,
             name: None,
+            codec: Codec::Bincode,
             options: None,
             config: Config { max_processes: (cores * 5).div_ceil(4), cores, ..Config::default() },
             limits: Limits::new(),
@@ -208,6 +211,31 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
+    /// How jobs, options, outputs, progress and errors are encoded. Default: `Codec::Bincode`.
+    ///
+    /// `Codec::Json`, with the feature `json`, is for workers in other languages, and for types that bincode cannot decode.
+    /// A worker that does not know the codec refuses to start and says so; one of the worker kit knows JSON with its own
+    /// feature `json`.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "json")] mod example {
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Hash { path: String }
+    /// # impl Job for Hash { type Output = String; type Progress = (); type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut python = Command::new("python3");
+    /// python.arg("hash_worker.py");
+    /// let pool = Pool::<Hash>::builder(python).codec(Codec::Json).build()?;
+    /// println!("{}", pool.enqueue(Hash { path: "Cargo.toml".into() }).wait()?);
+    /// # Ok(()) }
+    /// # }
+    /// ```
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
     /// What each worker gets as its options when it is made. They are encoded here; `build` refuses what cannot be.
     /// Default: none, which a worker reads as `()`.
     ///
@@ -226,9 +254,12 @@ impl<J: Job> PoolBuilder<J> {
     /// # Ok(()) }
     /// ```
     pub fn options<T: Serialize>(mut self, options: &T) -> Self {
-        let mut bytes = Vec::new();
-        let encoded = wire::encode_payload(options, &mut bytes, usize::MAX);
-        self.options = Some(encoded.map(|()| bytes).map_err(|fault| (fault, type_name::<T>())));
+        let encoded = Codec::ALL.iter().map(|&codec| {
+            let mut bytes = Vec::new();
+            let encoded = codec.encode(options, &mut bytes, usize::MAX).map(|()| bytes);
+            EncodedOptions { codec, encoded: encoded.map_err(|fault| (fault, type_name::<T>())) }
+        });
+        self.options = Some(encoded.collect());
         self
     }
 
@@ -683,6 +714,7 @@ impl<J: Job> PoolBuilder<J> {
         let plan = Plan {
             pool: Arc::clone(&name),
             job_type: J::name(),
+            codec: self.codec,
             options,
             config,
             max_frame: self.max_frame,
@@ -708,6 +740,7 @@ impl<J: Job> PoolBuilder<J> {
             name,
             shared: Shared { commands, dispatcher },
             max_frame: self.max_frame,
+            codec: self.codec,
             buffers,
             limited: self.config.max_backlog.is_some(),
             look_ahead,
@@ -759,19 +792,26 @@ impl<J: Job> PoolBuilder<J> {
     }
 
     fn encoded_options(&self) -> Result<Option<Payload>, BuildError> {
-        match &self.options {
+        let options = self.options.iter().flatten().find(|options| options.codec == self.codec);
+        match options.map(|options| &options.encoded) {
             None => Ok(None),
             Some(Ok(bytes)) if bytes.len() + LONGEST_NAME > self.max_frame => Err(BuildError::new(
                 BuildErrorKind::Options,
                 format!("the options are {} bytes, which is over max_frame, {}", bytes.len(), self.max_frame),
             )),
-            Some(Ok(bytes)) => Ok(Some(Payload::copied(bytes))),
+            Some(Ok(bytes)) => Ok(Some(Payload::copied(bytes, self.codec))),
             Some(Err((fault, name))) => Err(BuildError::new(
                 BuildErrorKind::Options,
                 format!("the options, a {name}, could not be encoded: {fault}"),
             )),
         }
     }
+}
+
+/// The options in one codec; or why they have no bytes in it, and the name of their type.
+struct EncodedOptions {
+    codec: Codec,
+    encoded: Result<Vec<u8>, (CodecFault, &'static str)>,
 }
 
 /// Refuses a command of `self_exec` for jobs of another type, and one that would start a test harness again.

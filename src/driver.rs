@@ -47,7 +47,7 @@ use command::NewJob;
 use crossbeam_channel::Sender;
 use forks::ForkServer;
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, BufferPool, Fault, Frame, FromWorker, Hello, PAYLOAD_CODEC, Payload, ToWorker, frame_into,
+    ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
 };
 use inbox::{Inbox, inbox};
 use parking_lot::Mutex;
@@ -68,6 +68,7 @@ pub(crate) struct Plan {
     pub(crate) job_type: &'static str,
     pub(crate) options: Option<Payload>,
     pub(crate) config: Config,
+    pub(crate) codec: Codec,
     pub(crate) max_frame: usize,
     /// Buffers for large jobs and answers.
     pub(crate) buffers: Arc<BufferPool>,
@@ -219,13 +220,17 @@ impl Driver {
             let told = Arc::clone(&told);
             move || told()
         })?;
-        let readers =
-            ReaderSettings { job_type: plan.job_type, max_frame: plan.max_frame, buffers: Arc::clone(&plan.buffers) };
+        let readers = ReaderSettings {
+            job_type: plan.job_type,
+            codec: plan.codec,
+            max_frame: plan.max_frame,
+            buffers: Arc::clone(&plan.buffers),
+        };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
         let init = ToWorker::Init {
             job_type: plan.job_type.into(),
-            codec: PAYLOAD_CODEC.into(),
+            codec: plan.codec.name().into(),
             max_frame: plan.max_frame as u64,
             has_options: plan.options.is_some(),
         };

@@ -6,7 +6,7 @@ use crate::failure::{Describe, Failure, typed};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, Payload};
+use hirelings_worker_kit::wire::Payload;
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -490,9 +490,7 @@ impl Event {
     /// ```
     pub fn progress<J: Job>(&self) -> Option<J::Progress> {
         match &self.fields()?.more {
-            More::Progress { payload, job_type } if *job_type == J::name() => {
-                wire::decode_payload(payload.as_slice()).ok()
-            }
+            More::Progress { payload, job_type } if *job_type == J::name() => payload.decode().ok(),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use crate::error::{
 };
 use crate::supervisor::Begun;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, Fault, Payload};
+use hirelings_worker_kit::wire::{Fault, Payload};
 use std::any::type_name;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) type Settled = Result<Payload, Arc<Failure>>;
 /// Decodes a copy of the result for one reader.
 pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
     match settled {
-        Ok(output) => wire::decode_payload(output.as_slice()).map_err(|fault| {
+        Ok(output) => output.decode().map_err(|fault| {
             JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault, Begun::Yes))
         }),
         Err(failure) => Err(typed::<J>(failure)),
@@ -47,7 +47,7 @@ pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
 /// The failure, with the handler's own error decoded.
 pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
     match failure {
-        Failure::Failed(error) => match wire::decode_payload(error.as_slice()) {
+        Failure::Failed(error) => match error.decode() {
             Ok(error) => JobError::Failed(error),
             Err(fault) => {
                 JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault, Begun::Yes))

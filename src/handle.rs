@@ -11,7 +11,7 @@ use crate::shared::Shared;
 use crate::supervisor::Begun;
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, Payload};
+use hirelings_worker_kit::wire::Payload;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -428,7 +428,7 @@ impl<J: Job> fmt::Debug for JobHandle<J> {
 
 pub(crate) fn on_progress<J: Job>(mut f: impl FnMut(J::Progress) + Send + 'static) -> JobHook {
     JobHook::Progress(Box::new(move |payload| {
-        if let Ok(progress) = wire::decode_payload(payload.as_slice()) {
+        if let Ok(progress) = payload.decode() {
             f(progress);
         }
     }))

@@ -491,6 +491,11 @@
 //! - `serde_json::Value` and whatever else asks the format what comes next: send it as a `String`;
 //! - a `PathBuf` that is not UTF-8: send an `OsString`.
 //!
+//! With the feature `json` and [`codec(Codec::Json)`](PoolBuilder::codec) all of these but the last work, and workers can be
+//! written in Python (`worker-kit/python`) and Node (`worker-kit/node`). What JSON cannot hold is an error there and never
+//! another value: a NaN, an infinity, a map whose keys are neither texts nor numbers. Integers are written in full; beyond
+//! 2⁵³ those kits read them exactly or refuse them. [`Bytes`] is base64, and decoding takes some times as long.
+//!
 //! And these work, with a trap:
 //!
 //! - **`Vec<u8>`** goes element by element: [`Bytes`] goes as one run, some fifty times faster for large ones.
@@ -544,6 +549,7 @@ mod subscription;
 mod fork_server;
 mod harness;
 mod launch;
+mod node;
 mod process;
 mod signals;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
@@ -582,12 +588,14 @@ pub use event::{Event, EventFields, EventKind};
 pub use future::JobFuture;
 pub use handle::{AbortHandle, JobHandle};
 pub use hirelings_worker_kit as worker;
+pub use hirelings_worker_kit::wire::Codec;
 pub use hirelings_worker_kit::{Bytes, Job, NoError};
 pub use histogram::Distribution;
 pub use id::{JobId, Slot, WorkerId};
 pub use launch::self_exec;
 pub use limits::Limits;
 pub use map::{Map, MapUnordered};
+pub use node::node_module;
 pub use options::{StartMethod, Stderr};
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};

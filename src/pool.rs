@@ -13,7 +13,7 @@ use crate::subscription::Events;
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{self, BufferPool, CodecFault, Payload};
+use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
 use parking_lot::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
@@ -48,6 +48,7 @@ pub struct Pool<J: Job> {
     /// Set when `drain` or `exit` is called: no more jobs are accepted.
     closed: AtomicBool,
     max_frame: usize,
+    codec: Codec,
     /// Buffers for large jobs and answers.
     buffers: Arc<BufferPool>,
     /// The size of the last encoded job, in bytes: the first buffer for the next one is as large.
@@ -70,6 +71,7 @@ pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
     pub(crate) shared: Shared,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
     pub(crate) look_ahead: usize,
@@ -96,6 +98,7 @@ impl<J: Job> Pool<J> {
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             max_frame: parts.max_frame,
+            codec: parts.codec,
             buffers: parts.buffers,
             encoded: AtomicUsize::new(0),
             limited: parts.limited,
@@ -216,9 +219,9 @@ impl<J: Job> Pool<J> {
 
     fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
         let mut bytes = self.buffers.buffer(self.encoded.load(Ordering::Relaxed));
-        wire::encode_payload(job, &mut bytes, self.max_frame - JOB_HEADER)?;
+        self.codec.encode(job, &mut bytes, self.max_frame - JOB_HEADER)?;
         self.encoded.store(bytes.len(), Ordering::Relaxed);
-        Ok(Payload::tail(bytes, 0, &self.buffers))
+        Ok(Payload::tail(bytes, 0, self.codec, &self.buffers))
     }
 
     fn next_id(&self) -> u64 {

@@ -2,7 +2,7 @@
 
 use crate::budget::Charge;
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use hirelings_worker_kit::wire::{self, Payload};
+use hirelings_worker_kit::wire::Payload;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::marker::PhantomData;
@@ -160,6 +160,6 @@ impl EncodedProgress {
     /// # Ok(()) }
     /// ```
     pub fn decode<T: DeserializeOwned>(self) -> Option<T> {
-        wire::decode_payload(self.payload.as_slice()).ok()
+        self.payload.decode().ok()
     }
 }

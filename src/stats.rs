@@ -51,6 +51,10 @@ pub struct Stats {
     pub exited: u64,
     /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
     pub crashed: u64,
+    /// Fork servers that are not reaped; they are not among the `workers`.
+    pub fork_servers: usize,
+    /// Fork servers that were started.
+    pub fork_servers_spawned: u64,
     /// All of `exited`, by why they ended.
     pub restarts: Restarts,
     /// How long attempts have waited for a worker, from the job's enqueueing or the attempt before, of all that were handed
@@ -60,10 +64,6 @@ pub struct Stats {
     pub running: Distribution,
     /// What happened in the last seconds.
     pub rate: Rate,
-    /// Fork servers that are not reaped; they are not among the `workers`.
-    pub fork_servers: usize,
-    /// Fork servers that were started.
-    pub fork_servers_spawned: u64,
 }
 
 /// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.
@@ -165,12 +165,12 @@ pub struct WorkerInfo {
     pub job: Option<JobId>,
     /// How long ago it was spawned.
     pub age: Duration,
+    /// The process id of the fork server that has forked it; none where it was started by exec.
+    pub fork_server: Option<u32>,
     /// How long it has been in its state.
     pub state_for: Duration,
     /// How much memory it holds, in bytes, without what it has started; none where the system does not say.
     pub resident: Option<u64>,
-    /// The process id of the fork server that has forked it; none where it was started by exec.
-    pub fork_server: Option<u32>,
 }
 
 /// How a [`drain`](crate::Pool::drain) ended.

@@ -163,12 +163,12 @@ impl Driver {
             spawned: counters.spawned,
             exited: counters.exited,
             crashed: counters.crashed,
+            fork_servers: self.fork_servers.len(),
+            fork_servers_spawned: self.fork_servers_spawned,
             restarts: self.figures.restarts(),
             waiting: self.figures.waiting(),
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
-            fork_servers: self.fork_servers.len(),
-            fork_servers_spawned: self.fork_servers_spawned,
         }
     }
 
@@ -183,10 +183,10 @@ impl Driver {
                 jobs_done: worker.jobs_done(),
                 job: worker.job().map(JobId),
                 age: self.now.saturating_sub(child.since),
+                fork_server: child.fork_server.map(|of| of.pid),
                 state_for: self.figures.state_for(self.now, worker_key),
                 // Looked at by the caller's thread.
                 resident: None,
-                fork_server: child.fork_server.map(|of| of.pid),
             })
         });
         workers.collect()

@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::process::{Process, Reaped};
 use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
-use hirelings_worker_kit::wire::{FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use hirelings_worker_kit::wire::{Codec, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
 use os_pipe::PipeReader;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -94,6 +94,7 @@ pub(crate) fn reader(data: &[u8]) {
         output: Output::new(output.into()),
         process: Arc::new(Alive(exit)),
         budget: Budget::new(usize::MAX, None),
+        codec: Codec::Bincode,
         max_frame: written.max_frame,
         buffers: Arc::default(),
         job_type: "job",

@@ -9,7 +9,7 @@ use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
 use hirelings_worker_kit::wire::{
-    BufferPool, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
+    BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -32,6 +32,7 @@ pub(crate) struct Reading {
     pub(crate) process: Arc<dyn Process>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) job_type: &'static str,
 }
@@ -73,7 +74,8 @@ struct Reader {
 
 impl Reader {
     fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
-        let buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
+        let mut buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
+        buffer.set_codec(reading.codec);
         Reader {
             reading,
             reports,

@@ -14,7 +14,7 @@ use crate::panic::text_of;
 use crate::supervisor::WorkerKey;
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use hirelings_worker_kit::wire::BufferPool;
+use hirelings_worker_kit::wire::{BufferPool, Codec};
 use rustix::process::Pid;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +26,7 @@ use std::thread::{self, JoinHandle};
 #[derive(Clone, Debug)]
 pub(crate) struct ReaderSettings {
     pub(crate) job_type: &'static str,
+    pub(crate) codec: Codec,
     pub(crate) max_frame: usize,
     pub(crate) buffers: Arc<BufferPool>,
 }
@@ -165,8 +166,8 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let ReaderSettings { job_type, max_frame, buffers } = self.settings.clone();
-        let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, buffers, job_type });
+        let ReaderSettings { job_type, codec, max_frame, buffers } = self.settings.clone();
+        let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, codec, buffers, job_type });
         Ok(())
     }
 }

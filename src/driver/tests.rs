@@ -10,7 +10,7 @@ use crate::process::{Process, Reaped};
 use crate::record::{JobRecord, JobStatus, Ticket};
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, unbounded};
-use hirelings_worker_kit::wire::encode_payload;
+use hirelings_worker_kit::wire::{Codec, encode_payload};
 use hirelings_worker_kit::{Context, Job, serve_over};
 use os_pipe::{PipeReader, PipeWriter};
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         job_type: Task::name(),
         options: None,
         config,
+        codec: Codec::Bincode,
         max_frame: 1024,
         buffers: Arc::default(),
         limits: Limits::default(),
@@ -244,7 +245,7 @@ fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
     let (mut driver, commands, reports, release) = by_hand(LIMIT);
     let mut payload = Vec::new();
     encode_payload(&Task::Wait, &mut payload, usize::MAX).unwrap();
-    let record = JobRecord::new(7, Payload::copied(&payload), None);
+    let record = JobRecord::new(7, Payload::copied(&payload, Codec::Bincode), None);
     assert!(commands.send(Command::Enqueue(Ticket::new(Arc::clone(&record)), JobSettings::default())).is_ok());
     driver.input(Input::Tick);
     while !matches!(record.status(), JobStatus::Running { .. }) {

@@ -9,6 +9,8 @@ macro_rules! compiled {
 compiled! {
     Readme: "README.md",
     KitReadme: "worker-kit/README.md",
+    NodeKitReadme: "worker-kit/node/README.md",
+    PythonKitReadme: "worker-kit/python/README.md",
     ConfineReadme: "worker-kit/confine/README.md",
     ObserveReadme: "observe/README.md",
     Contributing: "CONTRIBUTING.md",

@@ -3,6 +3,8 @@
 
 use hirelings::{Bytes, Job, NoError, PoolBuilder, Stderr};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{error, fmt};
@@ -58,6 +60,45 @@ impl Job for Complain {
     type Output = Result<u32, Complaint>;
     type Progress = ();
     type Error = Complaint;
+}
+
+/// What bincode cannot decode: it comes back as it is, after it was told as progress. With `divide` the output is 1 divided
+/// by that, and with `fail` it comes back as the error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loose {
+    pub id: Id,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub divide: Option<f64>,
+    #[serde(default)]
+    pub fail: bool,
+    #[serde(flatten)]
+    pub more: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Id {
+    Number(u64),
+    Name(String),
+}
+
+impl fmt::Display for Loose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} with {} more", self.id, self.more.len())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LooseOutput {
+    Quotient(f64),
+    Whole(Loose),
+}
+
+impl Job for Loose {
+    type Output = LooseOutput;
+    type Progress = Value;
+    type Error = Loose;
 }
 
 /// Opens a pool and does the same in it, so many deep. The innermost waits for the gate. Gives the process ids, the

@@ -2,7 +2,7 @@
 
 use crate::Job;
 use crate::link::Link;
-use crate::wire::{self, CodecFault, FromWorker};
+use crate::wire::{self, Codec, CodecFault, FromWorker};
 use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
@@ -27,6 +27,7 @@ pub struct Context<J: Job> {
     pub(crate) job: u64,
     pub(crate) attempt: u32,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     pub(crate) retire: bool,
     pub(crate) no_retry: bool,
     /// The first progress that could not be encoded: it fails the job.
@@ -57,7 +58,7 @@ impl<J: Job> Context<J> {
     pub fn progress(&mut self, progress: &J::Progress) {
         let mut frame = Vec::with_capacity(64);
         let start = wire::begin_frame(&FromWorker::Progress { job: self.job }, &mut frame);
-        match wire::encode_payload(progress, &mut frame, self.max_frame.saturating_add(4)) {
+        match self.codec.encode(progress, &mut frame, self.max_frame.saturating_add(4)) {
             Ok(()) => {
                 wire::end_frame(&mut frame, start, 0);
                 // If the pool is gone, the process has ended.

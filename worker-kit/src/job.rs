@@ -1,5 +1,6 @@
 //! What both sides name: the job, and the types of everything that comes back.
 
+use crate::base64;
 use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{error::Error, fmt};
@@ -26,7 +27,8 @@ use std::{error::Error, fmt};
 /// ```
 ///
 /// Everything is encoded with serde and bincode, which knows no self-describing types: `#[serde(flatten)]`,
-/// `#[serde(untagged)]`, `#[serde(skip_serializing_if)]` and `serde_json::Value` cannot be decoded.
+/// `#[serde(untagged)]`, `#[serde(skip_serializing_if)]` and `serde_json::Value` cannot be decoded. A pool whose payloads are
+/// JSON can have them: `codec(Codec::Json)` of its builder.
 ///
 /// Whoever receives a value decodes it, on the thread that asks for it. Nothing guards against two kinds of types: a
 /// recursive one can be nested until the stack overflows, which aborts the program, and a `Vec` of elements without
@@ -107,7 +109,7 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 /// ```
 pub type Outcome<J> = Result<<J as Job>::Output, <J as Job>::Error>;
 
-/// Bytes that are encoded as one run.
+/// Bytes that are encoded as one run; in JSON, as base64.
 ///
 /// A plain `Vec<u8>` goes element by element through serde, which is about fifty times slower.
 ///
@@ -127,12 +129,29 @@ pub struct Bytes(pub Vec<u8>);
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&base64::encode(&self.0))
+        } else {
+            serializer.serialize_bytes(&self.0)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Bytes;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes as base64")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Bytes, E> {
+                base64::decode(text).map(Bytes).ok_or_else(|| E::custom("it is no base64 with padding"))
+            }
+        }
+        if deserializer.is_human_readable() {
+            return deserializer.deserialize_str(Text);
+        }
         struct OneRun;
         impl Visitor<'_> for OneRun {
             type Value = Bytes;

@@ -50,6 +50,7 @@ compile_error!(
     "hirelings runs on Unix only: it needs process groups, signals and pipes (Windows is not supported yet)"
 );
 
+mod base64;
 mod buffers;
 mod connect;
 mod context;
@@ -61,6 +62,8 @@ mod job;
 mod link;
 mod mark;
 mod memory;
+#[doc(hidden)]
+pub mod node;
 mod pace;
 mod panic;
 mod serve;

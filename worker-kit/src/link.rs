@@ -6,7 +6,7 @@
 use crate::group;
 use crate::pace::Pace;
 use crate::silence::Silence;
-use crate::wire::{self, BufferPool, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
+use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
@@ -193,10 +193,12 @@ impl Link {
         }
     }
 
-    /// From now on no frame may be longer, either way.
-    pub(crate) fn set_max_frame(&self, max: usize) {
-        self.max_frame.store(max, SeqCst);
-        lock(&self.inbox).buffer.set_max(max);
+    /// From now on no frame may be longer, either way, and payloads are in this codec.
+    pub(crate) fn set_terms(&self, max_frame: usize, codec: Codec) {
+        self.max_frame.store(max_frame, SeqCst);
+        let mut inbox = lock(&self.inbox);
+        inbox.buffer.set_max(max_frame);
+        inbox.buffer.set_codec(codec);
     }
 
     /// Blocks until there is a job to start; `None` means leave. All that has arrived is read first.

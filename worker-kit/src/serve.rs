@@ -261,6 +261,7 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, queu
         job: queued.job,
         attempt: queued.attempt,
         max_frame: session.max_frame,
+        codec: session.codec,
         retire: false,
         no_retry: false,
         fault: None,

@@ -2,7 +2,7 @@
 
 use crate::link::{Ended, Host, Link, QueuedJob};
 use crate::wire::{
-    self, ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,
+    self, ANSWERS_RECALLS, Codec, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,
 };
 use crate::{BoxError, Job, guard};
 use serde::Serialize;
@@ -46,6 +46,7 @@ pub struct Session<J: Job> {
     pub(crate) forks: bool,
     announces_start: bool,
     pub(crate) max_frame: usize,
+    pub(crate) codec: Codec,
     /// The job that was taken and not yet answered.
     current: Option<(u64, u32)>,
     /// Whether the pool has been told that a job can come: none may be begun before.
@@ -110,13 +111,13 @@ impl<J: Job> Session<J> {
         if job_type != J::name() {
             return refuse(&link, format!("this worker does jobs of type {}, the pool has {job_type}", J::name()));
         }
-        if codec != wire::PAYLOAD_CODEC {
-            let known = wire::PAYLOAD_CODEC;
+        let Some(codec) = Codec::named(&codec) else {
+            let known = Codec::ALL.iter().map(|known| known.name()).collect::<Vec<_>>().join(" and ");
             return refuse(&link, format!("the pool encodes payloads as {codec}, this worker knows {known}"));
-        }
+        };
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
         // What a fork server has to say goes in one packet.
-        link.set_max_frame(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) });
+        link.set_terms(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) }, codec);
         Ok(Session {
             link,
             version,
@@ -124,6 +125,7 @@ impl<J: Job> Session<J> {
             forks: flags & FORKS != 0,
             announces_start,
             max_frame,
+            codec,
             current: None,
             is_ready: false,
             retired: false,
@@ -153,7 +155,8 @@ impl<J: Job> Session<J> {
     /// ```
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, BoxError> {
         let decoded = match &self.options {
-            Some(options) => wire::decode_payload(options.as_slice()),
+            Some(options) => self.codec.decode(options.as_slice()),
+            // No bytes at all: what `()` is in bincode.
             None => wire::decode_payload(&[]),
         };
         decoded.map_err(|fault| match &self.options {
@@ -236,7 +239,7 @@ impl<J: Job> Session<J> {
     }
 
     pub(crate) fn decode(&self, queued: &QueuedJob) -> Result<J, wire::CodecFault> {
-        wire::decode_payload(queued.payload.as_slice())
+        queued.payload.decode()
     }
 
     /// The current job's number; unique in its pool, and the same in each attempt. None between jobs.
@@ -561,7 +564,7 @@ impl<J: Job> Session<J> {
         }
         self.frame.clear();
         let start = wire::begin_frame(message, &mut self.frame);
-        wire::encode_payload(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
+        self.codec.encode(payload, &mut self.frame, self.max_frame.saturating_add(4))?;
         wire::end_frame(&mut self.frame, start, 0);
         Ok(())
     }

@@ -18,14 +18,18 @@
 //! ```
 
 mod codec;
+mod fault;
 mod frame;
+#[cfg(feature = "json")]
+mod json;
 mod leash;
 mod mark;
 mod message;
 mod payload;
 
 pub use crate::buffers::BufferPool;
-pub use codec::{CodecFault, decode_payload, encode_payload};
+pub use codec::{decode_payload, encode_payload};
+pub use fault::CodecFault;
 pub use frame::{Frame, FrameBuffer, FrameFault, begin_frame, end_frame, frame_into};
 pub use leash::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 pub use mark::Mark;
@@ -34,7 +38,7 @@ pub use message::{
     ANSWERS_RECALLS, FORKS, FROM_WORKER, Fault, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC, ToWorker,
     VERSION, WireMessage, split_hello,
 };
-pub use payload::{Buffer, Payload};
+pub use payload::{Buffer, Codec, Payload};
 
 /// The environment variable by which a process knows that it was started as the worker of a job type; it holds a [`Mark`].
 pub const WORKER_MARK: &str = "HIRELINGS_WORKER";

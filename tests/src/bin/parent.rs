@@ -1,7 +1,7 @@
 //! A program whose workers do all that can hold a process up; it says who they are, and then comes to the end that is its
-//! first argument. The second is a gate that stays closed.
+//! first argument. The second is a gate that stays closed; `python` behind it asks for workers of the kit in Python.
 
-use hirelings::Stderr;
+use hirelings::{Codec, Stderr};
 use hirelings_tests::{Do, WATCHDOG, begun, eventually, processes, spawned};
 use std::io::{Read, Write};
 use std::process::{Command, abort, exit};
@@ -11,11 +11,22 @@ fn main() {
     let mut arguments = env::args().skip(1);
     let end = arguments.next().expect("how to end");
     let gate = arguments.next().expect("a gate").into();
+    let python = arguments.next().is_some_and(|kind| kind == "python");
     let mut command = Command::new("sh");
     // Neither a hang-up nor a polite request ends these workers.
-    let line = "trap '' HUP TERM; exec \"$0\"";
-    command.args(["-c", line]).arg(hirelings_tests::program("worker"));
-    let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).max_processes(5).timeout_working(None);
+    let line = "trap '' HUP TERM; exec \"$0\" $1";
+    command.args(["-c", line]);
+    if python {
+        command.arg("python3").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/workers/do.py"));
+    } else {
+        command.arg(hirelings_tests::program("worker"));
+    }
+    let codec = if python { Codec::Json } else { Codec::Bincode };
+    let pool = hirelings_tests::builder::<Do>(command)
+        .codec(codec)
+        .stderr(Stderr::Null)
+        .max_processes(5)
+        .timeout_working(None);
     let pool = pool.timeout_initializing(WATCHDOG).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     let groups: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();

@@ -2,9 +2,10 @@
 
 use crossbeam_channel::unbounded;
 use hirelings::Job;
-use hirelings_tests::shapes::{self, Blob, Complain, Nest, Nothing};
+use hirelings_tests::shapes::{self, Blob, Complain, Loose, LooseOutput, Nest, Nothing};
 use hirelings_tests::{Gate, settled};
 use hirelings_worker_kit::{Context, serve};
+use serde_json::json;
 use std::process::id;
 
 fn main() {
@@ -17,6 +18,15 @@ fn main() {
         serve(|job, _| match job {
             Complain::Fail(complaint) => Err(complaint),
             Complain::Return(complaint) => Ok(Err(complaint)),
+        })
+    } else if shape == Loose::name() {
+        serve(|loose: Loose, ctx| {
+            ctx.progress(&json!({ "id": loose.id, "more": loose.more }));
+            match loose.divide {
+                Some(by) => Ok(LooseOutput::Quotient(1.0 / by)),
+                None if loose.fail => Err(loose),
+                None => Ok(LooseOutput::Whole(loose)),
+            }
         })
     } else {
         serve(nest)

@@ -114,7 +114,7 @@ fn next<M: WireMessage + Debug + PartialEq>(buffer: &mut FrameBuffer) -> Step {
             frame_into(&frame.message, frame.payload.as_slice(), &mut again);
             assert!(again == arrived, "{frame:?} was written as {arrived:?}");
             assert!(buffer.pending() == rest, "what follows has changed");
-            if let Payload::Large(kept, _) = &frame.payload {
+            if let Payload::Large(_, kept, _) = &frame.payload {
                 assert!(kept.capacity() <= 2 * frame.len + ROOM, "{} bytes for {}", kept.capacity(), frame.len);
             }
             Step::Frame(frame.len)

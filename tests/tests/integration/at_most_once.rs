@@ -20,23 +20,32 @@ const SHORT: usize = 1_000;
 const DEADLY: [Deed; 3] = [Deed::Exit, Deed::Kill, Deed::Abort];
 
 /// One mixture, of one number of workers.
-struct Mixing {
-    dice: Dice,
-    workers: usize,
+pub(super) struct Mixing {
+    pub(super) dice: Dice,
+    pub(super) workers: usize,
     jobs: usize,
     whole: bool,
+    pools: Pools,
 }
+
+/// Makes a pool of so many workers.
+type Pools = fn(usize) -> PoolBuilder<Act>;
 
 /// Goes through a mixture with 1, 2, 4 and 8 workers: in short, or as often and in the size that the environment asks for.
 fn mixed(name: &str, mix: impl Fn(&mut Mixing) -> Figures) {
+    mixed_in(name, |workers| pool(worker("kit"), workers), &[1, 2, 4, 8], SHORT, mix);
+}
+
+/// The same with other workers, so many of them, and so many jobs in short.
+pub(super) fn mixed_in(name: &str, pools: Pools, counts: &[usize], short: usize, mix: impl Fn(&mut Mixing) -> Figures) {
     let times: Option<u64> = env::var("HIRELINGS_MIXTURES").ok().map(|times| times.parse().expect("a number of times"));
     let seed: u64 = env::var("HIRELINGS_SEED").map_or(1, |seed| seed.parse().expect("a seed"));
     let whole = times.is_some();
-    let jobs = if whole { WHOLE } else { SHORT };
-    for workers in [1, 2, 4, 8] {
+    let jobs = if whole { WHOLE } else { short };
+    for &workers in counts {
         let mut all = Figures::default();
         for time in 0..times.unwrap_or(1) {
-            let mut mixing = Mixing { dice: Dice::new(seed + time), workers, jobs, whole };
+            let mut mixing = Mixing { dice: Dice::new(seed + time), workers, jobs, whole, pools };
             println!("{name}, {workers} workers, seed {}", seed + time);
             all.add(mix(&mut mixing));
         }
@@ -45,12 +54,18 @@ fn mixed(name: &str, mix: impl Fn(&mut Mixing) -> Figures) {
 }
 
 impl Mixing {
-    fn pool(&self) -> PoolBuilder<Act> {
-        pool(worker("kit"), self.workers)
+    pub(super) fn pool(&self) -> PoolBuilder<Act> {
+        (self.pools)(self.workers)
     }
 
     /// Every so manieth of the jobs is another, the others are short.
-    fn fill(&mut self, trial: &mut Trial, micros: u32, every: usize, mut other: impl FnMut(&mut Dice) -> Order) {
+    pub(super) fn fill(
+        &mut self,
+        trial: &mut Trial,
+        micros: u32,
+        every: usize,
+        mut other: impl FnMut(&mut Dice) -> Order,
+    ) {
         for n in 0..self.jobs {
             let order = if n % every == every - 1 { other(&mut self.dice) } else { Order::answer(micros) };
             trial.enqueue(order);
@@ -59,7 +74,7 @@ impl Mixing {
 
     /// Callers abort jobs while the others are done: one of four anywhere, the others among those that run or are next.
     /// On a busy machine those are done before this thread has its turn: then it tries further on.
-    fn abort(&mut self, trial: &mut Trial) {
+    pub(super) fn abort(&mut self, trial: &mut Trial) {
         let times = if self.whole { 200 } else { 40 };
         let mut aborted = 0;
         for time in 1..=times {
@@ -84,7 +99,7 @@ impl Mixing {
     }
 
     /// Strikes workers from outside until all is settled.
-    fn under(&mut self, trial: &mut Trial, how: &[Strike], meanwhile: impl FnOnce(&mut Self, &mut Trial)) {
+    pub(super) fn under(&mut self, trial: &mut Trial, how: &[Strike], meanwhile: impl FnOnce(&mut Self, &mut Trial)) {
         let stop = AtomicBool::new(false);
         let pool = Arc::clone(&trial.pool);
         let killed: Vec<u32> = thread::scope(|scope| {
@@ -117,7 +132,7 @@ impl Drop for Stopping<'_> {
 }
 
 /// One that ends its worker.
-fn deadly(dice: &mut Dice) -> Order {
+pub(super) fn deadly(dice: &mut Dice) -> Order {
     Order::of(30, dice.pick(&DEADLY), 0, u32::MAX)
 }
 
@@ -163,7 +178,7 @@ fn aborts_of_workers_that_ignore_sigterm() {
 }
 
 /// Jobs of 1 ms with a limit of 1 ms, longer ones, and one that is longer than the pool's limit and has none.
-fn limited(dice: &mut Dice) -> Order {
+pub(super) fn limited(dice: &mut Dice) -> Order {
     let limit = Some(Duration::from_millis(1));
     match dice.below(4) {
         0 => Order::limited(1_000 + dice.below(200) as u32, limit, End::TimedOutOrSuccess),

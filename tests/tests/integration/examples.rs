@@ -1,15 +1,26 @@
 //! The examples, as a person runs them. `thumbnails` and `parallel` have files of their own.
 
+use super::python_kit::has_python;
 use hirelings::EventKind;
-use hirelings_tests::{eventually, program};
+use hirelings_tests::{Scratch, eventually, program};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 /// The examples that are run here.
-const RUN: [&str; 7] =
-    ["smallest", "separate_worker", "renderer", "events", "abort_and_timeout", "progress_bar", "ssh"];
+const RUN: [&str; 10] = [
+    "hash_files",
+    "pillow",
+    "smallest",
+    "separate_worker",
+    "renderer",
+    "events",
+    "abort_and_timeout",
+    "progress_bar",
+    "ssh",
+    "markdown",
+];
 
 fn example(name: &str) -> Command {
     assert!(RUN.contains(&name));
@@ -44,6 +55,48 @@ fn every_example_is_run_by_a_test() {
 #[test]
 fn smallest() {
     assert_eq!(said(&mut example("smallest")), "49\n");
+}
+
+#[test]
+fn hash_files() {
+    if !has_python() {
+        return;
+    }
+    let scratch = Scratch::new();
+    fs::write(scratch.path(), "abc").unwrap();
+    let said = said(example("hash_files").arg(scratch.path()).arg("/no/such/file").arg(scratch.path()));
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad 3 bytes\n";
+    assert_eq!(said, format!("{abc}/no/such/file: No such file or directory\n{abc}"));
+}
+
+#[test]
+fn pillow() {
+    if !has_python() {
+        return;
+    }
+    if !Command::new("python3").args(["-c", "import PIL"]).output().unwrap().status.success() {
+        // `.ci/run` has it: it skips nothing.
+        assert!(env::var_os("HIRELINGS_SKIP_NOTHING").is_none(), "python3 has no Pillow");
+        println!("skipped: python3 has no Pillow on this machine");
+        return;
+    }
+    let said = said(&mut example("pillow"));
+    assert_eq!(said, "400 × 300 became 64 × 48\n30 × 20 became 30 × 20\n100 × 1000 became 6 × 64\n");
+}
+
+#[test]
+fn markdown() {
+    if Command::new("node").arg("--version").output().is_err() {
+        println!("skipped: there is no node on this machine");
+        return;
+    }
+    let html = [
+        "<h1>A work queue</h1>",
+        "<p>On <i>child</i> processes.</p>",
+        "<ul><li>a <b>crash</b></li><li>costs <code>one</code> job</li></ul>",
+        "<p>1 &lt; 2 &amp; so on</p>",
+    ];
+    assert_eq!(said(&mut example("markdown")), html.join("\n") + "\n");
 }
 
 #[test]

@@ -13,10 +13,18 @@ fn leaves_nobody(end: &str, signal: Option<&str>) {
     let gate = Gate::new();
     let mut command = Command::new(program("parent"));
     command.arg(end).arg(gate.path());
-    leaves_nobody_of(command, end, signal);
+    leaves_nobody_of(command, end, signal, 8);
 }
 
-fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>) {
+/// The same with workers of the kit in Python, each of which has a second process.
+pub(super) fn leaves_nobody_in_python(end: &str, signal: Option<&str>) {
+    let gate = Gate::new();
+    let mut command = Command::new(program("parent"));
+    command.arg(end).arg(gate.path()).arg("python");
+    leaves_nobody_of(command, end, signal, 13);
+}
+
+fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>, processes_at_first: usize) {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut parent = command.spawn().unwrap();
     let mut line = String::new();
@@ -25,7 +33,7 @@ fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>) {
     assert_eq!(groups.len(), 5, "{line:?}");
     let alive = || groups.iter().map(|&group| processes::of_group(group).len()).collect::<Vec<_>>();
     // Three of the workers have a child; the shell that stopped one of them may take a moment more to end.
-    eventually("five workers and three children", || alive().iter().sum::<usize>() == 8);
+    eventually("five workers and three children", || alive().iter().sum::<usize>() == processes_at_first);
 
     parent.stdin.take().unwrap().write_all(b"\n").unwrap();
     if let Some(signal) = signal {
@@ -100,5 +108,5 @@ fn nobody_is_left_where_orphans_stay_in_their_session() {
     let gate = Gate::new();
     let mut command = Command::new(program("host"));
     command.args(["reaper", "kill itself"]).arg(gate.path());
-    leaves_nobody_of(command, "under a reaper", None);
+    leaves_nobody_of(command, "under a reaper", None, 8);
 }

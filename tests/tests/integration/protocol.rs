@@ -3,7 +3,7 @@
 
 use hirelings_tests::{WATCHDOG, eventually};
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC,
+    ANSWERS_RECALLS, Codec, FROM_WORKER, Fault, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, MAGIC, PAYLOAD_CODEC,
     ToWorker, VERSION, WireMessage, encode_payload, frame_into,
 };
 use hirelings_worker_kit::{Bytes, Context, Job, Outcome, serve_over};
@@ -259,16 +259,17 @@ fn the_page_is_of_the_version_that_the_code_speaks() {
     assert!(!PAGE.contains(&format!("\n| {} | all", VERSION + 1)));
 }
 
-#[derive(Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Point {
     x: u8,
     y: u16,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Shape {
     Dot,
     Disc { r: u16 },
+    At(u8, u8),
 }
 
 #[test]
@@ -307,6 +308,59 @@ fn every_value_of_the_table_is_what_the_codec_writes() {
         assert_eq!((quoted(cells[1]), quoted(cells[2])), (of_type, value));
         assert_eq!(hex(quoted(cells[3])), bytes, "{row}");
     }
+}
+
+#[test]
+fn every_value_of_the_table_of_json() {
+    fn row<T: Serialize + for<'de> Deserialize<'de> + PartialEq + fmt::Debug>(
+        of_type: &'static str,
+        value: &'static str,
+        it: T,
+    ) -> (&'static str, &'static str, String) {
+        let mut bytes = Vec::new();
+        Codec::Json.encode(&it, &mut bytes, usize::MAX).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let spaced = format!(" {text}\n");
+        assert_eq!(Codec::Json.decode::<T>(spaced.as_bytes()).unwrap(), it, "{text}");
+        (of_type, value, text)
+    }
+    let values = [
+        row("bool", "true", true),
+        row("i32", "-2", -2i32),
+        row("u64", "18446744073709551615", u64::MAX),
+        row("f64", "-0.5", -0.5f64),
+        row("char", "'ü'", 'ü'),
+        row("String", "\"hi\"", "hi".to_owned()),
+        row("()", "()", ()),
+        row("Option<u16>", "None", None::<u16>),
+        row("Option<u16>", "Some(258)", Some(258u16)),
+        row("(u8, bool)", "(7, false)", (7u8, false)),
+        row("Vec<u16>", "[1, 2]", vec![1u16, 2]),
+        row("Bytes", "[1, 2]", Bytes(vec![1, 2])),
+        row("BTreeMap<String, u8>", "{\"a\": 1}", BTreeMap::from([("a".to_owned(), 1u8)])),
+        row("BTreeMap<i8, bool>", "{-1: true}", BTreeMap::from([(-1i8, true)])),
+        row("Point { x: u8, y: u16 }", "Point { x: 1, y: 2 }", Point { x: 1, y: 2 }),
+        row("Shape::Dot", "Dot", Shape::Dot),
+        row("Shape::Disc { r: u16 }", "Disc { r: 2 }", Shape::Disc { r: 2 }),
+        row("Shape::At(u8, u8)", "At(1, 2)", Shape::At(1, 2)),
+        row("Result<u8, String>", "Ok(7)", Ok::<u8, String>(7)),
+        row("Result<u8, String>", "Err(\"no\")", Err::<u8, String>("no".into())),
+    ];
+    let table = PAGE.lines().skip_while(|line| !line.starts_with("| Rust type | value | JSON |")).skip(2);
+    let rows: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), values.len());
+    for (line, (of_type, value, text)) in rows.into_iter().zip(values) {
+        let quoted: Vec<_> = line.split('`').skip(1).step_by(2).collect();
+        assert_eq!(quoted, [of_type, value, &text]);
+    }
+}
+
+#[test]
+fn the_page_has_the_codecs_that_are_known() {
+    let section = PAGE.split("\n## Payloads\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix('`')?.split_once("`: ")).map(|(name, _)| name).collect();
+    assert_eq!(named, Codec::ALL.iter().map(|codec| codec.name()).collect::<Vec<_>>());
 }
 
 /// A handler that does what the page says of the session.

@@ -4,7 +4,7 @@ use hirelings::worker::wire::{
     ANSWERS_RECALLS, FROM_WORKER, FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, encode_payload,
     frame_into,
 };
-use hirelings::{Job, JobError, Pool, PoolBuilder, Stderr};
+use hirelings::{Codec, Job, JobError, Pool, PoolBuilder, Stderr};
 use hirelings_tests::processes::is_alive;
 use hirelings_tests::{WATCHDOG, eventually};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -188,6 +188,14 @@ fn dropping_the_pool_ends_the_worker_and_its_children() {
     assert!(!is_alive(worker));
     eventually("its child is gone", || !is_alive(child));
     assert!(matches!(holding.wait(), Err(JobError::Closed)));
+}
+
+#[test]
+fn a_codec_that_it_does_not_know_is_refused() {
+    let Some(pool) = pool(&[]) else { return };
+    let pool = pool.codec(Codec::Json).start_failures(1).build().unwrap();
+    let error = pool.enqueue(count("a")).wait().unwrap_err().to_string();
+    assert!(error.contains("does word-count in bincode, the pool has word-count in json"), "{error}");
 }
 
 /// A worker without a pool: the test is its parent.

@@ -251,7 +251,7 @@ fn a_large_frame_has_the_buffer_of_the_one_before() {
                     }
                 };
                 assert!(frame.payload.as_slice() == expected, "{} bytes are garbled", expected.len());
-                if let Payload::Large(kept, _) = &frame.payload {
+                if let Payload::Large(_, kept, _) = &frame.payload {
                     held.push(kept.capacity());
                 }
                 slowest = slowest.max(start.elapsed());

@@ -7,6 +7,7 @@
 //! on allocation, unless a limit is set; and the limit is a const generic that counts decoded widths, not bytes read,
 //! so it is taken from tiers of about sixteen times what there is to decode.
 
+use super::fault::CodecFault;
 pub(super) use bincode::{Decode, Encode};
 use bincode::{
     config::{Configuration, Fixint, Limit, LittleEndian, NoLimit},
@@ -14,7 +15,6 @@ use bincode::{
     error::{DecodeError, EncodeError},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
 
 const CONFIG: Configuration<LittleEndian, Fixint, NoLimit> = bincode::config::legacy();
 
@@ -36,24 +36,6 @@ macro_rules! with_limit_for {
     }};
 }
 
-/// Why a value could not be encoded or decoded, in words.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CodecFault(String);
-
-/// A `main` that returns it prints this: the sentence.
-impl fmt::Debug for CodecFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() { f.debug_tuple("CodecFault").field(&self.0).finish() } else { f.write_str(&self.0) }
-    }
-}
-
-impl fmt::Display for CodecFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl std::error::Error for CodecFault {}
-
 /// A `Vec` that refuses to grow past `max`, so that a value too large is found before it fills the memory.
 struct Capped<'v> {
     bytes: &'v mut Vec<u8>,
@@ -70,7 +52,7 @@ impl Writer for Capped<'_> {
     }
 }
 
-/// Appends `value` to `out`, which may not grow past `max` bytes in all.
+/// Appends `value` to `out` in bincode; `out` may not grow past `max` bytes in all.
 ///
 /// # Errors
 ///
@@ -84,7 +66,7 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
             EncodeError::OtherString(why) => CodecFault(why),
             EncodeError::Serde(bincode::serde::EncodeError::SequenceMustHaveLength) => CodecFault(
                 "it holds a sequence or map that does not know its length, which bincode cannot write: collect it into \
-                 a Vec or BTreeMap first, and use no #[serde(flatten)]"
+                 a Vec or BTreeMap first, and use no #[serde(flatten)], or choose Codec::Json"
                     .into(),
             ),
             other => CodecFault(other.to_string()),
@@ -92,7 +74,7 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
     })
 }
 
-/// The value that `bytes` hold, all of them.
+/// The value that `bytes` of bincode hold, all of them.
 ///
 /// # Errors
 ///
@@ -130,7 +112,7 @@ fn in_words(fault: DecodeError) -> CodecFault {
         // Any, identifier, ignored: all are what a type asks that leaves the question to the format.
         DecodeError::Serde(_) => "it asks the format what comes next, which bincode does not know: use no \
                                   #[serde(flatten)], #[serde(untagged)], #[serde(tag = \"…\")] or serde_json::Value in \
-                                  it, or send it as a String"
+                                  it, or choose Codec::Json"
             .into(),
         other => format!("{other:?}"),
     })
@@ -160,7 +142,7 @@ mod tests {
     fn golden_vectors() {
         assert_eq!(encoded(&7u64), [7, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(encoded(&"hi"), [2, 0, 0, 0, 0, 0, 0, 0, b'h', b'i']);
-        assert_eq!(encoded(&()), []);
+        assert!(encoded(&()).is_empty());
         assert_eq!(encoded(&Shape::Point), [0, 0, 0, 0]);
         assert_eq!(encoded(&Shape::Circle { radius: 1.0 }), [1, 0, 0, 0, 0, 0, 0x80, 0x3f]);
         assert_eq!(encoded(&Shape::Named("a".into(), Some(258))), [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, b'a', 1, 2, 1]);

@@ -1,6 +1,6 @@
 //! Frames: a 4-byte little-endian length, a message, and the payload that takes the rest.
 
-use super::{CodecFault, Payload, WireMessage};
+use super::{Codec, CodecFault, Payload, WireMessage};
 use crate::buffers::BufferPool;
 use rustix::buffer::spare_capacity;
 use std::sync::Arc;
@@ -76,6 +76,7 @@ pub struct FrameBuffer {
     /// Where in `bytes` the next frame starts.
     start: usize,
     max: usize,
+    codec: Codec,
     pool: Arc<BufferPool>,
 }
 
@@ -87,12 +88,17 @@ impl FrameBuffer {
 
     /// The same, with a pool of buffers that others use too.
     pub fn with_pool(max: usize, pool: Arc<BufferPool>) -> Self {
-        FrameBuffer { bytes: Vec::new(), start: 0, max, pool }
+        FrameBuffer { bytes: Vec::new(), start: 0, max, codec: Codec::Bincode, pool }
     }
 
     /// Changes the limit, once it is known.
     pub fn set_max(&mut self, max: usize) {
         self.max = max;
+    }
+
+    /// From the next frame on, payloads are in this codec; [`Codec::Bincode`] until then.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.codec = codec;
     }
 
     /// Reads once from `pipe`; 0 is its end.
@@ -141,9 +147,9 @@ impl FrameBuffer {
         let (message, used) = M::decode(&pending[4..whole]).map_err(FrameFault::Undecodable)?;
         let payload = if self.start == 0 && len > READ {
             let behind = self.bytes.split_off(whole);
-            Payload::tail(mem::replace(&mut self.bytes, behind), 4 + used, &self.pool)
+            Payload::tail(mem::replace(&mut self.bytes, behind), 4 + used, self.codec, &self.pool)
         } else {
-            let payload = Payload::copied(&pending[4 + used..whole]);
+            let payload = Payload::copied(&pending[4 + used..whole], self.codec);
             self.skip(whole);
             payload
         };

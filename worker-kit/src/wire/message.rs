@@ -1,6 +1,7 @@
 //! The messages, in the words of `docs/protocol.md`. A message is followed by its payload, which takes the rest of the frame.
 
-use super::codec::{CodecFault, Decode, Encode, decode_envelope, encode_envelope};
+use super::codec::{Decode, Encode, decode_envelope, encode_envelope};
+use super::fault::CodecFault;
 
 /// The highest version of the protocol that this crate speaks.
 pub const VERSION: u16 = 2;

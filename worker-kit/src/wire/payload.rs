@@ -1,10 +1,85 @@
-//! Bytes that several listeners share.
+//! Codecs of payloads; and bytes that several listeners share.
 
+use super::codec;
+use super::fault::CodecFault;
+#[cfg(feature = "json")]
+use super::json;
 use crate::buffers::BufferPool;
+use serde::{Serialize, de::DeserializeOwned};
 use std::mem;
 use std::sync::Arc;
 
-/// A user's payload: opaque, shared, cheap to clone.
+/// How payloads are encoded: jobs, options, outputs, progress and errors.
+///
+/// Both sides use the one that the pool names; a worker that does not know it refuses to start, and says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// Bytes without names or types, small and fast: for workers in Rust.
+    #[default]
+    Bincode,
+    /// JSON, for workers in other languages, and for types that bincode cannot decode: `#[serde(flatten)]`,
+    /// `#[serde(untagged)]`, `serde_json::Value`. Needs the feature `json`.
+    ///
+    /// What JSON cannot hold is an error and never another value: NaN, the infinities, maps whose keys are neither texts
+    /// nor integers. `Bytes` is base64.
+    #[cfg(feature = "json")]
+    Json,
+}
+
+impl Codec {
+    /// All that are known, which depends on the features.
+    pub const ALL: &[Codec] = &[
+        Codec::Bincode,
+        #[cfg(feature = "json")]
+        Codec::Json,
+    ];
+
+    /// The name of it in the protocol: `bincode` or `json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Bincode => "bincode",
+            #[cfg(feature = "json")]
+            Codec::Json => "json",
+        }
+    }
+
+    /// The one of this name, if it is known.
+    pub fn named(name: &str) -> Option<Codec> {
+        Codec::ALL.iter().copied().find(|codec| codec.name() == name)
+    }
+
+    /// Appends `value` to `out`, which may not grow past `max` bytes in all.
+    ///
+    /// # Errors
+    ///
+    /// Where serde or the value's own code refuses, the codec has no bytes for it, or the limit is passed; `out` is then as
+    /// it was.
+    #[inline]
+    pub fn encode<T: Serialize + ?Sized>(self, value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
+        match self {
+            Codec::Bincode => codec::encode_payload(value, out, max),
+            #[cfg(feature = "json")]
+            Codec::Json => json::encode(value, out, max),
+        }
+    }
+
+    /// The value that `bytes` hold, all of them.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a `T`, or are longer than one.
+    #[inline]
+    pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecFault> {
+        match self {
+            Codec::Bincode => codec::decode_payload(bytes),
+            #[cfg(feature = "json")]
+            Codec::Json => json::decode(bytes),
+        }
+    }
+}
+
+/// A user's payload: opaque, shared, cheap to clone. It knows its codec, so that whoever is given it can decode it.
 ///
 /// A small one is one allocation; a larger one keeps the buffer that it was read into or encoded to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +88,9 @@ pub enum Payload {
     #[default]
     Empty,
     /// An exact copy.
-    Small(Arc<[u8]>),
+    Small(Codec, Arc<[u8]>),
     /// A buffer, and where in it the payload starts.
-    Large(Arc<Buffer>, usize),
+    Large(Codec, Arc<Buffer>, usize),
 }
 
 /// The buffer of a payload. When that is not needed any more, it goes back to the pool that it came from.
@@ -51,8 +126,8 @@ const COPIED_UP_TO: usize = 4096;
 
 impl Payload {
     /// The payload that is all of `bytes`.
-    pub fn copied(bytes: &[u8]) -> Self {
-        if bytes.is_empty() { Payload::Empty } else { Payload::Small(bytes.into()) }
+    pub fn copied(bytes: &[u8], codec: Codec) -> Self {
+        if bytes.is_empty() && codec == Codec::Bincode { Payload::Empty } else { Payload::Small(codec, bytes.into()) }
     }
 
     /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `pool`
@@ -61,9 +136,9 @@ impl Payload {
     /// # Panics
     ///
     /// Where `start` is past the end.
-    pub fn tail(mut buffer: Vec<u8>, start: usize, pool: &Arc<BufferPool>) -> Self {
+    pub fn tail(mut buffer: Vec<u8>, start: usize, codec: Codec, pool: &Arc<BufferPool>) -> Self {
         if buffer.len() - start <= COPIED_UP_TO {
-            let payload = Payload::copied(&buffer[start..]);
+            let payload = Payload::copied(&buffer[start..], codec);
             pool.keep(buffer);
             return payload;
         }
@@ -71,15 +146,28 @@ impl Payload {
         if buffer.capacity() - buffer.len() > buffer.len() / 4 {
             buffer.shrink_to_fit();
         }
-        Payload::Large(Arc::new(Buffer { bytes: buffer, pool: Arc::clone(pool) }), start)
+        Payload::Large(codec, Arc::new(Buffer { bytes: buffer, pool: Arc::clone(pool) }), start)
+    }
+
+    /// The value that it holds.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not a `T` in its codec.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecFault> {
+        match self {
+            Payload::Empty => Codec::Bincode.decode(&[]),
+            Payload::Small(codec, bytes) => codec.decode(bytes),
+            Payload::Large(codec, buffer, start) => codec.decode(&buffer.bytes[*start..]),
+        }
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Payload::Empty => &[],
-            Payload::Small(bytes) => bytes,
-            Payload::Large(buffer, start) => &buffer.bytes[*start..],
+            Payload::Small(_, bytes) => bytes,
+            Payload::Large(_, buffer, start) => &buffer.bytes[*start..],
         }
     }
 

@@ -1,0 +1,1 @@
+export { serve, Worker, Failed, Panic } from './index.js';

@@ -1,0 +1,75 @@
+'use strict';
+// What version 2 of the protocol adds.
+
+const assert = require('assert');
+const { test } = require('node:test');
+const { Pool, cancel, heartbeat, job, timedJob } = require('./pool.js');
+
+const GENERAL = 'general.js';
+const done = (id, payload) => ({ is: 'Success', job: id, ready: true, payload });
+
+for (const deed of ['untilCancelled', 'untilAborted']) {
+  test(`a cancel is seen by a handler that runs: ${deed}`, async () => {
+    const pool = await Pool.ready(GENERAL);
+    pool.write(job(1, [deed]));
+    assert.strictEqual((await pool.nextWord()).payload, 'running');
+    pool.write(cancel(1));
+    assert.deepStrictEqual(await pool.nextWord(), done(1, deed === 'untilAborted' ? 'aborted' : 'cancelled'));
+  });
+}
+
+test('a cancel before the job has begun is seen from its start, and concerns no other', async () => {
+  const pool = await Pool.ready(GENERAL);
+  const many = Array.from({ length: 70 }, (_, n) => job(n + 4, ['cancelled']));
+  pool.write(
+    job(1, ['nap', 50]),
+    job(2, ['cancelled']),
+    job(3, ['cancelled']),
+    ...many,
+    cancel(2),
+    cancel(73),
+    cancel(999),
+  );
+  for (let id = 1; id < 74; id++) {
+    const expected = id === 1 ? null : [2, 73].includes(id) ? [true, true] : [false, false];
+    assert.deepStrictEqual(await pool.nextWord(), done(id, expected));
+  }
+});
+
+test('the deadline is that of the limit, and of a cancel that comes before it', async () => {
+  const pool = await Pool.ready(GENERAL);
+  assert.deepStrictEqual(await pool.do(1, ['deadline']), done(1, 'none'));
+  pool.write(timedJob(2, ['deadline'], 60_000));
+  const { payload } = await pool.nextWord();
+  assert(payload > 50_000 && payload <= 60_000, String(payload));
+  pool.write(timedJob(3, ['nap', 50], 60_000), timedJob(4, ['deadline'], 60_000), cancel(4, 30_000));
+  await pool.nextWord();
+  const { payload: sooner } = await pool.nextWord();
+  assert(sooner > 20_000 && sooner <= 30_000, String(sooner));
+});
+
+test('a heartbeat is answered while a handler does not return', async () => {
+  const pool = await Pool.ready(GENERAL);
+  pool.write(job(1, ['spin']));
+  assert.deepStrictEqual(await pool.next(), { is: 'Start', job: 1 });
+  pool.write(heartbeat(60_000), heartbeat(60_000));
+  assert.deepStrictEqual([await pool.next(), await pool.next()], [{ is: 'Alive' }, { is: 'Alive' }]);
+});
+
+test('a pool that is silent for longer than it said is lost', async () => {
+  const pool = await Pool.ready(GENERAL);
+  pool.write(job(1, ['spin']), heartbeat(300));
+  const begin = Date.now();
+  assert.strictEqual((await pool.ended).signal, 'SIGKILL');
+  assert(Date.now() - begin >= 300);
+});
+
+test('one that writes now and then is not', async () => {
+  const pool = await Pool.ready(GENERAL);
+  for (let id = 1; id < 12; id++) {
+    pool.write(heartbeat(400));
+    assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
+    assert.deepStrictEqual(await pool.do(id, ['sleep', 50]), { is: 'Progress', job: id, payload: 'asleep' });
+    assert.deepStrictEqual(await pool.nextWord(), done(id, 50));
+  }
+});

@@ -1,0 +1,714 @@
+"""The kit's own tests: a worker process, and the test in the place of its pool. `python3 test_hirelings_worker.py`"""
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import unittest
+
+import hirelings_worker as kit
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+LIMIT = 30  # seconds that anything is waited for
+READY = struct.pack("<I", kit._READY)
+
+
+def about(kind, job):
+    return struct.pack("<IQ", kind, job)
+
+
+class Pool:
+    """A worker of this code, and what a pool says to it."""
+
+    def __init__(self, code, codec="json", version=2, options=None, max_frame=1 << 20, name="square", noise=b""):
+        code = textwrap.dedent(code)
+        environment = {**os.environ, "PYTHONPATH": FOLDER, "PYTHONDONTWRITEBYTECODE": "1"}
+        self.script = tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8")
+        self.script.write(code)
+        self.script.flush()
+        self.process = subprocess.Popen(
+            [sys.executable, self.script.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
+        )
+        self.read = b""
+        self.send(b"hireling" + struct.pack("<HHI", 1, version, 0))
+        texts = b"".join(struct.pack("<Q", len(text)) + text.encode() for text in (name, codec))
+        has_options = b"\0" if options is None else b"\1" + options
+        self.send(struct.pack("<I", kit._INIT) + texts + struct.pack("<Q", max_frame) + has_options)
+        self.hello = self.next_behind(noise)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        self.script.close()
+
+    def end(self):
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait(LIMIT)
+
+    def send(self, *bodies):
+        data = b"".join(struct.pack("<I", len(body)) + body for body in bodies)
+        self.process.stdin.write(data)
+
+    def job(self, number, value, attempt=1):
+        payload = value if isinstance(value, bytes) else json.dumps(value).encode()
+        return struct.pack("<IQI", kit._JOB, number, attempt) + payload
+
+    def do(self, number, value, attempt=1):
+        self.send(self.job(number, value, attempt))
+
+    def next(self, limit=LIMIT):
+        """The next frame; None at the end."""
+        while True:
+            if len(self.read) >= 4:
+                length = int.from_bytes(self.read[:4], "little")
+                if len(self.read) >= 4 + length:
+                    frame, self.read = self.read[4 : 4 + length], self.read[4 + length :]
+                    return frame
+            if not select.select([self.process.stdout], [], [], limit)[0]:
+                raise TimeoutError
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            if not data:
+                return None
+            self.read += data
+
+    def next_behind(self, noise):
+        while len(self.read) < len(noise):
+            self.read += os.read(self.process.stdout.fileno(), 1 << 16)
+        assert self.read.startswith(noise), self.read
+        self.read = self.read[len(noise) :]
+        return self.next()
+
+    def answer(self):
+        """The next frame that is no Start: its kind, job, whether it says ready, and what it holds."""
+        while True:
+            frame = self.next()
+            assert frame is not None, self.errors()
+            if frame[:4] != struct.pack("<I", kit._START):
+                kind, job, ready = struct.unpack_from("<IQ?", frame)
+                return kind, job, ready, frame[13:]
+
+    def value(self):
+        kind, _, _, payload = self.answer()
+        assert kind == kit._SUCCESS, (kind, payload)
+        return json.loads(payload)
+
+    def failure(self):
+        kind, _, _, payload = self.answer()
+        assert kind == kit._FAILURE, (kind, payload)
+        return json.loads(payload)
+
+    def unusable(self):
+        kind, _, _, rest = self.answer()
+        assert kind == kit._UNUSABLE, (kind, rest)
+        values = kit._Values(rest)
+        return values.number(4), values.text(), values.text()
+
+    def terminal(self):
+        frame = self.next()
+        while frame is not None and frame[:4] == struct.pack("<I", kit._START):
+            frame = self.next()
+        values = kit._Values(frame)
+        assert values.number(4) == kit._TERMINAL, frame
+        job = values.number(8) if values.number(1) else None
+        return job, values.text()
+
+    def errors(self):
+        return self.process.stderr.read().decode()
+
+    def group(self):
+        """The processes of the worker's group that have not ended."""
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                try:
+                    with open(f"/proc/{name}/stat") as file:
+                        fields = file.read().rpartition(") ")[2].split()
+                except OSError:
+                    continue
+                if int(fields[2]) == self.process.pid and fields[0] != "Z":
+                    found.append(int(name))
+        return found
+
+
+def eventually(done):
+    end = time.monotonic() + LIMIT
+    while not done():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.005)
+
+
+SQUARE = """
+    from hirelings_worker import serve
+
+    @serve
+    def square(job):
+        return job * job
+"""
+
+
+class Handshake(unittest.TestCase):
+    def test_hello_and_ready(self):
+        with Pool(SQUARE) as pool:
+            self.assertEqual(pool.hello, b"hireling" + struct.pack("<HHI", 1, 2, 3))
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, 7)
+            self.assertEqual(pool.answer(), (kit._SUCCESS, 1, True, b"49"))
+            pool.send(struct.pack("<I", kit._LEAVE))
+            self.assertEqual(pool.process.wait(LIMIT), 0)
+
+    def test_a_name_is_said_and_held(self):
+        code = SQUARE.replace("@serve", '@serve(name="cube")')
+        with Pool(code) as pool:
+            self.assertEqual(pool.hello[16:], b"cube")
+            self.assertEqual(pool.terminal(), (None, "this worker does jobs of type cube, the pool has square"))
+            self.assertEqual(pool.process.wait(LIMIT), 1)
+
+    def test_a_codec_that_it_does_not_know(self):
+        with Pool(SQUARE, codec="bincode") as pool:
+            said = "the pool encodes payloads as bincode, this worker knows json: build the pool with codec(Codec::Json)"
+            self.assertEqual(pool.terminal(), (None, said))
+
+    def test_started_by_hand(self):
+        script = textwrap.dedent(SQUARE)
+        for given, says in [(b"", "which a pool starts"), (b"hello, hello, hello", "not a pool's")]:
+            done = subprocess.run(
+                [sys.executable, "-c", script], input=given, capture_output=True, env={**os.environ, "PYTHONPATH": FOLDER}
+            )
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(says, done.stderr.decode())
+
+    def test_a_pool_of_version_1(self):
+        code = """
+            from hirelings_worker import serve, Failed
+
+            @serve
+            def fail(job, ctx):
+                ctx.no_retry()
+                raise Failed([ctx.deadline(), ctx.is_cancelled()])
+        """
+        with Pool(code, version=1) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, None)
+            self.assertEqual(pool.failure(), [None, False])
+
+    def test_an_init_that_fails(self):
+        code = """
+            from hirelings_worker import serve, Worker
+
+            @serve
+            class Model(Worker):
+                def init(self, options):
+                    raise FileNotFoundError(f"no model at {options['path']}")
+        """
+        with Pool(code, options=b'{"path":"/x"}') as pool:
+            self.assertEqual(pool.terminal(), (None, "FileNotFoundError: no model at /x"))
+            self.assertEqual(pool.process.wait(LIMIT), 1)
+
+
+class Handlers(unittest.TestCase):
+    def test_a_worker_with_state_and_recovery(self):
+        code = """
+            from hirelings_worker import serve, Worker
+
+            @serve
+            class Counter(Worker):
+                name = "square"
+
+                def init(self, options):
+                    self.sum = options
+
+                def run(self, job, ctx):
+                    self.sum += job
+                    return self.sum
+
+                def recover(self):
+                    self.sum += 100
+        """
+        with Pool(code, options=b"5") as pool:
+            self.assertEqual(pool.next(), READY)
+            for number, expected in [(1, 6), (2, 107)]:
+                pool.do(number, 1)
+                self.assertEqual(pool.answer(), (kit._SUCCESS, number, False, str(expected).encode()))
+                self.assertEqual(pool.next(), READY)
+
+    def test_functions_of_many_kinds(self):
+        for code in [
+            "serve(lambda job, ctx: [job, ctx.job_id])",
+            "serve(lambda job, context=None: [job, context.job_id])",
+            "import functools; serve(functools.partial(lambda of, job, ctx: [job, ctx.job_id], 0))",
+            "class Of:\n    def run(self, job, ctx): return [job, ctx.job_id]\nserve(Of().run)",
+            "class Of:\n    def __call__(self, job): return [job, 3]\nserve(Of())",
+            "async def run(job, ctx): return [job, ctx.job_id]\nserve(run)",
+            "serve(dict.fromkeys) if False else serve(lambda job: [job, 3])",
+        ]:
+            with self.subTest(code), Pool("from hirelings_worker import serve\n" + code) as pool:
+                self.assertEqual(pool.next(), READY)
+                pool.do(3, "x")
+                self.assertEqual(pool.value(), ["x", 3])
+
+    def test_what_can_be_asked_and_said_of_a_job(self):
+        code = """
+            import time
+            from hirelings_worker import serve
+
+            @serve
+            def run(job, ctx):
+                ctx.progress({"half": 0.5})
+                left = None if ctx.deadline() is None else round(ctx.deadline() - time.monotonic())
+                return [ctx.job_id, ctx.attempt, ctx.is_cancelled(), left]
+        """
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.send(struct.pack("<IQIQ", kit._TIMED_JOB, 9, 2, 10_000) + b"null")
+            self.assertEqual(pool.next(), about(kit._PROGRESS, 9) + b'{"half":0.5}')
+            self.assertEqual(pool.value(), [9, 2, False, 10])
+
+    def test_errors(self):
+        code = """
+            from hirelings_worker import serve, Failed, Panic
+
+            class Coded(Exception):
+                def to_json(self):
+                    return {"code": self.args[0]}
+
+            @serve
+            def run(job, ctx):
+                if job == "text":
+                    raise Failed("no such page")
+                if job == "coded":
+                    raise Coded(404)
+                if job == "final":
+                    ctx.no_retry()
+                    raise Failed(None)
+                if job == "panic":
+                    raise Panic("in doubt")
+                if job == "set":
+                    raise Failed({1, 2})
+                raise ValueError(job)
+        """
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, "text")
+            self.assertEqual(pool.failure(), "no such page")
+            pool.do(2, "coded")
+            self.assertEqual(pool.failure(), {"code": 404})
+            pool.do(3, "else")
+            first, second, *_, last = pool.failure().split("\n")
+            self.assertEqual((first, second), ("ValueError: else", "Traceback (most recent call last):"))
+            self.assertEqual(last, "ValueError: else")
+            pool.do(4, "final")
+            self.assertEqual(pool.answer(), (kit._FINAL_FAILURE, 4, True, b"null"))
+            pool.do(5, "set")
+            fault, type_name, message = pool.unusable()
+            self.assertEqual((fault, type_name), (kit._ENCODE_ERROR, "Failed"))
+            self.assertIn("a set has no JSON", message)
+            pool.do(6, "panic")
+            self.assertEqual(pool.terminal(), (6, "in doubt"))
+            self.assertEqual(pool.process.wait(LIMIT), 1)
+
+    def test_ends_of_the_process(self):
+        code = """
+            import os, sys
+            from hirelings_worker import serve
+
+            @serve
+            def run(job):
+                sys.exit(job) if job < 5 else os.kill(os.getpid(), job)
+        """
+        for job, status in [(0, 0), (3, 3), (15, -15), (9, -9)]:
+            with Pool(code) as pool:
+                self.assertEqual(pool.next(), READY)
+                pool.do(1, job)
+                self.assertEqual(pool.process.wait(LIMIT), status)
+
+    def test_what_is_printed(self):
+        code = """
+            import os, sys
+            print("noise", flush=True)
+            sys.stdout.write("kept")
+            from hirelings_worker import serve
+
+            @serve
+            def run(job):
+                print("printed")
+                os.system("echo by a child")
+                return sys.stdin.read()
+        """
+        environment = os.environ.pop("PYTHONUNBUFFERED", None)
+        with Pool(code, noise=b"noise\n") as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, None)
+            self.assertEqual(pool.value(), "")
+            pool.end()
+            self.assertEqual(pool.errors(), "keptprinted\nby a child\n")
+        if environment is not None:
+            os.environ["PYTHONUNBUFFERED"] = environment
+
+    def test_children_that_are_forked(self):
+        code = """
+            import multiprocessing, os, warnings
+            from hirelings_worker import serve
+
+            def child(ctx, queue):
+                try:
+                    ctx.progress("from the child")
+                except Exception as error:
+                    queue.put(type(error).__name__)
+
+            @serve
+            def run(job, ctx):
+                if job == "returns":
+                    # The child comes back from the handler as well.
+                    pid = os.fork()
+                    return pid and os.waitpid(pid, 0)[1]
+                context = multiprocessing.get_context("fork")
+                queue = context.SimpleQueue()
+                process = context.Process(target=child, args=(ctx, queue))
+                process.start()
+                process.join()
+                # No wait finds the kit's own process.
+                try:
+                    os.wait()
+                except ChildProcessError:
+                    return queue.get() != ""
+        """
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, "process")
+            self.assertEqual(pool.value(), True)
+            pool.do(2, "returns")
+            self.assertEqual(pool.value(), 256)
+
+    def test_words_after_the_job(self):
+        code = """
+            from hirelings_worker import serve
+
+            before = []
+
+            @serve
+            def run(job, ctx):
+                before.append(ctx)
+                try:
+                    before[0].progress(1)
+                except RuntimeError as error:
+                    return str(error)
+        """
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, None)
+            self.assertEqual(pool.next(), about(kit._PROGRESS, 1) + b"1")
+            self.assertEqual(pool.value(), None)
+            pool.do(2, None)
+            self.assertEqual(pool.value(), "job 1 is over: nothing more can be said of it")
+
+    def test_imported_it_does_not_serve(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "squares.py"), "w") as file:
+                file.write(textwrap.dedent(SQUARE))
+            paths = os.pathsep.join([folder, FOLDER])
+            code = "import squares; print(squares.square(7))"
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONPATH": paths}
+            )
+            self.assertEqual((done.stdout, done.returncode), (b"49\n", 0), done.stderr)
+
+
+class Manual(unittest.TestCase):
+    def test_the_programs_in_the_manual(self):
+        with open(os.path.join(FOLDER, "README.md"), encoding="utf-8") as file:
+            programs = [part.split("```")[0] for part in file.read().split("```python\n")[1:]]
+        made = {"__name__": "manual"}
+        for program in programs:
+            exec(compile(program, "<module>", "exec"), made)
+        self.assertEqual(made["square"]({"n": 7}), 49)
+        with tempfile.NamedTemporaryFile("w") as words:
+            words.write("these words\n")
+            words.flush()
+            speller = made["Speller"]()
+            speller.init({"words": words.name})
+            self.assertEqual([speller.run(word, None) for word in ("words", "wrods")], [True, False])
+        with Pool(programs[0]) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, {"n": 7})
+            self.assertEqual(pool.value(), 49)
+        with Pool(programs[1]) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, {"pages": 0})
+            self.assertEqual(pool.failure(), "there are no pages")
+            pool.do(2, {"pages": 2})
+            self.assertEqual([pool.next(), pool.next()], [about(kit._PROGRESS, 2) + part for part in (b"0.0", b"0.5")])
+            self.assertEqual(pool.value(), {"done": 2})
+
+
+class Values(unittest.TestCase):
+    def encoded(self, value):
+        return kit._Json.encode(value).decode()
+
+    def test_what_json_is_written(self):
+        @dataclasses.dataclass
+        class Point:
+            x: int
+            y: "list"
+
+        self.assertEqual(self.encoded({"ü": [1, 1.5, None, True, ()]}), '{"ü":[1,1.5,null,true,[]]}')
+        self.assertEqual(self.encoded(b"\1\2"), '"AQI="')
+        self.assertEqual(self.encoded([Point(1, [Point(2, [])])]), '[{"x":1,"y":[{"x":2,"y":[]}]}]')
+        self.assertEqual(self.encoded({1: 2, -3: 4}), '{"1":2,"-3":4}')
+        self.assertEqual(self.encoded([2**64 - 1, -(2**63), 2**53 + 1]), "[18446744073709551615,-9223372036854775808,9007199254740993]")
+
+    def test_what_is_refused(self):
+        for value in [
+            float("nan"),
+            [float("inf")],
+            {"a": {"b": -float("inf")}},
+            {None: 1},
+            {True: 1},
+            {1.5: 1},
+            {1: 1, "1": 2},
+            [{(1, 2): 3}],
+            2**64,
+            [[-(2**63) - 1]],
+            {"a": 1j},
+            {1, 2},
+            object(),
+            "\ud800",
+        ]:
+            with self.subTest(repr(value)), self.assertRaises((TypeError, ValueError, OverflowError)):
+                self.encoded(value)
+
+    def test_what_is_read(self):
+        self.assertEqual(kit._Json.decode(b" 9007199254740993\n"), 2**53 + 1)
+        self.assertEqual(kit._Json.decode(b"0.1"), 0.1)
+        for text in [b"NaN", b"Infinity", b"[-Infinity]", b"", b"1 2", b"{", b'"\xff"']:
+            with self.subTest(text), self.assertRaises(ValueError):
+                kit._Json.decode(text)
+
+    def test_each_fault_fails_its_job_alone(self):
+        code = """
+            from hirelings_worker import serve
+
+            @serve
+            def run(job, ctx):
+                if job == "progress":
+                    ctx.progress({1, 2})
+                if job == "long progress":
+                    ctx.progress("x" * 10000)
+                if job == "caught":
+                    try:
+                        ctx.progress({1, 2})
+                    except TypeError as error:
+                        return str(error)
+                return {"nan": float("nan"), "long": "x" * 10000}.get(job, job)
+        """
+        with Pool(code, max_frame=1024) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, b"{")
+            self.assertEqual(pool.unusable()[0], kit._DECODE_JOB)
+            for number, (job, fault, says) in enumerate(
+                [
+                    ("nan", kit._ENCODE_OUTPUT, "it holds a NaN"),
+                    ("long", kit._ENCODE_OUTPUT, "over the frame limit of 1024 bytes"),
+                    ("progress", kit._ENCODE_PROGRESS, "a set has no JSON"),
+                    ("long progress", kit._ENCODE_PROGRESS, "over the frame limit of 1024 bytes"),
+                ],
+                2,
+            ):
+                pool.do(number, job)
+                got, _, message = pool.unusable()
+                self.assertEqual(got, fault)
+                self.assertIn(says[:40], message)
+            pool.do(8, "caught")
+            self.assertIn("the progress cannot be encoded", pool.value())
+
+    def test_bincode_by_hand(self):
+        code = """
+            import struct
+            from hirelings_worker import serve, Worker
+
+            @serve
+            class Square(Worker):
+                codec = "bincode"
+
+                def init(self, options):
+                    assert options == b"\\1\\2", options
+
+                def run(self, job, ctx):
+                    (n,) = struct.unpack("<q", job)
+                    if n < 0:
+                        raise ValueError("negative")
+                    return struct.pack("<q", n * n) if n else "nothing"
+        """
+        with Pool(code, codec="bincode", options=b"\1\2") as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, struct.pack("<q", 7))
+            self.assertEqual(pool.answer(), (kit._SUCCESS, 1, True, struct.pack("<q", 49)))
+            pool.do(2, struct.pack("<q", -1))
+            kind, _, _, error = pool.answer()
+            self.assertEqual(kind, kit._FAILURE)
+            self.assertTrue(kit._Values(error).text().startswith("ValueError: negative\nTraceback"))
+            pool.do(3, struct.pack("<q", 0))
+            self.assertEqual(pool.unusable()[0], kit._ENCODE_OUTPUT)
+
+
+# A handler that keeps the interpreter's lock, in a call of C, until a file is there.
+HOLDING = """
+    import ctypes, os, sys
+    from hirelings_worker import serve, Worker
+
+    libc = ctypes.PyDLL(None)
+
+    def hold(path):
+        while libc.access(path.encode(), 0):
+            libc.usleep(1000)
+
+    {}
+    def run(job, ctx):
+        if job == "retire":
+            ctx.retire()
+        elif job is not None:
+            hold(job)
+        return ctx.is_cancelled()
+"""
+
+
+class Guard(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.gate = os.path.join(folder.name, "open")
+
+    def open(self):
+        open(self.gate, "w").close()
+
+    def test_a_job_that_keeps_the_lock_is_announced_and_others_are_recalled(self):
+        with Pool(HOLDING.format("@serve")) as pool:
+            self.assertEqual(pool.next(), READY)
+            # All at once: the others are in the worker's own memory when the first begins.
+            pool.send(*(pool.job(n, self.gate if n == 1 else None) for n in (1, 2, 3)))
+            self.assertEqual(pool.next(), about(kit._START, 1))
+            pool.send(about(kit._SKIP, 2))
+            self.assertEqual(pool.next(), about(kit._SKIPPED, 2))
+            # These come while it runs.
+            pool.send(pool.job(4, None), pool.job(5, None), about(kit._SKIP, 4), about(kit._SKIP, 2), about(kit._SKIP, 1))
+            self.assertEqual(pool.next(), about(kit._SKIPPED, 4))
+            pool.send(struct.pack("<IQ", kit._HEARTBEAT, 60_000))
+            self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+            pool.send(struct.pack("<IQQ", kit._CANCEL, 1, 10), struct.pack("<IQQ", kit._CANCEL, 5, 10))
+            pool.send(struct.pack("<IQ", kit._HEARTBEAT, 60_000))
+            self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+            self.open()
+            # The first was cancelled while it ran, the last before it began.
+            self.assertEqual([(pool.answer()[1::2]) for _ in range(3)], [(1, b"true"), (3, b"false"), (5, b"true")])
+
+    def test_a_large_job_behind_a_long_one_arrives_whole(self):
+        with Pool(HOLDING.format("@serve")) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, self.gate)
+            self.assertEqual(pool.next(), about(kit._START, 1))
+            large = pool.job(2, b'"%s"' % (b"x" * 500_000))
+            pool.process.stdin.write(struct.pack("<I", len(large)) + large[:300_000])
+            self.open()
+            self.assertEqual(pool.answer()[1], 1)
+            pool.process.stdin.write(large[300_000:])
+            self.assertEqual(pool.next(), about(kit._START, 2))
+            self.open()
+
+    def test_retiring(self):
+        with Pool(HOLDING.format("@serve")) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.send(pool.job(1, "retire"), pool.job(2, None), pool.job(3, None))
+            said = [pool.next() for _ in range(5)]
+            self.assertEqual(said[:2], [about(kit._START, 1), struct.pack("<I", kit._RETIRE)])
+            answer = about(kit._SUCCESS, 1) + b"\1false"
+            skipped = [about(kit._SKIPPED, 2), about(kit._SKIPPED, 3)]
+            self.assertEqual([frame for frame in said[2:] if frame != answer], skipped)
+            pool.do(4, None)
+            self.assertEqual(pool.next(), about(kit._SKIPPED, 4))
+            pool.send(struct.pack("<I", kit._LEAVE))
+            self.assertEqual(pool.process.wait(LIMIT), 0)
+
+    def ends_with_the_pool(self, code, before):
+        with Pool(code) as pool:
+            before(pool)
+            self.assertGreaterEqual(len(pool.group()), 2)
+            pool.process.stdin.close()
+            begun = time.monotonic()
+            self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
+            self.assertLess(time.monotonic() - begun, 1 + LIMIT / 10)
+            eventually(lambda: not pool.group())
+
+    def test_the_pools_end_while_it_waits(self):
+        self.ends_with_the_pool(SQUARE, lambda pool: self.assertEqual(pool.next(), READY))
+
+    def test_the_pools_end_while_a_job_keeps_the_lock(self):
+        def before(pool):
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, self.gate)
+            self.assertEqual(pool.next(), about(kit._START, 1))
+
+        self.ends_with_the_pool(HOLDING.format("@serve"), before)
+
+    def test_the_pools_end_while_it_starts(self):
+        code = """
+            import ctypes
+            from hirelings_worker import serve, Worker
+
+            @serve
+            class Slow(Worker):
+                def init(self, options):
+                    ctypes.PyDLL(None).sleep(1000)
+        """
+
+        def before(pool):
+            # Its guard is the one that answers.
+            pool.send(struct.pack("<IQ", kit._HEARTBEAT, 60_000))
+            self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+
+        self.ends_with_the_pool(code, before)
+
+    def test_a_pool_that_has_fallen_silent(self):
+        for busy in (False, True):
+            with self.subTest(busy=busy), Pool(HOLDING.format("@serve")) as pool:
+                self.assertEqual(pool.next(), READY)
+                if busy:
+                    pool.do(1, self.gate)
+                    self.assertEqual(pool.next(), about(kit._START, 1))
+                begun = time.monotonic()
+                pool.send(struct.pack("<IQ", kit._HEARTBEAT, 300))
+                self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+                self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
+                self.assertGreater(time.monotonic() - begun, 0.29)
+
+    def test_what_cannot_be_understood(self):
+        for frame in [struct.pack("<I", 99), b"", struct.pack("<IQ", kit._JOB, 1), b"\1\2"]:
+            with self.subTest(frame), Pool(SQUARE) as pool:
+                self.assertEqual(pool.next(), READY)
+                pool.send(frame)
+                job, message = pool.terminal()
+                self.assertIsNone(job)
+                self.assertIn("the pool wrote", message)
+                self.assertEqual(pool.process.wait(LIMIT), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
