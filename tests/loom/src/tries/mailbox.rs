@@ -2,8 +2,8 @@
 
 use crate::mailbox::Mailbox;
 use crate::sync::Mutex;
-use std::sync::Arc;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The one after which the reader ends.
 const LAST: u32 = 0;
