@@ -406,7 +406,10 @@ impl Driver {
                 }
             }
             Report::Preamble(worker_key, preamble) => self.preamble(worker_key, &preamble),
-            Report::Greeted(worker_key, flags) => {
+            Report::Greeted(worker_key, flags, version) => {
+                if let Some(child) = self.child(worker_key) {
+                    child.version = version;
+                }
                 self.input(Input::Greeted { worker_key, recalls: flags & ANSWERS_RECALLS != 0 });
             }
             Report::Message(worker_key, frame, charge) => self.message(worker_key, frame, charge),
@@ -445,9 +448,8 @@ impl Driver {
             FromWorker::Start { job } => Message::Start { job },
             FromWorker::Progress { job } => Message::Progress { job },
             FromWorker::Success { job, ready } => Message::Answer { job, outcome: Outcome::Success, ready },
-            FromWorker::Failure { job, ready } | FromWorker::FinalFailure { job, ready } => {
-                Message::Answer { job, outcome: Outcome::Failed, ready }
-            }
+            FromWorker::Failure { job, ready } => Message::Answer { job, outcome: Outcome::Failed, ready },
+            FromWorker::FinalFailure { job, ready } => Message::Answer { job, outcome: Outcome::FinalFailure, ready },
             FromWorker::Unusable { job, ready, fault: Fault::DecodeJob, .. } => {
                 Message::Answer { job, outcome: Outcome::Undecodable, ready }
             }

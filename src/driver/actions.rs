@@ -5,6 +5,7 @@ use crate::record::JobRecord;
 use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
 use hirelings_worker_kit::wire::ToWorker;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Driver {
     /// Carries out an action. Gives its answer, where that is known at once.
@@ -14,7 +15,7 @@ impl Driver {
                 self.spawning.insert(worker_key);
                 self.spawner.spawn(worker_key);
             }
-            Action::SendJob { worker_key, key, attempt } => self.send_job(worker_key, key, attempt),
+            Action::SendJob { worker_key, key, attempt, limit } => self.send_job(worker_key, key, attempt, limit),
             Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
             Action::SendLeave(worker_key) => {
                 self.figures.told_to_leave(worker_key);
@@ -61,10 +62,19 @@ impl Driver {
         }
     }
 
-    fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
+    fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, limit: Option<Duration>) {
         let Some(payload) = self.tickets.get(key).map(|ticket| ticket.record().payload()) else { return };
         if let Some(child) = self.child(worker_key) {
-            let frame = child.outbox.lock().push(&ToWorker::Job { job: key.id, attempt }, &payload);
+            let job = key.id;
+            let message = match limit {
+                // A worker of version 1 does not know this message.
+                Some(limit) if child.version >= 2 => {
+                    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                    ToWorker::TimedJob { job, attempt, limit_ms }
+                }
+                _ => ToWorker::Job { job, attempt },
+            };
+            let frame = child.outbox.lock().push(&message, &payload);
             child.sends(key.id, frame);
             self.mark_dirty(worker_key);
         }

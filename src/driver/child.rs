@@ -41,6 +41,8 @@ pub(super) struct Child {
     /// Whether it is killed because it can say nothing more.
     pub(super) closed_pipe: bool,
     pub(super) since: Duration,
+    /// The version of the protocol that holds with it; 0 until its hello is here.
+    pub(super) version: u16,
     pub(super) budget: Arc<Budget>,
     /// The fork server that has forked it.
     pub(super) fork_server: Option<ForkedBy>,
@@ -134,6 +136,7 @@ impl Driver {
             reason: None,
             closed_pipe: false,
             since: self.now,
+            version: 0,
             budget: started.budget,
             fork_server: started.fork_server.map(|number| self.forked_by(number)),
             reader: started.reader,

@@ -48,7 +48,7 @@ impl Driver {
         let words = || child.map(|child| child.stderr_of(record.id)).unwrap_or_default();
         let failure = match outcome {
             Outcome::Success => return Ok(context.take_payload()),
-            Outcome::Failed => Failure::Failed(context.take_payload()),
+            Outcome::Failed | Outcome::FinalFailure => Failure::Failed(context.take_payload()),
             Outcome::Undecodable | Outcome::Unencodable => {
                 let Context::Message { message: FromWorker::Unusable { fault, message, .. }, .. } = context else {
                     unreachable!("an answer comes with its message");

@@ -268,9 +268,11 @@ impl Driver {
     fn worker_answered(&mut self, record: &Arc<JobRecord>, attempt: u32, outcome: Outcome, worker_key: WorkerKey) {
         let kind = match outcome {
             Outcome::Success => EventKind::WorkerSuccess,
-            Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable | Outcome::Panicked => {
-                EventKind::WorkerFailure
-            }
+            Outcome::Failed
+            | Outcome::FinalFailure
+            | Outcome::Undecodable
+            | Outcome::Unencodable
+            | Outcome::Panicked => EventKind::WorkerFailure,
             _ => return,
         };
         let about = About::attempt(record, attempt, Some(worker_key));

@@ -220,17 +220,21 @@ impl Reader {
                 let (ours, theirs) = (self.reading.job_type, String::from_utf8_lossy(frame.payload.as_slice()));
                 if hello.flags & FROM_WORKER == 0 {
                     self.malformed("writes back what it reads: it is no worker".into());
-                } else if hello.common_version().is_none() {
+                    return true;
+                }
+                let Some(version) = hello.common_version() else {
                     let (lowest, highest) = (LOWEST_VERSION, VERSION);
                     self.malformed(format!(
                         "speaks versions {} to {} of the protocol, this pool speaks {lowest} to {highest}",
                         hello.lowest, hello.highest
                     ));
-                } else if !theirs.is_empty() && theirs != ours {
+                    return true;
+                };
+                if !theirs.is_empty() && theirs != ours {
                     self.malformed(format!("does jobs of type {theirs}, this pool has {ours}"));
                 } else {
                     self.stage = Stage::Messages;
-                    let _ = self.reports.send(Report::Greeted(self.reading.worker_key, hello.flags));
+                    let _ = self.reports.send(Report::Greeted(self.reading.worker_key, hello.flags, version));
                 }
                 true
             }

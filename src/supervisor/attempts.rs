@@ -11,9 +11,10 @@ impl Step<'_> {
     /// A job is sent to a free worker, which holds it from here on; its clock runs.
     pub(super) fn begin(&mut self, worker_key: WorkerKey, key: JobKey) {
         let entry = self.machine.jobs.begin(key, worker_key.slot as u32);
-        let (id, attempt) = (entry.id, entry.attempt);
+        let (id, attempt, limit) =
+            (entry.id, entry.attempt, entry.settings.timeout(self.machine.config.timeout_working));
         let since = self.now;
-        self.act(Action::SendJob { worker_key, key, attempt });
+        self.act(Action::SendJob { worker_key, key, attempt, limit });
         let key = Some(key);
         let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
         let worker = self.worker(worker_key);

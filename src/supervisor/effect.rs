@@ -16,16 +16,10 @@ pub(crate) enum Effect {
 pub(crate) enum Action {
     /// Start a process and send it hello and init. [`Input::Spawned`](super::Input::Spawned) or [`Input::SpawnFailed`](super::Input::SpawnFailed) must follow.
     Spawn(WorkerKey),
-    SendJob {
-        worker_key: WorkerKey,
-        key: JobKey,
-        attempt: u32,
-    },
+    /// Send the job. `limit` is how long the attempt may take, which its handler may ask for.
+    SendJob { worker_key: WorkerKey, key: JobKey, attempt: u32, limit: Option<Duration> },
     /// Ask the worker not to begin a job that it was sent.
-    SendSkip {
-        worker_key: WorkerKey,
-        id: u64,
-    },
+    SendSkip { worker_key: WorkerKey, id: u64 },
     /// Tell the worker to exit.
     SendLeave(WorkerKey),
     /// Report all that this worker has written until now, and then [`Input::Drained`](super::Input::Drained).

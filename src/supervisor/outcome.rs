@@ -10,6 +10,8 @@ pub(crate) enum Outcome {
     Success,
     /// The handler's own error.
     Failed,
+    /// The handler's own error, which it called final.
+    FinalFailure,
     /// The worker could not decode the job.
     Undecodable,
     /// The worker could not encode what the handler gave.
@@ -36,7 +38,8 @@ impl Outcome {
         match self {
             Outcome::Failed | Outcome::Undecodable | Outcome::Panicked | Outcome::Crashed(_) => true,
             Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Protocol(_) => true,
-            Outcome::Success | Outcome::Unencodable | Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
+            Outcome::Success | Outcome::FinalFailure | Outcome::Unencodable => false,
+            Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
         }
     }
 }

@@ -46,7 +46,8 @@ impl Step<'_> {
             jobs.set_state(key, JobState::Prefetched(worker_key.slot as u32));
             let Some(entry) = self.machine.jobs.get(key) else { break };
             let (id, attempt) = (entry.id, entry.attempt + 1);
-            self.act(Action::SendJob { worker_key, key, attempt });
+            let limit = entry.settings.timeout(self.machine.config.timeout_working);
+            self.act(Action::SendJob { worker_key, key, attempt, limit });
             self.worker(worker_key).push_prefetched(id, key);
         }
         let patience = SHORT * self.oversubscription();

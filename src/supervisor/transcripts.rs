@@ -152,7 +152,7 @@ impl Script {
         match effect {
             Effect::Do(Action::Spawn(worker_key)) => format!("spawn {}", at(worker_key)),
             Effect::Tell(Notice::Spawned(worker_key)) => format!("spawned {}", at(worker_key)),
-            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
+            Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => {
                 format!("send {}/{attempt} to {}", job(key), at(worker_key))
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => format!("skip {id} at {}", at(worker_key)),

@@ -141,10 +141,11 @@ impl<J: Job> Context<J> {
         self.no_retry = true;
     }
 
-    /// Whether the job's caller has cancelled it, or its soft time limit is over. Return soon, with an output or an error:
-    /// it counts as any other. It costs a few nanoseconds, and is up to date within a few milliseconds.
+    /// Whether the pool has asked this job to come to an end. Return soon then, with an output or an error: it counts as any
+    /// other. It costs a few nanoseconds, and is up to date within a few milliseconds.
     ///
-    /// It concerns this job alone; the next one starts with `false`.
+    /// It concerns this job alone; the next one starts with `false`. Version 2 of the protocol has the message for it, which
+    /// the pools of this version of the library do not send yet: they only abort.
     ///
     /// ```no_run
     /// # use hirelings_worker_kit::{Job, serve};

@@ -402,7 +402,7 @@ impl<J: Job> Session<J> {
         self.answer(Err(error), true)
     }
 
-    /// Whether the current job was cancelled, or its soft time limit is over; see
+    /// Whether the pool has asked the current job to come to an end; see
     /// [`Context::is_cancelled`](crate::Context::is_cancelled). False between jobs.
     ///
     /// ```no_run

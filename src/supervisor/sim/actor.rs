@@ -263,7 +263,7 @@ impl Actor {
         }
         rng.pick(&[
             Answer(Outcome::Failed),
-            Answer(Outcome::Failed),
+            Answer(Outcome::FinalFailure),
             Answer(Outcome::Undecodable),
             Answer(Outcome::Unencodable),
             Panic,

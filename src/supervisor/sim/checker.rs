@@ -511,7 +511,7 @@ impl Checker {
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
-            Effect::Do(Action::SendJob { worker_key, key, attempt }) => self.sent(worker_key, key, attempt),
+            Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => self.sent(worker_key, key, attempt),
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;

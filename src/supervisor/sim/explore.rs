@@ -371,7 +371,7 @@ impl State {
     fn carry_out(&mut self, effect: Effect) -> Result<(), String> {
         match effect {
             Effect::Do(Action::Spawn(worker_key)) => drop(self.spawning.insert(worker_key)),
-            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
+            Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => {
                 self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),

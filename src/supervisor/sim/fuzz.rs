@@ -321,7 +321,7 @@ impl Stage {
             3 => Message::Progress { job: self.one_job(worker_key, tape) },
             4..=6 => Message::Answer { job: self.one_job(worker_key, tape), outcome: Outcome::Success, ready },
             7 => {
-                let outcome = [Outcome::Failed, Outcome::Undecodable, Outcome::Unencodable, Outcome::Failed];
+                let outcome = [Outcome::Failed, Outcome::Undecodable, Outcome::Unencodable, Outcome::FinalFailure];
                 let outcome = outcome[usize::from(what >> 5 & 3)];
                 Message::Answer { job: self.one_job(worker_key, tape), outcome, ready }
             }

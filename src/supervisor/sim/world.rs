@@ -486,7 +486,7 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Do(Action::Spawn(worker_key)) => self.soon(Due::Spawned(worker_key)),
-            Effect::Do(Action::SendJob { worker_key, key, attempt }) => {
+            Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => {
                 self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),

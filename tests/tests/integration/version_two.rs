@@ -1,6 +1,7 @@
-//! What version 2 of the protocol adds, said to a worker of the kit by hand.
+//! What version 2 of the protocol adds, said to a worker of the kit by hand, and by a pool.
 
-use hirelings_tests::{Do, Told, WATCHDOG, eventually, program};
+use hirelings::JobError;
+use hirelings_tests::{Do, Told, WATCHDOG, eventually, pool, program, settled};
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{
     FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, decode_payload, encode_payload, frame_into,
@@ -208,4 +209,30 @@ fn a_silent_pool_ends_its_worker() {
         assert_eq!(worker.ended().signal(), Some(9), "it ends its group");
         assert!(begun.elapsed() >= SILENCE, "{:?}", begun.elapsed());
     }
+}
+
+#[test]
+fn a_final_error_is_not_retried() {
+    let pool = pool().max_processes(1).retries(3).build().unwrap();
+    let error = settled(pool.enqueue(Do::FailForGood("never".into()))).unwrap_err();
+    assert!(matches!(&error, JobError::Failed(why) if why == "never"), "{error:?}");
+    assert_eq!((pool.stats().retried, pool.stats().failed), (0, 1));
+    // Another error of the same worker is retried.
+    assert!(settled(pool.enqueue(Do::FailUntil(2))).is_ok());
+    assert_eq!((pool.stats().retried, pool.stats().spawned), (1, 1));
+}
+
+#[test]
+fn a_handler_may_ask_until_when_it_may_work() {
+    let pool = pool().max_processes(1).timeout_working(Some(Duration::from_secs(3600))).build().unwrap();
+    let left = |request: hirelings::JobRequest<'_, Do>| settled(request.enqueue()).unwrap();
+    let within = |left: &str, most: u64| (most - 100_000..=most).contains(&left.parse().unwrap());
+    let pools = left(pool.request(Do::Deadline));
+    assert!(within(&pools, 3_600_000), "{pools}");
+    let own = left(pool.request(Do::Deadline).timeout(Duration::from_secs(600)));
+    assert!(within(&own, 600_000), "{own}");
+    assert_eq!(left(pool.request(Do::Deadline).timeout(None)), "none");
+    // Those that were prefetched have their own as well.
+    let many: Vec<_> = (0..200).map(|_| pool.enqueue(Do::Deadline)).collect();
+    assert!(many.into_iter().all(|handle| within(&settled(handle).unwrap(), 3_600_000)));
 }

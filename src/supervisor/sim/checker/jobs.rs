@@ -84,7 +84,11 @@ impl Checker {
         let job = &self.jobs[&id];
         let fits = match (outcome, input) {
             (
-                Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable,
+                Outcome::Success
+                | Outcome::Failed
+                | Outcome::FinalFailure
+                | Outcome::Undecodable
+                | Outcome::Unencodable,
                 Input::Message { worker_key: of, message: Message::Answer { job, outcome: message, .. }, .. },
             ) => Some(*of) == worker_key && *job == id && *message == outcome,
             (Outcome::Panicked, Input::Message { worker_key: of, message: Message::Terminal { job: of_job }, .. }) => {
@@ -120,8 +124,10 @@ impl Checker {
             (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.circuit_open || self.probed),
             _ => false,
         };
-        let answers =
-            matches!(outcome, Outcome::Success | Outcome::Failed | Outcome::Undecodable | Outcome::Unencodable);
+        let answers = matches!(
+            outcome,
+            Outcome::Success | Outcome::Failed | Outcome::FinalFailure | Outcome::Undecodable | Outcome::Unencodable
+        );
         let undelivered =
             worker_key.and_then(|worker_key| self.processes.get(&worker_key)?.undelivered).filter(|of| of.job == id);
         if let (Outcome::Crashed(CrashCause::Exited), Some(of)) = (outcome, undelivered) {
