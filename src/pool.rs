@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a job's frame has beside the payload.
-const JOB_HEADER: usize = 16;
+/// What a job's frame has beside the payload: the message `TimedJob`, the longer one of the two that carry a job.
+const JOB_HEADER: usize = 24;
 
 /// A pool of worker processes and the backlog of their jobs.
 ///
