@@ -233,6 +233,9 @@ fn note<J: Job>(recording: &mut Recording, event: &Event) {
         EventKind::Enqueue => recording.enqueued(job, at),
         EventKind::Task => {
             let (Some(worker), Some(slot)) = (fields.worker, fields.slot) else { return };
+            // It may have been started, and have been ready, before the recording began.
+            let seen = recording.worker(worker.get(), slot.index(), fields.pid.unwrap_or(0), at);
+            seen.ready = seen.ready.or(Some(at));
             recording.task(job, at, worker.get(), slot.index(), fields.attempt.unwrap_or(1));
         }
         EventKind::JobSuccess => recording.ended(job, at, fields.label.as_ref(), Outcome::Succeeded, None),

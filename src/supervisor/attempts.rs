@@ -29,8 +29,13 @@ impl Step<'_> {
     pub(super) fn presume_begun(&mut self, worker_key: WorkerKey, front: Prefetched) {
         self.hold(worker_key, front);
         self.recall_was_answered(worker_key);
-        if self.worker(worker_key).is_ending() {
+        let worker = self.worker(worker_key);
+        if worker.is_exiting() {
             return;
+        }
+        if worker.is_ending() {
+            // It is asked for nothing more, but the limit of a job that it has skipped is not this one's.
+            return self.start_own_limit(worker_key);
         }
         if front.key.is_none() {
             return self.prepare_kill(worker_key, KillCause::Aborted);
@@ -76,6 +81,9 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         let Some(current) = worker.current.take() else { return };
         worker.taken -= 1;
+        if !worker.is_exiting() {
+            self.clear_limit(worker_key);
+        }
         let Some(key) = current.key else { return };
         self.machine.jobs.unbegin(key);
         if current.announced {

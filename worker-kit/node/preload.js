@@ -54,10 +54,20 @@ function isModule(file) {
   if (file === undefined || !/\.js$/.test(file)) return /\.mjs$/.test(file ?? '');
   for (let folder = path.dirname(path.resolve(file)); ; folder = path.dirname(folder)) {
     try {
-      return JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8')).type === 'module';
+      const { type } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
+      return type === undefined ? readsAsModule(file) : type === 'module';
     } catch (error) {
-      if (folder === path.dirname(folder)) return false;
+      if (folder === path.dirname(folder)) return readsAsModule(file);
     }
+  }
+}
+
+/** Where no package.json says what it is, newer versions of Node look at the statements of a file, and so does this. */
+function readsAsModule(file) {
+  try {
+    return /^\s*(?:import\b(?!\s*\()|export\b)/m.test(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    return false;
   }
 }
 

@@ -355,7 +355,8 @@ impl Checker {
             Input::Orphaned(worker_key) => {
                 if let Some(process) = self.processes.get_mut(worker_key) {
                     process.orphaned = true;
-                    self.orphaned = Some(*worker_key);
+                    // One that is on its way out begins nothing more anyway: its death brings back what lies at it.
+                    self.orphaned = Some(*worker_key).filter(|_| !self.told.is_exiting(*worker_key));
                 }
             }
             Input::Message { message: Message::Skipped { job }, .. } if !unheard => self.back(*job),

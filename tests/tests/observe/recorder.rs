@@ -3,7 +3,7 @@
 use crate::timeline::data_of;
 use crate::tools;
 use hirelings_observe::Recorder;
-use hirelings_tests::{Do, eventually, pool};
+use hirelings_tests::{Do, WATCHDOG, eventually, pool};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -46,6 +46,8 @@ fn the_oldest_give_way_to_sums() {
 fn workers_samples_and_times_are_those_of_the_run() {
     let page = tools::folder("workers").join("run.html");
     let pool = pool().max_processes(1).max_jobs_per_process(2).build().unwrap();
+    // The first worker is there, and was ready, before the recording begins.
+    pool.wait_ready(WATCHDOG).unwrap();
     let recorder = Recorder::attach(&pool);
     for n in 0..5 {
         pool.request(Do::Echo("x".into())).label(format!("{n}")).enqueue().wait().unwrap();

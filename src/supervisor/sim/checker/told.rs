@@ -232,6 +232,11 @@ impl Told {
         self.breaks = !others_ready && in_a_row >= self.config.start_failures;
     }
 
+    /// Whether it was told that the worker is on its way out.
+    pub(super) fn is_exiting(&self, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.is(WorkerState::Exiting))
+    }
+
     /// What has ended an attempt was told before.
     fn explained(&self, worker_key: WorkerKey, outcome: Outcome) -> Found {
         let Some(process) = self.processes.get(&worker_key) else { return Ok(()) };
