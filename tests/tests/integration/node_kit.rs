@@ -220,6 +220,18 @@ fn a_module_of_node_hirelings_runs_unchanged() {
     assert_eq!(*told.lock().unwrap(), [1, 2, 3]);
 }
 
+/// Node looks at the statements of a file where no package.json says what it is, from 20.19 on.
+#[test]
+fn a_module_by_its_statements_alone_has_the_kit() {
+    let detects = ["-p", "process.features.require_module === true"];
+    let output = Command::new("node").args(detects).output();
+    if node_is_missing() || output.is_ok_and(|output| output.stdout != b"true\n") {
+        return;
+    }
+    let pool = old("detected.js").build().unwrap();
+    assert_eq!(settled(pool.enqueue(Data(json!(7)))).unwrap(), json!({ "echo": 7, "esm": true }));
+}
+
 #[test]
 fn other_modules_of_node_hirelings() {
     if node_is_missing() {
