@@ -454,10 +454,10 @@ class Manual(unittest.TestCase):
         with Pool(programs[1]) as pool:
             self.assertEqual(pool.next(), READY)
             pool.do(1, {"pages": 0})
-            self.assertEqual(pool.failure(), "there are no pages")
+            self.assertEqual(pool.answer(), (kit._FINAL_FAILURE, 1, True, b'"there are no pages"'))
             pool.do(2, {"pages": 2})
             self.assertEqual([pool.next(), pool.next()], [about(kit._PROGRESS, 2) + part for part in (b"0.0", b"0.5")])
-            self.assertEqual(pool.value(), {"done": 2})
+            self.assertEqual(pool.value(), {"pages": 2})
 
 
 class Values(unittest.TestCase):
