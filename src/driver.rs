@@ -26,7 +26,7 @@ mod tests;
 mod tickets;
 
 pub(crate) use crate::supervisor::WhenFull;
-pub(crate) use command::{Admission, Command, PendingSubmit};
+pub(crate) use command::{Admission, Command, PendingCancel, PendingSubmit};
 use figures::Figures;
 pub(crate) use inbox::InboxSender;
 

@@ -1,7 +1,7 @@
 //! The handle of a job.
 
 use crate::dispatcher::Notification;
-use crate::driver::{Command, InboxSender};
+use crate::driver::{Command, PendingCancel};
 use crate::error::{JobError, JobResult};
 use crate::failure::{Failure, decoded, typed};
 use crate::id::JobId;
@@ -9,7 +9,7 @@ use crate::progress::ProgressStream;
 use crate::record::{JobHook, JobRecord, JobStatus};
 use crate::shared::Shared;
 use crate::supervisor::Begun;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::Payload;
 use std::fmt;
@@ -241,10 +241,43 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn abort(&self) {
-        abort(&self.record, &self.pool.commands);
+        abort(&self.record, &self.pool);
     }
 
-    /// A handle that can only abort the job. It can be cloned and sent to other threads, and outlives this one.
+    /// Asks the job to come to its end: its handler sees it in `Context::is_cancelled`, and may take so long (`grace`) to
+    /// return. What it returns counts, an output like an error, and is what [`wait`](JobHandle::wait) gives. After the grace
+    /// time the worker is killed, and the job settles as [`JobError::Aborted`]. A grace of [`Duration::MAX`] kills nobody.
+    ///
+    /// A job that no worker has begun is aborted at once, as [`abort`](JobHandle::abort) does it, and is settled when this
+    /// returns. For one that runs, this returns as soon as the worker is being asked. It may be called again: a shorter grace
+    /// time replaces a longer one. `abort` ends the job at once, also after this.
+    ///
+    /// A cancelled job is not retried, whatever its attempt comes to. The limit of the attempt
+    /// ([`timeout`](crate::JobRequest::timeout)) holds as before. No other job is concerned: the worker goes on with the next
+    /// one where the handler returns in time. A worker that speaks version 1 of the protocol only is not asked, and has just the
+    /// grace time. When the pool is closing this works as before; after `exit` all jobs are settled, and it does nothing.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// match pool.enqueue(Square(7)).wait_timeout(Duration::from_secs(60)) {
+    ///     Ok(result) => println!("{}", result?),
+    ///     Err(handle) => {
+    ///         // It has two seconds to write down how far it has come.
+    ///         handle.cancel(Duration::from_secs(2));
+    ///         println!("{:?}", handle.wait());
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn cancel(&self, grace: Duration) {
+        cancel(&self.record, grace, &self.pool);
+    }
+
+    /// A handle that can only cancel or abort the job. It can be cloned and sent to other threads, and outlives this one.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -465,7 +498,7 @@ pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> 
     JobHook::Done(Box::new(move |settled| f(decoded::<J>(settled))))
 }
 
-/// Aborts one job, from wherever it is cloned to.
+/// Aborts or cancels one job, from wherever it is cloned to.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -499,7 +532,25 @@ impl AbortHandle {
     /// # Ok(()) }
     /// ```
     pub fn abort(&self) {
-        abort(&self.record, &self.pool.commands);
+        abort(&self.record, &self.pool);
+    }
+
+    /// The same as [`JobHandle::cancel`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let unwanted = handle.abort_handle();
+    /// // For whoever draws the button.
+    /// let on_click = move || unwanted.cancel(Duration::from_secs(2));
+    /// # Ok(()) }
+    /// ```
+    pub fn cancel(&self, grace: Duration) {
+        cancel(&self.record, grace, &self.pool);
     }
 
     /// The job's number.
@@ -527,8 +578,20 @@ impl fmt::Debug for AbortHandle {
 }
 
 /// Asks, and waits until the job is settled: by this, or by what came before it.
-fn abort(record: &Arc<JobRecord>, commands: &InboxSender<Command>) {
-    if record.try_outcome().is_none() && commands.send(Command::Abort(Arc::clone(record))).is_ok() {
+fn abort(record: &Arc<JobRecord>, pool: &Shared) {
+    if record.try_outcome().is_none() && pool.commands.send(Command::Abort(Arc::clone(record))).is_ok() {
         let _ = record.outcome();
+    }
+}
+
+/// Asks, and waits until the pool has taken it up.
+fn cancel(record: &Arc<JobRecord>, grace: Duration, pool: &Shared) {
+    if record.try_outcome().is_some() {
+        return;
+    }
+    let (reply, taken_up) = bounded(1);
+    let cancel = PendingCancel { record: Arc::clone(record), grace, reply };
+    if pool.commands.send(Command::Cancel(Box::new(cancel))).is_ok() {
+        let _ = taken_up.recv();
     }
 }

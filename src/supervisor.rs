@@ -10,6 +10,7 @@
 mod admission;
 mod attempts;
 mod backlog;
+mod cancel;
 mod config;
 mod death;
 mod dispatch;
@@ -243,6 +244,7 @@ impl Supervisor {
         match input {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
+            Input::Cancel { key, grace } => step.cancel(key, grace),
             Input::SpawnWorkers => step.spawn_workers(),
             Input::Close => step.close(),
             Input::Exit => step.exit(),
@@ -364,6 +366,7 @@ impl Step<'_> {
             Timer::Unanswered => self.recall_unanswered(worker_key),
             Timer::PendingKill => self.pending_kill_is_due(worker_key),
             Timer::Limit => self.timed_out(worker_key),
+            Timer::Cancel => self.cancel_is_due(worker_key),
             Timer::Measure => {
                 self.measure_later(worker_key);
                 self.act(Action::Measure(worker_key));

@@ -17,6 +17,7 @@ impl Driver {
             }
             Action::SendJob { worker_key, key, attempt, limit } => self.send_job(worker_key, key, attempt, limit),
             Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
+            Action::SendCancel { worker_key, id, within } => self.send_cancel(worker_key, id, within),
             Action::SendLeave(worker_key) => {
                 self.figures.told_to_leave(worker_key);
                 self.send(worker_key, &ToWorker::Leave);
@@ -69,14 +70,22 @@ impl Driver {
             let message = match limit {
                 // A worker of version 1 does not know this message.
                 Some(limit) if child.version >= 2 => {
-                    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                    ToWorker::TimedJob { job, attempt, limit_ms }
+                    ToWorker::TimedJob { job, attempt, limit_ms: millis(limit) }
                 }
                 _ => ToWorker::Job { job, attempt },
             };
             let frame = child.outbox.lock().push(&message, &payload);
             child.sends(key.id, frame);
             self.mark_dirty(worker_key);
+        }
+    }
+
+    fn send_cancel(&mut self, worker_key: WorkerKey, job: u64, within: Option<Duration>) {
+        // A worker of version 1 does not know this message: its job has just the grace time.
+        if self.child(worker_key).is_some_and(|child| child.version >= 2) {
+            self.send(worker_key, &ToWorker::Cancel { job, within_ms: within.map_or(u64::MAX, millis) });
+            let pid = self.pid(worker_key);
+            self.log(log::Level::Debug, || format!("worker process {pid} is asked to come to an end with job {job}"));
         }
     }
 
@@ -91,4 +100,8 @@ impl Driver {
         }
         self.log(log::Level::Debug, || format!("worker process {pid} is sent {signal:?}"));
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

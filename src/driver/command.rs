@@ -8,6 +8,7 @@ use crate::stats::{Stats, WorkerInfo};
 use crate::supervisor::{Input, JobSettings, WhenFull};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A caller's command. What is asked is answered through its channel; a channel that is dropped says that the pool has
 /// ended.
@@ -16,6 +17,8 @@ pub(crate) enum Command {
     /// The same where the backlog is limited. Boxed: a burst of jobs waits as commands, whose size is that of the largest.
     Submit(Box<PendingSubmit>, WhenFull),
     Abort(Arc<JobRecord>),
+    /// Ask the job to come to its end within so much time; answered once that is under way.
+    Cancel(Box<PendingCancel>),
     SpawnWorkers,
     WaitReady(Sender<Result<(), ReadyError>>),
     /// The last start failure, for a wait that was too long.
@@ -44,6 +47,13 @@ pub(crate) struct PendingSubmit {
     pub(crate) reply: Sender<Admission>,
 }
 
+/// A job that is to come to its end within the grace time, and who waits to hear that this is under way.
+pub(crate) struct PendingCancel {
+    pub(crate) record: Arc<JobRecord>,
+    pub(crate) grace: Duration,
+    pub(crate) reply: Sender<()>,
+}
+
 /// A job that the machine has not let in yet, and who waits to hear of it.
 pub(super) struct NewJob {
     pub(super) ticket: Ticket,
@@ -66,6 +76,13 @@ impl Driver {
                 if let Some(key) = record.key() {
                     self.input(Input::Abort(key));
                 }
+            }
+            Command::Cancel(cancel) => {
+                let PendingCancel { record, grace, reply } = *cancel;
+                if let Some(key) = record.key() {
+                    self.input(Input::Cancel { key, grace });
+                }
+                let _ = reply.send(());
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
             Command::WaitReady(reply) => {

@@ -84,12 +84,16 @@ impl Step<'_> {
         if !worker.is_exiting() {
             self.clear_limit(worker_key);
         }
+        self.cancel_is_over(worker_key);
         let Some(key) = current.key else { return };
         self.machine.jobs.unbegin(key);
         if current.announced {
             self.machine.held -= 1;
             let begun = self.machine.jobs.entry(key.place).begun;
             self.tell(Notice::Returned { key, begun, worker_key });
+        }
+        if self.machine.jobs.entry(key.place).cancelled {
+            return self.settle(key, Outcome::Aborted);
         }
         self.requeue(key);
     }
@@ -160,7 +164,7 @@ impl Step<'_> {
         let retries = self.machine.config.retries;
         let Some(entry) = self.machine.jobs.get(key) else { return };
         let attempts = entry.settings.retries(retries).saturating_add(1);
-        if !outcome.may_be_retried() || attempt >= attempts {
+        if !outcome.may_be_retried() || entry.cancelled || attempt >= attempts {
             return self.settle(key, outcome);
         }
         let begun = self.release(worker_key, outcome);
@@ -195,6 +199,7 @@ impl Step<'_> {
 
     /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.
     fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
+        self.cancel_is_over(worker_key);
         let worker = self.worker(worker_key);
         worker.had_job = true;
         let undelivered = worker.undelivered().map(|of| of.job);

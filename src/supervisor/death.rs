@@ -19,7 +19,8 @@ impl Step<'_> {
         // It is past killing, and past its limits.
         worker.pending_kill = None;
         worker.stop_draining();
-        for timer in [Timer::Limit, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
+        worker.cancel_draining = false;
+        for timer in [Timer::Limit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
             worker.timers.clear(timer);
         }
         self.sign_of_death(worker_key);

@@ -20,6 +20,8 @@ pub(crate) enum Action {
     SendJob { worker_key: WorkerKey, key: JobKey, attempt: u32, limit: Option<Duration> },
     /// Ask the worker not to begin a job that it was sent.
     SendSkip { worker_key: WorkerKey, id: u64 },
+    /// Ask the worker to come to an end with the job that it runs. It is killed `within` so much time; none: it is not.
+    SendCancel { worker_key: WorkerKey, id: u64, within: Option<Duration> },
     /// Tell the worker to exit.
     SendLeave(WorkerKey),
     /// Report all that this worker has written until now, and then [`Input::Drained`](super::Input::Drained).

@@ -2,6 +2,7 @@
 
 use super::admission::WhenFull;
 use super::{JobKey, JobSettings, Outcome, WorkerKey};
+use std::time::Duration;
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +12,8 @@ pub(crate) enum Input {
     Enqueue { id: u64, settings: JobSettings, when_full: WhenFull },
     /// A caller no longer wants the job.
     Abort(JobKey),
+    /// A caller no longer wants the job: where its handler runs, it may take so much longer to come to its end.
+    Cancel { key: JobKey, grace: Duration },
     /// All workers are to be started now.
     SpawnWorkers,
     /// No new jobs are to be taken.

@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) begun: Begun,
     /// How many workers died while they read it.
     pub(super) readers: u8,
+    /// Whether a caller has cancelled it while it ran: it is not retried.
+    pub(super) cancelled: bool,
     pub(super) settings: JobSettings,
     /// Its place in the order of dispatch, within its priority.
     pub(super) seq: u64,
@@ -97,6 +99,7 @@ impl Jobs {
             state: JobState::Nowhere,
             begun: Begun::No,
             readers: 0,
+            cancelled: false,
             settings,
             seq: 0,
             prev: NONE,

@@ -24,6 +24,10 @@ impl Step<'_> {
         if worker.is_exiting() {
             return self.signal(worker_key);
         }
+        if worker.cancel_draining {
+            // The job ends anyway.
+            return;
+        }
         // What it has written in time counts, though this program may not have read it: it may have been stopped.
         if let Some(limit) = &mut worker.limit {
             limit.draining = true;
@@ -34,6 +38,9 @@ impl Step<'_> {
     /// All that the worker wrote before its limit was found to be over has been told.
     pub(super) fn drained(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
+        if std::mem::take(&mut worker.cancel_draining) {
+            return self.cancel_drained(worker_key);
+        }
         if let Some(Limit { after: limit, .. }) = worker.limit.filter(|limit| limit.draining) {
             worker.stop_draining();
             self.prepare_kill(worker_key, KillCause::TimedOut { limit });

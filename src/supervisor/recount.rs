@@ -3,6 +3,7 @@
 
 use super::jobs::{Entry, JobState};
 use super::lifecycle::{Course, Phase, Process};
+use super::timers::Timer;
 use super::worker::Worker;
 use super::{Admits, JobKey, Supervisor};
 
@@ -91,4 +92,6 @@ fn check_worker(worker: &Worker) {
         debug_assert_eq!(awaits_spawn, worker.process == Process::Requested, "course: {worker:?}");
     }
     debug_assert_eq!(worker.counted_busy, worker.is_busy(), "counted_busy: {worker:?}");
+    let cancels = worker.cancel_draining || worker.timers.get(Timer::Cancel).is_some();
+    debug_assert!(!cancels || (worker.held().is_some() && !worker.is_reaped()), "cancel: {worker:?}");
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(super) enum Timer {
     /// The limit of the worker's state, or the next signal to one that is exiting.
     Limit,
+    /// The grace time of the cancelled job that it runs.
+    Cancel,
     /// The running job is not short: what lies behind it is recalled.
     Recall,
     /// A recall has not been answered.
@@ -20,8 +22,15 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 6] =
-        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Limit, Timer::Measure, Timer::Death];
+    pub(super) const ALL: [Timer; 7] = [
+        Timer::Recall,
+        Timer::Unanswered,
+        Timer::PendingKill,
+        Timer::Limit,
+        Timer::Cancel,
+        Timer::Measure,
+        Timer::Death,
+    ];
 }
 
 /// The times at which a worker's timers are due: none where a timer is not set.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod at_most_once;
+mod cancel;
 mod leaving;
 mod memory;
 mod order;
@@ -156,6 +157,10 @@ impl Script {
                 format!("send {}/{attempt} to {}", job(key), at(worker_key))
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => format!("skip {id} at {}", at(worker_key)),
+            Effect::Do(Action::SendCancel { worker_key, id, within: Some(within) }) => {
+                format!("cancel {id} at {} within {within:?}", at(worker_key))
+            }
+            Effect::Do(Action::SendCancel { worker_key, id, within: None }) => format!("cancel {id} at {}", at(worker_key)),
             Effect::Do(Action::SendLeave(worker_key)) => format!("leave {}", at(worker_key)),
             Effect::Do(Action::Signal(worker_key, signal)) => format!("{signal:?} {}", at(worker_key)),
             Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),

@@ -112,6 +112,8 @@ pub(crate) struct Worker {
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
     pub(super) pending_kill: Option<PendingKill>,
+    /// Whether the grace time of its cancelled job is over, and what it has written in time is being read.
+    pub(super) cancel_draining: bool,
     pub(super) timers: Timers,
     pub(super) stdout_closed: bool,
     pub(super) stderr_closed: bool,
@@ -142,6 +144,7 @@ impl Worker {
             limit: None,
             recalled_at: None,
             pending_kill: None,
+            cancel_draining: false,
             timers: Timers::default(),
             stdout_closed: false,
             stderr_closed: false,

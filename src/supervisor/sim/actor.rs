@@ -11,6 +11,7 @@ pub(super) enum ToActor {
     Init,
     Job { job: u64, attempt: u32 },
     Skip(u64),
+    Cancel(u64),
     Leave,
 }
 
@@ -100,6 +101,8 @@ pub(super) struct Rates {
     pub(super) long: u64,
     /// Workers during whose life the fork server dies that has forked them all.
     pub(super) orphans: u64,
+    /// Handlers that come to an end when they are asked to.
+    pub(super) heeds: u64,
 }
 
 impl Rates {
@@ -118,6 +121,7 @@ impl Rates {
             unguarded: rate(&[0, 20, 100]),
             long: rate(&[0, 5, 30]),
             orphans: rate(&[0, 0, 0, 10, 60]),
+            heeds: rate(&[0, 50, 100]),
         }
     }
 }

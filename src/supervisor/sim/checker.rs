@@ -2,6 +2,7 @@
 
 mod admission;
 mod always;
+mod cancel;
 mod jobs;
 mod told;
 
@@ -45,6 +46,9 @@ struct Followed {
     written: Option<Duration>,
     /// How many workers died while they read it.
     readers: u32,
+    /// Whether it was cancelled while it ran, and when its worker may be killed for it.
+    cancelled: bool,
+    kill_at: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,6 +114,8 @@ pub(super) struct Checker {
     admission: Admission,
     /// What was said of the job that its worker holds, until it is told.
     to_tell: Option<Message>,
+    /// Who is to be asked to come to an end with a job, and within what time, in this step.
+    to_cancel: Option<(WorkerKey, u64, Option<Duration>)>,
     /// The jobs that workers were asked to skip.
     recalled: BTreeSet<(WorkerKey, u64)>,
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
@@ -163,6 +169,7 @@ impl Checker {
             told: Told::new(config),
             admission: Admission::new(config),
             to_tell: None,
+            to_cancel: None,
             recalled: BTreeSet::new(),
             pressing: None,
             over_soft_limit: None,
@@ -210,6 +217,8 @@ impl Checker {
             since: Duration::ZERO,
             written: None,
             readers: 0,
+            cancelled: false,
+            kill_at: None,
         };
         self.jobs.insert(id, job);
     }
@@ -279,6 +288,10 @@ impl Checker {
                 let open = self.jobs.get(id).is_some_and(|job| job.stage != Stage::Settled);
                 ensure(!open, || format!("job {id} is aborted and not over"))
             }
+            (Input::Cancel { key: JobKey { id, .. }, .. }, _) => {
+                let open = self.jobs.get(id).is_some_and(|job| job.stage != Stage::Settled && !job.cancelled);
+                ensure(!open, || format!("job {id} has not begun, is cancelled and not over"))
+            }
             _ => Ok(()),
         }
     }
@@ -332,8 +345,10 @@ impl Checker {
             process.ending = true;
             process.mute_since.get_or_insert(now);
         }
+        self.to_cancel = None;
         match input {
             Input::Exit => self.exited = true,
+            Input::Cancel { key, grace } => self.cancelled(now, *key, *grace),
             Input::Exited { worker_key, undelivered } => {
                 let in_part = undelivered.is_some_and(|of| of.in_part);
                 if let Some(process) = self.processes.get_mut(worker_key) {
@@ -553,6 +568,7 @@ impl Checker {
                 let job = self.job(key)?;
                 ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
                 ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
+                ensure(!job.cancelled, || "it is cancelled, and retried".into())?;
                 self.job(key)?.follows(
                     &[Stage::Tasked(worker_key), Stage::Started(worker_key)],
                     Stage::Retried,
@@ -569,7 +585,7 @@ impl Checker {
                 self.counts[index] += 1;
                 let job = self.job(key)?;
                 ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
-                if outcome.may_be_retried() && outcome != Outcome::Closed {
+                if outcome.may_be_retried() && !job.cancelled {
                     let left = job.attempt <= job.retries;
                     ensure(!left, || format!("{outcome:?} settles with retries left"))?;
                 }
@@ -613,6 +629,7 @@ impl Checker {
             Effect::Do(Action::SendSkip { worker_key, id }) => ensure(self.recalled.insert((worker_key, id)), || {
                 format!("job {id} is recalled twice from {worker_key:?}")
             }),
+            Effect::Do(Action::SendCancel { worker_key, id, within }) => self.asked_to_end(worker_key, id, within),
             Effect::Do(Action::Measure(_))
             | Effect::Tell(Notice::OverHardLimit { .. })
             | Effect::Do(Action::Drain(_)) => Ok(()),

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// How often time may pass though something else could happen. It passes always when nothing else can.
 const EARLY_TICKS: u32 = 1;
 
+/// How long a cancelled job may take to come to its end.
+const CANCEL_GRACE: Duration = Duration::from_millis(3);
+
 /// The limit of memory, where there is one.
 const HARD: u64 = 200;
 
@@ -72,6 +75,7 @@ enum Step {
     Grow(WorkerKey),
     Orphan(WorkerKey),
     Abort(u64),
+    Cancel(u64),
     Close,
     Exit,
     Tick,
@@ -190,6 +194,7 @@ impl State {
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
                 Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
+                Trouble::Cancel => steps.extend(self.checker.unsettled().map(|key| Step::Cancel(key.id))),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
             }
@@ -233,7 +238,9 @@ impl State {
             }
             Step::Arrive(worker_key) => {
                 let actor = self.actor(worker_key);
-                actor.inbox.extend(actor.coming.pop_front());
+                let message = actor.coming.pop_front();
+                // A handler may end at any time anyway, so it need not note that it is asked to.
+                actor.inbox.extend(message.filter(|message| !matches!(message, ToActor::Cancel(_))));
                 if actor.phase == Phase::Idle { self.go_on(shape, worker_key) } else { Ok(()) }
             }
             Step::Act(worker_key) => self.act(shape, worker_key),
@@ -333,6 +340,11 @@ impl State {
                 let key = self.checker.unsettled().find(|key| key.id == id);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Abort(key)))
             }
+            Step::Cancel(id) => {
+                self.happened(Trouble::Cancel);
+                let key = self.checker.unsettled().find(|key| key.id == id);
+                key.map_or(Ok(()), |key| self.input(shape, Input::Cancel { key, grace: CANCEL_GRACE }))
+            }
             Step::Close => {
                 self.happened(Trouble::Drain);
                 self.input(shape, Input::Close)
@@ -375,6 +387,7 @@ impl State {
                 self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),
+            Effect::Do(Action::SendCancel { worker_key, id, .. }) => self.send(worker_key, ToActor::Cancel(id)),
             Effect::Do(Action::SendLeave(worker_key)) => self.send(worker_key, ToActor::Leave),
             Effect::Do(Action::Drain(worker_key)) => self.actor(worker_key).ask_to_hear(),
             Effect::Do(Action::Signal(worker_key, Signal::Stop)) => {
@@ -489,7 +502,7 @@ impl State {
                 }
             }
             Some(ToActor::Leave) => self.die(worker_key, false)?,
-            Some(ToActor::Init | ToActor::Skip(_)) | None => {}
+            Some(ToActor::Init | ToActor::Skip(_) | ToActor::Cancel(_)) | None => {}
         }
         Ok(())
     }

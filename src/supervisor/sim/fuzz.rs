@@ -147,6 +147,13 @@ impl Stage {
         }
     }
 
+    fn cancel(&mut self, tape: &mut Tape<'_>) -> Played {
+        let Some(key) = tape.pick(&self.jobs) else { return Ok(()) };
+        let graces = [Duration::ZERO, SHORT, 20 * SHORT, Duration::MAX];
+        let grace = graces[usize::from(tape.byte()) % graces.len()];
+        self.input(Input::Cancel { key, grace })
+    }
+
     /// What the next bytes say.
     fn act(&mut self, tape: &mut Tape<'_>) -> Played {
         match tape.byte() % 16 {
@@ -159,7 +166,8 @@ impl Stage {
                 0..=127 => self.input(Input::SpawnWorkers),
                 128..=159 => self.input(Input::Tick),
                 160..=199 => self.resident(tape),
-                200..=249 => self.input(Input::Close),
+                200..=219 => self.input(Input::Close),
+                220..=249 => self.cancel(tape),
                 250..=255 => self.exit(),
             },
             4 | 5 => self.wait(tape),

@@ -87,6 +87,9 @@ pub(super) enum Sabotage {
     NobodyExceeds,
     /// Who is refused because the pool is closed hears that it is full.
     ClosedIsFull,
+    /// A cancelled job has half of its grace time, or twice as much.
+    HalfTheGraceOfCancel,
+    TwiceTheGraceOfCancel,
     /// Start failures are not told with the death.
     NoStartFailures,
 }
@@ -140,6 +143,8 @@ pub(super) fn all() -> Vec<Sabotage> {
         RefusedOnesWait,
         NobodyExceeds,
         ClosedIsFull,
+        HalfTheGraceOfCancel,
+        TwiceTheGraceOfCancel,
         NoStartFailures,
     ];
     inputs.chain(effects).chain(others).filter(|sabotage| !HARMLESS.iter().any(|(of, _)| of == sabotage)).collect()
@@ -149,7 +154,8 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 19] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 20] = [
+    (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
@@ -171,9 +177,10 @@ pub(super) const HARMLESS: [(Sabotage, &str); 19] = [
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 24] = [
+const INPUTS: [&str; 25] = [
     "Enqueue",
     "Abort",
+    "Cancel",
     "SpawnWorkers",
     "Close",
     "Exit",
@@ -202,6 +209,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     match input {
         Input::Enqueue { .. } => "Enqueue",
         Input::Abort(_) => "Abort",
+        Input::Cancel { .. } => "Cancel",
         Input::SpawnWorkers => "SpawnWorkers",
         Input::Close => "Close",
         Input::Exit => "Exit",
@@ -230,10 +238,11 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 33] = [
+const EFFECTS: [&str; 34] = [
     "Spawn",
     "SendJob",
     "SendSkip",
+    "SendCancel",
     "SendLeave",
     "Hear",
     "Terminate",
@@ -271,6 +280,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Do(Action::Spawn(_)) => "Spawn",
         Effect::Do(Action::SendJob { .. }) => "SendJob",
         Effect::Do(Action::SendSkip { .. }) => "SendSkip",
+        Effect::Do(Action::SendCancel { .. }) => "SendCancel",
         Effect::Do(Action::SendLeave(_)) => "SendLeave",
         Effect::Do(Action::Drain(_)) => "Hear",
         Effect::Do(Action::Signal(_, Signal::Terminate)) => "Terminate",
@@ -471,6 +481,8 @@ fn spoil_values(sabotage: Sabotage, machine: &Supervisor, sent: &[(WorkerKey, u6
                 (_, when_full) => when_full,
             };
         }
+        (Sabotage::HalfTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace /= 2,
+        (Sabotage::TwiceTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace = grace.saturating_mul(2),
         (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
         (Sabotage::BegunIsUndelivered, Input::Exited { worker_key, undelivered }) => {
             let job = machine.worker(*worker_key).and_then(|worker| worker.job());
@@ -506,7 +518,7 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
 
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
-        Input::Enqueue { .. } | Input::Abort(_) => None,
+        Input::Enqueue { .. } | Input::Abort(_) | Input::Cancel { .. } => None,
         Input::SpawnWorkers | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)

@@ -394,11 +394,19 @@ impl World {
                     self.enqueue();
                 }
             }
-            13..=16 => {
+            13..=14 => {
                 let open: Vec<_> = self.checker.unsettled().collect();
                 if !open.is_empty() {
                     let key = self.rng.pick(&open);
                     self.input(Input::Abort(key));
+                }
+            }
+            15..=16 => {
+                let open: Vec<_> = self.checker.unsettled().collect();
+                if !open.is_empty() {
+                    let key = self.rng.pick(&open);
+                    let grace = self.rng.pick(&[Duration::ZERO, 3 * MILLI, 20 * MILLI, 100 * MILLI, Duration::MAX]);
+                    self.input(Input::Cancel { key, grace });
                 }
             }
             17 => self.input(Input::SpawnWorkers),
@@ -455,7 +463,10 @@ impl World {
             if let Err(found) = self.checker.effect(self.now, &effect, &input) {
                 self.found.get_or_insert(format!("{found} ({effect:?} at {input:?})"));
             }
-            if let (Effect::Do(Action::Signal(worker_key, _)), Input::Abort(JobKey { id, .. })) = (&effect, &input)
+            if let (
+                Effect::Do(Action::Signal(worker_key, _)),
+                Input::Abort(JobKey { id, .. }) | Input::Cancel { key: JobKey { id, .. }, .. },
+            ) = (&effect, &input)
                 && self.actors.get(worker_key).is_some_and(|actor| actor.has_skipped(*id))
             {
                 self.found.get_or_insert(format!("{worker_key:?} is killed for job {id}, which it has skipped"));
@@ -490,6 +501,7 @@ impl World {
                 self.send(worker_key, ToActor::Job { job: key.id, attempt });
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => self.send(worker_key, ToActor::Skip(id)),
+            Effect::Do(Action::SendCancel { worker_key, id, .. }) => self.send(worker_key, ToActor::Cancel(id)),
             Effect::Do(Action::Measure(worker_key)) => self.measured.push(worker_key),
             Effect::Do(Action::SendLeave(worker_key)) => self.send(worker_key, ToActor::Leave),
             Effect::Do(Action::Drain(worker_key)) => {

@@ -14,6 +14,7 @@ impl Checker {
 
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
+        self.was_asked_to_end(machine)?;
         let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
@@ -73,6 +74,7 @@ impl Checker {
     /// A job past its limit, which nobody has done anything about.
     pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         self.told.overdue(now, machine)?;
+        self.cancel_overdue(now)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
             let state = machine.worker(**worker_key).map(|worker| worker.state());
@@ -99,7 +101,7 @@ impl Checker {
         ensure(late.is_none(), || format!("over its limit at {now:?}: {late:?}"))
     }
 
-    fn dying(&self, stage: Stage) -> bool {
+    pub(super) fn dying(&self, stage: Stage) -> bool {
         match stage {
             Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
                 self.processes.get(&worker_key).is_none_or(|process| process.reaped)

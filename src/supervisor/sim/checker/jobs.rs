@@ -120,6 +120,13 @@ impl Checker {
                 Some(*of) == worker_key
             }
             (Outcome::Aborted, Input::Abort(JobKey { id: of, .. })) => *of == id,
+            (Outcome::Aborted, Input::Cancel { key: JobKey { id: of, .. }, .. }) => *of == id && !job.cancelled,
+            // Its worker died before it had read the job.
+            (Outcome::Aborted, _) if job.cancelled && job.stage == Stage::Backlogged => true,
+            (Outcome::Aborted, Input::Drained(of)) => {
+                let at = job.kill_at.filter(|&at| now >= at && job.written.is_none_or(|written| written >= at));
+                Some(*of) == worker_key && at.is_some()
+            }
             (Outcome::Closed, Input::Exit) => true,
             (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.circuit_open || self.probed),
             _ => false,

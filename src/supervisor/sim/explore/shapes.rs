@@ -31,6 +31,8 @@ pub(super) enum Trouble {
     /// The fork server that has forked the workers dies.
     Orphan,
     Abort,
+    /// A caller cancels a job, and gives it a grace time.
+    Cancel,
     /// The callers close the pool.
     Drain,
     Exit,
@@ -67,13 +69,13 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 10] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Drain, Exit];
+    const ALL: [Trouble; 11] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }
     let pairs = ALL.iter().enumerate().flat_map(|(at, &first)| ALL[at..].iter().map(move |&second| (first, second)));
     // Drained or ended twice is drained or ended once.
-    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Hang));
+    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Cancel | Hang));
     pairs.map(|(first, second)| [Some(first), Some(second)]).collect()
 }
 

@@ -20,6 +20,9 @@ impl World {
             return self.die(worker_key, false);
         }
         let Some(message) = actor.coming.pop_front() else { return };
+        if let ToActor::Cancel(job) = message {
+            return self.cancelled(worker_key, job);
+        }
         actor.inbox.push_back(message);
         match actor.phase {
             Phase::Booting if message == ToActor::Init => {
@@ -32,6 +35,23 @@ impl World {
                 self.soon(Due::Guard(worker_key));
             }
             _ => {}
+        }
+    }
+
+    /// The handler of this job is asked to come to its end, and does so or does not. One that hangs may hear of it too.
+    fn cancelled(&mut self, worker_key: WorkerKey, job: u64) {
+        let heeds = self.rng.chance(self.rates.heeds);
+        let outcome = self.rng.pick(&[Outcome::Success, Outcome::Failed, Outcome::FinalFailure]);
+        let Some(actor) = self.actors.get(&worker_key).filter(|actor| actor.runs() == Some(job)) else { return };
+        let attempt = match actor.phase {
+            Phase::Running { attempt, .. } => attempt,
+            Phase::Hung if actor.guarded => 0,
+            _ => return,
+        };
+        if heeds && !actor.lied && !actor.pipe_closed && !actor.input_closed {
+            self.set(worker_key, Phase::Running { job, attempt, fate: Fate::Answer(outcome) });
+            let epoch = self.actors[&worker_key].epoch;
+            self.soon(Due::Act(worker_key, epoch));
         }
     }
 
@@ -195,7 +215,7 @@ impl World {
                     self.soon(Due::Dies(worker_key, false));
                 }
             }
-            Some(ToActor::Init | ToActor::Skip(_)) | None => {}
+            Some(ToActor::Init | ToActor::Skip(_) | ToActor::Cancel(_)) | None => {}
         }
     }
 

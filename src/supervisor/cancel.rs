@@ -1,0 +1,67 @@
+//! Cancelling: the handler of a job is asked to come to its end, and its worker is killed only where it does not.
+//!
+//! A cancelled job is not retried, and what its handler still answers counts. It is one job's: the timers and the flag end with
+//! the attempt, and the worker goes on with the next job.
+
+use super::jobs::JobState;
+use super::timers::Timer;
+use super::{Action, JobKey, Step, WorkerKey};
+use std::time::Duration;
+
+impl Step<'_> {
+    /// A caller no longer wants the job. The handler that runs may take so much longer; whatever has not begun is aborted.
+    pub(super) fn cancel(&mut self, key: JobKey, grace: Duration) {
+        let Some(JobState::Running(slot)) = self.machine.jobs.get(key).map(|entry| entry.state) else {
+            return self.abort(key);
+        };
+        let worker_key = self.worker_key(slot);
+        if self.worker(worker_key).held().is_none() {
+            // The worker was asked to skip it and has not said that it began it: to everybody it is still queued.
+            return self.abort(key);
+        }
+        let until = self.now.checked_add(grace).filter(|_| grace != Duration::MAX);
+        let again = std::mem::replace(&mut self.machine.jobs.entry(key.place).cancelled, true);
+        let worker = self.worker(worker_key);
+        let before = worker.timers.get(Timer::Cancel);
+        let is_earlier = until.is_some_and(|until| before.is_none_or(|before| until < before));
+        if worker.is_reaped() || (again && (worker.cancel_draining || !is_earlier)) {
+            return;
+        }
+        worker.timers.set(Timer::Cancel, until);
+        self.ask_to_end(worker_key, key, until.map(|_| grace));
+    }
+
+    /// Sends Cancel, unless the worker is on its way out. It is killed `within` so much time; never, where that is none.
+    fn ask_to_end(&mut self, worker_key: WorkerKey, key: JobKey, within: Option<Duration>) {
+        let worker = self.worker(worker_key);
+        if !worker.is_ending() && worker.pending_kill.is_none() {
+            self.act(Action::SendCancel { worker_key, id: key.id, within });
+        }
+    }
+
+    /// The grace time of a cancelled job is over.
+    pub(super) fn cancel_is_due(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if worker.pending_kill.is_some() || worker.limit.is_some_and(|limit| limit.draining) {
+            // The job is about to end, for another reason.
+            return;
+        }
+        // What the worker has answered in time counts, though this program may not have read it.
+        worker.cancel_draining = true;
+        self.act(Action::Drain(worker_key));
+    }
+
+    /// All that the worker wrote before the grace time was found to be over has been told, and the job is not answered.
+    pub(super) fn cancel_drained(&mut self, worker_key: WorkerKey) {
+        if let Some((key, _)) = self.worker(worker_key).held() {
+            self.abort(key);
+        }
+    }
+
+    /// The attempt is over: nothing of its cancellation concerns the next one.
+    pub(super) fn cancel_is_over(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        worker.timers.clear(Timer::Cancel);
+        worker.cancel_draining = false;
+    }
+}

@@ -1,0 +1,117 @@
+//! Cancelling: the handler is asked first.
+
+use super::*;
+
+impl Script {
+    fn cancel(&mut self, id: u64, grace: Duration) -> Vec<String> {
+        let key = self.key(id);
+        self.input(Input::Cancel { key, grace })
+    }
+}
+
+fn failure(job: u64) -> Message {
+    Message::Answer { job, outcome: Outcome::Failed, ready: true }
+}
+
+#[test]
+fn a_queued_job_is_aborted_at_once() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    assert_eq!(script.cancel(2, SECOND), ["settled 2/0: Aborted"]);
+}
+
+#[test]
+fn what_a_cancelled_job_answers_counts() {
+    let mut script = Script::working(Config { retries: 3, ..config() });
+    assert_eq!(script.cancel(1, SECOND), ["cancel 1 at 0#1 within 1s"]);
+    script.now += SECOND / 2;
+    let lines = script.message(FIRST, success(1));
+    assert_eq!(lines, ["start 1/1 at 0#1", "settled 1/1: Success", "0#1 is recovering", "0#1 is ready", "idle"]);
+    // It is asked for nothing more, and the next job is not cancelled.
+    script.enqueue();
+    assert_eq!(script.machine.next_deadline(), Some(script.now + 10 * SECOND));
+}
+
+#[test]
+fn a_cancelled_job_is_not_retried() {
+    let mut script = Script::working(Config { retries: 3, ..config() });
+    script.cancel(1, SECOND);
+    let lines = script.message(FIRST, failure(1));
+    assert_eq!(lines[1], "settled 1/1: Failed");
+    script.enqueue();
+    script.cancel(2, SECOND);
+    assert_eq!(script.dies(FIRST)[..1], ["settled 2/1: Crashed(Exited)"]);
+}
+
+#[test]
+fn after_the_grace_time_it_is_killed() {
+    let mut script = Script::working(Config { retries: 3, ..config() });
+    script.cancel(1, SECOND);
+    assert_eq!(script.wait(SECOND), ["settled 1/1: Aborted", "0#1 is exiting", "Terminate 0#1"]);
+}
+
+#[test]
+fn a_shorter_grace_time_replaces_a_longer_one() {
+    let mut script = Script::working(Config { timeout_working: None, ..config() });
+    assert_eq!(script.cancel(1, Duration::MAX), ["cancel 1 at 0#1"]);
+    assert_eq!(script.machine.next_deadline(), None);
+    assert_eq!(script.cancel(1, 9 * SECOND), ["cancel 1 at 0#1 within 9s"]);
+    script.now += SECOND;
+    assert!(script.cancel(1, 8 * SECOND).is_empty(), "it ends no earlier");
+    assert!(script.cancel(1, Duration::MAX).is_empty());
+    assert_eq!(script.cancel(1, SECOND), ["cancel 1 at 0#1 within 1s"]);
+    assert_eq!(script.wait(SECOND)[0], "settled 1/1: Aborted");
+}
+
+#[test]
+fn an_abort_ends_a_cancelled_job_at_once() {
+    let mut script = Script::working(config());
+    script.cancel(1, SECOND);
+    assert_eq!(script.abort(1)[0], "settled 1/1: Aborted");
+    assert_eq!(script.machine.next_deadline(), Some(script.now + 500 * MILLI), "the kill's own grace time");
+}
+
+#[test]
+fn an_answer_that_was_written_in_time_counts() {
+    let mut script = Script::working(config());
+    script.cancel(1, SECOND);
+    script.now += SECOND;
+    let mut effects = Vec::new();
+    script.machine.handle(script.now, Input::Tick, &mut effects);
+    assert_eq!(effects, [Effect::Do(Action::Drain(FIRST))]);
+    assert_eq!(script.message(FIRST, success(1))[1], "settled 1/1: Success");
+    assert!(script.input(Input::Drained(FIRST)).is_empty());
+}
+
+#[test]
+fn the_limit_of_the_attempt_holds() {
+    let mut script = Script::working(Config { retries: 3, timeout_working: Some(SECOND), ..config() });
+    script.cancel(1, 5 * SECOND);
+    let lines = script.wait(SECOND);
+    assert_eq!(lines[..2], ["0#1 was working for too long", "settled 1/1: TimedOut working 1s"]);
+}
+
+#[test]
+fn those_behind_a_cancelled_job_come_back() {
+    let mut script = short_jobs();
+    assert_eq!(script.cancel(3, SECOND), ["skip 3 at 0#1", "settled 3/0: Aborted"], "it had not begun");
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.cancel(2, SECOND / 10);
+    script.now += SECOND / 10;
+    // Job 4 was recalled long ago, by job 2's length.
+    let lines = script.tick();
+    assert!(lines.contains(&"skip 4 at 0#1".to_owned()) && lines.contains(&"settled 2/1: Aborted".to_owned()), "{lines:?}");
+    let lines = script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(lines[..2], ["0#1 is exiting", "Terminate 0#1"]);
+}
+
+#[test]
+fn one_that_its_worker_has_not_read_is_over() {
+    let mut script = Script::working(Config { retries: 3, ..config() });
+    script.cancel(1, SECOND);
+    script.input(Input::StdoutClosed(FIRST));
+    script.input(Input::StderrClosed(FIRST));
+    let undelivered = Some(Undelivered { job: 1, in_part: false });
+    let lines = script.input(Input::Exited { worker_key: FIRST, undelivered });
+    assert_eq!(lines[..3], ["returned 1 from 0#1", "settled 1/0: Aborted", "0#1 is exiting"]);
+}
