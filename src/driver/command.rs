@@ -20,6 +20,9 @@ pub(crate) enum Command {
     /// Ask the job to come to its end within so much time; answered once that is under way.
     Cancel(Box<PendingCancel>),
     SpawnWorkers,
+    Pause,
+    Resume,
+    IsPaused(Sender<bool>),
     WaitReady(Sender<Result<(), ReadyError>>),
     /// The last start failure, for a wait that was too long.
     Trouble(Sender<Option<StartFailure>>),
@@ -85,6 +88,9 @@ impl Driver {
                 let _ = reply.send(());
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
+            Command::Pause => self.input(Input::Pause),
+            Command::Resume => self.input(Input::Resume),
+            Command::IsPaused(reply) => drop(reply.send(self.machine.is_paused())),
             Command::WaitReady(reply) => {
                 if self.machine.is_open() {
                     self.ready_waiters.push(reply);

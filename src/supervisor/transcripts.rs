@@ -11,6 +11,7 @@ mod memory;
 mod order;
 mod prefetch;
 mod recycling;
+mod size;
 mod starting;
 mod states;
 

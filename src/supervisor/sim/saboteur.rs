@@ -154,7 +154,7 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 20] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 22] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
@@ -162,6 +162,8 @@ pub(super) const HARMLESS: [(Sabotage, &str); 20] = [
     (Sabotage::InputTwice("Resident"), "it says the same"),
     (Sabotage::InputTwice("Abort"), "a job that is over is not aborted"),
     (Sabotage::InputTwice("SpawnWorkers"), "all are there or asked for"),
+    (Sabotage::InputTwice("Pause"), "it is paused"),
+    (Sabotage::InputTwice("Resume"), "it says the same"),
     (Sabotage::InputTwice("Close"), "it is closed"),
     (Sabotage::InputTwice("Exit"), "there is nothing left to end"),
     (Sabotage::InputTwice("Tick"), "nothing is due"),
@@ -177,11 +179,13 @@ pub(super) const HARMLESS: [(Sabotage, &str); 20] = [
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 25] = [
+const INPUTS: [&str; 27] = [
     "Enqueue",
     "Abort",
     "Cancel",
     "SpawnWorkers",
+    "Pause",
+    "Resume",
     "Close",
     "Exit",
     "Tick",
@@ -211,6 +215,8 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::Abort(_) => "Abort",
         Input::Cancel { .. } => "Cancel",
         Input::SpawnWorkers => "SpawnWorkers",
+        Input::Pause => "Pause",
+        Input::Resume => "Resume",
         Input::Close => "Close",
         Input::Exit => "Exit",
         Input::Tick => "Tick",
@@ -519,7 +525,7 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
         Input::Enqueue { .. } | Input::Abort(_) | Input::Cancel { .. } => None,
-        Input::SpawnWorkers | Input::Close | Input::Exit | Input::Tick => None,
+        Input::SpawnWorkers | Input::Pause | Input::Resume | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)
         | Input::Greeted { worker_key, .. }
