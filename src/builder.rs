@@ -377,6 +377,29 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
+    /// After how long a job that runs is asked to come to its end: its handler sees it in `Context::is_cancelled`, and what it
+    /// returns counts, an output like an error, which may be retried. Nobody is killed: that is what
+    /// [`timeout_working`](PoolBuilder::timeout_working) does, so a soft limit must be under it. 0 is refused. A worker that
+    /// speaks version 1 of the protocol only is not asked. Default: `None`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // After 25 s the handler gives the best answer that it has; after 30 s it is too late.
+    /// let pool = Pool::<Square>::builder(self_exec::<Square>())
+    ///     .soft_timeout(Duration::from_secs(25))
+    ///     .timeout_working(Duration::from_secs(30))
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn soft_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.soft_timeout = limit.into().filter(|limit| *limit != Duration::MAX);
+        self
+    }
+
     /// How long a worker may take from its answer to the next ready; `None` is no limit, 0 is refused. Default: 5 s.
     ///
     /// ```no_run

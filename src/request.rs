@@ -78,6 +78,25 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
+    /// After how long each attempt is asked to come to its end, in place of the pool's
+    /// [`soft_timeout`](crate::PoolBuilder::soft_timeout); `None` is never, 0 is as soon as it runs. One that is not under the
+    /// attempt's [`timeout`](JobRequest::timeout) has no effect: the worker is killed before it is asked.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let minute = Duration::from_secs(60);
+    /// let handle = pool.request(Square(7)).soft_timeout(50 * minute).timeout(60 * minute).enqueue();
+    /// # Ok(()) }
+    /// ```
+    pub fn soft_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.set_soft_timeout(limit.into().filter(|limit| *limit != Duration::MAX));
+        self
+    }
+
     /// How often the job is tried again after an attempt that failed, in place of the pool's `retries`.
     ///
     /// ```no_run

@@ -372,6 +372,7 @@ impl Step<'_> {
             Timer::Unanswered => self.recall_unanswered(worker_key),
             Timer::PendingKill => self.pending_kill_is_due(worker_key),
             Timer::Limit => self.timed_out(worker_key),
+            Timer::SoftLimit => self.soft_limit_is_over(worker_key),
             Timer::Cancel => self.cancel_is_due(worker_key),
             Timer::Measure => {
                 self.measure_later(worker_key);

@@ -69,9 +69,7 @@ impl Driver {
             let job = key.id;
             let message = match limit {
                 // A worker of version 1 does not know this message.
-                Some(limit) if child.version >= 2 => {
-                    ToWorker::TimedJob { job, attempt, limit_ms: millis(limit) }
-                }
+                Some(limit) if child.version >= 2 => ToWorker::TimedJob { job, attempt, limit_ms: millis(limit) },
                 _ => ToWorker::Job { job, attempt },
             };
             let frame = child.outbox.lock().push(&message, &payload);

@@ -2,6 +2,7 @@
 
 use super::jobs::JobState;
 use super::lifecycle::{KillCause, Phase};
+use super::timers::Timer;
 use super::worker::{Current, Prefetched};
 use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
 
@@ -57,10 +58,15 @@ impl Step<'_> {
     }
 
     fn start_own_limit(&mut self, worker_key: WorkerKey) {
-        let pools = self.machine.config.timeout_working;
+        let (pools, soft) = (self.machine.config.timeout_working, self.machine.config.soft_timeout);
         let Some(key) = self.worker(worker_key).current.and_then(|current| current.key) else { return };
-        let limit = self.machine.jobs.get(key).and_then(|entry| entry.settings.timeout(pools));
+        let Some(entry) = self.machine.jobs.get(key) else { return };
+        let (limit, soft) = (entry.settings.timeout(pools), entry.settings.soft_timeout(soft));
         self.start_limit(worker_key, limit);
+        if soft.is_some() {
+            let soft_limit_at = self.after(soft);
+            self.worker(worker_key).timers.set(Timer::SoftLimit, soft_limit_at);
+        }
     }
 
     /// Says that the job which is presumed begun is the worker's, unless that was said.
@@ -68,9 +74,12 @@ impl Step<'_> {
         let Some(current) = &mut self.worker(worker_key).current else { return };
         let Some(key) = current.key.filter(|_| !current.announced) else { return };
         current.announced = true;
-        let attempt = current.attempt;
+        let (attempt, in_doubt) = (current.attempt, current.recalled);
         self.machine.held += 1;
         self.tell(Notice::Task { worker_key, key, attempt });
+        if in_doubt {
+            self.restart_soft_limit(worker_key, key);
+        }
         if self.worker(worker_key).phase == Phase::Ready {
             self.enter(worker_key, Phase::Working);
         }

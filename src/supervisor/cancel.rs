@@ -1,4 +1,5 @@
-//! Cancelling: the handler of a job is asked to come to its end, and its worker is killed only where it does not.
+//! Cancelling: the handler of a job is asked to come to its end, and its worker is killed only where it does not. A soft limit
+//! asks in the same way; the hard limit is what kills.
 //!
 //! A cancelled job is not retried, and what its handler still answers counts. It is one job's: the timers and the flag end with
 //! the attempt, and the worker goes on with the next job.
@@ -28,6 +29,7 @@ impl Step<'_> {
             return;
         }
         worker.timers.set(Timer::Cancel, until);
+        worker.timers.clear(Timer::SoftLimit);
         self.ask_to_end(worker_key, key, until.map(|_| grace));
     }
 
@@ -36,6 +38,28 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         if !worker.is_ending() && worker.pending_kill.is_none() {
             self.act(Action::SendCancel { worker_key, id: key.id, within });
+        }
+    }
+
+    /// The running job has taken longer than its soft limit. The hard one ends it, if there is one.
+    pub(super) fn soft_limit_is_over(&mut self, worker_key: WorkerKey) {
+        let now = self.now;
+        let worker = self.worker(worker_key);
+        let within = worker.timers.get(Timer::Limit).map(|at| at.saturating_sub(now));
+        // One that the worker was asked to skip, and may have skipped, is not held; it is once the worker speaks of it.
+        let is_over = worker.limit.is_some_and(|limit| limit.draining);
+        if let Some((key, _)) = worker.held().filter(|_| !is_over) {
+            self.ask_to_end(worker_key, key, within);
+        }
+    }
+
+    /// A job that the worker was asked to skip has begun all the same: its soft limit may be over.
+    pub(super) fn restart_soft_limit(&mut self, worker_key: WorkerKey, key: JobKey) {
+        let pools = self.machine.config.soft_timeout;
+        let soft = self.machine.jobs.get(key).and_then(|entry| entry.settings.soft_timeout(pools));
+        let worker = self.worker(worker_key);
+        if let (Some(soft), Some(current), false) = (soft, worker.current, worker.is_reaped()) {
+            worker.timers.set(Timer::SoftLimit, current.since.checked_add(soft));
         }
     }
 
@@ -62,6 +86,7 @@ impl Step<'_> {
     pub(super) fn cancel_is_over(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Cancel);
+        worker.timers.clear(Timer::SoftLimit);
         worker.cancel_draining = false;
     }
 }

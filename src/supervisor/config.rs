@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
     pub(crate) timeout_recovering: Option<Duration>,
+    /// When a job that runs is asked to come to its end.
+    pub(crate) soft_timeout: Option<Duration>,
     pub(crate) kill_grace: Duration,
     pub(crate) start_failures: u32,
     /// The most jobs that are prefetched to a worker. 0 turns prefetching off.
@@ -42,6 +44,7 @@ impl Default for Config {
             timeout_initializing: Some(Duration::from_secs(5)),
             timeout_working: Some(Duration::from_secs(10)),
             timeout_recovering: Some(Duration::from_secs(5)),
+            soft_timeout: None,
             kill_grace: Duration::from_millis(500),
             start_failures: 5,
             prefetch: ADAPTIVE,
@@ -86,7 +89,13 @@ impl Config {
         {
             return Err(format!("max_memory: the soft limit, {soft} bytes, is over the hard one, {hard}"));
         }
+        if let (Some(soft), Some(hard)) = (self.soft_timeout, self.timeout_working)
+            && soft >= hard
+        {
+            return Err(format!("soft_timeout is {soft:?}: it must be under timeout_working, {hard:?}"));
+        }
         for (name, limit) in [
+            ("soft_timeout", self.soft_timeout),
             ("timeout_initializing", self.timeout_initializing),
             ("timeout_working", self.timeout_working),
             ("timeout_recovering", self.timeout_recovering),
@@ -128,6 +137,7 @@ struct Overrides {
     priority: i32,
     retries: Option<u32>,
     timeout: Option<Option<Duration>>,
+    soft_timeout: Option<Option<Duration>>,
 }
 
 impl JobSettings {
@@ -147,6 +157,10 @@ impl JobSettings {
         self.own().timeout = Some(limit);
     }
 
+    pub(crate) fn set_soft_timeout(&mut self, limit: Option<Duration>) {
+        self.own().soft_timeout = Some(limit);
+    }
+
     pub(crate) fn priority(&self) -> i32 {
         self.0.as_ref().map_or(0, |own| own.priority)
     }
@@ -157,5 +171,9 @@ impl JobSettings {
 
     pub(crate) fn timeout(&self, pools: Option<Duration>) -> Option<Duration> {
         self.0.as_ref().and_then(|own| own.timeout).unwrap_or(pools)
+    }
+
+    pub(crate) fn soft_timeout(&self, pools: Option<Duration>) -> Option<Duration> {
+        self.0.as_ref().and_then(|own| own.soft_timeout).unwrap_or(pools)
     }
 }

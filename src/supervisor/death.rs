@@ -20,7 +20,9 @@ impl Step<'_> {
         worker.pending_kill = None;
         worker.stop_draining();
         worker.cancel_draining = false;
-        for timer in [Timer::Limit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered] {
+        for timer in
+            [Timer::Limit, Timer::SoftLimit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered]
+        {
             worker.timers.clear(timer);
         }
         self.sign_of_death(worker_key);

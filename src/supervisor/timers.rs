@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(super) enum Timer {
     /// The limit of the worker's state, or the next signal to one that is exiting.
     Limit,
+    /// The soft limit of the job that it runs.
+    SoftLimit,
     /// The grace time of the cancelled job that it runs.
     Cancel,
     /// The running job is not short: what lies behind it is recalled.
@@ -22,10 +24,11 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 7] = [
+    pub(super) const ALL: [Timer; 8] = [
         Timer::Recall,
         Timer::Unanswered,
         Timer::PendingKill,
+        Timer::SoftLimit,
         Timer::Limit,
         Timer::Cancel,
         Timer::Measure,

@@ -30,6 +30,7 @@ fn config() -> Config {
         timeout_initializing: Some(5 * SECOND),
         timeout_working: Some(10 * SECOND),
         timeout_recovering: Some(3 * SECOND),
+        soft_timeout: None,
         kill_grace: 500 * MILLI,
         start_failures: 3,
         prefetch: 0,
@@ -161,7 +162,9 @@ impl Script {
             Effect::Do(Action::SendCancel { worker_key, id, within: Some(within) }) => {
                 format!("cancel {id} at {} within {within:?}", at(worker_key))
             }
-            Effect::Do(Action::SendCancel { worker_key, id, within: None }) => format!("cancel {id} at {}", at(worker_key)),
+            Effect::Do(Action::SendCancel { worker_key, id, within: None }) => {
+                format!("cancel {id} at {}", at(worker_key))
+            }
             Effect::Do(Action::SendLeave(worker_key)) => format!("leave {}", at(worker_key)),
             Effect::Do(Action::Signal(worker_key, signal)) => format!("{signal:?} {}", at(worker_key)),
             Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),

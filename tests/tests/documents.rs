@@ -467,6 +467,7 @@ fn the_defaults_are_those_of_the_code() {
         ("timeout_initializing", "5 s", "Some(5s)"),
         ("timeout_working", "10 s", "Some(10s)"),
         ("timeout_recovering", "5 s", "Some(5s)"),
+        ("soft_timeout", "`None`", "None"),
         ("kill_grace", "500 ms", "500ms"),
         ("start_failures", "5", "5"),
         ("max_backlog", "no limit", ""),

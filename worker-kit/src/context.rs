@@ -144,8 +144,9 @@ impl<J: Job> Context<J> {
     /// Whether the pool has asked this job to come to an end. Return soon then, with an output or an error: it counts as any
     /// other. It costs a few nanoseconds, and is up to date within a few milliseconds.
     ///
-    /// It concerns this job alone; the next one starts with `false`. Version 2 of the protocol has the message for it, which
-    /// the pools of this version of the library do not send yet: they only abort.
+    /// A pool asks when a caller cancels the job (`JobHandle::cancel`), and when the job has run for longer than its soft limit
+    /// (`soft_timeout`); [`deadline`](Context::deadline) says when the worker is killed. It concerns this job alone; the next one
+    /// starts with `false`. A pool that speaks version 1 of the protocol only never asks.
     ///
     /// ```no_run
     /// # use hirelings_worker_kit::{Job, serve};

@@ -40,6 +40,11 @@ struct Followed {
     seq: u64,
     retries: u32,
     limit: Option<Duration>,
+    soft_limit: Option<Duration>,
+    /// When it was told that this attempt is its worker's.
+    tasked: Duration,
+    /// Whether its worker was asked, in this attempt, to end it because of that.
+    soft_asked: bool,
     attempt: u32,
     since: Duration,
     /// When the worker wrote the answer to this attempt.
@@ -107,6 +112,7 @@ pub(super) struct Checker {
     max_jobs: u64,
     retries: u32,
     timeout_working: Option<Duration>,
+    soft_timeout: Option<Duration>,
     max_memory: MaxMemory,
     /// How many jobs may lie ahead at a worker.
     most_ahead: usize,
@@ -166,6 +172,7 @@ impl Checker {
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retries: config.retries,
             timeout_working: config.timeout_working,
+            soft_timeout: config.soft_timeout,
             max_memory: config.max_memory,
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
@@ -216,6 +223,9 @@ impl Checker {
             seq: 0,
             retries: retries.unwrap_or(self.retries),
             limit: limit.unwrap_or(self.timeout_working),
+            soft_limit: self.soft_timeout,
+            tasked: Duration::ZERO,
+            soft_asked: false,
             attempt: 0,
             since: Duration::ZERO,
             written: None,
@@ -224,6 +234,13 @@ impl Checker {
             kill_at: None,
         };
         self.jobs.insert(id, job);
+    }
+
+    /// The job has a soft limit of its own, or none.
+    pub(super) fn new_soft_limit(&mut self, id: u64, limit: Option<Duration>) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.soft_limit = limit;
+        }
     }
 
     /// The worker has written its answer to the job, whenever that is read.
@@ -438,7 +455,7 @@ impl Checker {
         if front != before
             && let Some(job) = front.and_then(|id| self.jobs.get_mut(&id))
         {
-            (job.since, job.written) = (now, None);
+            (job.since, job.written, job.soft_asked) = (now, None, false);
         }
     }
 
@@ -537,6 +554,7 @@ impl Checker {
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;
+                job.tasked = now;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
                 ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
                 job.follows(
@@ -635,7 +653,9 @@ impl Checker {
             Effect::Do(Action::SendSkip { worker_key, id }) => ensure(self.recalled.insert((worker_key, id)), || {
                 format!("job {id} is recalled twice from {worker_key:?}")
             }),
-            Effect::Do(Action::SendCancel { worker_key, id, within }) => self.asked_to_end(worker_key, id, within),
+            Effect::Do(Action::SendCancel { worker_key, id, within }) => {
+                self.asked_to_end(now, worker_key, id, within, input)
+            }
             Effect::Do(Action::Measure(_))
             | Effect::Tell(Notice::OverHardLimit { .. })
             | Effect::Do(Action::Drain(_)) => Ok(()),

@@ -107,6 +107,7 @@ impl State {
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
             timeout_recovering: None,
+            soft_timeout: None,
             kill_grace: milli(5),
             start_failures: 3,
             prefetch: shape.prefetch,

@@ -111,6 +111,7 @@ impl Stage {
             timeout_initializing,
             timeout_working,
             timeout_recovering,
+            soft_timeout: None,
             kill_grace: of(&[0, 5, 30]) * milli,
             start_failures: of(&[1, 2, 3, u32::MAX]),
             prefetch: 0,

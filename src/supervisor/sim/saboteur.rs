@@ -87,6 +87,8 @@ pub(super) enum Sabotage {
     NobodyExceeds,
     /// Who is refused because the pool is closed hears that it is full.
     ClosedIsFull,
+    NoSoftTimeout,
+    OwnSoftTimeoutForgotten,
     /// A cancelled job has half of its grace time, or twice as much.
     HalfTheGraceOfCancel,
     TwiceTheGraceOfCancel,
@@ -143,6 +145,8 @@ pub(super) fn all() -> Vec<Sabotage> {
         RefusedOnesWait,
         NobodyExceeds,
         ClosedIsFull,
+        NoSoftTimeout,
+        OwnSoftTimeoutForgotten,
         HalfTheGraceOfCancel,
         TwiceTheGraceOfCancel,
         NoStartFailures,
@@ -353,6 +357,7 @@ impl Saboteur {
             Some(Sabotage::GraceTooLong) => config.kill_grace *= 2,
             Some(Sabotage::NoLimitOfInitializing) => config.timeout_initializing = long(config.timeout_initializing),
             Some(Sabotage::NoLimitOfWorking) => config.timeout_working = None,
+            Some(Sabotage::NoSoftTimeout) => config.soft_timeout = None,
             Some(Sabotage::NoLimitOfRecovering) => config.timeout_recovering = None,
             Some(Sabotage::LimitsTooShort) => {
                 for limit in
@@ -514,6 +519,10 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     let limit = settings.timeout(None);
     if limit == settings.timeout(Some(Duration::MAX)) && sabotage != Sabotage::OwnLimitForgotten {
         spoiled.set_timeout(limit);
+    }
+    let soft = settings.soft_timeout(None);
+    if soft == settings.soft_timeout(Some(Duration::MAX)) && sabotage != Sabotage::OwnSoftTimeoutForgotten {
+        spoiled.set_soft_timeout(soft);
     }
     let retries = settings.retries(0);
     if retries == settings.retries(1) && sabotage != Sabotage::OwnRetriesForgotten {

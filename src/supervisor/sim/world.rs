@@ -100,7 +100,7 @@ impl World {
         let rates = Rates::draw(&mut rng);
         let limit = |rng: &mut Rng| rng.pick(&[Some(20 * MILLI), Some(20 * MILLI), Some(3 * MILLI), None]);
         let max_processes = rng.pick(&[1, 1, 2, 2, 3, 4]);
-        let config = Config {
+        let mut config = Config {
             max_processes,
             min_processes: rng.below(max_processes as u64 + 1) as usize,
             max_jobs_per_process: rng.pick(&[Some(1), Some(2), Some(3), Some(5), Some(64), None]),
@@ -109,6 +109,7 @@ impl World {
             timeout_initializing: limit(&mut rng),
             timeout_working: limit(&mut rng),
             timeout_recovering: limit(&mut rng),
+            soft_timeout: None,
             kill_grace: rng.pick(&[Duration::ZERO, 5 * MILLI, 30 * MILLI]),
             start_failures: rng.pick(&[1, 2, 3, 5]),
             prefetch: rng.pick(&[0, 1, 2, 4, 16]),
@@ -125,6 +126,8 @@ impl World {
         if config.max_memory.hard.is_some() {
             limits.push(crate::supervisor::MEASURE_EVERY);
         }
+        let hard = config.timeout_working.unwrap_or(Duration::MAX);
+        config.soft_timeout = rng.pick(&[None, None, Some(2 * MILLI), Some(10 * MILLI)]).filter(|&soft| soft < hard);
         if trace {
             println!("{config:#?}\n{rates:?}");
         }
@@ -448,6 +451,11 @@ impl World {
         }
         let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
         self.checker.new_job(id, priority, retries, limit);
+        if self.rng.chance(10) {
+            let soft = self.rng.pick(&[None, Some(Duration::ZERO), Some(4 * MILLI), Some(30 * MILLI)]);
+            settings.set_soft_timeout(soft);
+            self.checker.new_soft_limit(id, soft);
+        }
         self.input(Input::Enqueue { id, settings, when_full });
     }
 

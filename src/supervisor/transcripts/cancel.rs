@@ -100,7 +100,10 @@ fn those_behind_a_cancelled_job_come_back() {
     script.now += SECOND / 10;
     // Job 4 was recalled long ago, by job 2's length.
     let lines = script.tick();
-    assert!(lines.contains(&"skip 4 at 0#1".to_owned()) && lines.contains(&"settled 2/1: Aborted".to_owned()), "{lines:?}");
+    assert!(
+        lines.contains(&"skip 4 at 0#1".to_owned()) && lines.contains(&"settled 2/1: Aborted".to_owned()),
+        "{lines:?}"
+    );
     let lines = script.message(FIRST, Message::Skipped { job: 4 });
     assert_eq!(lines[..2], ["0#1 is exiting", "Terminate 0#1"]);
 }

@@ -31,6 +31,8 @@ fn options_that_make_no_sense_are_refused_by_name() {
         ("timeout_initializing", pool().timeout_initializing(zero)),
         ("timeout_working", pool().timeout_working(zero)),
         ("timeout_recovering", pool().timeout_recovering(zero)),
+        ("soft_timeout", pool().soft_timeout(zero)),
+        ("soft_timeout is 10s", pool().soft_timeout(Duration::from_secs(10))),
         ("max_frame", pool().max_frame(0)),
         ("max_frame", pool().max_frame(100)),
         ("max_frame", pool().max_frame(1 << 32)),
@@ -82,14 +84,19 @@ fn a_refused_pool_starts_nothing() {
 fn the_longest_times_mean_no_limit() {
     let pool = pool().max_processes(1).retries(u32::MAX).start_failures(u32::MAX);
     let pool = pool.timeout_initializing(Duration::MAX).timeout_working(Duration::MAX);
-    let pool = pool.timeout_recovering(Duration::MAX).kill_grace(Duration::MAX);
+    let pool = pool.timeout_recovering(Duration::MAX).kill_grace(Duration::MAX).soft_timeout(Duration::MAX);
     let pool = pool.max_jobs_per_process(u64::MAX).max_backlog(usize::MAX).prefetch(u32::MAX);
     let limits = Limits::new().address_space(u64::MAX).cpu_time(Duration::MAX).open_files(u64::MAX);
     let pool = pool.limits(limits.core_size(u64::MAX).file_size(u64::MAX)).max_memory(u64::MAX, u64::MAX);
     let pool = pool.build().unwrap();
     pool.wait_ready(Duration::MAX).unwrap();
     for _ in 0..10 {
-        let job = pool.request(Do::Echo("well".into())).timeout(Duration::MAX).retries(u32::MAX).enqueue();
+        let job = pool
+            .request(Do::Echo("well".into()))
+            .timeout(Duration::MAX)
+            .soft_timeout(Duration::MAX)
+            .retries(u32::MAX)
+            .enqueue();
         assert_eq!(settled(job).unwrap(), "well");
     }
     let job = pool.enqueue(Do::Echo("well".into()));

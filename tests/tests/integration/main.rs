@@ -5,6 +5,7 @@ mod at_most_once;
 mod backlog;
 mod bad_options;
 mod bad_programs;
+mod cancel;
 mod confine;
 mod corpora;
 mod deaths;

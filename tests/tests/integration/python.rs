@@ -6,7 +6,7 @@ use hirelings::worker::wire::{
 };
 use hirelings::{Codec, Job, JobError, Pool, PoolBuilder, Stderr};
 use hirelings_tests::processes::is_alive;
-use hirelings_tests::{WATCHDOG, eventually};
+use hirelings_tests::{WATCHDOG, eventually, settled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Task {
@@ -188,6 +189,19 @@ fn dropping_the_pool_ends_the_worker_and_its_children() {
     assert!(!is_alive(worker));
     eventually("its child is gone", || !is_alive(child));
     assert!(matches!(holding.wait(), Err(JobError::Closed)));
+}
+
+/// This worker speaks version 1 alone: a Cancel would end it.
+#[test]
+fn a_cancel_is_nothing_but_a_grace_time_for_it() {
+    let Some(pool) = pool(&[]) else { return };
+    let pool = pool.max_processes(1).soft_timeout(Duration::from_millis(1)).timeout_working(None).build().unwrap();
+    let (told, children) = mpsc::channel();
+    let holding = pool.request(Task::Hold).on_progress(move |child| told.send(child).unwrap()).enqueue();
+    children.recv_timeout(WATCHDOG).unwrap();
+    holding.cancel(Duration::from_millis(50));
+    assert!(matches!(settled(holding), Err(JobError::Aborted)));
+    assert_eq!(settled(pool.enqueue(count("a"))).unwrap(), counted([("a", 1)]));
 }
 
 #[test]

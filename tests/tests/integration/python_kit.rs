@@ -55,6 +55,19 @@ fn the_kits_own_tests() {
 }
 
 #[test]
+fn a_cancelled_job_sees_it_and_answers() {
+    if !has_python() {
+        return;
+    }
+    let pool = pool().timeout_working(None).build().unwrap();
+    let handle = begun(pool.request(Do::UntilCancelled));
+    handle.cancel(Duration::from_secs(3600));
+    assert_eq!(settled(handle).unwrap(), "cancelled");
+    assert_eq!(settled(pool.request(Do::UntilCancelled).soft_timeout(Duration::ZERO).enqueue()).unwrap(), "cancelled");
+    assert_eq!(pool.stats().spawned, 1);
+}
+
+#[test]
 fn jobs_progress_errors_and_retries() {
     if !has_python() {
         return;

@@ -77,7 +77,7 @@ impl Checker {
     /// A job past its limit, which nobody has done anything about.
     pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         self.told.overdue(now, machine)?;
-        self.cancel_overdue(now)?;
+        self.cancel_overdue(now, machine)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
             let state = machine.worker(**worker_key).map(|worker| worker.state());

@@ -46,7 +46,7 @@ impl Checker {
         self.recalled.remove(&(worker_key, id));
         let job = self.job(key)?;
         if first {
-            (job.since, job.written) = (now, None);
+            (job.since, job.written, job.soft_asked) = (now, None, false);
         }
         let (priority, seq, stage) = (job.priority, job.seq, job.stage);
         let ending = self

@@ -71,8 +71,7 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 12] =
-        [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Pause, Drain, Exit];
+    const ALL: [Trouble; 12] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Pause, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }
