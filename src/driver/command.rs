@@ -20,6 +20,8 @@ pub(crate) enum Command {
     /// Ask the job to come to its end within so much time; answered once that is under way.
     Cancel(Box<PendingCancel>),
     SpawnWorkers,
+    SetMaxProcesses(usize),
+    Recycle,
     Pause,
     Resume,
     IsPaused(Sender<bool>),
@@ -88,6 +90,13 @@ impl Driver {
                 let _ = reply.send(());
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
+            Command::SetMaxProcesses(most) => {
+                // The slots that there were stay: a worker may still be in them.
+                let slots = self.children.len().max(most);
+                self.children.resize_with(slots, || None);
+                self.input(Input::SetMaxProcesses(most));
+            }
+            Command::Recycle => self.input(Input::Recycle),
             Command::Pause => self.input(Input::Pause),
             Command::Resume => self.input(Input::Resume),
             Command::IsPaused(reply) => drop(reply.send(self.machine.is_paused())),

@@ -76,6 +76,8 @@ enum Step {
     Orphan(WorkerKey),
     Abort(u64),
     Cancel(u64),
+    Resize,
+    Recycle,
     Pause,
     Resume,
     Close,
@@ -201,6 +203,8 @@ impl State {
                 Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
                 Trouble::Cancel => steps.extend(self.checker.unsettled().map(|key| Step::Cancel(key.id))),
+                Trouble::Resize => steps.push(Step::Resize),
+                Trouble::Recycle => steps.push(Step::Recycle),
                 Trouble::Pause => steps.push(Step::Pause),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
@@ -351,6 +355,14 @@ impl State {
                 self.happened(Trouble::Cancel);
                 let key = self.checker.unsettled().find(|key| key.id == id);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Cancel { key, grace: CANCEL_GRACE }))
+            }
+            Step::Resize => {
+                self.happened(Trouble::Resize);
+                self.input(shape, Input::SetMaxProcesses(3 - shape.workers))
+            }
+            Step::Recycle => {
+                self.happened(Trouble::Recycle);
+                self.input(shape, Input::Recycle)
             }
             Step::Pause => {
                 self.happened(Trouble::Pause);

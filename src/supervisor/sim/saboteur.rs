@@ -158,7 +158,7 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 22] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
@@ -166,6 +166,7 @@ pub(super) const HARMLESS: [(Sabotage, &str); 22] = [
     (Sabotage::InputTwice("Resident"), "it says the same"),
     (Sabotage::InputTwice("Abort"), "a job that is over is not aborted"),
     (Sabotage::InputTwice("SpawnWorkers"), "all are there or asked for"),
+    (Sabotage::InputTwice("SetMaxProcesses"), "it says the same"),
     (Sabotage::InputTwice("Pause"), "it is paused"),
     (Sabotage::InputTwice("Resume"), "it says the same"),
     (Sabotage::InputTwice("Close"), "it is closed"),
@@ -183,11 +184,13 @@ pub(super) const HARMLESS: [(Sabotage, &str); 22] = [
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 27] = [
+const INPUTS: [&str; 29] = [
     "Enqueue",
     "Abort",
     "Cancel",
     "SpawnWorkers",
+    "SetMaxProcesses",
+    "Recycle",
     "Pause",
     "Resume",
     "Close",
@@ -219,6 +222,8 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::Abort(_) => "Abort",
         Input::Cancel { .. } => "Cancel",
         Input::SpawnWorkers => "SpawnWorkers",
+        Input::SetMaxProcesses(_) => "SetMaxProcesses",
+        Input::Recycle => "Recycle",
         Input::Pause => "Pause",
         Input::Resume => "Resume",
         Input::Close => "Close",
@@ -534,6 +539,7 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
         Input::Enqueue { .. } | Input::Abort(_) | Input::Cancel { .. } => None,
+        Input::SetMaxProcesses(_) | Input::Recycle => None,
         Input::SpawnWorkers | Input::Pause | Input::Resume | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)

@@ -112,7 +112,7 @@ fn a_shorter_grace_time_replaces_a_longer_one() {
 
 #[test]
 fn one_that_is_settled_stays_as_it_is() {
-    let mut pool = pool().max_processes(1).build().unwrap();
+    let pool = pool().max_processes(1).build().unwrap();
     let handle = pool.enqueue(Do::Echo("done".into()));
     pool.wait_idle();
     handle.cancel(Duration::ZERO);

@@ -33,6 +33,10 @@ pub(super) enum Trouble {
     Abort,
     /// A caller cancels a job, and gives it a grace time.
     Cancel,
+    /// The pool is to have one worker in place of two, or the other way round.
+    Resize,
+    /// All workers are to be replaced.
+    Recycle,
     /// The callers pause the pool, and resume it at any moment after that.
     Pause,
     /// The callers close the pool.
@@ -71,7 +75,8 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 12] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Pause, Drain, Exit];
+    const ALL: [Trouble; 14] =
+        [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Resize, Recycle, Pause, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }
