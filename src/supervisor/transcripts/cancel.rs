@@ -118,3 +118,54 @@ fn one_that_its_worker_has_not_read_is_over() {
     let lines = script.input(Input::Exited { worker_key: FIRST, undelivered });
     assert_eq!(lines[..3], ["returned 1 from 0#1", "settled 1/0: Aborted", "0#1 is exiting"]);
 }
+
+// ---------------------------------------------------------------- the soft limit
+
+#[test]
+fn a_job_over_its_soft_limit_is_asked_once() {
+    let soft_timeout = Some(SECOND);
+    let mut script =
+        Script::working(Config { soft_timeout, retries: 1, timeout_working: Some(5 * SECOND), ..config() });
+    assert_eq!(script.wait(SECOND), ["cancel 1 at 0#1 within 4s"]);
+    assert_eq!(script.machine.next_deadline(), Some(script.now + 4 * SECOND), "the hard limit");
+    // It is retried as if nobody had asked, and asked again.
+    assert_eq!(script.message(FIRST, failure(1))[1], "retry 1/1: Failed");
+    assert_eq!(script.wait(SECOND), ["cancel 1 at 0#1 within 4s"]);
+    assert_eq!(script.wait(4 * SECOND)[..2], ["0#1 was working for too long", "settled 1/2: TimedOut working 5s"]);
+}
+
+#[test]
+fn a_job_has_a_soft_limit_of_its_own() {
+    let mut script = Script::ready(Config { soft_timeout: Some(SECOND), timeout_working: None, ..config() });
+    let mut none = JobSettings::default();
+    none.set_soft_timeout(None);
+    script.enqueue_with(none);
+    assert_eq!(script.machine.next_deadline(), None);
+    let mut own = JobSettings::default();
+    own.set_soft_timeout(Some(3 * SECOND));
+    script.message(FIRST, success(1));
+    script.enqueue_with(own);
+    assert_eq!(script.wait(3 * SECOND), ["cancel 2 at 0#1"]);
+    assert_eq!(script.cancel(2, SECOND), ["cancel 2 at 0#1 within 1s"], "a caller gives it less time");
+}
+
+#[test]
+fn one_that_was_recalled_is_asked_once_it_is_known_to_run() {
+    let mut settings = JobSettings::default();
+    settings.set_soft_timeout(Some(SECOND));
+    let mut script = Script::working(Config { prefetch: 1, timeout_working: None, ..config() });
+    script.message(FIRST, success(1));
+    script.enqueue();
+    for _ in 0..3 {
+        script.enqueue_with(settings.clone());
+    }
+    script.now += MILLI / 10;
+    assert!(script.message(FIRST, success(2)).contains(&"send 4/1 to 0#1".to_owned()));
+    script.wait(MILLI);
+    script.message(FIRST, success(3));
+    // It was asked to skip job 4, which it is presumed to do.
+    script.now += 2 * SECOND;
+    assert!(script.tick().iter().all(|line| !line.starts_with("cancel")));
+    script.message(FIRST, Message::Start { job: 4 });
+    assert_eq!(script.tick(), ["cancel 4 at 0#1"]);
+}

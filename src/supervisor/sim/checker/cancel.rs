@@ -62,8 +62,8 @@ impl Checker {
         ensure(late.is_none(), || format!("over its grace time at {now:?}: {late:?}"))?;
         let unasked = self.jobs.iter().find(|(_, job)| {
             let (Stage::Tasked(worker_key) | Stage::Started(worker_key)) = job.stage else { return false };
-            // Where the hard limit is over before, the worker is not asked.
-            let soft = job.soft_limit.filter(|&soft| job.limit.is_none_or(|hard| soft < hard));
+            // Where the hard limit is over, the worker is not asked any more.
+            let soft = job.soft_limit.filter(|_| job.limit.is_none_or(|hard| now < job.since + hard));
             let over = soft.is_some_and(|soft| now > (job.since + soft).max(job.tasked));
             let is_asked = job.soft_asked || job.cancelled;
             over && !is_asked && !machine.worker(worker_key).is_none_or(Worker::is_being_killed)
