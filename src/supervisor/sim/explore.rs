@@ -9,8 +9,8 @@ mod shapes;
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
-    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
-    Violation, WorkerKey,
+    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal, Supervisor,
+    Undelivered, Violation, WorkerKey,
 };
 use shapes::{Shape, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -97,7 +97,8 @@ impl State {
             min_processes: 0,
             max_jobs_per_process: Some(shape.max_jobs),
             max_backlog: shape.max_backlog,
-            retries: shape.retries,
+            retry: shape.retry(),
+            seed: 0,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
             timeout_recovering: None,

@@ -32,6 +32,8 @@ impl Checker {
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
         ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
+        let delayed = self.jobs.values().filter(|job| matches!(job.stage, Stage::Delayed(_))).count();
+        ensure(machine.delayed() <= delayed, || format!("{delayed} jobs wait, not {}", machine.delayed()))?;
         for (worker_key, worker) in machine.workers() {
             let answered = self.processes.get(&worker_key).map_or(0, |process| process.answered);
             ensure(worker.jobs_done() == answered, || {
@@ -79,6 +81,10 @@ impl Checker {
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        // One whose worker is dying waits for that too.
+        let dying = |machine: &Supervisor| machine.workers().any(|(_, worker)| !worker.retry_at_death.is_empty());
+        let forgotten = self.jobs.values().find(|job| matches!(job.stage, Stage::Delayed(until) if now > until));
+        ensure(forgotten.is_none() || dying(machine), || format!("nobody queues {forgotten:?} at {now:?}"))?;
         let long = self.jobs.iter().find(|(_, job)| match job.stage {
             Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
                 now > job.since + SHORT
