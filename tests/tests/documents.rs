@@ -6,10 +6,10 @@ use hirelings::worker::{
 };
 use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Distribution, Drained,
-    EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError, JobErrorKind,
-    JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder,
-    ProgressStream, ProtocolError, Rate, ReadyError, Restarts, RetryPolicy, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout,
-    WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
+    JobErrorKind, JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool,
+    PoolBuilder, ProgressStream, ProtocolError, Rate, ReadyError, Restarts, RetryPolicy, Slot, StartFailure,
+    StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -50,7 +50,9 @@ fn every_signature_of_the_pool() {
         .min_processes(0usize)
         .max_jobs_per_process(1u64)
         .retries(1u32)
-        .retry(RetryPolicy::new(1u32).backoff(Duration::ZERO, Duration::ZERO).jitter(0.1f64).on(&[JobErrorKind::Crashed]))
+        .retry(
+            RetryPolicy::new(1u32).backoff(Duration::ZERO, Duration::ZERO).jitter(0.1f64).on(&[JobErrorKind::Crashed]),
+        )
         .timeout_initializing(Duration::ZERO)
         .timeout_initializing(None)
         .timeout_working(Duration::ZERO)

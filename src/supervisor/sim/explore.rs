@@ -9,8 +9,8 @@ mod shapes;
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use crate::supervisor::{
-    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal, Supervisor,
-    Undelivered, Violation, WorkerKey,
+    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
+    Violation, WorkerKey,
 };
 use shapes::{Shape, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -14,10 +14,7 @@ fn failed(job: u64) -> Message {
 fn a_retry_waits_twice_as_long_each_time_and_holds_nobody() {
     let mut script = Script::working(Config { retry: backing_off(SECOND), ..config() });
     let lines = script.message(FIRST, failed(1));
-    assert_eq!(
-        lines,
-        ["start 1/1 at 0#1", "retry 1/1: Failed", "1 waits for 1s", "0#1 is recovering", "0#1 is ready"]
-    );
+    assert_eq!(lines, ["start 1/1 at 0#1", "retry 1/1: Failed", "1 waits for 1s", "0#1 is recovering", "0#1 is ready"]);
     assert_eq!((script.machine.backlog_len(), script.machine.delayed()), (1, 1));
     assert!(script.machine.has_free_worker() && !script.machine.is_idle());
     // Another is done meanwhile.
@@ -45,10 +42,9 @@ fn jobs_that_failed_together_do_not_all_wait_alike() {
 
 #[test]
 fn a_retry_waits_for_its_time_and_for_the_reaping() {
-    for (wait, order) in [
-        (SECOND / 10, ["died 0#1", "backlog 1", "spawn 0#2"].as_slice()),
-        (SECOND, ["died 0#1"].as_slice()),
-    ] {
+    for (wait, order) in
+        [(SECOND / 10, ["died 0#1", "backlog 1", "spawn 0#2"].as_slice()), (SECOND, ["died 0#1"].as_slice())]
+    {
         let mut script = Script::working(Config { retry: backing_off(wait), ..config() });
         assert_eq!(script.message(FIRST, Message::Terminal { job: Some(1) })[2], "retry 1/1: Panicked");
         script.now += SECOND / 5;
@@ -123,8 +119,7 @@ fn a_jobs_own_policy_stands_in_place_of_the_pools() {
 
 #[test]
 fn a_waiting_retry_takes_room_in_the_backlog() {
-    let mut script =
-        Script::working(Config { retry: backing_off(SECOND), max_backlog: Some(1), ..config() });
+    let mut script = Script::working(Config { retry: backing_off(SECOND), max_backlog: Some(1), ..config() });
     script.message(FIRST, failed(1));
     assert_eq!(script.caller(WhenFull::Refuse)[0], "enqueued 2", "a worker is free for it");
     assert_eq!(script.caller(WhenFull::Refuse), ["refused 3: Full"]);
