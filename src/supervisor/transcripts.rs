@@ -11,6 +11,7 @@ mod order;
 mod prefetch;
 mod recycling;
 mod retries;
+mod size;
 mod starting;
 mod states;
 
