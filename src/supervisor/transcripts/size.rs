@@ -101,7 +101,7 @@ fn a_paused_pool_ends_as_any_other() {
 
 /// A pool of so many workers on as many cores, all of them ready.
 fn all_ready(workers: usize) -> Script {
-    let config = Config { max_processes: workers, cores: workers, prefetch: 2, retries: 0, ..config() };
+    let config = Config { max_processes: workers, cores: workers, prefetch: 2, retry: RetryPolicy::new(0), ..config() };
     let mut script = Script::ready(config);
     script.input(Input::SpawnWorkers);
     for slot in 1..workers {
