@@ -95,10 +95,16 @@ struct Process {
 
 #[derive(Clone, Debug)]
 pub(super) struct Checker {
+    /// The jobs that are not over, and those that this step has settled.
     jobs: BTreeMap<u64, Followed>,
+    /// How many jobs are over.
+    settled: u64,
     /// The keys of the jobs that are let in and not over.
     keys: BTreeMap<JobKey, u64>,
+    /// The processes that are not released, and those that this step has released.
     processes: BTreeMap<WorkerKey, Process>,
+    /// How many processes are released.
+    released: u64,
     max_processes: usize,
     max_jobs: u64,
     retries: u32,
@@ -152,8 +158,10 @@ impl Checker {
     pub(super) fn new(config: &Config) -> Self {
         Checker {
             jobs: BTreeMap::new(),
+            settled: 0,
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
+            released: 0,
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retries: config.retries,
@@ -186,7 +194,7 @@ impl Checker {
     }
 
     pub(super) fn job_count(&self) -> u64 {
-        self.jobs.len() as u64
+        self.settled + self.jobs.len() as u64
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = JobKey> {
@@ -255,7 +263,8 @@ impl Checker {
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
-        let kept = self.jobs.iter().find(|(id, job)| {
+        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some();
+        let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
             let unwanted = self.over_soft_limit == Some(worker_key)
