@@ -250,8 +250,15 @@ impl Checker {
         })
     }
 
+    /// Whether the job is the first of those that its worker holds, so that it is presumed begun.
+    fn may_have_begun(&self, id: u64, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.is_ready && process.holds.front() == Some(&id))
+    }
+
+    /// Nobody waits behind another job. One that was recalled too late may run for ever, where it has no limit.
     pub(super) fn none_is_ahead(&self) -> Found {
-        let prefetched = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Prefetched(_)));
+        let waits = |id: u64, stage| matches!(stage, Stage::Prefetched(of) if !self.may_have_begun(id, of));
+        let prefetched = self.jobs.iter().find(|(id, job)| waits(**id, job.stage));
         ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
     }
 
