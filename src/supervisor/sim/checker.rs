@@ -68,6 +68,8 @@ struct Process {
     read_in_part: bool,
     /// The first job that it had not read when it died.
     undelivered: Option<Undelivered>,
+    /// Whether it has said that it ends.
+    terminal: bool,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -415,8 +417,12 @@ impl Checker {
         let Some(process) = self.processes.get_mut(worker_key) else { return };
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
         match message {
-            Message::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Message::Ready => {
+                process.violated |= process.is_ready || process.terminal;
+                (process.is_ready, process.ever_ready) = (true, true);
+            }
             Message::Answer { job, ready, .. } => {
+                process.violated |= process.terminal || !process.holds.contains(job);
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
                 process.is_ready = *ready;
@@ -426,7 +432,7 @@ impl Checker {
                 process.holds.retain(|of| of != job);
                 process.taken -= (held - process.holds.len()) as u64;
             }
-            Message::Terminal { .. } => process.is_ready = false,
+            Message::Terminal { .. } => (process.is_ready, process.terminal) = (false, true),
             Message::Start { .. } | Message::Progress { .. } | Message::Retire => {}
         }
         let front = process.is_ready.then(|| process.holds.front().copied()).flatten();
