@@ -71,7 +71,10 @@ impl Checker {
         ensure(counters.enqueued == sum + at_workers as u64, || {
             format!("the sum of the figures is off: {counters:?}")
         })?;
-        ensure(!(queued && machine.has_free_worker()), || "a worker is free and a job is queued".into())?;
+        ensure(machine.is_paused() == self.paused, || "paused or not".into())?;
+        ensure(self.paused || !(queued && machine.has_free_worker()), || {
+            "a worker is free and a job is queued".into()
+        })?;
         ensure(backlog == machine.backlog_len(), || {
             format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())
         })?;
