@@ -81,7 +81,8 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
-    /// They had done their jobs, asked to be replaced, or held more memory than the soft limit.
+    /// They had done their jobs, asked to be replaced, held more memory than the soft limit, or were one too many after
+    /// [`set_max_processes`](crate::Pool::set_max_processes) or replaced by [`recycle`](crate::Pool::recycle).
     pub recycled: u64,
     /// They ended by themselves, were killed from outside, or closed their pipe.
     pub crashed: u64,

@@ -84,6 +84,10 @@ struct Process {
     over_soft_limit: bool,
     /// Whether its fork server is gone.
     orphaned: bool,
+    /// Whether it was there when all were to be replaced.
+    recycled: bool,
+    /// Whether it was told to leave because the pool wants it no more.
+    excused: bool,
     /// Whether it was ever ready.
     ever_ready: bool,
     /// Whether its end was called a start failure.
@@ -278,11 +282,13 @@ impl Checker {
         let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some();
         let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
-            let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
+            let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
+                && !self.told.is_exiting(worker_key);
             let unwanted = self.over_soft_limit == Some(worker_key)
                 || self.orphaned == Some(worker_key)
                 || self.pressing.is_some_and(|pressing| job.priority < pressing)
-                || self.paused;
+                || self.paused
+                || self.is_dismissed(worker_key);
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
@@ -310,6 +316,11 @@ impl Checker {
         let Input::Message { message: Message::Answer { job, .. }, .. } = input else { return Ok(()) };
         let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
+    }
+
+    /// Whether the pool wants the worker no more: there are to be fewer, or all were to be replaced.
+    fn is_dismissed(&self, worker_key: WorkerKey) -> bool {
+        worker_key.slot >= self.max_processes || self.processes.get(&worker_key).is_some_and(|of| of.recycled)
     }
 
     /// Whether another attempt at the job has been begun by the same step.
@@ -355,6 +366,13 @@ impl Checker {
             process.mute_since.get_or_insert(now);
         }
         match input {
+            Input::SetMaxProcesses(most) if !self.exited => self.max_processes = *most,
+            Input::Recycle if !self.exited => {
+                let (told, processes) = (&self.told, &mut self.processes);
+                let lasting =
+                    processes.iter_mut().filter(|(worker_key, of)| of.alive && !told.is_exiting(**worker_key));
+                lasting.for_each(|(_, process)| process.recycled = true);
+            }
             Input::Pause => self.paused = !self.admission.is_closed(),
             Input::Resume | Input::Close => self.paused = false,
             Input::Exit => (self.exited, self.paused) = (true, false),
@@ -477,6 +495,7 @@ impl Checker {
         match *effect {
             Effect::Do(Action::Spawn(worker_key)) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
+                ensure(worker_key.slot < self.max_processes, || format!("{worker_key:?} is in no slot"))?;
                 self.processes.insert(
                     worker_key,
                     Process { alive: true, probe: self.circuit_open || self.opens, ..Process::default() },
@@ -658,7 +677,9 @@ impl Checker {
                 })
             }
             Effect::Do(Action::SendLeave(worker_key)) => {
-                let process = self.processes.get(&worker_key).ok_or("nobody leaves")?;
+                let dismissed = self.is_dismissed(worker_key);
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody leaves")?;
+                process.excused = dismissed;
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
                 let done_with = taken == most
@@ -666,6 +687,7 @@ impl Checker {
                     || process.retires
                     || process.over_soft_limit
                     || process.orphaned
+                    || dismissed
                     || self.exited;
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))

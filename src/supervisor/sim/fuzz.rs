@@ -200,7 +200,9 @@ impl Stage {
                 None => Ok(()),
             },
             3 => match tape.byte() {
-                0..=95 => self.input(Input::SpawnWorkers),
+                0..=63 => self.input(Input::SpawnWorkers),
+                byte @ 64..=83 => self.input(Input::SetMaxProcesses(1 + usize::from(byte % 4))),
+                84..=95 => self.input(Input::Recycle),
                 96..=111 => self.input(Input::Pause),
                 112..=127 => self.input(Input::Resume),
                 128..=159 => self.input(Input::Tick),

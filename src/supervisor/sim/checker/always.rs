@@ -37,7 +37,7 @@ impl Checker {
         }
         let kept = self.processes.iter().find(|(_, of)| of.died && !of.released);
         ensure(kept.is_none(), || format!("nobody releases {kept:?}"))?;
-        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed);
+        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed && !of.excused);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
         let before = std::mem::replace(&mut self.circuit_open, machine.is_circuit_open());
         ensure(before || self.opens || !self.circuit_open, || "no worker starts, and nothing told so".into())?;
@@ -62,6 +62,7 @@ impl Checker {
             })?;
             let free = process.is_ready && process.holds.is_empty() && !worker.is_ending();
             ensure(free == worker.is_free(), || format!("{worker_key:?} is free: {free}: {worker:?}"))?;
+            ensure(!(free && self.is_dismissed(*worker_key)), || format!("nobody lets go of {worker_key:?}"))?;
             ensure(!(free && process.orphaned), || {
                 format!("{worker_key:?} stays without its fork server: {worker:?}")
             })?;
