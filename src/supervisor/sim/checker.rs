@@ -4,11 +4,12 @@ mod admission;
 mod always;
 mod cancel;
 mod jobs;
+mod retries;
 mod told;
 
 use crate::supervisor::{
-    Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, Signal, StartFailed,
-    Supervisor, Undelivered, WorkerKey, WorkerState,
+    Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
+    StartFailed, Supervisor, Undelivered, WorkerKey, WorkerState,
 };
 use admission::Admission;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +29,8 @@ enum Stage {
     Tasked(WorkerKey),
     Started(WorkerKey),
     Retried,
+    /// Not to be queued before this.
+    Delayed(Duration),
     Settled,
 }
 
@@ -38,7 +41,9 @@ struct Followed {
     priority: i32,
     /// Its place in the order of handing out.
     seq: u64,
-    retries: u32,
+    retry: RetryPolicy,
+    /// It is not queued before this.
+    not_before: Duration,
     limit: Option<Duration>,
     soft_limit: Option<Duration>,
     /// When it was told that this attempt is its worker's.
@@ -77,6 +82,8 @@ struct Process {
     read_in_part: bool,
     /// The first job that it had not read when it died.
     undelivered: Option<Undelivered>,
+    /// Whether it has said that it ends.
+    terminal: bool,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -108,13 +115,19 @@ struct Process {
 
 #[derive(Clone, Debug)]
 pub(super) struct Checker {
+    /// The jobs that are not over, and those that this step has settled.
     jobs: BTreeMap<u64, Followed>,
+    /// How many jobs are over.
+    settled: u64,
     /// The keys of the jobs that are let in and not over.
     keys: BTreeMap<JobKey, u64>,
+    /// The processes that are not released, and those that this step has released.
     processes: BTreeMap<WorkerKey, Process>,
+    /// How many processes are released.
+    released: u64,
     max_processes: usize,
     max_jobs: u64,
-    retries: u32,
+    retry: RetryPolicy,
     timeout_working: Option<Duration>,
     soft_timeout: Option<Duration>,
     max_memory: MaxMemory,
@@ -170,11 +183,13 @@ impl Checker {
     pub(super) fn new(config: &Config) -> Self {
         Checker {
             jobs: BTreeMap::new(),
+            settled: 0,
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
+            released: 0,
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
-            retries: config.retries,
+            retry: config.retry,
             timeout_working: config.timeout_working,
             soft_timeout: config.soft_timeout,
             max_memory: config.max_memory,
@@ -207,7 +222,7 @@ impl Checker {
     }
 
     pub(super) fn job_count(&self) -> u64 {
-        self.jobs.len() as u64
+        self.settled + self.jobs.len() as u64
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = JobKey> {
@@ -219,13 +234,20 @@ impl Checker {
         self.jobs.values().filter(|job| job.is_in_backlog()).count()
     }
 
-    pub(super) fn new_job(&mut self, id: u64, priority: i32, retries: Option<u32>, limit: Option<Option<Duration>>) {
+    pub(super) fn new_job(
+        &mut self,
+        id: u64,
+        priority: i32,
+        retry: Option<RetryPolicy>,
+        limit: Option<Option<Duration>>,
+    ) {
         let job = Followed {
             key: None,
             stage: Stage::New,
             priority,
             seq: 0,
-            retries: retries.unwrap_or(self.retries),
+            retry: retry.unwrap_or(self.retry),
+            not_before: Duration::ZERO,
             limit: limit.unwrap_or(self.timeout_working),
             soft_limit: self.soft_timeout,
             tasked: Duration::ZERO,
@@ -275,8 +297,15 @@ impl Checker {
         })
     }
 
+    /// Whether the job is the first of those that its worker holds, so that it is presumed begun.
+    fn may_have_begun(&self, id: u64, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.is_ready && process.holds.front() == Some(&id))
+    }
+
+    /// Nobody waits behind another job. One that was recalled too late may run for ever, where it has no limit.
     pub(super) fn none_is_ahead(&self) -> Found {
-        let prefetched = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Prefetched(_)));
+        let waits = |id: u64, stage| matches!(stage, Stage::Prefetched(of) if !self.may_have_begun(id, of));
+        let prefetched = self.jobs.iter().find(|(id, job)| waits(**id, job.stage));
         ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
     }
 
@@ -288,7 +317,8 @@ impl Checker {
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
-        let kept = self.jobs.iter().find(|(id, job)| {
+        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some();
+        let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
                 && !self.told.is_exiting(worker_key);
@@ -326,7 +356,8 @@ impl Checker {
     /// An answer that was awaited has been heard.
     pub(super) fn answer_counts(&self, input: &Input) -> Found {
         let Input::Message { message: Message::Answer { job, .. }, .. } = input else { return Ok(()) };
-        let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
+        let over = |stage| matches!(stage, Stage::Settled | Stage::Backlogged | Stage::Delayed(_));
+        let open = self.jobs.get(job).is_some_and(|job| !over(job.stage));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
     }
 
@@ -455,8 +486,12 @@ impl Checker {
         let Some(process) = self.processes.get_mut(worker_key) else { return };
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
         match message {
-            Message::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Message::Ready => {
+                process.violated |= process.is_ready || process.terminal;
+                (process.is_ready, process.ever_ready) = (true, true);
+            }
             Message::Answer { job, ready, .. } => {
+                process.violated |= process.terminal || !process.holds.contains(job);
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
                 process.is_ready = *ready;
@@ -466,7 +501,7 @@ impl Checker {
                 process.holds.retain(|of| of != job);
                 process.taken -= (held - process.holds.len()) as u64;
             }
-            Message::Terminal { .. } => process.is_ready = false,
+            Message::Terminal { .. } => (process.is_ready, process.terminal) = (false, true),
             Message::Start { .. } | Message::Progress { .. } | Message::Retire => {}
         }
         let front = process.is_ready.then(|| process.holds.front().copied()).flatten();
@@ -564,18 +599,19 @@ impl Checker {
                 let seq = self.next_seq;
                 let job = self.job(key)?;
                 job.seq = seq;
-                job.follows(&[Stage::Enqueued, Stage::Retried], Stage::Backlogged, "Backlog")?;
+                job.may_be_queued(now)?;
                 let priority = job.priority;
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
+            Effect::Tell(Notice::Delayed { key, until }) => self.job(key)?.delayed(until),
             Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => self.sent(worker_key, key, attempt),
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 job.tasked = now;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
-                ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
+                ensure(attempt <= job.retry.retries + 1, || format!("attempt {attempt} of {:?}", job.retry))?;
                 job.follows(
                     &[Stage::Sent(worker_key), Stage::Prefetched(worker_key)],
                     Stage::Tasked(worker_key),
@@ -609,14 +645,8 @@ impl Checker {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
                 let job = self.job(key)?;
-                ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
-                ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
                 ensure(!job.cancelled, || "it is cancelled, and retried".into())?;
-                self.job(key)?.follows(
-                    &[Stage::Tasked(worker_key), Stage::Started(worker_key)],
-                    Stage::Retried,
-                    "JobRetry",
-                )
+                job.retried(outcome, worker_key, now)
             }
             Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
@@ -628,10 +658,9 @@ impl Checker {
                 self.counts[index] += 1;
                 let job = self.job(key)?;
                 ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
-                if outcome.may_be_retried() && !job.cancelled {
-                    let left = job.attempt <= job.retries;
-                    ensure(!left, || format!("{outcome:?} settles with retries left"))?;
-                }
+                ensure(job.cancelled || !job.is_to_be_retried(outcome), || {
+                    format!("{outcome:?} settles with retries left")
+                })?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);

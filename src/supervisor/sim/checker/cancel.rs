@@ -57,7 +57,7 @@ impl Checker {
     pub(super) fn cancel_overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         let late = self.jobs.iter().find(|(_, job)| {
             let runs = matches!(job.stage, Stage::Tasked(_) | Stage::Started(_));
-            runs && job.kill_at.is_some_and(|at| now > at + SLACK) && !self.dying(job.stage)
+            runs && job.kill_at.is_some_and(|at| now > at + SLACK) && self.lives(job.stage)
         });
         ensure(late.is_none(), || format!("over its grace time at {now:?}: {late:?}"))?;
         let unasked = self.jobs.iter().find(|(_, job)| {
@@ -69,5 +69,11 @@ impl Checker {
             over && !is_asked && !machine.worker(worker_key).is_none_or(Worker::is_being_killed)
         });
         ensure(unasked.is_none(), || format!("over its soft limit at {now:?}, and not asked to end: {unasked:?}"))
+    }
+
+    /// Whether the worker that runs the job is not known to be dead.
+    fn lives(&self, stage: Stage) -> bool {
+        let (Stage::Tasked(worker_key) | Stage::Started(worker_key)) = stage else { return false };
+        self.processes.get(&worker_key).is_some_and(|process| !process.reaped)
     }
 }
