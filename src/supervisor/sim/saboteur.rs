@@ -261,7 +261,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 34] = [
+const EFFECTS: [&str; 35] = [
     "Spawn",
     "SendJob",
     "SendSkip",

@@ -22,7 +22,7 @@ fn a_queued_job_is_aborted_at_once() {
 
 #[test]
 fn what_a_cancelled_job_answers_counts() {
-    let mut script = Script::working(Config { retries: 3, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(3), ..config() });
     assert_eq!(script.cancel(1, SECOND), ["cancel 1 at 0#1 within 1s"]);
     script.now += SECOND / 2;
     let lines = script.message(FIRST, success(1));
@@ -34,7 +34,7 @@ fn what_a_cancelled_job_answers_counts() {
 
 #[test]
 fn a_cancelled_job_is_not_retried() {
-    let mut script = Script::working(Config { retries: 3, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(3), ..config() });
     script.cancel(1, SECOND);
     let lines = script.message(FIRST, failure(1));
     assert_eq!(lines[1], "settled 1/1: Failed");
@@ -45,7 +45,7 @@ fn a_cancelled_job_is_not_retried() {
 
 #[test]
 fn after_the_grace_time_it_is_killed() {
-    let mut script = Script::working(Config { retries: 3, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(3), ..config() });
     script.cancel(1, SECOND);
     assert_eq!(script.wait(SECOND), ["settled 1/1: Aborted", "0#1 is exiting", "Terminate 0#1"]);
 }
@@ -85,7 +85,7 @@ fn an_answer_that_was_written_in_time_counts() {
 
 #[test]
 fn the_limit_of_the_attempt_holds() {
-    let mut script = Script::working(Config { retries: 3, timeout_working: Some(SECOND), ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(3), timeout_working: Some(SECOND), ..config() });
     script.cancel(1, 5 * SECOND);
     let lines = script.wait(SECOND);
     assert_eq!(lines[..2], ["0#1 was working for too long", "settled 1/1: TimedOut working 1s"]);
@@ -110,7 +110,7 @@ fn those_behind_a_cancelled_job_come_back() {
 
 #[test]
 fn one_that_its_worker_has_not_read_is_over() {
-    let mut script = Script::working(Config { retries: 3, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(3), ..config() });
     script.cancel(1, SECOND);
     script.input(Input::StdoutClosed(FIRST));
     script.input(Input::StderrClosed(FIRST));
@@ -124,8 +124,12 @@ fn one_that_its_worker_has_not_read_is_over() {
 #[test]
 fn a_job_over_its_soft_limit_is_asked_once() {
     let soft_timeout = Some(SECOND);
-    let mut script =
-        Script::working(Config { soft_timeout, retries: 1, timeout_working: Some(5 * SECOND), ..config() });
+    let mut script = Script::working(Config {
+        soft_timeout,
+        retry: RetryPolicy::new(1),
+        timeout_working: Some(5 * SECOND),
+        ..config()
+    });
     assert_eq!(script.wait(SECOND), ["cancel 1 at 0#1 within 4s"]);
     assert_eq!(script.machine.next_deadline(), Some(script.now + 4 * SECOND), "the hard limit");
     // It is retried as if nobody had asked, and asked again.
