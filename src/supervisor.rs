@@ -5,7 +5,7 @@
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
 //! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `limits`, `kill`, `death`, `spawning`.
+//! `prefetch` (which worker gets which job), `limits`, `kill`, `death`, `spawning`, `size`.
 
 mod admission;
 mod attempts;
@@ -25,6 +25,7 @@ mod prefetch;
 #[cfg(debug_assertions)]
 mod recount;
 mod restart;
+mod size;
 mod spawning;
 mod timers;
 mod worker;
@@ -102,6 +103,8 @@ pub(crate) struct Counters {
 pub(crate) struct Supervisor {
     config: Config,
     admits: Admits,
+    /// Whether nothing is begun for now.
+    paused: bool,
     jobs: Jobs,
     backlog: Backlog,
     /// The jobs whose callers wait for room in the backlog.
@@ -136,6 +139,7 @@ impl Supervisor {
             restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
             admits: Admits::All,
+            paused: false,
             jobs: Jobs::default(),
             backlog: Backlog::default(),
             pending: VecDeque::new(),
@@ -244,6 +248,8 @@ impl Supervisor {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
             Input::SpawnWorkers => step.spawn_workers(),
+            Input::Pause => step.pause(),
+            Input::Resume => step.resume(),
             Input::Close => step.close(),
             Input::Exit => step.exit(),
             Input::Tick => step.tick(),
@@ -434,12 +440,14 @@ impl Step<'_> {
     fn close(&mut self) {
         if self.machine.admits == Admits::All {
             self.machine.admits = Admits::Unsettled;
+            self.resume();
             self.refuse_pending();
         }
     }
 
     fn exit(&mut self) {
         self.machine.admits = Admits::Nothing;
+        self.resume();
         self.refuse_pending();
         self.settle_all(Outcome::Closed, |_| true);
         let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();

@@ -32,7 +32,7 @@ pub(super) struct PendingJob {
 impl Supervisor {
     pub(super) fn has_room(&self) -> bool {
         // A job for a free worker is never in the backlog.
-        self.has_free_worker() || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
+        (self.has_free_worker() && !self.paused) || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
     }
 }
 
@@ -57,7 +57,7 @@ impl Step<'_> {
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.tell(Notice::Enqueued(key));
-        match self.machine.free.pop() {
+        match self.machine.next_free() {
             Some(slot) => self.dispatch(slot, key),
             None => self.queue_at_back(key),
         }

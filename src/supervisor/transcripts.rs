@@ -10,6 +10,7 @@ mod memory;
 mod order;
 mod prefetch;
 mod recycling;
+mod size;
 mod starting;
 mod states;
 

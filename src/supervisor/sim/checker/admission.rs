@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 pub(super) struct Admission {
     max_backlog: usize,
     closed: bool,
+    /// Whether no worker is given a job, free or not.
+    paused: bool,
     /// The job that came with this input.
     asked: Option<(u64, WhenFull)>,
     /// The jobs whose callers wait.
@@ -22,6 +24,7 @@ impl Admission {
         Admission {
             max_backlog: config.max_backlog.unwrap_or(usize::MAX),
             closed: false,
+            paused: false,
             asked: None,
             waiting: VecDeque::new(),
             without_room: Vec::new(),
@@ -29,12 +32,18 @@ impl Admission {
         }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     pub(super) fn input(&mut self, input: &Input) {
         (self.asked, self.refused_as_full) = (None, false);
         self.without_room.clear();
         match *input {
             Input::Enqueue { id, when_full, .. } => self.asked = Some((id, when_full)),
-            Input::Close | Input::Exit => self.closed = true,
+            Input::Close | Input::Exit => (self.closed, self.paused) = (true, false),
+            Input::Pause => self.paused = !self.closed,
+            Input::Resume => self.paused = false,
             _ => {}
         }
     }
@@ -91,9 +100,10 @@ impl Admission {
         }
         let over = self.without_room.iter().find(|&&id| is_in_backlog(id));
         ensure(over.is_none(), || format!("job {over:?} is one too many in a backlog of {}", self.max_backlog))?;
-        ensure(!self.refused_as_full || !machine.has_free_worker(), || "refused while a worker is free".into())?;
+        let has_free = machine.has_free_worker() && !self.paused;
+        ensure(!self.refused_as_full || !has_free, || "refused while a worker is free".into())?;
         ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
-        let has_room = backlog < self.max_backlog || machine.has_free_worker();
+        let has_room = backlog < self.max_backlog || has_free;
         ensure(self.waiting.is_empty() || !has_room, || {
             format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
         })
