@@ -77,6 +77,7 @@ _GREETED = 8  # whether a pool has greeted
 _SILENCE = 9  # how long the pool may be silent, in milliseconds; 0: for ever
 _HEARD = 10  # when something was last read, in nanoseconds of the monotonic clock
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
+_ENDED = 13  # whether the last words are said: nothing follows them
 _RING = 16  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
@@ -508,6 +509,7 @@ class _Link:
         room = self.max_frame // 16  # characters of up to four bytes
         job = b"\1" + _ID.pack(self.words[_JOB_ID]) if self.words[_HAS_JOB] else b"\0"
         texts = _text(message[:room]) + b"".join(_optional_text(text and text[:room]) for text in (location, trace))
+        self.words[_ENDED], self.words[_HAS_JOB] = 1, 0
         self.write(_frame(struct.pack("<I", _TERMINAL) + job + texts))
 
     # -- reading, with the lock held
@@ -809,7 +811,7 @@ class _Guard:
         try:
             if words[_TURN] != turn:
                 return
-            if turn % 2 == 0:
+            if turn % 2 == 0 or words[_ENDED]:
                 words[_AWAKE] = 0
                 return
             if words[_HAS_JOB] and not words[_STARTED]:
@@ -828,6 +830,9 @@ class _Guard:
             return
         try:
             if not self.words[_OWNER] or not self.reads:
+                return
+            if self.words[_ENDED]:
+                self.stop_reading()
                 return
             data = os.read(self.input, _READ)
             if not data:

@@ -22,8 +22,10 @@ const MAX_FRAME: u64 = 4096;
 const LONGEST: Duration = Duration::from_secs(120);
 
 /// Workers that give back what they are given.
-fn kits() -> Vec<(&'static str, fn() -> Command)> {
-    let mut kits: Vec<(&'static str, fn() -> Command)> = vec![("rust", worker)];
+type Kit = (&'static str, fn() -> Command);
+
+fn kits() -> Vec<Kit> {
+    let mut kits: Vec<Kit> = vec![("rust", worker)];
     if has_python() {
         kits.push(("python", || script("do.py")));
     }
