@@ -105,9 +105,15 @@ impl Step<'_> {
         self.recall_lower(key);
     }
 
-    /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used.
+    /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used; or it is
+    /// over, where it has expired meanwhile.
     pub(super) fn requeue(&mut self, key: JobKey) {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+        let entry = jobs.entry(key.place);
+        if entry.overdue && entry.attempt == 0 {
+            entry.state = JobState::Nowhere;
+            return self.settle(key, Outcome::Expired);
+        }
         backlog.put_back(jobs, key);
     }
 
@@ -137,6 +143,7 @@ impl Step<'_> {
             }
         }
         self.machine.delays.clear(key);
+        self.machine.expiries.clear(key);
         let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.remove(key) else { return };
         let (attempt, attempts) = (entry.attempt, entry.settings.attempts(pools));

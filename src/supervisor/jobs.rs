@@ -46,6 +46,8 @@ pub(super) struct Entry {
     pub(super) begun: Begun,
     /// How many workers died while they read it.
     pub(super) readers: u8,
+    /// Whether it is over as soon as it is known that no worker has begun it.
+    pub(super) overdue: bool,
     pub(super) settings: JobSettings,
     /// Its place in the order of dispatch, within its priority.
     pub(super) seq: u64,
@@ -99,6 +101,7 @@ impl Jobs {
             state: JobState::Nowhere,
             begun: Begun::No,
             readers: 0,
+            overdue: false,
             settings,
             seq: 0,
             prev: NONE,

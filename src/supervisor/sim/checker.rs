@@ -43,6 +43,10 @@ struct Followed {
     retry: RetryPolicy,
     /// It is not queued before this.
     not_before: Duration,
+    delay: Duration,
+    /// After how long it is over if no worker has begun it, and when that is.
+    expires: Option<Duration>,
+    expires_at: Option<Duration>,
     limit: Option<Duration>,
     attempt: u32,
     since: Duration,
@@ -107,6 +111,7 @@ pub(super) struct Checker {
     max_processes: usize,
     max_jobs: u64,
     retry: RetryPolicy,
+    expires: Option<Duration>,
     timeout_working: Option<Duration>,
     max_memory: MaxMemory,
     /// How many jobs may lie ahead at a worker.
@@ -162,6 +167,7 @@ impl Checker {
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retry: config.retry,
+            expires: config.expires,
             timeout_working: config.timeout_working,
             max_memory: config.max_memory,
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
@@ -217,6 +223,9 @@ impl Checker {
             seq: 0,
             retry: retry.unwrap_or(self.retry),
             not_before: Duration::ZERO,
+            delay: Duration::ZERO,
+            expires: self.expires,
+            expires_at: None,
             limit: limit.unwrap_or(self.timeout_working),
             attempt: 0,
             since: Duration::ZERO,
@@ -513,6 +522,7 @@ impl Checker {
                 self.idle = false;
                 let job = self.jobs.get_mut(&key.id).ok_or("an unknown job is enqueued")?;
                 job.key = Some(key);
+                job.let_in(now);
                 job.follows(&[Stage::New], Stage::Enqueued, "Enqueue")
             }
             Effect::Tell(Notice::Backlogged(key)) => {

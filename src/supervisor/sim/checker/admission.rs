@@ -2,7 +2,7 @@
 
 use super::{Found, ensure};
 use crate::supervisor::{Config, Input, Refusal, Supervisor, WhenFull};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
@@ -15,6 +15,8 @@ pub(super) struct Admission {
     /// The jobs that were let in or refused in this step because there was no room in the backlog, or none was needed.
     without_room: Vec<u64>,
     refused_as_full: bool,
+    /// The jobs that wait for a time, so that a free worker is no room for them.
+    delayed: BTreeSet<u64>,
 }
 
 impl Admission {
@@ -26,6 +28,7 @@ impl Admission {
             waiting: VecDeque::new(),
             without_room: Vec::new(),
             refused_as_full: false,
+            delayed: BTreeSet::new(),
         }
     }
 
@@ -33,7 +36,12 @@ impl Admission {
         (self.asked, self.refused_as_full) = (None, false);
         self.without_room.clear();
         match *input {
-            Input::Enqueue { id, when_full, .. } => self.asked = Some((id, when_full)),
+            Input::Enqueue { id, when_full, ref settings } => {
+                self.asked = Some((id, when_full));
+                if !settings.delay().is_zero() {
+                    self.delayed.insert(id);
+                }
+            }
             Input::Close | Input::Exit => self.closed = true,
             _ => {}
         }
@@ -65,7 +73,7 @@ impl Admission {
         let asked = self.asked.take_if(|(asked, _)| *asked == id);
         match (refusal, asked) {
             (Refusal::Full, Some((_, WhenFull::Refuse))) => {
-                self.refused_as_full = self.waiting.is_empty();
+                self.refused_as_full = self.waiting.is_empty() && !self.delayed.contains(&id);
                 ensure(backlog >= self.max_backlog || !self.waiting.is_empty(), || {
                     format!("job {id} is refused, and there is room: {backlog} of {}", self.max_backlog)
                 })
@@ -93,7 +101,8 @@ impl Admission {
         ensure(over.is_none(), || format!("job {over:?} is one too many in a backlog of {}", self.max_backlog))?;
         ensure(!self.refused_as_full || !machine.has_free_worker(), || "refused while a worker is free".into())?;
         ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
-        let has_room = backlog < self.max_backlog || machine.has_free_worker();
+        let at_once = self.waiting.front().is_some_and(|id| !self.delayed.contains(id));
+        let has_room = backlog < self.max_backlog || (at_once && machine.has_free_worker());
         ensure(self.waiting.is_empty() || !has_room, || {
             format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
         })

@@ -81,6 +81,7 @@ impl Checker {
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        self.overstayed(now)?;
         // One whose worker is dying waits for that too.
         let dying = |machine: &Supervisor| machine.workers().any(|(_, worker)| !worker.retry_at_death.is_empty());
         let forgotten = self.jobs.values().find(|job| matches!(job.stage, Stage::Delayed(until) if now > until));

@@ -1,10 +1,53 @@
-//! What is tried again, how often, and when.
+//! What is tried again, how often, and when; what is not done before its time, and what not after it.
 
-use super::{Followed, Found, Stage, ensure};
+use super::{Checker, Followed, Found, Stage, ensure};
 use crate::supervisor::{JobErrorKind, Outcome, RetryPolicy, WorkerKey};
 use std::time::Duration;
 
+impl Checker {
+    /// The new job has a delay, and a time of its own at which it is over.
+    pub(in crate::supervisor::sim) fn timed(&mut self, id: u64, delay: Duration, expires: Option<Option<Duration>>) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.delay = delay;
+            job.expires = expires.unwrap_or(job.expires);
+        }
+    }
+
+    /// Whether the job is over because no worker has begun it in time.
+    pub(super) fn has_expired(&self, id: u64, now: Duration) -> bool {
+        let job = &self.jobs[&id];
+        let back = match job.stage {
+            Stage::Backlogged | Stage::Delayed(_) => true,
+            // What lay at a worker that is gone.
+            Stage::Prefetched(worker_key) => self.processes.get(&worker_key).is_none_or(|process| process.reaped),
+            _ => false,
+        };
+        back && job.attempt == 0 && job.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// What should be over and is not.
+    pub(super) fn overstayed(&self, now: Duration) -> Found {
+        let late = self.jobs.iter().find(|(id, job)| {
+            let late = job.attempt == 0 && job.expires_at.is_some_and(|at| now > at);
+            late && match job.stage {
+                Stage::Backlogged | Stage::Delayed(_) => true,
+                Stage::Prefetched(worker_key) => self.processes.get(&worker_key).is_some_and(|process| {
+                    let lasts = !process.violated && !process.ending && !process.retires;
+                    lasts && !self.recalled.contains(&(worker_key, **id))
+                }),
+                _ => false,
+            }
+        });
+        ensure(late.is_none(), || format!("it should have expired by {now:?}: {late:?}"))
+    }
+}
+
 impl Followed {
+    pub(super) fn let_in(&mut self, now: Duration) {
+        self.not_before = now + self.delay;
+        self.expires_at = self.expires.map(|after| now + after);
+    }
+
     /// Whether an attempt that ended so is to be followed by another.
     pub(super) fn is_to_be_retried(&self, outcome: Outcome) -> bool {
         let kind = match outcome {
@@ -30,6 +73,11 @@ impl Followed {
 
     /// A wait is as long as its backoff, or longer by at most the jitter.
     pub(super) fn delayed(&mut self, until: Duration) -> Found {
+        if self.stage == Stage::Enqueued {
+            ensure(until == self.not_before, || format!("it waits until {until:?}, not {:?}", self.not_before))?;
+            self.stage = Stage::Delayed(until);
+            return Ok(());
+        }
         let longest = self.not_before + backoff(&self.retry, self.attempt).mul_f64(f64::from(self.retry.jitter) / 1e6);
         // What is counted in parts is rounded.
         let rounded = Duration::from_micros(1);
