@@ -576,6 +576,7 @@ mod driver;
 // The public calls.
 mod builder;
 mod completed;
+mod control;
 mod future;
 mod handle;
 mod inspect;

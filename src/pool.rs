@@ -274,7 +274,8 @@ impl<J: Job> Pool<J> {
         }
     }
 
-    /// Blocks until the backlog is empty and no worker is busy, or the pool has ended.
+    /// Blocks until the backlog is empty and no worker is busy, or the pool has ended. While the pool is
+    /// [paused](Pool::pause) with a backlog, that is not before it is resumed.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -429,7 +430,7 @@ impl<J: Job> Pool<J> {
     }
 
     /// Takes no more jobs, goes on until all are settled (retries and recycling included) or `limit` has passed, then exits.
-    /// A `limit` of `Duration::MAX` is none.
+    /// A `limit` of `Duration::MAX` is none. A pool that is [paused](Pool::pause) is resumed.
     ///
     /// What [`exit`](Pool::exit) says of its return holds here. Of a pool that has ended both figures are 0.
     ///

@@ -5,7 +5,8 @@
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
 //! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `limits`, `kill`, `death`, `spawning`.
+//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `limits`, `kill`,
+//! `death`, `spawning`, `size`.
 
 mod admission;
 mod attempts;
@@ -27,6 +28,7 @@ mod prefetch;
 mod recount;
 mod restart;
 mod retry;
+mod size;
 mod spawning;
 mod timers;
 mod worker;
@@ -105,6 +107,8 @@ pub(crate) struct Counters {
 pub(crate) struct Supervisor {
     config: Config,
     admits: Admits,
+    /// Whether nothing is begun for now.
+    paused: bool,
     jobs: Jobs,
     backlog: Backlog,
     /// The jobs that are not to be queued before a time, and when.
@@ -143,6 +147,7 @@ impl Supervisor {
             restarts: RestartPolicy::new(config.max_processes, config.start_failures),
             config,
             admits: Admits::All,
+            paused: false,
             jobs: Jobs::default(),
             backlog: Backlog::default(),
             delays: JobTimers::default(),
@@ -259,6 +264,8 @@ impl Supervisor {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
             Input::SpawnWorkers => step.spawn_workers(),
+            Input::Pause => step.pause(),
+            Input::Resume => step.resume(),
             Input::Close => step.close(),
             Input::Exit => step.exit(),
             Input::Tick => step.tick(),
@@ -451,12 +458,14 @@ impl Step<'_> {
     fn close(&mut self) {
         if self.machine.admits == Admits::All {
             self.machine.admits = Admits::Unsettled;
+            self.resume();
             self.refuse_pending();
         }
     }
 
     fn exit(&mut self) {
         self.machine.admits = Admits::Nothing;
+        self.resume();
         self.refuse_pending();
         self.settle_all(Outcome::Closed, |_| true);
         let workers: Vec<_> = self.machine.alive().map(|(worker_key, worker)| (worker_key, worker.is_free())).collect();

@@ -17,6 +17,9 @@ pub(crate) enum Command {
     Submit(Box<PendingSubmit>, WhenFull),
     Abort(Arc<JobRecord>),
     SpawnWorkers,
+    Pause,
+    Resume,
+    IsPaused(Sender<bool>),
     WaitReady(Sender<Result<(), ReadyError>>),
     /// The last start failure, for a wait that was too long.
     Trouble(Sender<Option<StartFailure>>),
@@ -68,6 +71,9 @@ impl Driver {
                 }
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
+            Command::Pause => self.input(Input::Pause),
+            Command::Resume => self.input(Input::Resume),
+            Command::IsPaused(reply) => drop(reply.send(self.machine.is_paused())),
             Command::WaitReady(reply) => {
                 if self.machine.is_open() {
                     self.ready_waiters.push(reply);

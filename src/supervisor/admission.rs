@@ -32,7 +32,7 @@ pub(super) struct PendingJob {
 impl Supervisor {
     fn has_room(&self, settings: &JobSettings) -> bool {
         // A job for a free worker is never in the backlog, unless it waits for a time.
-        let at_once = self.has_free_worker() && settings.delay().is_zero();
+        let at_once = self.has_free_worker() && !self.paused && settings.delay().is_zero();
         at_once || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
     }
 
@@ -71,7 +71,7 @@ impl Step<'_> {
             self.delay(key, delay);
             return self.queue_in_time(key);
         }
-        match self.machine.free.pop() {
+        match self.machine.next_free() {
             Some(slot) => self.dispatch(slot, key),
             None => self.queue_at_back(key),
         }

@@ -7,7 +7,7 @@ use super::{JobKey, Step, Supervisor, WorkerKey};
 impl Step<'_> {
     /// Gives queued jobs to the workers that are free.
     pub(super) fn dispatch_all(&mut self) {
-        while !self.machine.free.is_empty() {
+        while !self.machine.free.is_empty() && !self.machine.paused {
             let Supervisor { backlog, jobs, .. } = &mut *self.machine;
             let Some(key) = backlog.pop_front(jobs) else { return };
             let Some(slot) = self.machine.free.pop() else { return };

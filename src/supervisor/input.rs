@@ -13,7 +13,11 @@ pub(crate) enum Input {
     Abort(JobKey),
     /// All workers are to be started now.
     SpawnWorkers,
-    /// No new jobs are to be taken.
+    /// No job is to be begun until [`Input::Resume`].
+    Pause,
+    /// Jobs are to be begun again.
+    Resume,
+    /// No new jobs are to be taken. It resumes a pool that is paused.
     Close,
     /// All is to end now.
     Exit,

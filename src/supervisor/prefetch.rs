@@ -19,7 +19,7 @@ impl Step<'_> {
     /// Prefetches jobs to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
-        if config.prefetch == 0 || !self.machine.free.is_empty() {
+        if config.prefetch == 0 || !self.machine.free.is_empty() || self.machine.paused {
             return;
         }
         let workers = self.machine.slots.len();
@@ -143,7 +143,8 @@ impl Step<'_> {
 
     /// A recall has not been answered. That harms somebody only where its jobs could be done elsewhere.
     pub(super) fn recall_unanswered(&mut self, worker_key: WorkerKey) {
-        let elsewhere = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.slots.len();
+        let has_other = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.slots.len();
+        let elsewhere = has_other && !self.machine.paused;
         let now = self.now;
         let worker = self.worker(worker_key);
         let Some(since) = worker.recalled_at else { return };

@@ -8,17 +8,19 @@ use super::{Action, Admits, Notice, SHORT, Step, Supervisor, WorkerKey, WorkerSt
 impl Step<'_> {
     pub(super) fn spawn_missing(&mut self) {
         let successors = self.successors();
-        let Supervisor { config, admits, backlog, slots, live, restarts, .. } = &mut *self.machine;
+        let Supervisor { config, admits, paused, backlog, slots, live, restarts, .. } = &mut *self.machine;
         if *admits == Admits::Nothing {
             return restarts.want_none();
         }
         let minimum = if *admits == Admits::All { config.min_processes } else { 0 };
+        // No worker is needed for a job that is not to be begun.
+        let queued = if *paused { 0 } else { backlog.len() };
         // Most steps end here: there is no room for a worker, or no need of one.
-        let needed = backlog.len() > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
+        let needed = queued > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() == slots.len() || !needed {
             return restarts.want_none();
         }
-        let due = restarts.due(self.now, slots, live, Need { queued: backlog.len(), minimum, successors });
+        let due = restarts.due(self.now, slots, live, Need { queued, minimum, successors });
         for slot in due {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
@@ -35,6 +37,7 @@ impl Step<'_> {
     fn successors(&self) -> usize {
         let machine = &*self.machine;
         if machine.admits != Admits::All
+            || machine.paused
             || machine.live.len() == machine.slots.len()
             || machine.busy >= machine.config.cores
         {

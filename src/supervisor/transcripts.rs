@@ -12,6 +12,7 @@ mod order;
 mod prefetch;
 mod recycling;
 mod retries;
+mod size;
 mod starting;
 mod states;
 

@@ -116,6 +116,9 @@ fn every_signature_of_the_pool() {
     let () = pool.spawn_workers();
     let _: Result<(), ReadyError> = pool.wait_ready(Duration::ZERO);
     let () = pool.wait_idle();
+    let () = pool.pause();
+    let () = pool.resume();
+    let _: bool = pool.is_paused();
     let _: bool = pool.wait_idle_timeout(Duration::ZERO);
     let _: Stats = pool.stats();
     let _: Vec<WorkerInfo> = pool.workers();

@@ -132,6 +132,8 @@ pub(super) struct Checker {
     next_seq: u64,
     now: Duration,
     exited: bool,
+    /// Whether nothing may be begun.
+    paused: bool,
     idle: bool,
     counts: [u64; 4],
     /// Workers whose job was taken from them: they must be on their way out.
@@ -182,6 +184,7 @@ impl Checker {
             next_seq: 0,
             now: Duration::ZERO,
             exited: false,
+            paused: false,
             idle: true,
             counts: [0; 4],
             doomed: Vec::new(),
@@ -281,7 +284,8 @@ impl Checker {
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
             let unwanted = self.over_soft_limit == Some(worker_key)
                 || self.orphaned == Some(worker_key)
-                || self.pressing.is_some_and(|pressing| job.priority < pressing);
+                || self.pressing.is_some_and(|pressing| job.priority < pressing)
+                || self.paused;
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
@@ -355,7 +359,9 @@ impl Checker {
             process.mute_since.get_or_insert(now);
         }
         match input {
-            Input::Exit => self.exited = true,
+            Input::Pause => self.paused = !self.admission.is_closed(),
+            Input::Resume | Input::Close => self.paused = false,
+            Input::Exit => (self.exited, self.paused) = (true, false),
             Input::Exited { worker_key, undelivered } => {
                 let in_part = undelivered.is_some_and(|of| of.in_part);
                 if let Some(process) = self.processes.get_mut(worker_key) {

@@ -72,6 +72,8 @@ enum Step {
     Grow(WorkerKey),
     Orphan(WorkerKey),
     Abort(u64),
+    Pause,
+    Resume,
     Close,
     Exit,
     Tick,
@@ -167,6 +169,9 @@ impl State {
         steps.extend(self.unread.iter().map(|&worker_key| Step::ErrorsEnd(worker_key)));
         steps.extend(self.unreaped.iter().map(|&worker_key| Step::Reap(worker_key)));
         steps.extend(self.ending.keys().map(|&worker_key| Step::Ends(worker_key)));
+        if self.machine.is_paused() {
+            steps.push(Step::Resume);
+        }
         let settles_by_itself = steps.is_empty();
         self.troubles(&mut steps);
         if self.machine.next_deadline().is_some() && (settles_by_itself || self.early_ticks > 0) {
@@ -192,6 +197,7 @@ impl State {
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
                 Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
+                Trouble::Pause => steps.push(Step::Pause),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
             }
@@ -335,6 +341,11 @@ impl State {
                 let key = self.checker.unsettled().find(|key| key.id == id);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Abort(key)))
             }
+            Step::Pause => {
+                self.happened(Trouble::Pause);
+                self.input(shape, Input::Pause)
+            }
+            Step::Resume => self.input(shape, Input::Resume),
             Step::Close => {
                 self.happened(Trouble::Drain);
                 self.input(shape, Input::Close)

@@ -170,7 +170,9 @@ impl Stage {
                 None => Ok(()),
             },
             3 => match tape.byte() {
-                0..=127 => self.input(Input::SpawnWorkers),
+                0..=95 => self.input(Input::SpawnWorkers),
+                96..=111 => self.input(Input::Pause),
+                112..=127 => self.input(Input::Resume),
                 128..=159 => self.input(Input::Tick),
                 160..=199 => self.resident(tape),
                 200..=249 => self.input(Input::Close),

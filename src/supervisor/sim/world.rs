@@ -68,6 +68,8 @@ pub(super) struct World {
     /// Whether every hang ends by a limit.
     all_limited: bool,
     exiting: bool,
+    /// Whether callers pause the pool.
+    pauses: bool,
     /// Whether a job may have no limit though the pool has.
     endless: bool,
     /// When the callers called last.
@@ -134,6 +136,7 @@ impl World {
         // As where the program was stopped, or has much to do.
         let lateness = rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::ZERO, 2 * MILLI, 60 * MILLI]);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
+        let pauses = rng.chance(30);
         let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
@@ -155,6 +158,7 @@ impl World {
             limits,
             all_limited,
             exiting: false,
+            pauses,
             endless,
             called: Duration::ZERO,
             tells_undelivered,
@@ -390,7 +394,7 @@ impl World {
         }
         self.called = self.now;
         self.calls -= 1;
-        match self.rng.below(20) {
+        match self.rng.below(if self.pauses { 23 } else { 20 }) {
             0..=12 => {
                 for _ in 0..1 + self.rng.below(self.burst) {
                     self.enqueue();
@@ -406,7 +410,13 @@ impl World {
             17 => self.input(Input::SpawnWorkers),
             18 if self.rng.chance(20) => self.input(Input::Close),
             19 if self.rng.chance(10) => self.exit(),
+            20 | 21 => self.input(Input::Pause),
+            22 => self.input(Input::Resume),
             _ => {}
+        }
+        if self.calls == 0 && self.machine.is_paused() {
+            // The last call of all: nobody waits for ever.
+            self.input(Input::Resume);
         }
         self.soon(Due::Notification);
     }

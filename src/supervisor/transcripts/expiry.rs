@@ -81,8 +81,7 @@ fn a_job_that_no_worker_has_begun_in_time_expires() {
 
 #[test]
 fn a_job_that_has_begun_in_time_is_done_and_retried() {
-    let mut script =
-        Script::working(Config { expires: Some(SECOND), retry: RetryPolicy::new(1), ..config() });
+    let mut script = Script::working(Config { expires: Some(SECOND), retry: RetryPolicy::new(1), ..config() });
     script.now += 2 * SECOND;
     assert_eq!(script.tick(), [""; 0]);
     let answer = Message::Answer { job: 1, outcome: Outcome::Failed, ready: true };

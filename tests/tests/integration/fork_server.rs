@@ -475,7 +475,7 @@ fn one_without_room_for_descriptors_says_so() {
     let others: Vec<_> = (0..12).map(|_| pool.enqueue(Ask::Wait(gate.path()))).collect();
     // Some of the twelve are refused, which is a start failure of theirs.
     let refused = || pool.wait_ready(Duration::from_millis(20)).unwrap_err().to_string();
-    hirelings_tests::eventually("one is refused, and it is said why", || {
+    eventually("one is refused, and it is said why", || {
         let refused = refused();
         refused.contains("descriptors") || refused.contains("open files")
     });

@@ -35,6 +35,7 @@ mod retries;
 mod scarce;
 mod self_exec;
 mod shapes;
+mod size;
 mod starting;
 mod stats;
 mod stdio;

@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, VecDeque};
 pub(super) struct Admission {
     max_backlog: usize,
     closed: bool,
+    /// Whether no worker is given a job, free or not.
+    paused: bool,
     /// The job that came with this input.
     asked: Option<(u64, WhenFull)>,
     /// The jobs whose callers wait.
@@ -24,12 +26,17 @@ impl Admission {
         Admission {
             max_backlog: config.max_backlog.unwrap_or(usize::MAX),
             closed: false,
+            paused: false,
             asked: None,
             waiting: VecDeque::new(),
             without_room: Vec::new(),
             refused_as_full: false,
             delayed: BTreeSet::new(),
         }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(super) fn input(&mut self, input: &Input) {
@@ -42,7 +49,9 @@ impl Admission {
                     self.delayed.insert(id);
                 }
             }
-            Input::Close | Input::Exit => self.closed = true,
+            Input::Close | Input::Exit => (self.closed, self.paused) = (true, false),
+            Input::Pause => self.paused = !self.closed,
+            Input::Resume => self.paused = false,
             _ => {}
         }
     }
@@ -99,10 +108,11 @@ impl Admission {
         }
         let over = self.without_room.iter().find(|&&id| is_in_backlog(id));
         ensure(over.is_none(), || format!("job {over:?} is one too many in a backlog of {}", self.max_backlog))?;
-        ensure(!self.refused_as_full || !machine.has_free_worker(), || "refused while a worker is free".into())?;
+        let has_free = machine.has_free_worker() && !self.paused;
+        ensure(!self.refused_as_full || !has_free, || "refused while a worker is free".into())?;
         ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
         let at_once = self.waiting.front().is_some_and(|id| !self.delayed.contains(id));
-        let has_room = backlog < self.max_backlog || (at_once && machine.has_free_worker());
+        let has_room = backlog < self.max_backlog || (at_once && has_free);
         ensure(self.waiting.is_empty() || !has_room, || {
             format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
         })

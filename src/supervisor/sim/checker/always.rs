@@ -61,7 +61,10 @@ impl Checker {
             format!("the sum of the figures is off: {counters:?}")
         })?;
         let queued = self.jobs.values().any(|job| job.stage == Stage::Backlogged);
-        ensure(!(queued && machine.has_free_worker()), || "a worker is free and a job is queued".into())?;
+        ensure(machine.is_paused() == self.paused, || "paused or not".into())?;
+        ensure(self.paused || !(queued && machine.has_free_worker()), || {
+            "a worker is free and a job is queued".into()
+        })?;
         let backlog = self.backlog_len();
         ensure(backlog == machine.backlog_len(), || {
             format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())

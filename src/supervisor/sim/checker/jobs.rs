@@ -32,6 +32,7 @@ impl Checker {
 
     /// Jobs go out in the order in which they were enqueued, within a priority, higher first.
     pub(super) fn sent(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) -> Found {
+        ensure(!self.paused, || format!("{key:?} is sent to {worker_key:?} by a pool that is paused"))?;
         let process = self.processes.get_mut(&worker_key).ok_or("a job is sent to nobody")?;
         let busy = !process.holds.is_empty();
         ensure(!busy || process.recalls, || format!("a job is sent ahead to {worker_key:?}, which answers no recall"))?;
