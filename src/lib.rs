@@ -245,7 +245,9 @@
 //! jobs; or earlier if its handler calls [`retire`](worker::Context::retire).
 //!
 //! **An attempt runs at most once**, whatever dies, is killed, aborted or closed. With no retries a job is begun once or not at
-//! all, and [`JobError::begun`] says which where it failed: it may have to be known whether doing it again is safe.
+//! all, and [`JobError::begun`] says which where it failed: it may have to be known whether doing it again is safe. Where it
+//! always is, [`idempotent`](JobRequest::idempotent) says so: an attempt of which nobody knows whether it had begun is then
+//! followed by another, up to twice, without using up a retry.
 //!
 //! [`JobRequest::delay`] keeps a job from being done before a time; [`JobRequest::expires`] settles one as
 //! [`JobError::Expired`] that no worker has begun by a time.

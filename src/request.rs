@@ -130,6 +130,29 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
+    /// Whether doing the job twice does no harm. Default: `false`.
+    ///
+    /// Where a worker dies, or breaks the protocol, before it has said that it does the job, nobody knows whether it had begun
+    /// it ([`Begun::Perhaps`](crate::Begun::Perhaps)). For a job that is idempotent such an attempt does not count: the job goes
+    /// to the back of the queue at once, with the next attempt's number and no retry used, though it may have none, and
+    /// whatever its [`RetryPolicy`] says. That happens at most twice, so that a job which always ends its worker comes to an
+    /// end. It is told as every retry is: [`EventKind::JobRetry`](crate::EventKind::JobRetry), and
+    /// [`Stats::retried`](crate::Stats::retried).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // It computes, and changes nothing: a worker that was killed by somebody costs it nothing.
+    /// let handle = pool.request(Square(7)).idempotent(true).enqueue();
+    /// # Ok(()) }
+    /// ```
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.settings.set_idempotent(idempotent);
+        self
+    }
+
     /// No worker is given the job before so long a time is over, from when the pool lets it in. Default: 0.
     ///
     /// Until then it is in the backlog, where [`max_backlog`](crate::PoolBuilder::max_backlog) counts it, and in

@@ -139,6 +139,7 @@ struct Overrides {
     timeout: Option<Option<Duration>>,
     delay: Duration,
     expires: Option<Option<Duration>>,
+    idempotent: bool,
 }
 
 impl JobSettings {
@@ -172,6 +173,15 @@ impl JobSettings {
 
     pub(crate) fn set_expires(&mut self, after: Option<Duration>) {
         self.own().expires = Some(after);
+    }
+
+    pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
+        self.own().idempotent = idempotent;
+    }
+
+    /// Whether it may be begun again where it is not known that it had begun.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.0.as_ref().is_some_and(|own| own.idempotent)
     }
 
     pub(crate) fn delay(&self) -> Duration {

@@ -100,6 +100,11 @@ impl Outcome {
         })
     }
 
+    /// Whether the worker was lost without a word of why, so that whether it had begun the job may not be known.
+    pub(super) fn leaves_doubt(self) -> bool {
+        matches!(self, Outcome::Crashed(_) | Outcome::Protocol(_))
+    }
+
     /// Whether another attempt could end otherwise.
     pub(crate) fn may_be_retried(self) -> bool {
         match self {

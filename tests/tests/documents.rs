@@ -91,6 +91,7 @@ fn every_signature_of_the_pool() {
         .timeout(None)
         .retries(1u32)
         .retry(RetryPolicy::new(1u32))
+        .idempotent(true)
         .delay(Duration::ZERO)
         .expires(Duration::ZERO)
         .expires(None)

@@ -44,6 +44,9 @@ struct Followed {
     /// It is not queued before this.
     not_before: Duration,
     delay: Duration,
+    /// Whether attempts in doubt do not count, and how many did not.
+    idempotent: bool,
+    in_doubt: u32,
     /// After how long it is over if no worker has begun it, and when that is.
     expires: Option<Duration>,
     expires_at: Option<Duration>,
@@ -227,6 +230,8 @@ impl Checker {
             retry: retry.unwrap_or(self.retry),
             not_before: Duration::ZERO,
             delay: Duration::ZERO,
+            idempotent: false,
+            in_doubt: 0,
             expires: self.expires,
             expires_at: None,
             limit: limit.unwrap_or(self.timeout_working),
@@ -547,7 +552,9 @@ impl Checker {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
-                ensure(attempt <= job.retry.retries + 1, || format!("attempt {attempt} of {:?}", job.retry))?;
+                ensure(attempt <= job.retry.retries + 1 + job.in_doubt, || {
+                    format!("attempt {attempt} of {:?}", job.retry)
+                })?;
                 job.follows(
                     &[Stage::Sent(worker_key), Stage::Prefetched(worker_key)],
                     Stage::Tasked(worker_key),
@@ -580,8 +587,7 @@ impl Checker {
             Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
-                let job = self.job(key)?;
-                job.retried(outcome, worker_key, now)
+                self.retried(key, outcome, worker_key, now)
             }
             Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
@@ -594,6 +600,9 @@ impl Checker {
                 let job = self.job(key)?;
                 ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
                 ensure(!job.is_to_be_retried(outcome), || format!("{outcome:?} settles with retries left"))?;
+                let in_doubt = worker_key.is_some_and(|worker_key| self.is_in_doubt(key, outcome, worker_key));
+                ensure(!in_doubt, || format!("{outcome:?} settles an idempotent job, which may not have begun"))?;
+                let job = self.job(key)?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);

@@ -235,6 +235,10 @@ impl Stage {
         }
         let when_full = [WhenFull::Exceed, WhenFull::Wait, WhenFull::Refuse, WhenFull::Wait][usize::from(choice >> 6)];
         self.checker.new_job(id, priority, retry, limit);
+        if choice & 0x3c == 0x24 {
+            settings.set_idempotent(true);
+            self.checker.idempotent(id);
+        }
         // One job of 16 that no byte says anything else of.
         if choice & 0x3c == 0x14 {
             settings.set_delay(3 * SHORT);

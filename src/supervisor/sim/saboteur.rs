@@ -35,6 +35,9 @@ pub(super) enum Sabotage {
     /// Every kind of failure is retried.
     AllKindsAreRetried,
     NoDelay,
+    /// Attempts in doubt count, or do not, whatever was said.
+    NoneIsIdempotent,
+    AllAreIdempotent,
     /// Jobs never expire, or sooner than they should.
     NeverExpires,
     ExpiresTooEarly,
@@ -115,6 +118,8 @@ pub(super) fn all() -> Vec<Sabotage> {
         TwiceTheBackoff,
         AllKindsAreRetried,
         NoDelay,
+        NoneIsIdempotent,
+        AllAreIdempotent,
         NeverExpires,
         ExpiresTooEarly,
         OneJobTooMany,
@@ -530,6 +535,12 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     }
     if sabotage != Sabotage::NoDelay && !settings.delay().is_zero() {
         spoiled.set_delay(settings.delay());
+    }
+    match sabotage {
+        Sabotage::NoneIsIdempotent => {}
+        Sabotage::AllAreIdempotent => spoiled.set_idempotent(true),
+        _ if settings.is_idempotent() => spoiled.set_idempotent(true),
+        _ => {}
     }
     let expires = settings.expires(None);
     if expires == settings.expires(Some(Duration::MAX)) {

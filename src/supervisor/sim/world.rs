@@ -451,6 +451,10 @@ impl World {
         let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
         self.checker.new_job(id, priority, retry, limit);
         self.checker.timed(id, delay, expires);
+        if self.rng.chance(15) {
+            settings.set_idempotent(true);
+            self.checker.idempotent(id);
+        }
         self.input(Input::Enqueue { id, settings, when_full });
     }
 
