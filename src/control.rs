@@ -1,10 +1,67 @@
 //! What a caller may change while the pool runs.
 
 use crate::driver::Command as ToDriver;
+use crate::error::{BuildError, BuildErrorKind};
 use crate::pool::Pool;
+use crate::supervisor::check_max_processes;
 use hirelings_worker_kit::Job;
 
 impl<J: Job> Pool<J> {
+    /// From now on there are at most `n` workers at a time, as if [`max_processes`](crate::PoolBuilder::max_processes) had
+    /// said so. Returns at once.
+    ///
+    /// More than before: they are started as jobs wait for them. Fewer: the workers in the slots from `n` on leave after the
+    /// jobs that they run, what was prefetched to them comes back, and nobody is killed. Until they have left there may be
+    /// more than `n`, and no other is started meanwhile. The first `n` slots stay. Where the builder's `min_processes` is more
+    /// than `n`, `n` workers are kept, and `min_processes` again once there may be as many.
+    ///
+    /// It does the same while the pool is paused and while it drains, and nothing in one that has ended. The default of
+    /// `look_ahead` stays that of the pool's size when it was built.
+    ///
+    /// # Errors
+    ///
+    /// If `n` is 0, or more than 65,535, of the kind [`BuildErrorKind::Options`]. The pool's size stays as it was.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn is_night() -> bool { true }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // By day others need the processors.
+    /// pool.set_max_processes(if is_night() { 16 } else { 4 })?;
+    /// # Ok(()) }
+    /// ```
+    pub fn set_max_processes(&self, n: usize) -> Result<(), BuildError> {
+        check_max_processes(n).map_err(|message| BuildError::new(BuildErrorKind::Options, message))?;
+        let _ = self.shared.commands.send(ToDriver::SetMaxProcesses(n));
+        Ok(())
+    }
+
+    /// Replaces all workers that there are now: each leaves after the job that it runs, or at once where it runs none, and
+    /// what was prefetched to it comes back. Nobody is killed. Returns at once.
+    ///
+    /// Successors are started as after [`max_jobs_per_process`](crate::PoolBuilder::max_jobs_per_process): before the worker
+    /// has left where a slot and a core are free, and else as jobs wait or `min_processes` asks for them. A job that is
+    /// enqueued after this call is done by a new worker.
+    ///
+    /// It does the same while the pool is paused and while it drains, and nothing in one that has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn install_new_version() -> std::io::Result<()> { Ok(()) }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // The worker program is another one: from now on it does the jobs.
+    /// install_new_version()?;
+    /// pool.recycle();
+    /// # Ok(()) }
+    /// ```
+    pub fn recycle(&self) {
+        let _ = self.shared.commands.send(ToDriver::Recycle);
+    }
+
     /// Begins no more jobs until [`resume`](Pool::resume). What was prefetched to workers is recalled, and what they run
     /// goes on. Jobs are still accepted, and wait, those included that are to be retried. Workers stay, ready for what comes
     /// next; none is started for a job that waits.

@@ -51,7 +51,8 @@ pub struct Stats {
     pub spawned: u64,
     /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
     pub exited: u64,
-    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool.
+    /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool. One that
+    /// closed its standard output and was killed for it is among them.
     pub crashed: u64,
     /// Fork servers that are not reaped; they are not among the `workers`.
     pub fork_servers: usize,
@@ -82,7 +83,8 @@ pub struct Stats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restarts {
-    /// They had done their jobs, asked to be replaced, or held more memory than the soft limit.
+    /// They had done their jobs, asked to be replaced, held more memory than the soft limit, or were one too many after
+    /// [`set_max_processes`](crate::Pool::set_max_processes) or replaced by [`recycle`](crate::Pool::recycle).
     pub recycled: u64,
     /// They ended by themselves, were killed from outside, or closed their pipe.
     pub crashed: u64,

@@ -48,7 +48,7 @@ pub(crate) mod sim {
 mod transcripts;
 
 pub(crate) use admission::{Refusal, WhenFull};
-pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory};
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory, check_max_processes};
 pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
@@ -117,7 +117,8 @@ pub(crate) struct Supervisor {
     expiries: JobTimers,
     /// The jobs whose callers wait for room in the backlog.
     pending: VecDeque<PendingJob>,
-    /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many.
+    /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many. Those past
+    /// `max_processes` are of a time when there were more.
     slots: Vec<Option<Worker>>,
     /// The slots that have one, in order.
     live: Vec<usize>,
@@ -218,7 +219,9 @@ impl Supervisor {
 
     /// Whether every slot has a worker that has been ready.
     pub(crate) fn all_ready(&self) -> bool {
-        self.live.len() == self.slots.len() && self.alive().all(|(_, worker)| worker.phase.has_been_ready())
+        let slots = self.config.max_processes;
+        let filled = self.live.partition_point(|&slot| slot < slots);
+        filled == slots && self.alive().take(filled).all(|(_, worker)| worker.phase.has_been_ready())
     }
 
     pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
@@ -264,6 +267,8 @@ impl Supervisor {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
             Input::SpawnWorkers => step.spawn_workers(),
+            Input::SetMaxProcesses(most) => step.set_max_processes(most),
+            Input::Recycle => step.recycle(),
             Input::Pause => step.pause(),
             Input::Resume => step.resume(),
             Input::Close => step.close(),

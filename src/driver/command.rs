@@ -17,6 +17,8 @@ pub(crate) enum Command {
     Submit(Box<PendingSubmit>, WhenFull),
     Abort(Arc<JobRecord>),
     SpawnWorkers,
+    SetMaxProcesses(usize),
+    Recycle,
     Pause,
     Resume,
     IsPaused(Sender<bool>),
@@ -71,6 +73,13 @@ impl Driver {
                 }
             }
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
+            Command::SetMaxProcesses(most) => {
+                // The slots that there were stay: a worker may still be in them.
+                let slots = self.children.len().max(most);
+                self.children.resize_with(slots, || None);
+                self.input(Input::SetMaxProcesses(most));
+            }
+            Command::Recycle => self.input(Input::Recycle),
             Command::Pause => self.input(Input::Pause),
             Command::Resume => self.input(Input::Resume),
             Command::IsPaused(reply) => drop(reply.send(self.machine.is_paused())),

@@ -29,6 +29,21 @@ pub(crate) struct Config {
     pub(crate) max_memory: MaxMemory,
 }
 
+/// Refuses a size that no pool could have.
+///
+/// # Errors
+///
+/// A sentence that names the option.
+pub(crate) fn check_max_processes(max: usize) -> Result<(), String> {
+    if max == 0 {
+        return Err("max_processes is 0: a pool needs at least one worker".into());
+    }
+    if max > MOST_PROCESSES {
+        return Err(format!("max_processes is {max}: at most {MOST_PROCESSES} are supported"));
+    }
+    Ok(())
+}
+
 /// More slots than this are refused.
 const MOST_PROCESSES: usize = 65_535;
 
@@ -66,12 +81,7 @@ impl Config {
     /// A sentence that names the option.
     pub(crate) fn check(&self) -> Result<(), String> {
         let (min, max) = (self.min_processes, self.max_processes);
-        if max == 0 {
-            return Err("max_processes is 0: a pool needs at least one worker".into());
-        }
-        if max > MOST_PROCESSES {
-            return Err(format!("max_processes is {max}: at most {MOST_PROCESSES} are supported"));
-        }
+        check_max_processes(max)?;
         if min > max {
             return Err(format!("min_processes is {min}, which is more than max_processes, {max}"));
         }

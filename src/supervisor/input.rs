@@ -13,6 +13,10 @@ pub(crate) enum Input {
     Abort(JobKey),
     /// All workers are to be started now.
     SpawnWorkers,
+    /// There are to be at most so many workers, and at least one: those in slots past that leave after their jobs.
+    SetMaxProcesses(usize),
+    /// All workers that there are now are to leave after their jobs.
+    Recycle,
     /// No job is to be begun until [`Input::Resume`].
     Pause,
     /// Jobs are to be begun again.

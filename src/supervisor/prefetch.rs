@@ -22,7 +22,7 @@ impl Step<'_> {
         if config.prefetch == 0 || !self.machine.free.is_empty() || self.machine.paused {
             return;
         }
-        let workers = self.machine.slots.len();
+        let workers = config.max_processes;
         let share = self.machine.backlog.len().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
         if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
@@ -78,7 +78,8 @@ impl Step<'_> {
 
     /// No job waits behind a long one while another worker is free.
     pub(super) fn recall_for_the_free(&mut self) {
-        let never_crowded = self.machine.slots.len() <= self.machine.config.cores;
+        let workers = self.machine.config.max_processes.max(self.machine.live.len());
+        let never_crowded = workers <= self.machine.config.cores;
         if self.machine.free.is_empty() || never_crowded {
             // Where nobody waits for a core, jobs are recalled in time anyway.
             return;
@@ -143,7 +144,7 @@ impl Step<'_> {
 
     /// A recall has not been answered. That harms somebody only where its jobs could be done elsewhere.
     pub(super) fn recall_unanswered(&mut self, worker_key: WorkerKey) {
-        let has_other = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.slots.len();
+        let has_other = !self.machine.free.is_empty() || self.machine.live.len() < self.machine.config.max_processes;
         let elsewhere = has_other && !self.machine.paused;
         let now = self.now;
         let worker = self.worker(worker_key);

@@ -39,7 +39,10 @@ pub(super) struct Decision {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct RestartPolicy {
+    /// As many as there ever were.
     slots: Vec<Slot>,
+    /// How many may have a worker, from the first.
+    open: usize,
     /// How many slots are wanted.
     wanted: usize,
     limit: u32,
@@ -54,7 +57,8 @@ impl RestartPolicy {
         let mut slots = vec![Slot::default(); slots];
         // A program that cannot be started is found out before the first job needs it.
         slots[0].wanted = true;
-        RestartPolicy { slots, wanted: 1, limit, circuit_open: false, due_at: None }
+        let open = slots.len();
+        RestartPolicy { slots, open, wanted: 1, limit, circuit_open: false, due_at: None }
     }
 
     pub(super) fn is_circuit_open(&self) -> bool {
@@ -73,9 +77,20 @@ impl RestartPolicy {
     /// Every slot is to get a worker, whatever has been; its wait holds all the same.
     pub(super) fn want_all(&mut self) {
         self.circuit_open = false;
-        self.wanted = self.slots.len();
-        for slot in &mut self.slots {
+        self.wanted = self.open;
+        for slot in &mut self.slots[..self.open] {
             slot.wanted = true;
+        }
+    }
+
+    /// There are so many slots from here on.
+    pub(super) fn set_slots(&mut self, open: usize) {
+        if self.slots.len() < open {
+            self.slots.resize(open, Slot::default());
+        }
+        self.open = open;
+        for slot in &mut self.slots[open..] {
+            self.wanted -= usize::from(std::mem::take(&mut slot.wanted));
         }
     }
 
@@ -135,7 +150,7 @@ impl RestartPolicy {
             return due;
         }
         // Slots that somebody asked for come first; those that must wait are looked at again when the wait is over.
-        let mut empty: Vec<usize> = (0..self.slots.len()).filter(|&slot| workers[slot].is_none()).collect();
+        let mut empty: Vec<usize> = (0..self.open).filter(|&slot| workers[slot].is_none()).collect();
         empty.sort_by_key(|&slot| (!self.slots[slot].wanted, slot));
         for slot in empty {
             let place = &self.slots[slot];
@@ -163,14 +178,15 @@ impl RestartPolicy {
     fn needed(&self, workers: &[Option<Worker>], live: &[usize], need: Need) -> usize {
         let Need { queued, minimum, successors } = need;
         let alive = || live.iter().filter_map(|&slot| workers[slot].as_ref());
-        let empty = workers.len() - live.len();
-        let starting = alive().filter(|worker| worker.state() == WorkerState::Initializing).count();
+        let empty = self.open.saturating_sub(live.len());
+        let starts = |worker: &&Worker| worker.state() == WorkerState::Initializing && !worker.is_dismissed();
+        let starting = alive().filter(starts).count();
         if self.circuit_open {
             return usize::from(queued > 0 && starting == 0);
         }
         let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();
         let wanted = if self.wanted == 0 { 0 } else { (0..self.slots.len()).filter(is_wanted).count() };
-        let lasting = alive().filter(|worker| !worker.is_exiting()).count();
+        let lasting = alive().filter(|worker| !worker.is_exiting() && !worker.surplus).count();
         let for_jobs = queued.saturating_sub(starting);
         for_jobs.max(minimum.saturating_sub(lasting)).max(wanted).max(successors).min(empty)
     }

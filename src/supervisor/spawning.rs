@@ -12,12 +12,12 @@ impl Step<'_> {
         if *admits == Admits::Nothing {
             return restarts.want_none();
         }
-        let minimum = if *admits == Admits::All { config.min_processes } else { 0 };
+        let minimum = if *admits == Admits::All { config.min_processes.min(config.max_processes) } else { 0 };
         // No worker is needed for a job that is not to be begun.
         let queued = if *paused { 0 } else { backlog.len() };
         // Most steps end here: there is no room for a worker, or no need of one.
         let needed = queued > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
-        if live.len() == slots.len() || !needed {
+        if live.len() >= config.max_processes || !needed {
             return restarts.want_none();
         }
         let due = restarts.due(self.now, slots, live, Need { queued, minimum, successors });
@@ -38,7 +38,7 @@ impl Step<'_> {
         let machine = &*self.machine;
         if machine.admits != Admits::All
             || machine.paused
-            || machine.live.len() == machine.slots.len()
+            || machine.live.len() >= machine.config.max_processes
             || machine.busy >= machine.config.cores
         {
             return 0;
@@ -56,9 +56,9 @@ impl Step<'_> {
     }
 
     /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of
-    /// whether more will come.
+    /// whether more will come, and one that is too many has no successor.
     fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
-        if worker.done == 0 {
+        if worker.done == 0 || worker.surplus {
             return false;
         }
         if worker.takes_no_more() {

@@ -97,6 +97,10 @@ pub(crate) struct Worker {
     pub(super) over_soft_limit: bool,
     /// Whether the fork server that has forked it is gone.
     pub(super) orphaned: bool,
+    /// Whether the pool is to have fewer workers, and not this one.
+    pub(super) surplus: bool,
+    /// Whether it is to leave though there is room for it.
+    pub(super) dismissed: bool,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
     /// Jobs that it has answered.
@@ -133,6 +137,8 @@ impl Worker {
             retiring: false,
             over_soft_limit: false,
             orphaned: false,
+            surplus: false,
+            dismissed: false,
             taken: 0,
             done: 0,
             had_job: false,
@@ -234,7 +240,12 @@ impl Worker {
 
     /// Whether it does no other job than the one that it has.
     pub(super) fn takes_no_more(&self) -> bool {
-        self.retiring || self.over_soft_limit || self.orphaned
+        self.retiring || self.over_soft_limit || self.orphaned || self.is_dismissed()
+    }
+
+    /// Whether it is the pool that wants it to leave.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.surplus || self.dismissed
     }
 
     /// Whether it is on its way out, or to be killed for the sake of one job.
@@ -313,9 +324,10 @@ impl Worker {
         (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
     }
 
-    /// Whether the pool asked it to end.
+    /// Whether the pool asked it to end. One that has closed its pipe is killed, and ended by its own doing.
     pub(super) fn was_asked(&self) -> bool {
         match self.phase {
+            Phase::Exiting(exit) if exit.end == Some(End::PipeClosed) => false,
             Phase::Exiting(exit) => {
                 matches!(exit.course, Course::Terminated | Course::Killed)
                     || matches!(exit.end, Some(End::Left | End::PoolExit))
@@ -328,6 +340,8 @@ impl Worker {
     pub(super) fn failed_to_start(&self) -> bool {
         match self.end() {
             Some(End::PoolExit | End::Aborted) => false,
+            // It was ready, and was given nothing to do.
+            Some(End::Left) if self.is_dismissed() => false,
             _ => !self.phase.has_been_ready() || !self.had_job,
         }
     }

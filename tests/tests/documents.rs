@@ -117,6 +117,8 @@ fn every_signature_of_the_pool() {
     let () = pool.spawn_workers();
     let _: Result<(), ReadyError> = pool.wait_ready(Duration::ZERO);
     let () = pool.wait_idle();
+    let _: Result<(), BuildError> = pool.set_max_processes(1usize);
+    let () = pool.recycle();
     let () = pool.pause();
     let () = pool.resume();
     let _: bool = pool.is_paused();

@@ -80,6 +80,8 @@ struct Process {
     read_in_part: bool,
     /// The first job that it had not read when it died.
     undelivered: Option<Undelivered>,
+    /// Whether it has said that it ends.
+    terminal: bool,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -94,6 +96,10 @@ struct Process {
     over_soft_limit: bool,
     /// Whether its fork server is gone.
     orphaned: bool,
+    /// Whether it was there when all were to be replaced.
+    recycled: bool,
+    /// Whether it was told to leave because the pool wants it no more.
+    excused: bool,
     /// Whether it was ever ready.
     ever_ready: bool,
     /// Whether its end was called a start failure.
@@ -107,10 +113,16 @@ struct Process {
 
 #[derive(Clone, Debug)]
 pub(super) struct Checker {
+    /// The jobs that are not over, and those that this step has settled.
     jobs: BTreeMap<u64, Followed>,
+    /// How many jobs are over.
+    settled: u64,
     /// The keys of the jobs that are let in and not over.
     keys: BTreeMap<JobKey, u64>,
+    /// The processes that are not released, and those that this step has released.
     processes: BTreeMap<WorkerKey, Process>,
+    /// How many processes are released.
+    released: u64,
     max_processes: usize,
     max_jobs: u64,
     retry: RetryPolicy,
@@ -167,8 +179,10 @@ impl Checker {
     pub(super) fn new(config: &Config) -> Self {
         Checker {
             jobs: BTreeMap::new(),
+            settled: 0,
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
+            released: 0,
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retry: config.retry,
@@ -203,7 +217,7 @@ impl Checker {
     }
 
     pub(super) fn job_count(&self) -> u64 {
-        self.jobs.len() as u64
+        self.settled + self.jobs.len() as u64
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = JobKey> {
@@ -271,8 +285,15 @@ impl Checker {
         })
     }
 
+    /// Whether the job is the first of those that its worker holds, so that it is presumed begun.
+    fn may_have_begun(&self, id: u64, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.is_ready && process.holds.front() == Some(&id))
+    }
+
+    /// Nobody waits behind another job. One that was recalled too late may run for ever, where it has no limit.
     pub(super) fn none_is_ahead(&self) -> Found {
-        let prefetched = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Prefetched(_)));
+        let waits = |id: u64, stage| matches!(stage, Stage::Prefetched(of) if !self.may_have_begun(id, of));
+        let prefetched = self.jobs.iter().find(|(id, job)| waits(**id, job.stage));
         ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
     }
 
@@ -284,13 +305,16 @@ impl Checker {
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
-        let kept = self.jobs.iter().find(|(id, job)| {
+        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some();
+        let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
-            let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires);
+            let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
+                && !self.told.is_exiting(worker_key);
             let unwanted = self.over_soft_limit == Some(worker_key)
                 || self.orphaned == Some(worker_key)
                 || self.pressing.is_some_and(|pressing| job.priority < pressing)
-                || self.paused;
+                || self.paused
+                || self.is_dismissed(worker_key);
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
@@ -319,6 +343,11 @@ impl Checker {
         let over = |stage| matches!(stage, Stage::Settled | Stage::Backlogged | Stage::Delayed(_));
         let open = self.jobs.get(job).is_some_and(|job| !over(job.stage));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
+    }
+
+    /// Whether the pool wants the worker no more: there are to be fewer, or all were to be replaced.
+    fn is_dismissed(&self, worker_key: WorkerKey) -> bool {
+        worker_key.slot >= self.max_processes || self.processes.get(&worker_key).is_some_and(|of| of.recycled)
     }
 
     /// Whether another attempt at the job has been begun by the same step.
@@ -364,6 +393,13 @@ impl Checker {
             process.mute_since.get_or_insert(now);
         }
         match input {
+            Input::SetMaxProcesses(most) if !self.exited => self.max_processes = *most,
+            Input::Recycle if !self.exited => {
+                let (told, processes) = (&self.told, &mut self.processes);
+                let lasting =
+                    processes.iter_mut().filter(|(worker_key, of)| of.alive && !told.is_exiting(**worker_key));
+                lasting.for_each(|(_, process)| process.recycled = true);
+            }
             Input::Pause => self.paused = !self.admission.is_closed(),
             Input::Resume | Input::Close => self.paused = false,
             Input::Exit => (self.exited, self.paused) = (true, false),
@@ -432,8 +468,12 @@ impl Checker {
         let Some(process) = self.processes.get_mut(worker_key) else { return };
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
         match message {
-            Message::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Message::Ready => {
+                process.violated |= process.is_ready || process.terminal;
+                (process.is_ready, process.ever_ready) = (true, true);
+            }
             Message::Answer { job, ready, .. } => {
+                process.violated |= process.terminal || !process.holds.contains(job);
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
                 process.is_ready = *ready;
@@ -443,7 +483,7 @@ impl Checker {
                 process.holds.retain(|of| of != job);
                 process.taken -= (held - process.holds.len()) as u64;
             }
-            Message::Terminal { .. } => process.is_ready = false,
+            Message::Terminal { .. } => (process.is_ready, process.terminal) = (false, true),
             Message::Start { .. } | Message::Progress { .. } | Message::Retire => {}
         }
         let front = process.is_ready.then(|| process.holds.front().copied()).flatten();
@@ -482,6 +522,7 @@ impl Checker {
         match *effect {
             Effect::Do(Action::Spawn(worker_key)) => {
                 ensure(!self.exited, || "a process is spawned after exit".into())?;
+                ensure(worker_key.slot < self.max_processes, || format!("{worker_key:?} is in no slot"))?;
                 self.processes.insert(
                     worker_key,
                     Process { alive: true, probe: self.circuit_open || self.opens, ..Process::default() },
@@ -660,7 +701,9 @@ impl Checker {
                 })
             }
             Effect::Do(Action::SendLeave(worker_key)) => {
-                let process = self.processes.get(&worker_key).ok_or("nobody leaves")?;
+                let dismissed = self.is_dismissed(worker_key);
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody leaves")?;
+                process.excused = dismissed;
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
                 let done_with = taken == most
@@ -668,6 +711,7 @@ impl Checker {
                     || process.retires
                     || process.over_soft_limit
                     || process.orphaned
+                    || dismissed
                     || self.exited;
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))

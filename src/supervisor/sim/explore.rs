@@ -72,6 +72,8 @@ enum Step {
     Grow(WorkerKey),
     Orphan(WorkerKey),
     Abort(u64),
+    Resize,
+    Recycle,
     Pause,
     Resume,
     Close,
@@ -197,6 +199,8 @@ impl State {
                 Trouble::Grow => steps.extend(working.map(|(&worker_key, _)| Step::Grow(worker_key))),
                 Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
+                Trouble::Resize => steps.push(Step::Resize),
+                Trouble::Recycle => steps.push(Step::Recycle),
                 Trouble::Pause => steps.push(Step::Pause),
                 Trouble::Drain => steps.push(Step::Close),
                 Trouble::Exit => steps.push(Step::Exit),
@@ -340,6 +344,14 @@ impl State {
                 self.happened(Trouble::Abort);
                 let key = self.checker.unsettled().find(|key| key.id == id);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Abort(key)))
+            }
+            Step::Resize => {
+                self.happened(Trouble::Resize);
+                self.input(shape, Input::SetMaxProcesses(3 - shape.workers))
+            }
+            Step::Recycle => {
+                self.happened(Trouble::Recycle);
+                self.input(shape, Input::Recycle)
             }
             Step::Pause => {
                 self.happened(Trouble::Pause);

@@ -169,13 +169,14 @@ pub(super) fn all() -> Vec<Sabotage> {
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 21] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 22] = [
     (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
     (Sabotage::InputTwice("Resident"), "it says the same"),
     (Sabotage::InputTwice("Abort"), "a job that is over is not aborted"),
     (Sabotage::InputTwice("SpawnWorkers"), "all are there or asked for"),
+    (Sabotage::InputTwice("SetMaxProcesses"), "it says the same"),
     (Sabotage::InputTwice("Pause"), "it is paused"),
     (Sabotage::InputTwice("Resume"), "it says the same"),
     (Sabotage::InputTwice("Close"), "it is closed"),
@@ -193,10 +194,12 @@ pub(super) const HARMLESS: [(Sabotage, &str); 21] = [
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 26] = [
+const INPUTS: [&str; 28] = [
     "Enqueue",
     "Abort",
     "SpawnWorkers",
+    "SetMaxProcesses",
+    "Recycle",
     "Pause",
     "Resume",
     "Close",
@@ -227,6 +230,8 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::Enqueue { .. } => "Enqueue",
         Input::Abort(_) => "Abort",
         Input::SpawnWorkers => "SpawnWorkers",
+        Input::SetMaxProcesses(_) => "SetMaxProcesses",
+        Input::Recycle => "Recycle",
         Input::Pause => "Pause",
         Input::Resume => "Resume",
         Input::Close => "Close",
@@ -569,6 +574,7 @@ fn spoiled_policy(sabotage: Sabotage, policy: RetryPolicy) -> RetryPolicy {
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
         Input::Enqueue { .. } | Input::Abort(_) => None,
+        Input::SetMaxProcesses(_) | Input::Recycle => None,
         Input::SpawnWorkers | Input::Pause | Input::Resume | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)

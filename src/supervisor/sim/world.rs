@@ -68,8 +68,8 @@ pub(super) struct World {
     /// Whether every hang ends by a limit.
     all_limited: bool,
     exiting: bool,
-    /// Whether callers pause the pool.
-    pauses: bool,
+    /// Whether callers pause the pool, change its size, or have all workers replaced.
+    steers: bool,
     /// Whether a job may have no limit though the pool has.
     endless: bool,
     /// When the callers called last.
@@ -136,7 +136,7 @@ impl World {
         // As where the program was stopped, or has much to do.
         let lateness = rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::ZERO, 2 * MILLI, 60 * MILLI]);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
-        let pauses = rng.chance(30);
+        let steers = rng.chance(30);
         let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
@@ -158,7 +158,7 @@ impl World {
             limits,
             all_limited,
             exiting: false,
-            pauses,
+            steers,
             endless,
             called: Duration::ZERO,
             tells_undelivered,
@@ -394,7 +394,7 @@ impl World {
         }
         self.called = self.now;
         self.calls -= 1;
-        match self.rng.below(if self.pauses { 23 } else { 20 }) {
+        match self.rng.below(if self.steers { 27 } else { 20 }) {
             0..=12 => {
                 for _ in 0..1 + self.rng.below(self.burst) {
                     self.enqueue();
@@ -412,6 +412,11 @@ impl World {
             19 if self.rng.chance(10) => self.exit(),
             20 | 21 => self.input(Input::Pause),
             22 => self.input(Input::Resume),
+            23..=25 => {
+                let most = 1 + self.rng.below(4) as usize;
+                self.input(Input::SetMaxProcesses(most));
+            }
+            26 => self.input(Input::Recycle),
             _ => {}
         }
         if self.calls == 0 && self.machine.is_paused() {

@@ -98,3 +98,121 @@ fn a_paused_pool_ends_as_any_other() {
     script.dies(FIRST);
     assert!(script.machine.is_finished() && !script.machine.is_paused());
 }
+
+/// A pool of so many workers on as many cores, all of them ready.
+fn all_ready(workers: usize) -> Script {
+    let config = Config { max_processes: workers, cores: workers, prefetch: 2, retry: RetryPolicy::new(0), ..config() };
+    let mut script = Script::ready(config);
+    script.input(Input::SpawnWorkers);
+    for slot in 1..workers {
+        let worker_key = worker_key(slot, slot as u64 + 1);
+        script.input(Input::Spawned(worker_key));
+        script.input(Input::Greeted { worker_key, recalls: true });
+        script.message(worker_key, Message::Ready);
+    }
+    script
+}
+
+#[test]
+fn a_pool_that_may_have_more_workers_starts_them_for_the_jobs_that_wait() {
+    let mut script = Script::working(config());
+    script.enqueue();
+    script.enqueue();
+    assert_eq!(script.input(Input::SetMaxProcesses(2)), ["spawn 1#2"]);
+    assert_eq!(script.input(Input::SetMaxProcesses(4)), ["spawn 2#3"], "two jobs wait, and one starts for them");
+}
+
+#[test]
+fn of_fewer_workers_the_surplus_leave_after_their_jobs() {
+    let mut script = all_ready(3);
+    (0..2).for_each(|_| drop(script.enqueue()));
+    // The last one has nothing to do, and leaves at once; the one before it after its job.
+    assert_eq!(script.input(Input::SetMaxProcesses(1)), ["leave 2#3", "2#3 is exiting"]);
+    assert_eq!(script.enqueue(), ["enqueued 3", "backlog 3"]);
+    let lines = script.message(worker_key(1, 2), success(2));
+    assert_eq!(lines[3..], ["1#2 is ready", "leave 1#2", "1#2 is exiting"], "though a job waits");
+    assert_eq!(script.dies(worker_key(2, 3)), ["died 2#3"], "no start failure, and nobody follows");
+    assert_eq!(script.dies(worker_key(1, 2)), ["died 1#2"]);
+    assert_eq!(script.machine.counters().crashed, 0);
+}
+
+#[test]
+fn what_lies_ahead_at_a_surplus_worker_comes_back() {
+    let mut script = short_jobs_with(Config { max_processes: 2, ..config() });
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });
+    // The first worker's slot stays; so the second one is given all, and then is one too many.
+    script.message(worker_key(1, 2), Message::Ready);
+    script.now += MILLI / 10;
+    script.message(worker_key(1, 2), success(5));
+    let ahead = script.machine.worker(worker_key(1, 2)).map(|worker| worker.prefetched_keys().count());
+    let lines = script.input(Input::SetMaxProcesses(1));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("skip")).count(), ahead.unwrap(), "{lines:?}");
+}
+
+#[test]
+fn a_surplus_worker_that_is_wanted_again_before_it_has_left_stays() {
+    let mut script = all_ready(2);
+    (0..2).for_each(|_| drop(script.enqueue()));
+    script.input(Input::SetMaxProcesses(1));
+    script.input(Input::SetMaxProcesses(2));
+    let job = script.machine.worker(worker_key(1, 2)).and_then(|worker| worker.job()).unwrap();
+    let lines = script.message(worker_key(1, 2), success(job));
+    assert_eq!(lines[2..], ["1#2 is recovering", "1#2 is ready"]);
+}
+
+#[test]
+fn a_surplus_worker_that_starts_leaves_once_it_is_ready() {
+    let mut script = Script::ready(Config { max_processes: 2, ..config() });
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    // All that there are to be are ready now.
+    assert_eq!(script.input(Input::SetMaxProcesses(1)), ["all ready"]);
+    assert_eq!(script.message(worker_key(1, 2), Message::Ready), ["1#2 is ready", "leave 1#2", "1#2 is exiting"]);
+    assert_eq!(script.dies(worker_key(1, 2)), ["died 1#2"]);
+}
+
+#[test]
+fn no_worker_is_started_while_the_surplus_have_not_left() {
+    let mut script = all_ready(3);
+    (0..3).for_each(|_| drop(script.enqueue()));
+    script.input(Input::SetMaxProcesses(2));
+    script.enqueue();
+    assert_eq!(
+        script.dies(worker_key(1, 2)),
+        ["settled 2/1: Crashed(Exited)", "1#2 is exiting", "died 1#2",],
+        "two live, of which one is too many: the fourth job waits"
+    );
+    let lines = script.message(worker_key(2, 3), success(3));
+    assert_eq!(lines[3..], ["2#3 is ready", "leave 2#3", "2#3 is exiting"]);
+    assert_eq!(script.dies(worker_key(2, 3)), ["died 2#3", "spawn 1#4"]);
+}
+
+#[test]
+fn the_minimum_is_no_more_than_there_may_be() {
+    let mut script = Script::ready(Config { max_processes: 3, min_processes: 3, ..config() });
+    assert_eq!(script.machine.workers().count(), 1, "the others are being spawned");
+    script.input(Input::SetMaxProcesses(1));
+    for (slot, worker) in [(1, 2), (2, 3)] {
+        script.input(Input::Spawned(worker_key(slot, worker)));
+        script.message(worker_key(slot, worker), Message::Ready);
+        let died = format!("died {slot}#{worker}");
+        assert_eq!(script.dies(worker_key(slot, worker)), [died]);
+    }
+    assert_eq!(script.input(Input::SetMaxProcesses(2)), ["spawn 1#4"], "and as many as there may be");
+}
+
+#[test]
+fn all_workers_are_replaced_after_their_jobs() {
+    let mut script = all_ready(2);
+    script.enqueue();
+    let busy = script.machine.workers().find(|(_, of)| of.job().is_some()).map(|(key, _)| key).unwrap();
+    let free = script.machine.workers().find(|(_, of)| of.job().is_none()).map(|(key, _)| key).unwrap();
+    let free_line = format!("leave {}#{}", free.slot, free.worker);
+    assert_eq!(script.input(Input::Recycle)[0], free_line);
+    assert_eq!(script.enqueue(), ["enqueued 2", "backlog 2"], "it is for a new one");
+    let lines = script.dies(free);
+    assert_eq!(lines, [format!("died {}#{}", free.slot, free.worker), format!("spawn {}#3", free.slot)]);
+    let lines = script.message(busy, success(1));
+    assert!(lines.contains(&format!("leave {}#{}", busy.slot, busy.worker)), "{lines:?}");
+}

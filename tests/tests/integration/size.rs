@@ -1,7 +1,8 @@
 //! Pools that are paused, and pools whose size changes while they run.
 
-use hirelings::{EventKind, JobError, JobStatus};
+use hirelings::{BuildErrorKind, EventKind, JobError, JobStatus};
 use hirelings_tests::{Do, Gate, Record, Scratch, begun, eventually, pool, settled};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[test]
@@ -80,4 +81,88 @@ fn a_paused_pool_exits_at_once() {
     let job = pool.enqueue(Do::Pid);
     pool.exit();
     assert!(matches!(settled(job), Err(JobError::Closed)));
+}
+
+#[test]
+fn more_workers_may_run_after_the_pool_has_grown() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let gate = Gate::new();
+    pool.set_max_processes(3).unwrap();
+    // Each waits at the gate, so that they run at the same time or not at all.
+    let jobs: Vec<_> = (0..3).map(|_| pool.request(Do::Wait(gate.path())).timeout(None)).map(begun).collect();
+    let slots: BTreeSet<usize> = pool.workers().iter().map(|worker| worker.slot.index()).collect();
+    assert_eq!(slots, BTreeSet::from([0, 1, 2]));
+    drop(gate);
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+}
+
+#[test]
+fn the_surplus_leave_after_their_jobs() {
+    let (builder, mut record) = Record::of(pool().max_processes(3));
+    let pool = builder.build().unwrap();
+    let mut gate = Gate::new();
+    let jobs: Vec<_> = (0..3).map(|_| pool.request(Do::Wait(gate.path())).timeout(None)).map(begun).collect();
+    pool.set_max_processes(1).unwrap();
+    assert_eq!(pool.workers().len(), 3, "nobody is killed");
+    let more: Vec<_> = (0..20).map(|_| pool.enqueue(Do::Pid)).collect();
+    gate.open();
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    let pids: BTreeSet<String> = more.into_iter().map(|job| settled(job).unwrap()).collect();
+    assert_eq!(pids.len(), 1, "one worker does what comes after: {pids:?}");
+    eventually("one worker is left", || pool.workers().len() == 1);
+    assert_eq!(pool.workers()[0].slot.index(), 0);
+    let stats = pool.stats();
+    assert_eq!((stats.crashed, stats.restarts.recycled, stats.spawned), (0, 2, 3));
+    pool.exit();
+    assert_eq!(record.count(EventKind::JobRetry), 0);
+}
+
+#[test]
+fn a_pool_of_no_workers_is_refused() {
+    let pool = pool().max_processes(2).build().unwrap();
+    let refused = pool.set_max_processes(0).unwrap_err();
+    assert_eq!(refused.kind(), BuildErrorKind::Options);
+    assert_eq!(refused.to_string(), "max_processes is 0: a pool needs at least one worker");
+    assert!(pool.set_max_processes(65_536).unwrap_err().to_string().contains("65536"));
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    pool.exit();
+    pool.set_max_processes(1).unwrap();
+}
+
+#[test]
+fn a_pool_whose_size_changes_loses_no_job() {
+    let (pool, ran) = (pool().max_processes(2).prefetch(None).build().unwrap(), Scratch::new());
+    let mut jobs = Vec::new();
+    for n in 0..400 {
+        jobs.push(pool.enqueue(Do::Append(ran.path(), n.to_string())));
+        match n % 40 {
+            10 => pool.set_max_processes(1 + n / 40 % 4).unwrap(),
+            20 => pool.recycle(),
+            30 => pool.pause(),
+            35 => pool.resume(),
+            _ => {}
+        }
+    }
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    let mut lines: Vec<usize> = ran.lines().iter().map(|line| line.parse().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (0..400).collect::<Vec<_>>(), "each ran once");
+    assert_eq!(pool.stats().crashed, 0);
+}
+
+#[test]
+fn all_workers_are_replaced() {
+    let pool = pool().max_processes(2).min_processes(2).build().unwrap();
+    let mut gate = Gate::new();
+    let jobs: Vec<_> = (0..2).map(|_| pool.request(Do::Wait(gate.path())).timeout(None)).map(begun).collect();
+    let before: BTreeSet<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
+    pool.recycle();
+    let after = pool.enqueue(Do::Pid);
+    gate.open();
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    let pid: u32 = settled(after).unwrap().parse().unwrap();
+    assert!(!before.contains(&pid), "it is done by a new worker");
+    let new = || pool.workers().iter().filter(|worker| !before.contains(&worker.pid)).count() == 2;
+    eventually("there are two new workers", || new() && pool.workers().len() == 2);
+    assert_eq!(pool.stats().crashed, 0);
 }

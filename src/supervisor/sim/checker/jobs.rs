@@ -9,6 +9,7 @@ impl Checker {
         let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
         process.start_failed = true;
         self.probed = process.probe;
+        ensure(!process.excused, || format!("{worker_key:?} was let go before it had a job"))?;
         ensure(!process.used || !process.ever_ready, || format!("{worker_key:?} had a job, so it had started"))
     }
 
@@ -52,7 +53,8 @@ impl Checker {
         let ending = self
             .processes
             .get(&worker_key)
-            .is_none_or(|process| process.ending || process.over_soft_limit || process.orphaned);
+            .is_none_or(|process| process.ending || process.over_soft_limit || process.orphaned)
+            || self.is_dismissed(worker_key);
         ensure(!ending, || format!("a job is sent to {worker_key:?}, which is known to end"))?;
         let job = self.job(key)?;
         ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;

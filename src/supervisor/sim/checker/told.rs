@@ -87,6 +87,7 @@ impl Told {
         (self.wants_all, self.breaks, self.due, self.spawn_failed) = (false, false, None, None);
         let timeout_recovering = self.config.timeout_recovering;
         match *input {
+            Input::SetMaxProcesses(most) if !self.exited => self.config.max_processes = most,
             Input::SpawnWorkers if !self.closed => (self.awaits_ready, self.wants_all) = (true, true),
             Input::Close => self.closed = true,
             Input::Exit => (self.closed, self.exited) = (true, true),
@@ -266,7 +267,8 @@ impl Told {
         ensure(!self.breaks || machine.is_circuit_open(), || "no worker starts, and nobody is told".into())?;
         // One that is on its way out is replaced once it is reaped.
         let (workers, waits) = (self.processes.len(), self.start_failures > 0);
-        let minimum = if self.wants_all { self.config.max_processes } else { self.config.min_processes };
+        let most = self.config.max_processes;
+        let minimum = if self.wants_all { most } else { self.config.min_processes.min(most) };
         ensure(self.closed || waits || workers >= minimum, || format!("only {workers} workers of {minimum}"))?;
         for (worker_key, worker) in machine.workers() {
             let process = self.processes.get(&worker_key).ok_or_else(|| format!("{worker_key:?} was never spawned"))?;

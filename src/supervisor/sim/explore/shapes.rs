@@ -32,6 +32,10 @@ pub(super) enum Trouble {
     /// The fork server that has forked the workers dies.
     Orphan,
     Abort,
+    /// The pool is to have one worker in place of two, or the other way round.
+    Resize,
+    /// All workers are to be replaced.
+    Recycle,
     /// The callers pause the pool, and resume it at any moment after that.
     Pause,
     /// The callers close the pool.
@@ -76,7 +80,8 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 11] = [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Pause, Drain, Exit];
+    const ALL: [Trouble; 13] =
+        [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Resize, Recycle, Pause, Drain, Exit];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }
