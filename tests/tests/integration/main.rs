@@ -18,6 +18,7 @@ mod hooks;
 mod host;
 mod jobs;
 mod json;
+mod kit_wire;
 mod limits;
 mod map;
 mod node_kit;
