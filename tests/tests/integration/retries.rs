@@ -314,7 +314,7 @@ fn only_the_kinds_that_are_named_are_retried() {
 }
 
 #[test]
-fn an_idempotent_job_that_ends_its_worker_comes_to_an_end() {
+fn an_idempotent_job_that_ends_workers_ends_at_last() {
     let log = Scratch::new();
     let pool = pool().max_processes(1).build().unwrap();
     let job = Do::Then(vec![Do::Append(log.path(), "begun".into()), Do::Signal(9)]);
