@@ -127,6 +127,7 @@ impl Followed {
 }
 
 fn backoff(policy: &RetryPolicy, attempt: u32) -> Duration {
-    let doubled = 1u32.checked_shl(attempt.saturating_sub(1)).map_or(policy.most, |times| policy.first.saturating_mul(times));
+    let doubled =
+        1u32.checked_shl(attempt.saturating_sub(1)).map_or(policy.most, |times| policy.first.saturating_mul(times));
     doubled.min(policy.most)
 }
