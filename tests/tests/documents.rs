@@ -50,6 +50,8 @@ fn every_signature_of_the_pool() {
         .min_processes(0usize)
         .max_jobs_per_process(1u64)
         .retries(1u32)
+        .expires(Duration::ZERO)
+        .expires(None)
         .retry(
             RetryPolicy::new(1u32).backoff(Duration::ZERO, Duration::ZERO).jitter(0.1f64).on(&[JobErrorKind::Crashed]),
         )
@@ -89,6 +91,10 @@ fn every_signature_of_the_pool() {
         .timeout(None)
         .retries(1u32)
         .retry(RetryPolicy::new(1u32))
+        .idempotent(true)
+        .delay(Duration::ZERO)
+        .expires(Duration::ZERO)
+        .expires(None)
         .priority(1i32)
         .label("one")
         .on_start(|| {})
@@ -241,7 +247,7 @@ fn every_error(
         JobError::OutOfMemory(OutOfMemory { resident, limit, pid, stderr, attempts, .. }) => {
             let _: (u64, u64, u32, String, u32) = (resident, limit, pid, stderr, attempts);
         }
-        JobError::Aborted | JobError::Closed => {}
+        JobError::Aborted | JobError::Closed | JobError::Expired => {}
         JobError::NoWorker(StartFailure { program, status, stderr, reason, .. }) => {
             let _: (String, Option<ExitStatus>, String, String) = (program, status, stderr, reason);
         }
@@ -472,6 +478,7 @@ fn the_defaults_are_those_of_the_code() {
         ("max_jobs_per_process", "64 and a minute", "None"),
         ("retries", "0", "0"),
         ("retry(", "`RetryPolicy::new(0)`", ""),
+        ("expires", "`None`", "None"),
         ("timeout_initializing", "5 s", "Some(5s)"),
         ("timeout_working", "10 s", "Some(10s)"),
         ("timeout_recovering", "5 s", "Some(5s)"),

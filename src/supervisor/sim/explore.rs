@@ -102,6 +102,7 @@ impl State {
             max_jobs_per_process: Some(shape.max_jobs),
             max_backlog: shape.max_backlog,
             retry: shape.retry(),
+            expires: None,
             seed: 0,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
