@@ -24,6 +24,8 @@ fn config() -> Config {
         max_processes: 1,
         min_processes: 0,
         max_jobs_per_process: Some(64),
+        idle_timeout: None,
+        max_age: None,
         max_backlog: None,
         retries: 0,
         timeout_initializing: Some(5 * SECOND),

@@ -3,6 +3,7 @@
 mod admission;
 mod always;
 mod jobs;
+mod leaving;
 mod told;
 
 use crate::supervisor::{
@@ -84,6 +85,12 @@ struct Process {
     orphaned: bool,
     /// Whether it was there when all were to be replaced.
     recycled: bool,
+    /// Since when it is without a job.
+    idle_since: Option<Duration>,
+    /// When it was ready first.
+    ready_at: Option<Duration>,
+    /// Whether it may have been told to leave because the pool wants it no more.
+    may_be_excused: bool,
     /// Whether it was told to leave because the pool wants it no more.
     excused: bool,
     /// Whether it was ever ready.
@@ -107,6 +114,9 @@ pub(super) struct Checker {
     max_jobs: u64,
     retries: u32,
     timeout_working: Option<Duration>,
+    min_processes: usize,
+    idle_timeout: Option<Duration>,
+    max_age: Option<Duration>,
     max_memory: MaxMemory,
     /// How many jobs may lie ahead at a worker.
     most_ahead: usize,
@@ -164,6 +174,9 @@ impl Checker {
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retries: config.retries,
             timeout_working: config.timeout_working,
+            min_processes: config.min_processes,
+            idle_timeout: config.idle_timeout,
+            max_age: config.max_age,
             max_memory: config.max_memory,
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
@@ -423,7 +436,10 @@ impl Checker {
         let Some(process) = self.processes.get_mut(worker_key) else { return };
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
         match message {
-            Message::Ready => (process.is_ready, process.ever_ready) = (true, true),
+            Message::Ready => {
+                (process.is_ready, process.ever_ready) = (true, true);
+                process.ready_at.get_or_insert(now);
+            }
             Message::Answer { job, ready, .. } => {
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
@@ -655,9 +671,11 @@ impl Checker {
                 })
             }
             Effect::Do(Action::SendLeave(worker_key)) => {
-                let dismissed = self.is_dismissed(worker_key);
+                let (dismissed, idle, old) =
+                    (self.is_dismissed(worker_key), self.is_idle_for_long(worker_key), self.may_be_old(worker_key));
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody leaves")?;
-                process.excused = dismissed;
+                // Where both can be why, nobody knows.
+                (process.excused, process.may_be_excused) = (dismissed, idle || old);
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
                 let done_with = taken == most
@@ -666,6 +684,8 @@ impl Checker {
                     || process.over_soft_limit
                     || process.orphaned
                     || dismissed
+                    || idle
+                    || old
                     || self.exited;
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))
