@@ -318,9 +318,10 @@ impl Worker {
         (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
     }
 
-    /// Whether the pool asked it to end.
+    /// Whether the pool asked it to end. One that has closed its pipe is killed, and ended by its own doing.
     pub(super) fn was_asked(&self) -> bool {
         match self.phase {
+            Phase::Exiting(exit) if exit.end == Some(End::PipeClosed) => false,
             Phase::Exiting(exit) => {
                 matches!(exit.course, Course::Terminated | Course::Killed)
                     || matches!(exit.end, Some(End::Left | End::PoolExit))

@@ -69,6 +69,8 @@ struct Process {
     read_in_part: bool,
     /// The first job that it had not read when it died.
     undelivered: Option<Undelivered>,
+    /// Whether it has said that it ends.
+    terminal: bool,
     /// Whether it broke the protocol: nothing can be said of what it holds.
     violated: bool,
     /// When it was seen that it can be spoken to no more.
@@ -106,10 +108,16 @@ struct Process {
 
 #[derive(Clone, Debug)]
 pub(super) struct Checker {
+    /// The jobs that are not over, and those that this step has settled.
     jobs: BTreeMap<u64, Followed>,
+    /// How many jobs are over.
+    settled: u64,
     /// The keys of the jobs that are let in and not over.
     keys: BTreeMap<JobKey, u64>,
+    /// The processes that are not released, and those that this step has released.
     processes: BTreeMap<WorkerKey, Process>,
+    /// How many processes are released.
+    released: u64,
     max_processes: usize,
     max_jobs: u64,
     retries: u32,
@@ -168,8 +176,10 @@ impl Checker {
     pub(super) fn new(config: &Config) -> Self {
         Checker {
             jobs: BTreeMap::new(),
+            settled: 0,
             keys: BTreeMap::new(),
             processes: BTreeMap::new(),
+            released: 0,
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retries: config.retries,
@@ -206,7 +216,7 @@ impl Checker {
     }
 
     pub(super) fn job_count(&self) -> u64 {
-        self.jobs.len() as u64
+        self.settled + self.jobs.len() as u64
     }
 
     pub(super) fn unsettled(&self) -> impl Iterator<Item = JobKey> {
@@ -262,8 +272,15 @@ impl Checker {
         })
     }
 
+    /// Whether the job is the first of those that its worker holds, so that it is presumed begun.
+    fn may_have_begun(&self, id: u64, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.is_ready && process.holds.front() == Some(&id))
+    }
+
+    /// Nobody waits behind another job. One that was recalled too late may run for ever, where it has no limit.
     pub(super) fn none_is_ahead(&self) -> Found {
-        let prefetched = self.jobs.iter().find(|(_, job)| matches!(job.stage, Stage::Prefetched(_)));
+        let waits = |id: u64, stage| matches!(stage, Stage::Prefetched(of) if !self.may_have_begun(id, of));
+        let prefetched = self.jobs.iter().find(|(id, job)| waits(**id, job.stage));
         ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
     }
 
@@ -275,7 +292,9 @@ impl Checker {
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
-        let kept = self.jobs.iter().find(|(id, job)| {
+        let steered = matches!(input, Input::SetMaxProcesses(_) | Input::Recycle | Input::Pause);
+        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some() || steered;
+        let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
                 && !self.told.is_exiting(worker_key);
@@ -437,10 +456,12 @@ impl Checker {
         let before = process.is_ready.then(|| process.holds.front().copied()).flatten();
         match message {
             Message::Ready => {
+                process.violated |= process.is_ready || process.terminal;
                 (process.is_ready, process.ever_ready) = (true, true);
                 process.ready_at.get_or_insert(now);
             }
             Message::Answer { job, ready, .. } => {
+                process.violated |= process.terminal || !process.holds.contains(job);
                 process.used |= before == Some(*job);
                 process.holds.retain(|of| of != job);
                 process.is_ready = *ready;
@@ -450,7 +471,7 @@ impl Checker {
                 process.holds.retain(|of| of != job);
                 process.taken -= (held - process.holds.len()) as u64;
             }
-            Message::Terminal { .. } => process.is_ready = false,
+            Message::Terminal { .. } => (process.is_ready, process.terminal) = (false, true),
             Message::Start { .. } | Message::Progress { .. } | Message::Retire => {}
         }
         let front = process.is_ready.then(|| process.holds.front().copied()).flatten();

@@ -66,6 +66,48 @@ struct Process {
     stderr_closed: bool,
     exited: bool,
     retired: bool,
+    /// Whether it was sent SIGSTOP, and not SIGCONT since: all that it wrote has been read, and it writes nothing more.
+    stopped: bool,
+}
+
+/// Which handlers have begun, as far as workers that keep the protocol have said so.
+#[derive(Debug, Default)]
+struct Handlers {
+    /// The attempts that were sent, and that their worker has not said to skip.
+    sent: BTreeMap<(WorkerKey, u64), u32>,
+    /// By whom an attempt was begun.
+    begun: BTreeMap<(u64, u32), WorkerKey>,
+    /// Workers whose words prove nothing: they have said that they skip a job that they had begun.
+    liars: BTreeSet<WorkerKey>,
+}
+
+impl Handlers {
+    /// A worker that can still write says something.
+    fn says(&mut self, worker_key: WorkerKey, message: &Message) {
+        match *message {
+            Message::Start { job } | Message::Progress { job } | Message::Answer { job, .. } => {
+                if let Some(&attempt) = self.sent.get(&(worker_key, job)) {
+                    self.begun.entry((job, attempt)).or_insert(worker_key);
+                }
+            }
+            Message::Skipped { job } => {
+                let attempt = self.sent.remove(&(worker_key, job));
+                if attempt.is_some_and(|attempt| self.begun.get(&(job, attempt)) == Some(&worker_key)) {
+                    self.liars.insert(worker_key);
+                }
+            }
+            Message::Ready | Message::Terminal { .. } | Message::Retire => {}
+        }
+    }
+
+    /// An attempt that a handler has begun is sent to nobody again.
+    fn sends(&mut self, worker_key: WorkerKey, job: u64, attempt: u32) -> Played {
+        self.sent.insert((worker_key, job), attempt);
+        match self.begun.get(&(job, attempt)).filter(|before| !self.liars.contains(before)) {
+            Some(before) => Err(format!("attempt {attempt} at job {job} is sent, and {before:?} has begun it")),
+            None => Ok(()),
+        }
+    }
 }
 
 struct Stage {
@@ -80,6 +122,7 @@ struct Stage {
     holders: BTreeMap<JobKey, WorkerKey>,
     /// Which worker, on its way out, had a job that is to be retried.
     before: BTreeMap<JobKey, WorkerKey>,
+    handlers: Handlers,
     /// Jobs that workers were asked to skip.
     asked: BTreeSet<(WorkerKey, u64)>,
     /// Workers that are to be heard out, or are stopped and heard out.
@@ -143,6 +186,7 @@ impl Stage {
             jobs: Vec::new(),
             holders: BTreeMap::new(),
             before: BTreeMap::new(),
+            handlers: Handlers::default(),
             asked: BTreeSet::new(),
             to_hear: Vec::new(),
             next_job: 1,
@@ -365,10 +409,13 @@ impl Stage {
             println!("{:>12?} {input:?}", self.now);
         }
         self.checker.input(self.now, &input, self.is_unheard(&input));
-        if let Input::Message { worker_key, message: Message::Retire, .. } = input
-            && let Some(process) = self.processes.get_mut(&worker_key)
+        if let Input::Message { worker_key, message, .. } = &input
+            && let Some(process) = self.processes.get_mut(worker_key)
         {
-            process.retired = true;
+            process.retired |= *message == Message::Retire;
+            if !process.exited && !process.stopped {
+                self.handlers.says(*worker_key, message);
+            }
         }
         let mut effects = Vec::new();
         self.saboteur.handle(&mut self.machine, self.now, input.clone(), &mut effects);
@@ -378,6 +425,12 @@ impl Stage {
                 println!("{:>14} {effect:?}", "");
             }
             let seen = self.checker.effect(self.now, &effect, &input).and_then(|()| self.belongs(&effect, &input));
+            let seen = seen.and_then(|()| match &effect {
+                Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => {
+                    self.handlers.sends(*worker_key, key.id, *attempt)
+                }
+                _ => Ok(()),
+            });
             seen.map_err(|found| format!("at {:?}: {found} ({effect:?} at {input:?})", self.now))?;
             self.follow(effect, &input);
         }
@@ -393,14 +446,12 @@ impl Stage {
 
     /// Whether it is said too late to count, or is a lie: for the checker, which believes what it hears of skips.
     fn is_unheard(&self, input: &Input) -> bool {
-        let Input::Message { worker_key, message, .. } = input else { return false };
-        let too_late = Checker::too_late(&self.machine, input);
+        if Checker::too_late(&self.machine, input) {
+            return true;
+        }
+        let Input::Message { worker_key, message: Message::Skipped { job }, .. } = input else { return false };
         let retired = self.processes.get(worker_key).is_some_and(|process| process.retired);
-        too_late
-            || match message {
-                Message::Skipped { job } => retired || !self.asked.contains(&(*worker_key, *job)),
-                _ => false,
-            }
+        retired || !self.asked.contains(&(*worker_key, *job))
     }
 
     /// What is said by or of a worker ends no job but its own, and a job is at one worker at a time.
@@ -440,7 +491,13 @@ impl Stage {
                 self.jobs.push(key);
             }
             Effect::Do(Action::Drain(worker_key)) => self.to_hear.push(Input::Drained(worker_key)),
-            Effect::Do(Action::Signal(worker_key, Signal::Stop)) => self.to_hear.push(Input::Stopped(worker_key)),
+            Effect::Do(Action::Signal(worker_key, signal @ (Signal::Stop | Signal::Continue))) => {
+                let stopped = signal == Signal::Stop;
+                self.processes.entry(worker_key).and_modify(|process| process.stopped = stopped);
+                if stopped {
+                    self.to_hear.push(Input::Stopped(worker_key));
+                }
+            }
             Effect::Do(Action::SendSkip { worker_key, id }) => drop(self.asked.insert((worker_key, id))),
             Effect::Tell(Notice::Task { worker_key, key, .. }) => {
                 self.holders.insert(key, worker_key);
@@ -468,10 +525,21 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::{Sabotage, play};
-    use crate::supervisor::sim::saboteur;
+    use crate::supervisor::sim::{self, Rng, saboteur};
     use std::fs;
     use std::panic::{catch_unwind, set_hook, take_hook};
     use std::path::Path;
+
+    /// `HIRELINGS_TAPES=N` plays so many.
+    #[test]
+    fn random_tapes_break_no_rule() {
+        let tapes = sim::from_env("HIRELINGS_TAPES").unwrap_or(3_000);
+        for seed in 0..tapes {
+            let mut rng = Rng::new(seed);
+            let tape: Vec<u8> = (0..300).map(|_| rng.below(256) as u8).collect();
+            play(&tape, None, false).unwrap_or_else(|found| panic!("tape {seed}: {found}"));
+        }
+    }
 
     /// The corpus is only as good as what it finds. What nobody does in time, it cannot: nobody waits here.
     #[test]

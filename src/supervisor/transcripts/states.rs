@@ -250,6 +250,9 @@ fn the_end_of_its_pipe_while_it_lives() {
     let lines = script.wait(DEATH_WAIT);
     let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1"];
     assert_eq!(lines, [&["0#1 closed its pipe"][..], &killed[..]].concat());
+    script.input(Input::StderrClosed(FIRST));
+    assert!(script.input(exited(FIRST)).contains(&"died 0#1".into()));
+    assert_eq!(script.machine.counters().crashed, 1);
 }
 
 #[test]

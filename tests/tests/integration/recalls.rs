@@ -84,44 +84,53 @@ fn a_worker_that_answers_no_recall_holds_nobody_up() {
     settled(pool.enqueue(echo("x"))).unwrap();
 }
 
-/// A job whose recall came too late: its worker has begun it and says nothing. Gives its handle once that is so.
-fn in_doubt(pool: &Pool<Do>, job: Do, limit: impl Into<Option<Duration>>) -> JobHandle<Do> {
-    warm_up(pool);
-    let mut before: Vec<_> = (0..100).map(|_| pool.enqueue(echo("x"))).collect();
-    // Long enough for what lies behind it to be recalled.
-    before.push(pool.enqueue(echo("takes 20 ms")));
-    let handle = pool.request(job).timeout(limit).enqueue();
-    before.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
-    assert_eq!(handle.status(), JobStatus::Queued, "it was recalled, and the worker has not spoken of it");
-    handle
+/// A job whose recall came too late: its worker, the only one of its pool, has begun it and says nothing.
+///
+/// On a busy machine a job takes longer, and is sent only once the worker is free: then another pool is tried.
+fn in_doubt(pool: impl Fn() -> PoolBuilder<Do>, job: &Do, limit: Option<Duration>) -> (Pool<Do>, JobHandle<Do>) {
+    let end = Instant::now() + WATCHDOG;
+    loop {
+        let pool = pool().max_processes(1).build().unwrap();
+        warm_up(&pool);
+        let mut before: Vec<_> = (0..100).map(|_| pool.enqueue(echo("x"))).collect();
+        // Long enough for what lies behind it to be recalled.
+        before.push(pool.enqueue(echo("takes 20 ms")));
+        let handle = pool.request(job.clone()).timeout(limit).enqueue();
+        before.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
+        // It was recalled, and the worker has not spoken of it.
+        if handle.status() == JobStatus::Queued {
+            return (pool, handle);
+        }
+        assert!(Instant::now() < end, "no job came to be in doubt");
+    }
 }
 
 #[test]
 fn in_doubt_a_jobs_own_limit_holds() {
-    let pool = careless().max_processes(1).build().unwrap();
-    let handle = in_doubt(&pool, echo("lingers"), Duration::from_millis(100));
+    let limit = Duration::from_millis(100);
+    let (pool, handle) = in_doubt(careless, &echo("lingers"), Some(limit));
     let begin = Instant::now();
     let error = settled(handle).unwrap_err();
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
     let JobError::TimedOut(timeout) = &error else { panic!("{error}") };
-    assert_eq!((timeout.limit, error.begun()), (Duration::from_millis(100), Begun::Perhaps));
+    assert_eq!((timeout.limit, error.begun()), (limit, Begun::Perhaps));
     settled(pool.enqueue(echo("x"))).unwrap();
 }
 
 #[test]
 fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
-    let pool = careless().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
-    settled(in_doubt(&pool, echo("takes 700 ms"), None)).unwrap();
+    let builder = || careless().timeout_working(Duration::from_millis(300));
+    let (pool, handle) = in_doubt(builder, &echo("takes 700 ms"), None);
+    settled(handle).unwrap();
     let stats = pool.stats();
     assert_eq!((stats.timed_out, stats.spawned, stats.retried), (0, 1, 0));
 }
 
 #[test]
 fn in_doubt_an_abort_ends_the_worker() {
-    let pool = careless().max_processes(1).build().unwrap();
+    let (pool, handle) = in_doubt(careless, &echo("lingers"), None);
     let pid = || pool.workers()[0].pid;
-    let handle = in_doubt(&pool, echo("lingers"), None);
     let lingering = pid();
     handle.abort();
     assert!(pool.wait_idle_timeout(WATCHDOG));

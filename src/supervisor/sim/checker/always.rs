@@ -5,6 +5,19 @@ use crate::supervisor::worker::Worker;
 use crate::supervisor::{Effect, SHORT, Supervisor, WorkerState};
 use std::time::Duration;
 
+/// The jobs that are not over, counted.
+#[derive(Default)]
+struct Census {
+    /// A job that was let in, and of which nobody was told where it is.
+    untold: Option<u64>,
+    /// Whether a job waits for a worker.
+    queued: bool,
+    /// How many no worker has begun.
+    backlog: usize,
+    /// How many are let in.
+    open: usize,
+}
+
 impl Checker {
     /// No step does or tells the same twice.
     pub(in crate::supervisor::sim) fn distinct(effects: &[Effect]) -> Found {
@@ -15,7 +28,7 @@ impl Checker {
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
         self.note_idle(machine);
-        let untold = self.jobs.iter().find(|(_, job)| job.stage == Stage::Enqueued);
+        let Census { untold, queued, backlog, open } = self.census();
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
         for worker_key in self.doomed.drain(..) {
@@ -63,19 +76,41 @@ impl Checker {
         ensure(counters.enqueued == sum + at_workers as u64, || {
             format!("the sum of the figures is off: {counters:?}")
         })?;
-        let queued = self.jobs.values().any(|job| job.stage == Stage::Backlogged);
         ensure(machine.is_paused() == self.paused, || "paused or not".into())?;
         ensure(self.paused || !(queued && machine.has_free_worker()), || {
             "a worker is free and a job is queued".into()
         })?;
-        let backlog = self.backlog_len();
         ensure(backlog == machine.backlog_len(), || {
             format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())
         })?;
         let jobs = &self.jobs;
         self.admission.settled_down(machine, backlog, |id| jobs.get(&id).is_some_and(Followed::is_in_backlog))?;
-        let open = self.jobs.values().filter(|job| !matches!(job.stage, Stage::New | Stage::Settled)).count();
-        ensure(open == machine.unsettled(), || format!("{open} jobs are open, the machine has {}", machine.unsettled()))
+        ensure(open == machine.unsettled(), || {
+            format!("{open} jobs are open, the machine has {}", machine.unsettled())
+        })?;
+        let processes = self.processes.len();
+        self.processes.retain(|_, process| !process.released);
+        self.released += (processes - self.processes.len()) as u64;
+        Ok(())
+    }
+
+    /// Counts the jobs, and forgets those that are over. A world may have thousands: this is the one pass over them.
+    fn census(&mut self) -> Census {
+        let mut census = Census::default();
+        let before = self.jobs.len();
+        self.jobs.retain(|id, job| {
+            match job.stage {
+                Stage::Settled => return false,
+                Stage::Enqueued => census.untold = Some(*id),
+                Stage::Backlogged => census.queued = true,
+                _ => {}
+            }
+            census.backlog += usize::from(job.is_in_backlog());
+            census.open += usize::from(job.stage != Stage::New);
+            true
+        });
+        self.settled += (before - self.jobs.len()) as u64;
+        census
     }
 
     /// A job past its limit, which nobody has done anything about.
@@ -88,33 +123,21 @@ impl Checker {
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
-        let long = self.jobs.iter().find(|(_, job)| match job.stage {
-            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
-                now > job.since + SHORT
-                    && self.processes.get(&worker_key).is_some_and(|process| !process.ending)
-                    && machine.worker(worker_key).is_some_and(|worker| worker.has_unrecalled())
-            }
-            _ => false,
-        });
-        ensure(long.is_none() || !machine.has_free_worker(), || {
-            format!("a worker is free at {now:?}, and others wait behind {long:?}")
-        })?;
-        let late = self.jobs.iter().find(|(_, job)| {
-            matches!(job.stage, Stage::Tasked(_) | Stage::Started(_))
-                && job.limit.is_some_and(|limit| now > job.since + limit + SLACK)
+        let has_free_worker = machine.has_free_worker();
+        for (id, job) in &self.jobs {
+            let (Stage::Tasked(worker_key) | Stage::Started(worker_key)) = job.stage else { continue };
+            let process = self.processes.get(&worker_key);
+            let long = has_free_worker
+                && now > job.since + SHORT
+                && process.is_some_and(|process| !process.ending)
+                && machine.worker(worker_key).is_some_and(Worker::has_unrecalled);
+            ensure(!long, || format!("a worker is free at {now:?}, and others wait behind job {id}: {job:?}"))?;
+            let late = job.limit.is_some_and(|limit| now > job.since + limit + SLACK)
                 // A worker that is dead, or whose end is known, is not timed any more.
-                && !self.dying(job.stage)
-        });
-        ensure(late.is_none(), || format!("over its limit at {now:?}: {late:?}"))
-    }
-
-    fn dying(&self, stage: Stage) -> bool {
-        match stage {
-            Stage::Tasked(worker_key) | Stage::Started(worker_key) => {
-                self.processes.get(&worker_key).is_none_or(|process| process.reaped)
-            }
-            _ => true,
+                && process.is_some_and(|process| !process.reaped);
+            ensure(!late, || format!("job {id} is over its limit at {now:?}: {job:?}"))?;
         }
+        Ok(())
     }
 
     pub(in crate::supervisor::sim) fn at_the_end(&self, machine: &Supervisor) -> Found {
@@ -122,8 +145,8 @@ impl Checker {
         ensure(open.is_empty(), || format!("never settled: {open:?}"))?;
         let left: Vec<_> = self.processes.iter().filter(|(_, process)| process.alive).collect();
         ensure(left.is_empty(), || format!("never reaped: {left:?}"))?;
-        let (reaped, counters) = (self.processes.values().filter(|process| process.died).count(), machine.counters());
-        ensure(counters.exited == reaped as u64, || format!("{reaped} were reaped, counted {}", counters.exited))?;
+        let (reaped, counters) = (self.released, machine.counters());
+        ensure(counters.exited == reaped, || format!("{reaped} were reaped, counted {}", counters.exited))?;
         ensure(counters.exited == counters.spawned, || format!("{counters:?}: not all that was spawned has exited"))?;
         ensure(machine.is_finished(), || "the machine is not finished".into())
     }
