@@ -16,7 +16,7 @@ use crate::pool::{Parts, Pool};
 use crate::shared::Shared;
 use crate::signals::Mask;
 use crate::stats::Stats;
-use crate::supervisor::{ADAPTIVE, Config, MaxMemory};
+use crate::supervisor::{ADAPTIVE, Config, MaxMemory, RetryPolicy};
 use crate::sys;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
@@ -25,6 +25,8 @@ use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::process::Command;
 use std::sync::Arc;
@@ -372,6 +374,8 @@ impl<J: Job> PoolBuilder<J> {
 
     /// How often a job is tried again after an attempt that failed: 2 makes three attempts. Default: 0.
     ///
+    /// It is the short form of `retry(RetryPolicy::new(n))`.
+    ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
@@ -383,8 +387,27 @@ impl<J: Job> PoolBuilder<J> {
     ///     .build()?;
     /// # Ok(()) }
     /// ```
-    pub fn retries(mut self, n: u32) -> Self {
-        self.config.retries = n;
+    pub fn retries(self, n: u32) -> Self {
+        self.retry(RetryPolicy::new(n))
+    }
+
+    /// Whether, how often and when a job is tried again after an attempt that failed. Default: `RetryPolicy::new(0)`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A worker that was lost is no reason to give up, and may have been lost for want of memory: others come first.
+    /// let policy = RetryPolicy::new(3)
+    ///     .on(&[JobErrorKind::Crashed, JobErrorKind::OutOfMemory])
+    ///     .backoff(Duration::from_secs(5), Duration::from_secs(60));
+    /// let pool = Pool::<Square>::self_exec().retry(policy).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.config.retry = policy;
         self
     }
 
@@ -836,6 +859,7 @@ impl<J: Job> PoolBuilder<J> {
         for limit in [&mut config.timeout_initializing, &mut config.timeout_working, &mut config.timeout_recovering] {
             *limit = limit.filter(|limit| *limit != Duration::MAX);
         }
+        config.seed = RandomState::new().hash_one(0);
         Ok(config)
     }
 

@@ -5,7 +5,7 @@ mod debug;
 use crate::exit_status::{ORPHANED, ended_with, forbidden_call, memory_hint};
 use crate::id::JobId;
 use crate::supervisor::WorkerState;
-pub use crate::supervisor::{Begun, CrashCause};
+pub use crate::supervisor::{Begun, CrashCause, JobErrorKind};
 use hirelings_worker_kit::Job;
 use std::error::Error;
 use std::os::unix::process::ExitStatusExt;
@@ -35,8 +35,8 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 /// the handler's error alone, and `Aborted` and `Closed` name no worker; a [`JobHandle`](crate::JobHandle) writes its
 /// job's number and label, and an [`Event`](crate::Event) all of it.
 ///
-/// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as often as the pool or the job's
-/// request says, and what is here is the last attempt's.
+/// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as the [`RetryPolicy`](crate::RetryPolicy)
+/// of the pool or of the job's request says, and what is here is the last attempt's.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -105,6 +105,37 @@ impl<E> JobError<E> {
 }
 
 impl<E> JobError<E> {
+    /// Its kind, without what it holds.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// if let Err(error) = pool.enqueue(Square(7)).wait() {
+    ///     match error.kind() {
+    ///         JobErrorKind::Aborted | JobErrorKind::Closed => println!("nobody wants it any more"),
+    ///         kind => println!("{kind:?}: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn kind(&self) -> JobErrorKind {
+        match self {
+            JobError::Failed(_) => JobErrorKind::Failed,
+            JobError::Panicked(_) => JobErrorKind::Panicked,
+            JobError::Crashed(_) => JobErrorKind::Crashed,
+            JobError::TimedOut(_) => JobErrorKind::TimedOut,
+            JobError::OutOfMemory(_) => JobErrorKind::OutOfMemory,
+            JobError::Aborted => JobErrorKind::Aborted,
+            JobError::Closed => JobErrorKind::Closed,
+            JobError::NoWorker(_) => JobErrorKind::NoWorker,
+            JobError::Encode(_) => JobErrorKind::Encode,
+            JobError::Decode(_) => JobErrorKind::Decode,
+            JobError::Protocol(_) => JobErrorKind::Protocol,
+        }
+    }
+
     /// Whether an attempt at the job had begun, so that doing it again may do something twice.
     ///
     /// An attempt runs at most once. If a worker was sent the job and died before it sent any message about it, it is

@@ -206,12 +206,14 @@
 //! The builder sets them for all jobs, a [`JobRequest`] for one. A limit holds for each attempt, and runs from the
 //! moment the job is sent to a worker, not while it waits. A worker past its limit is killed, with its whole process
 //! group: SIGTERM, [`kill_grace`](PoolBuilder::kill_grace), SIGKILL. A job that failed goes to the back of the queue;
-//! the next attempt begins only once the process of the one before is gone.
+//! the next attempt begins only once the process of the one before is gone. `retries(n)` tries again at once; a
+//! [`RetryPolicy`] waits, longer each time, and says which failures are worth it.
 //!
 //! ```no_run
 //! # use hirelings::{Job, Pool, worker};
 //! # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
 //! # impl Job for Fetch { type Output = u32; type Progress = (); type Error = String; }
+//! use hirelings::{JobErrorKind, RetryPolicy};
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -228,6 +230,12 @@
 //!     .on_retry(|error| eprintln!("once more, since {error}"))
 //!     .enqueue();
 //! println!("{:?}", careful.wait());
+//!
+//! // After 1 s, 2 s, 4 s and so on to a minute, each up to a tenth longer; and not after a panic, which is a bug.
+//! let patient = RetryPolicy::new(10)
+//!     .backoff(Duration::from_secs(1), Duration::from_secs(60))
+//!     .on(&[JobErrorKind::Failed, JobErrorKind::Crashed, JobErrorKind::TimedOut]);
+//! println!("{:?}", pool.request(Fetch("the far one".into())).retry(patient).enqueue().wait());
 //! # Ok(()) }
 //! ```
 //!
@@ -272,7 +280,7 @@
 //! `Failed` writes what the handler said, and `Aborted` and `Closed` say no more than that. Where it has to be known which
 //! job it was, write the handle first, which displays as its job: `let job = handle.to_string();`, before `wait` takes it.
 //!
-//! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. A program that does not exist is an error of
+//! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. [`JobError::kind`] is for comparing and counting. A program that does not exist is an error of
 //! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
 //! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
 //!
@@ -583,7 +591,7 @@ pub use completed::{AsCompleted, as_completed};
 pub use dispatcher::HookId;
 pub use error::{
     Begun, BuildError, BuildErrorKind, CodecError, Crash, CrashCause, EnqueueError, EnqueueErrorKind, JobError,
-    JobResult, Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
+    JobErrorKind, JobResult, Limit, OutOfMemory, ProtocolError, ReadyError, StartFailure, Timeout, WorkerPanic,
 };
 pub use event::{Event, EventFields, EventKind};
 pub use future::JobFuture;
@@ -604,4 +612,4 @@ pub use record::JobStatus;
 pub use request::JobRequest;
 pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
 pub use subscription::Events;
-pub use supervisor::WorkerState;
+pub use supervisor::{RetryPolicy, WorkerState};

@@ -5,7 +5,7 @@ use crate::error::{EnqueueError, JobError, JobResult};
 use crate::handle::{self, JobHandle};
 use crate::pool::Pool;
 use crate::record::{JobHook, Observers};
-use crate::supervisor::JobSettings;
+use crate::supervisor::{JobSettings, RetryPolicy};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::Job;
 use std::fmt;
@@ -78,7 +78,8 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// How often the job is tried again after an attempt that failed, in place of the pool's `retries`.
+    /// How often the job is tried again after an attempt that failed: the short form of
+    /// `retry(RetryPolicy::new(n))`, in place of the pool's policy, whose waits it has not.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -91,6 +92,23 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// ```
     pub fn retries(mut self, n: u32) -> Self {
         self.settings.set_retries(n);
+        self
+    }
+
+    /// Whether, how often and when the job is tried again after an attempt that failed, in place of the pool's policy.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let patient = RetryPolicy::new(10).backoff(Duration::from_secs(1), Duration::from_secs(60));
+    /// let handle = pool.request(Square(7)).retry(patient).enqueue();
+    /// # Ok(()) }
+    /// ```
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.settings.set_retry(policy);
         self
     }
 

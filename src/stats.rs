@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
 /// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
 /// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `workers`, `busy` and `rate`, which are of the moment.
+/// `backlog`, `delayed`, `workers`, `busy` and `rate`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -28,6 +28,8 @@ pub struct Stats {
     pub jobs: u64,
     /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
     pub backlog: usize,
+    /// Those of `backlog` that wait for a time: for the end of the wait before a retry.
+    pub delayed: usize,
     /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
     pub workers: usize,
     /// Workers that have a job, or recover from one.
@@ -59,7 +61,7 @@ pub struct Stats {
     /// All of `exited`, by why they ended.
     pub restarts: Restarts,
     /// How long attempts have waited for a worker, from the job's enqueueing or the attempt before, of all that were handed
-    /// to one.
+    /// to one. A time that they were to wait in any case is not counted.
     pub waiting: Distribution,
     /// How long attempts have run, from when a worker had the job until it had answered or was lost.
     pub running: Distribution,

@@ -5,13 +5,15 @@
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
 //! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `limits`, `kill`, `death`, `spawning`, `size`.
+//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet), `limits`, `kill`, `death`,
+//! `spawning`, `size`.
 
 mod admission;
 mod attempts;
 mod backlog;
 mod config;
 mod death;
+mod delays;
 mod dispatch;
 mod effect;
 mod input;
@@ -25,6 +27,7 @@ mod prefetch;
 #[cfg(debug_assertions)]
 mod recount;
 mod restart;
+mod retry;
 mod size;
 mod spawning;
 mod timers;
@@ -49,8 +52,9 @@ pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory, check_max_proc
 pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
-pub use outcome::{Begun, CrashCause};
+pub use outcome::{Begun, CrashCause, JobErrorKind};
 pub(crate) use outcome::{Outcome, Violation};
+pub use retry::RetryPolicy;
 pub(crate) use worker::WorkerKey;
 pub use worker::WorkerState;
 
@@ -61,7 +65,7 @@ use lifecycle::{Course, End, KillCause, Phase};
 use restart::RestartPolicy;
 use std::collections::VecDeque;
 use std::time::Duration;
-use timers::Timer;
+use timers::{JobTimers, Timer};
 use worker::Worker;
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
@@ -107,6 +111,8 @@ pub(crate) struct Supervisor {
     paused: bool,
     jobs: Jobs,
     backlog: Backlog,
+    /// The jobs that are not to be queued before a time, and when.
+    delays: JobTimers,
     /// The jobs whose callers wait for room in the backlog.
     pending: VecDeque<PendingJob>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many. Those past
@@ -143,6 +149,7 @@ impl Supervisor {
             paused: false,
             jobs: Jobs::default(),
             backlog: Backlog::default(),
+            delays: JobTimers::default(),
             pending: VecDeque::new(),
             slots,
             live: Vec::new(),
@@ -188,6 +195,11 @@ impl Supervisor {
     /// Jobs that no worker has begun: queued, prefetched, or waiting to be retried.
     pub(crate) fn backlog_len(&self) -> usize {
         self.jobs.len() - self.held
+    }
+
+    /// Those of the backlog that wait for a time.
+    pub(crate) fn delayed(&self) -> usize {
+        self.delays.len()
     }
 
     pub(crate) fn unsettled(&self) -> usize {
@@ -237,7 +249,7 @@ impl Supervisor {
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let workers = self.alive().filter_map(|(_, worker)| worker.timers.next());
-        workers.chain(self.restarts.next_deadline()).min()
+        workers.chain(self.restarts.next_deadline()).chain(self.delays.next()).min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -367,6 +379,7 @@ impl Step<'_> {
                 }
             }
         }
+        self.end_delays();
     }
 
     fn due(&mut self, worker_key: WorkerKey, timer: Timer) {

@@ -167,6 +167,7 @@ impl Driver {
         Stats {
             jobs: counters.succeeded + counters.failed,
             backlog: self.machine.backlog_len(),
+            delayed: self.machine.delayed(),
             workers: self.machine.workers().count(),
             busy: self.machine.busy(),
             enqueued: counters.enqueued,

@@ -82,6 +82,8 @@ impl Figures {
                 self.attempt_over(now, key, outcome, worker_key);
                 self.queue(key, now);
             }
+            // It waits for a worker from then on.
+            Notice::Delayed { key, until } => self.queue(key, until),
             Notice::Settled { key, outcome, worker_key, .. } => {
                 if let Some(worker_key) = worker_key {
                     self.attempt_over(now, key, outcome, worker_key);

@@ -74,6 +74,7 @@ impl Driver {
                     self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
                 }
             }
+            Notice::Delayed { .. } => {}
             Notice::Task { worker_key, key, attempt } => {
                 let Some(record) = self.record(key) else { return };
                 record.set_running(self.pid(worker_key), attempt);

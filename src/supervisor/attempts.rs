@@ -2,6 +2,7 @@
 
 use super::jobs::JobState;
 use super::lifecycle::{KillCause, Phase};
+use super::retry::spread;
 use super::timers::Timer;
 use super::worker::{Current, Prefetched};
 use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
@@ -118,7 +119,7 @@ impl Step<'_> {
         let mut begun = entry.begun;
         let mut by = None;
         match entry.state {
-            JobState::Nowhere => {}
+            JobState::Nowhere | JobState::Delayed => {}
             JobState::Queued => {
                 let Supervisor { backlog, jobs, .. } = &mut *self.machine;
                 backlog.remove(jobs, key);
@@ -137,9 +138,10 @@ impl Step<'_> {
                 self.worker(worker_key).retry_at_death.retain(|&dying| dying != key);
             }
         }
-        let pools = self.machine.config.retries;
+        self.machine.delays.clear(key);
+        let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.remove(key) else { return };
-        let (attempt, attempts) = (entry.attempt, entry.settings.retries(pools).saturating_add(1));
+        let (attempt, attempts) = (entry.attempt, entry.settings.attempts(pools));
         let counters = &mut self.machine.counters;
         match outcome {
             Outcome::Success => counters.succeeded += 1,
@@ -159,10 +161,10 @@ impl Step<'_> {
     /// back to be retried; where the worker is `dying`, only once it has been reaped, so that attempts never overlap.
     pub(super) fn attempt_over(&mut self, worker_key: WorkerKey, outcome: Outcome, dying: bool) {
         let Some((key, attempt)) = self.worker(worker_key).held() else { return };
-        let retries = self.machine.config.retries;
+        let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.get(key) else { return };
-        let attempts = entry.settings.retries(retries).saturating_add(1);
-        if !outcome.may_be_retried() || attempt >= attempts {
+        let (policy, attempts) = (entry.settings.retry(pools), entry.settings.attempts(pools));
+        if !policy.covers(outcome) || attempt >= attempts {
             return self.settle(key, outcome);
         }
         let begun = self.release(worker_key, outcome);
@@ -171,12 +173,13 @@ impl Step<'_> {
         let begun = entry.begun;
         self.machine.counters.retried += 1;
         self.tell(Notice::Retried { key, attempt, attempts, outcome, begun, worker_key });
+        self.delay(key, policy.wait(attempt, spread(self.machine.config.seed, key.id, attempt)));
         if dying {
             self.machine.jobs.set_state(key, JobState::AwaitingReap(worker_key.slot as u32));
             self.worker(worker_key).retry_at_death.push(key);
         } else {
             self.machine.jobs.set_state(key, JobState::Nowhere);
-            self.queue_at_back(key);
+            self.queue_in_time(key);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the pool was told to do.
 
+use super::retry::RetryPolicy;
 use std::time::Duration;
 
 /// The pool's options, as far as they decide anything. `None` is no limit.
@@ -15,7 +16,9 @@ pub(crate) struct Config {
     pub(crate) max_age: Option<Duration>,
     /// How many jobs that no worker has begun the pool takes, before it lets no more in.
     pub(crate) max_backlog: Option<usize>,
-    pub(crate) retries: u32,
+    pub(crate) retry: RetryPolicy,
+    /// What the jitter of retries is drawn from.
+    pub(crate) seed: u64,
     pub(crate) timeout_initializing: Option<Duration>,
     pub(crate) timeout_working: Option<Duration>,
     pub(crate) timeout_recovering: Option<Duration>,
@@ -59,7 +62,8 @@ impl Default for Config {
             idle_timeout: None,
             max_age: None,
             max_backlog: None,
-            retries: 0,
+            retry: RetryPolicy::new(0),
+            seed: 0,
             timeout_initializing: Some(Duration::from_secs(5)),
             timeout_working: Some(Duration::from_secs(10)),
             timeout_recovering: Some(Duration::from_secs(5)),
@@ -148,6 +152,8 @@ pub(crate) struct JobSettings(Option<Box<Overrides>>);
 struct Overrides {
     priority: i32,
     retries: Option<u32>,
+    /// Where that says more than a number.
+    retry: Option<Box<RetryPolicy>>,
     timeout: Option<Option<Duration>>,
 }
 
@@ -161,7 +167,15 @@ impl JobSettings {
     }
 
     pub(crate) fn set_retries(&mut self, retries: u32) {
-        self.own().retries = Some(retries);
+        let own = self.own();
+        (own.retries, own.retry) = (Some(retries), None);
+    }
+
+    pub(crate) fn set_retry(&mut self, policy: RetryPolicy) {
+        self.set_retries(policy.retries);
+        if policy != RetryPolicy::new(policy.retries) {
+            self.own().retry = Some(Box::new(policy));
+        }
     }
 
     pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
@@ -172,8 +186,18 @@ impl JobSettings {
         self.0.as_ref().map_or(0, |own| own.priority)
     }
 
-    pub(crate) fn retries(&self, pools: u32) -> u32 {
-        self.0.as_ref().and_then(|own| own.retries).unwrap_or(pools)
+    pub(crate) fn retry(&self, pools: RetryPolicy) -> RetryPolicy {
+        let Some(own) = &self.0 else { return pools };
+        match (&own.retry, own.retries) {
+            (Some(policy), _) => **policy,
+            (None, Some(retries)) => RetryPolicy::new(retries),
+            (None, None) => pools,
+        }
+    }
+
+    pub(crate) fn attempts(&self, pools: RetryPolicy) -> u32 {
+        let own = self.0.as_ref().and_then(|own| own.retries);
+        own.unwrap_or(pools.retries).saturating_add(1)
     }
 
     pub(crate) fn timeout(&self, pools: Option<Duration>) -> Option<Duration> {

@@ -147,7 +147,7 @@ impl Step<'_> {
         }
         for &key in &worker.retry_at_death {
             self.machine.jobs.set_state(key, JobState::Nowhere);
-            self.queue_at_back(key);
+            self.queue_in_time(key);
         }
         let Some(decision) = decision else { return };
         if decision.breaks {

@@ -44,6 +44,11 @@ pub(crate) enum Notice {
     /// The job was let in.
     Enqueued(JobKey),
     Backlogged(JobKey),
+    /// The job is not to be queued before this.
+    Delayed {
+        key: JobKey,
+        until: Duration,
+    },
     /// The job is presumed begun by the worker.
     Task {
         worker_key: WorkerKey,

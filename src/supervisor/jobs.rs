@@ -32,6 +32,8 @@ pub(super) enum JobState {
     Prefetched(u32),
     /// To be retried once the worker that had it is reaped.
     AwaitingReap(u32),
+    /// To be queued at its time, for which a [`Timer`](super::timers::JobTimers) stands.
+    Delayed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

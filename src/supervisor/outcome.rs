@@ -32,7 +32,70 @@ pub(crate) enum Outcome {
     NoWorker,
 }
 
+/// What kind of [`JobError`](crate::JobError) a job came to, from [`JobError::kind`](crate::JobError::kind): to be compared,
+/// counted, or named in a [`RetryPolicy`](crate::RetryPolicy).
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # use std::collections::HashMap;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) {
+/// let mut failures: HashMap<JobErrorKind, usize> = HashMap::new();
+/// for result in pool.map((0..1000).map(Square)) {
+///     if let Err(error) = result {
+///         *failures.entry(error.kind()).or_default() += 1;
+///     }
+/// }
+/// println!("{failures:?}");
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum JobErrorKind {
+    /// The handler returned an error.
+    Failed,
+    /// The handler panicked.
+    Panicked,
+    /// The worker died, or closed its pipe.
+    Crashed,
+    /// The worker was over its limit of time.
+    TimedOut,
+    /// The worker held more memory than its hard limit.
+    OutOfMemory,
+    /// The caller aborted the job.
+    Aborted,
+    /// The pool was closed before the job was done.
+    Closed,
+    /// No worker started.
+    NoWorker,
+    /// The job, or what the handler returned for it, could not be encoded.
+    Encode,
+    /// The job could not be decoded by the worker, or its answer by the caller.
+    Decode,
+    /// The worker broke the protocol.
+    Protocol,
+}
+
 impl Outcome {
+    /// Of which kind its error is; none where it is a success.
+    pub(crate) fn kind(self) -> Option<JobErrorKind> {
+        Some(match self {
+            Outcome::Success => return None,
+            Outcome::Failed | Outcome::FinalFailure => JobErrorKind::Failed,
+            Outcome::Undecodable => JobErrorKind::Decode,
+            Outcome::Unencodable => JobErrorKind::Encode,
+            Outcome::Panicked => JobErrorKind::Panicked,
+            Outcome::Crashed(_) => JobErrorKind::Crashed,
+            Outcome::TimedOut { .. } => JobErrorKind::TimedOut,
+            Outcome::OutOfMemory { .. } => JobErrorKind::OutOfMemory,
+            Outcome::Protocol(_) => JobErrorKind::Protocol,
+            Outcome::Aborted => JobErrorKind::Aborted,
+            Outcome::Closed => JobErrorKind::Closed,
+            Outcome::NoWorker => JobErrorKind::NoWorker,
+        })
+    }
+
     /// Whether another attempt could end otherwise.
     pub(crate) fn may_be_retried(self) -> bool {
         match self {

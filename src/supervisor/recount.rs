@@ -48,6 +48,7 @@ impl Supervisor {
             match entry.state {
                 JobState::Nowhere => debug_assert!(false, "{key:?} is nowhere"),
                 JobState::Queued => queued += 1,
+                JobState::Delayed => debug_assert!(self.delays.is_set(key), "{key:?} waits for no time"),
                 JobState::Running(slot) | JobState::Prefetched(slot) | JobState::AwaitingReap(slot) => {
                     at_workers += 1;
                     let worker = self.slots[slot as usize].as_ref();
@@ -73,7 +74,7 @@ fn has(worker: &Worker, key: JobKey, entry: &Entry) -> bool {
         JobState::Running(_) => worker.current.is_some_and(|current| current.key == Some(key)),
         JobState::Prefetched(_) => worker.prefetched.iter().any(|prefetched| prefetched.key == Some(key)),
         JobState::AwaitingReap(_) => worker.retry_at_death.contains(&key),
-        JobState::Nowhere | JobState::Queued => false,
+        JobState::Nowhere | JobState::Queued | JobState::Delayed => false,
     }
 }
 

@@ -1,5 +1,7 @@
-//! When something about a worker is due.
+//! When something about a worker or a job is due.
 
+use super::JobKey;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What is due.
@@ -92,9 +94,69 @@ impl Timers {
     }
 }
 
+/// The times at which jobs are due: of the few that wait for a time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct JobTimers {
+    /// The job's number before its place: what is due at the same time is due in the order of enqueueing.
+    due: BTreeSet<(Duration, u64, u32)>,
+    at: BTreeMap<u32, Duration>,
+}
+
+impl JobTimers {
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.due.first().map(|&(at, ..)| at)
+    }
+
+    pub(super) fn is_set(&self, key: JobKey) -> bool {
+        self.at.contains_key(&key.place)
+    }
+
+    pub(super) fn set(&mut self, key: JobKey, at: Duration) {
+        self.clear(key);
+        self.due.insert((at, key.id, key.place));
+        self.at.insert(key.place, at);
+    }
+
+    pub(super) fn clear(&mut self, key: JobKey) {
+        if let Some(at) = self.at.remove(&key.place) {
+            self.due.remove(&(at, key.id, key.place));
+        }
+    }
+
+    /// The first job that is due, whose timer is then no longer set.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<JobKey> {
+        let &(_, id, place) = self.due.first().filter(|&&(at, ..)| at <= now)?;
+        let key = JobKey { place, id };
+        self.clear(key);
+        Some(key)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jobs_are_due_in_the_order_of_their_times() {
+        let milli = Duration::from_millis;
+        let mut timers = JobTimers::default();
+        let keys = [(0, 9), (1, 7), (2, 8), (3, 5)].map(|(place, id)| JobKey { place, id });
+        for (key, at) in keys.into_iter().zip([3, 2, 2, 1]) {
+            timers.set(key, milli(at));
+        }
+        timers.set(keys[3], milli(4));
+        assert_eq!((timers.next(), timers.len()), (Some(milli(2)), 4));
+        timers.clear(keys[0]);
+        assert!(!timers.is_set(keys[0]) && timers.is_set(keys[3]));
+        assert_eq!(timers.take_due(milli(1)), None);
+        let due: Vec<_> = std::iter::from_fn(|| timers.take_due(milli(4))).collect();
+        assert_eq!(due, [keys[1], keys[2], keys[3]]);
+        assert_eq!(timers, JobTimers::default());
+    }
 
     #[test]
     fn each_timer_is_due_once() {

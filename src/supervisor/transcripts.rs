@@ -10,6 +10,7 @@ mod memory;
 mod order;
 mod prefetch;
 mod recycling;
+mod retries;
 mod size;
 mod starting;
 mod states;
@@ -27,7 +28,8 @@ fn config() -> Config {
         idle_timeout: None,
         max_age: None,
         max_backlog: None,
-        retries: 0,
+        retry: RetryPolicy::new(0),
+        seed: 0,
         timeout_initializing: Some(5 * SECOND),
         timeout_working: Some(10 * SECOND),
         timeout_recovering: Some(3 * SECOND),
@@ -164,6 +166,9 @@ impl Script {
             Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),
             Effect::Tell(Notice::Enqueued(key)) => format!("enqueued {}", job(key)),
             Effect::Tell(Notice::Backlogged(key)) => format!("backlog {}", job(key)),
+            Effect::Tell(Notice::Delayed { key, until }) => {
+                format!("{} waits for {:?}", job(key), *until - self.now)
+            }
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 format!("task {}/{attempt} at {}", job(key), at(worker_key))
             }

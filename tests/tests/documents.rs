@@ -7,9 +7,9 @@ use hirelings::worker::{
 use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Distribution, Drained,
     EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
-    JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool, PoolBuilder,
-    ProgressStream, ProtocolError, Rate, ReadyError, Restarts, Slot, StartFailure, StartMethod, Stats, Stderr, Timeout,
-    WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    JobErrorKind, JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool,
+    PoolBuilder, ProgressStream, ProtocolError, Rate, ReadyError, Restarts, RetryPolicy, Slot, StartFailure,
+    StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -54,6 +54,9 @@ fn every_signature_of_the_pool() {
         .max_age(Duration::ZERO)
         .max_age(None)
         .retries(1u32)
+        .retry(
+            RetryPolicy::new(1u32).backoff(Duration::ZERO, Duration::ZERO).jitter(0.1f64).on(&[JobErrorKind::Crashed]),
+        )
         .timeout_initializing(Duration::ZERO)
         .timeout_initializing(None)
         .timeout_working(Duration::ZERO)
@@ -89,6 +92,7 @@ fn every_signature_of_the_pool() {
         .timeout(Duration::ZERO)
         .timeout(None)
         .retries(1u32)
+        .retry(RetryPolicy::new(1u32))
         .priority(1i32)
         .label("one")
         .on_start(|| {})
@@ -193,8 +197,8 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let Stats { jobs, backlog, workers, busy, enqueued, succeeded, failed, aborted, .. } = stats;
     let Stats { retried, timed_out, spawned, exited, crashed, .. } = stats;
     let _: [u64; 10] = [jobs, enqueued, succeeded, failed, aborted, retried, timed_out, spawned, exited, crashed];
-    let Stats { fork_servers, fork_servers_spawned, .. } = stats;
-    let _: [usize; 4] = [backlog, workers, busy, fork_servers];
+    let Stats { fork_servers, fork_servers_spawned, delayed, .. } = stats;
+    let _: [usize; 5] = [backlog, delayed, workers, busy, fork_servers];
     let _: u64 = fork_servers_spawned;
     let Stats { waiting, running, rate, restarts, .. } = stats;
     for Distribution { count, p50, p90, p99, max, .. } in [waiting, running] {
@@ -224,6 +228,7 @@ fn every_error(
     build: BuildError,
     ready: ReadyError,
 ) -> Box<dyn Error> {
+    let _: JobErrorKind = error.kind();
     match error {
         JobError::Failed(error) => return error.into(),
         JobError::Panicked(WorkerPanic { message, location, backtrace, pid, stderr, attempts, .. }) => {
@@ -472,6 +477,7 @@ fn the_defaults_are_those_of_the_code() {
         ("max_age", "`None`", "None"),
         ("max_jobs_per_process", "64 and a minute", "None"),
         ("retries", "0", "0"),
+        ("retry(", "`RetryPolicy::new(0)`", ""),
         ("timeout_initializing", "5 s", "Some(5s)"),
         ("timeout_working", "10 s", "Some(10s)"),
         ("timeout_recovering", "5 s", "Some(5s)"),

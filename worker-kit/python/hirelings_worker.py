@@ -53,6 +53,7 @@ _READY, _START, _PROGRESS, _SUCCESS, _FAILURE, _UNUSABLE, _TERMINAL, _SKIPPED, _
 _DECODE_JOB, _ENCODE_OUTPUT, _ENCODE_ERROR, _ENCODE_PROGRESS = range(4)
 
 _LENGTH_AND_KIND = struct.Struct("<II")
+_SHORTEST = (4, 16, 12, 4, 20, 24, 12)  # what a pool's message has at least, by its kind
 _ID = struct.Struct("<Q")
 _JOB_HEAD = struct.Struct("<QI")
 _TIMED_JOB_HEAD = struct.Struct("<QIQ")
@@ -76,6 +77,7 @@ _GREETED = 8  # whether a pool has greeted
 _SILENCE = 9  # how long the pool may be silent, in milliseconds; 0: for ever
 _HEARD = 10  # when something was last read, in nanoseconds of the monotonic clock
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
+_ENDED = 13  # whether the last words are said: nothing follows them
 _RING = 16  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
@@ -507,6 +509,7 @@ class _Link:
         room = self.max_frame // 16  # characters of up to four bytes
         job = b"\1" + _ID.pack(self.words[_JOB_ID]) if self.words[_HAS_JOB] else b"\0"
         texts = _text(message[:room]) + b"".join(_optional_text(text and text[:room]) for text in (location, trace))
+        self.words[_ENDED], self.words[_HAS_JOB] = 1, 0
         self.write(_frame(struct.pack("<I", _TERMINAL) + job + texts))
 
     # -- reading, with the lock held
@@ -561,33 +564,32 @@ class _Link:
                 self.fill_whole(4 if length is None else 4 + length)
                 continue
             body, at = at + 8, at + 4 + length
-            try:
-                if kind == _JOB:
-                    job, attempt = _JOB_HEAD.unpack_from(data, body)
-                    self.arrived(job, attempt, None, data[body + 12 : at])
-                elif kind == _TIMED_JOB:
-                    job, attempt, limit = _TIMED_JOB_HEAD.unpack_from(data, body)
-                    self.arrived(job, attempt, limit, data[body + 20 : at])
-                elif kind == _SKIP:
-                    (job,) = _ID.unpack_from(data, body)
-                    if _skip_in_ring(words, job):
-                        self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
-                elif kind == _CANCEL:
-                    (job,) = _ID.unpack_from(data, body)
-                    if words[_HAS_JOB] and words[_JOB_ID] == job:
-                        words[_CANCELLED] = 1
-                    elif any(arrived[0] == job for arrived in self.jobs):
-                        self.cancelled.add(job)
-                elif kind == _LEAVE:
-                    self.leaving = True
-                elif kind == _HEARTBEAT:
-                    (silence,) = _ID.unpack_from(data, body)
-                    self.write(_LENGTH_AND_KIND.pack(4, _ALIVE))
-                    self.heartbeat(silence)
-                elif kind != _INIT:
-                    raise _Malformed(f"an unknown message, {kind}")
-            except struct.error:
-                raise _Malformed("a message that ends too early") from None
+            if kind > _HEARTBEAT:
+                raise _Malformed(f"an unknown message, {kind}")
+            if length < _SHORTEST[kind]:
+                raise _Malformed("a message that ends too early")
+            if kind == _JOB:
+                job, attempt = _JOB_HEAD.unpack_from(data, body)
+                self.arrived(job, attempt, None, data[body + 12 : at])
+            elif kind == _TIMED_JOB:
+                job, attempt, limit = _TIMED_JOB_HEAD.unpack_from(data, body)
+                self.arrived(job, attempt, limit, data[body + 20 : at])
+            elif kind == _SKIP:
+                (job,) = _ID.unpack_from(data, body)
+                if _skip_in_ring(words, job):
+                    self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
+            elif kind == _CANCEL:
+                (job,) = _ID.unpack_from(data, body)
+                if words[_HAS_JOB] and words[_JOB_ID] == job:
+                    words[_CANCELLED] = 1
+                elif any(arrived[0] == job for arrived in self.jobs):
+                    self.cancelled.add(job)
+            elif kind == _LEAVE:
+                self.leaving = True
+            elif kind == _HEARTBEAT:
+                (silence,) = _ID.unpack_from(data, body)
+                self.write(_LENGTH_AND_KIND.pack(4, _ALIVE))
+                self.heartbeat(silence)
         self.buffer = b""
 
     def arrived(self, job: int, attempt: int, limit: Optional[int], payload: bytes) -> None:
@@ -748,9 +750,12 @@ class _Guard:
             timeout = self.silence_left()
         events = dict(self.poller.poll(timeout))
         at_input = events.get(self.input, 0)
-        if at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+        gone = at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
+        if gone and words[_GREETED]:
             _orphaned(words)
-        if self.commands in events:
+        if gone and self.commands not in events:
+            time.sleep(_TICK_MS / 1000)  # the main process reads what there is of a hello, and knows then whose group it is in
+        elif self.commands in events:
             self.command()
         elif at_input & select.POLLIN:
             self.read_input()
@@ -806,7 +811,7 @@ class _Guard:
         try:
             if words[_TURN] != turn:
                 return
-            if turn % 2 == 0:
+            if turn % 2 == 0 or words[_ENDED]:
                 words[_AWAKE] = 0
                 return
             if words[_HAS_JOB] and not words[_STARTED]:
@@ -825,6 +830,9 @@ class _Guard:
             return
         try:
             if not self.words[_OWNER] or not self.reads:
+                return
+            if self.words[_ENDED]:
+                self.stop_reading()
                 return
             data = os.read(self.input, _READ)
             if not data:
@@ -848,7 +856,8 @@ class _Guard:
 
     def take_in(self, kind: int, frame: bytes) -> None:
         words = self.words
-        job = _ID.unpack_from(frame, 8)[0] if len(frame) >= 16 else None
+        whole = _SKIP <= kind <= _HEARTBEAT and kind != _LEAVE or kind == _JOB
+        job = _ID.unpack_from(frame, 8)[0] if whole and len(frame) - 4 >= _SHORTEST[kind] else None
         if job is not None and kind in (_JOB, _TIMED_JOB):
             if words[_RETIRED]:
                 self.skipped(job)
@@ -1020,6 +1029,14 @@ def _connect(name: str, codec: str) -> Tuple[_Link, Optional[bytes]]:
             f"the pool speaks versions {lowest} to {highest} of the protocol, this worker speaks {_LOWEST} to {_HIGHEST}"
         )
     link.words[_GREETED] = 1
+    try:
+        return link, _take_init(link, name, codec)
+    except _Malformed as error:
+        _end(link, f"the pool wrote {error}")
+
+
+def _take_init(link: _Link, name: str, codec: str) -> Optional[bytes]:
+    """Takes in what the pool says first, and what has arrived behind it: the options."""
     init = _Values(link.next_frame())
     if init.number(4) != _INIT:
         _end(link, "the pool's first message is no init")
@@ -1032,7 +1049,7 @@ def _connect(name: str, codec: str) -> Tuple[_Link, Optional[bytes]]:
         _end(link, f"the pool encodes payloads as {its_codec}, this worker knows {codec}{hint}")
     link.codec = _CODECS[codec]
     link.parse()
-    return link, init.data[init.at :] if has_options else None
+    return init.data[init.at :] if has_options else None
 
 
 def _end(link: _Link, message: str, error: Optional[BaseException] = None) -> NoReturn:

@@ -647,6 +647,27 @@ class Guard(unittest.TestCase):
             pool.send(struct.pack("<I", kit._LEAVE))
             self.assertEqual(pool.process.wait(LIMIT), 0)
 
+    def test_nothing_follows_the_last_words(self):
+        code = """
+            import atexit, time
+            from hirelings_worker import serve, Panic
+
+            atexit.register(time.sleep, 0.2)
+
+            @serve
+            def run(job):
+                time.sleep(job)
+                raise Panic("in doubt")
+        """
+        for long in (0, 0.1):  # before the guard has announced it, and once it reads
+            with self.subTest(long=long), Pool(code) as pool:
+                self.assertEqual(pool.next(), READY)
+                pool.send(pool.job(1, long), pool.job(2, 0))
+                self.assertEqual(pool.terminal(), (1, "in doubt"))
+                pool.send(about(kit._SKIP, 2), struct.pack("<IQ", kit._HEARTBEAT, 60_000), pool.job(3, 0))
+                self.assertIsNone(pool.next())
+                self.assertEqual(pool.process.wait(LIMIT), 1)
+
     def ends_with_the_pool(self, code, before):
         with Pool(code) as pool:
             before(pool)

@@ -4,11 +4,12 @@ mod admission;
 mod always;
 mod jobs;
 mod leaving;
+mod retries;
 mod told;
 
 use crate::supervisor::{
-    Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, Signal, StartFailed,
-    Supervisor, Undelivered, WorkerKey, WorkerState,
+    Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
+    StartFailed, Supervisor, Undelivered, WorkerKey, WorkerState,
 };
 use admission::Admission;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +29,8 @@ enum Stage {
     Tasked(WorkerKey),
     Started(WorkerKey),
     Retried,
+    /// Not to be queued before this.
+    Delayed(Duration),
     Settled,
 }
 
@@ -38,7 +41,9 @@ struct Followed {
     priority: i32,
     /// Its place in the order of handing out.
     seq: u64,
-    retries: u32,
+    retry: RetryPolicy,
+    /// It is not queued before this.
+    not_before: Duration,
     limit: Option<Duration>,
     attempt: u32,
     since: Duration,
@@ -120,7 +125,7 @@ pub(super) struct Checker {
     released: u64,
     max_processes: usize,
     max_jobs: u64,
-    retries: u32,
+    retry: RetryPolicy,
     timeout_working: Option<Duration>,
     min_processes: usize,
     idle_timeout: Option<Duration>,
@@ -182,7 +187,7 @@ impl Checker {
             released: 0,
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
-            retries: config.retries,
+            retry: config.retry,
             timeout_working: config.timeout_working,
             min_processes: config.min_processes,
             idle_timeout: config.idle_timeout,
@@ -228,13 +233,20 @@ impl Checker {
         self.jobs.values().filter(|job| job.is_in_backlog()).count()
     }
 
-    pub(super) fn new_job(&mut self, id: u64, priority: i32, retries: Option<u32>, limit: Option<Option<Duration>>) {
+    pub(super) fn new_job(
+        &mut self,
+        id: u64,
+        priority: i32,
+        retry: Option<RetryPolicy>,
+        limit: Option<Option<Duration>>,
+    ) {
         let job = Followed {
             key: None,
             stage: Stage::New,
             priority,
             seq: 0,
-            retries: retries.unwrap_or(self.retries),
+            retry: retry.unwrap_or(self.retry),
+            not_before: Duration::ZERO,
             limit: limit.unwrap_or(self.timeout_working),
             attempt: 0,
             since: Duration::ZERO,
@@ -328,7 +340,8 @@ impl Checker {
     /// An answer that was awaited has been heard.
     pub(super) fn answer_counts(&self, input: &Input) -> Found {
         let Input::Message { message: Message::Answer { job, .. }, .. } = input else { return Ok(()) };
-        let open = self.jobs.get(job).is_some_and(|job| !matches!(job.stage, Stage::Settled | Stage::Backlogged));
+        let over = |stage| matches!(stage, Stage::Settled | Stage::Backlogged | Stage::Delayed(_));
+        let open = self.jobs.get(job).is_some_and(|job| !over(job.stage));
         ensure(!open || self.is_retried(*job), || format!("the answer to job {job} is lost"))
     }
 
@@ -569,17 +582,18 @@ impl Checker {
                 let seq = self.next_seq;
                 let job = self.job(key)?;
                 job.seq = seq;
-                job.follows(&[Stage::Enqueued, Stage::Retried], Stage::Backlogged, "Backlog")?;
+                job.may_be_queued(now)?;
                 let priority = job.priority;
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
+            Effect::Tell(Notice::Delayed { key, until }) => self.job(key)?.delayed(until),
             Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => self.sent(worker_key, key, attempt),
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
-                ensure(attempt <= job.retries + 1, || format!("attempt {attempt} of {} retries", job.retries))?;
+                ensure(attempt <= job.retry.retries + 1, || format!("attempt {attempt} of {:?}", job.retry))?;
                 job.follows(
                     &[Stage::Sent(worker_key), Stage::Prefetched(worker_key)],
                     Stage::Tasked(worker_key),
@@ -613,13 +627,7 @@ impl Checker {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
                 let job = self.job(key)?;
-                ensure(outcome.may_be_retried(), || format!("{outcome:?} is retried"))?;
-                ensure(job.attempt <= job.retries, || format!("attempt {} is retried", job.attempt))?;
-                self.job(key)?.follows(
-                    &[Stage::Tasked(worker_key), Stage::Started(worker_key)],
-                    Stage::Retried,
-                    "JobRetry",
-                )
+                job.retried(outcome, worker_key, now)
             }
             Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
@@ -631,10 +639,7 @@ impl Checker {
                 self.counts[index] += 1;
                 let job = self.job(key)?;
                 ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
-                if outcome.may_be_retried() && outcome != Outcome::Closed {
-                    let left = job.attempt <= job.retries;
-                    ensure(!left, || format!("{outcome:?} settles with retries left"))?;
-                }
+                ensure(!job.is_to_be_retried(outcome), || format!("{outcome:?} settles with retries left"))?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);

@@ -6,8 +6,8 @@
 use super::checker::Checker;
 use super::saboteur::{Sabotage, Saboteur};
 use crate::supervisor::{
-    Action, Config, DEATH_WAIT, Effect, Input, JobKey, JobSettings, MaxMemory, Message, Notice, Outcome, SHORT, Signal,
-    Supervisor, WhenFull, WorkerKey,
+    Action, Config, DEATH_WAIT, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Message, Notice, Outcome,
+    RetryPolicy, SHORT, Signal, Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -57,6 +57,18 @@ const LONG: Duration = Duration::from_secs(u64::MAX / 4);
 /// The limits of memory, in bytes.
 const SOFT: u32 = 100;
 const HARD: u32 = 200;
+
+/// One of sixteen policies.
+fn policy(choice: u32) -> RetryPolicy {
+    let milli = Duration::from_millis(1);
+    let policy = RetryPolicy::new([0, 1, 2, 1000][choice as usize % 4]);
+    match choice / 4 {
+        0 => policy,
+        1 => policy.backoff(3 * milli, 20 * milli),
+        2 => policy.backoff(20 * milli, 20 * milli).jitter(1.0),
+        _ => policy.on(&[JobErrorKind::Crashed, JobErrorKind::TimedOut]),
+    }
+}
 
 /// What has become of a process that was asked for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -152,7 +164,8 @@ impl Stage {
             idle_timeout: None,
             max_age: None,
             max_backlog: None,
-            retries: of(&[0, 1, 2, 1000]),
+            retry: policy(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])),
+            seed: 7,
             timeout_initializing,
             timeout_working,
             timeout_recovering,
@@ -261,16 +274,16 @@ impl Stage {
         if priority != 0 {
             settings.set_priority(priority);
         }
-        let retries = (choice & 0x0c == 0x0c).then_some(u32::from(choice >> 6));
-        if let Some(retries) = retries {
-            settings.set_retries(retries);
+        let retry = (choice & 0x0c == 0x0c).then_some(RetryPolicy::new(u32::from(choice >> 6)));
+        if let Some(policy) = retry {
+            settings.set_retry(policy);
         }
         let limit = (choice & 0x30 == 0x30).then_some((choice & 0x40 == 0).then_some(7 * SHORT));
         if let Some(limit) = limit {
             settings.set_timeout(limit);
         }
         let when_full = [WhenFull::Exceed, WhenFull::Wait, WhenFull::Refuse, WhenFull::Wait][usize::from(choice >> 6)];
-        self.checker.new_job(id, priority, retries, limit);
+        self.checker.new_job(id, priority, retry, limit);
         self.input(Input::Enqueue { id, settings, when_full })
     }
 

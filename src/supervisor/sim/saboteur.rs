@@ -5,8 +5,8 @@
 //! the machine are the patches in `tests/mutants`.
 
 use crate::supervisor::{
-    Action, Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Refusal, Signal, Supervisor,
-    Undelivered, WhenFull, WorkerKey,
+    Action, Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Refusal, RetryPolicy, Signal,
+    Supervisor, Undelivered, WhenFull, WorkerKey,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -29,6 +29,11 @@ pub(super) enum Sabotage {
     OwnRetriesForgotten,
     OneRetryTooMany,
     OneRetryTooFew,
+    /// Retries wait no time, or twice as long.
+    NoBackoff,
+    TwiceTheBackoff,
+    /// Every kind of failure is retried.
+    AllKindsAreRetried,
     OneJobTooMany,
     OneJobTooFew,
     OneWorkerTooMany,
@@ -106,6 +111,9 @@ pub(super) fn all() -> Vec<Sabotage> {
         OwnRetriesForgotten,
         OneRetryTooMany,
         OneRetryTooFew,
+        NoBackoff,
+        TwiceTheBackoff,
+        AllKindsAreRetried,
         OneJobTooMany,
         OneJobTooFew,
         OneWorkerTooMany,
@@ -249,7 +257,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 33] = [
+const EFFECTS: [&str; 34] = [
     "Spawn",
     "SendJob",
     "SendSkip",
@@ -264,6 +272,7 @@ const EFFECTS: [&str; 33] = [
     "Refused",
     "Enqueued",
     "Backlogged",
+    "Delayed",
     "Task",
     "Started",
     "Progressed",
@@ -301,6 +310,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Tell(Notice::Refused { .. }) => "Refused",
         Effect::Tell(Notice::Enqueued(_)) => "Enqueued",
         Effect::Tell(Notice::Backlogged(_)) => "Backlogged",
+        Effect::Tell(Notice::Delayed { .. }) => "Delayed",
         Effect::Tell(Notice::Task { .. }) => "Task",
         Effect::Tell(Notice::Started { .. }) => "Started",
         Effect::Tell(Notice::Progressed { .. }) => "Progressed",
@@ -341,9 +351,10 @@ impl Saboteur {
     /// The machine that works by these options, or by others.
     pub(super) fn machine(&self, mut config: Config) -> Supervisor {
         let long = |limit: Option<Duration>| limit.filter(|_| false);
+        config.retry = self.sabotage.map_or(config.retry, |sabotage| spoiled_policy(sabotage, config.retry));
         match self.sabotage {
-            Some(Sabotage::OneRetryTooMany) => config.retries += 1,
-            Some(Sabotage::OneRetryTooFew) => config.retries = config.retries.saturating_sub(1),
+            Some(Sabotage::OneRetryTooMany) => config.retry.retries += 1,
+            Some(Sabotage::OneRetryTooFew) => config.retry.retries = config.retry.retries.saturating_sub(1),
             Some(Sabotage::OneJobTooMany) => {
                 config.max_jobs_per_process = config.max_jobs_per_process.map(|most| most + 1)
             }
@@ -520,11 +531,20 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     if limit == settings.timeout(Some(Duration::MAX)) && sabotage != Sabotage::OwnLimitForgotten {
         spoiled.set_timeout(limit);
     }
-    let retries = settings.retries(0);
-    if retries == settings.retries(1) && sabotage != Sabotage::OwnRetriesForgotten {
-        spoiled.set_retries(retries);
+    let policy = settings.retry(RetryPolicy::new(0));
+    if policy == settings.retry(RetryPolicy::new(1)) && sabotage != Sabotage::OwnRetriesForgotten {
+        spoiled.set_retry(spoiled_policy(sabotage, policy));
     }
     spoiled
+}
+
+fn spoiled_policy(sabotage: Sabotage, policy: RetryPolicy) -> RetryPolicy {
+    match sabotage {
+        Sabotage::NoBackoff => policy.backoff(Duration::ZERO, Duration::ZERO),
+        Sabotage::TwiceTheBackoff => policy.backoff(policy.first * 2, policy.most * 2),
+        Sabotage::AllKindsAreRetried => RetryPolicy { on: RetryPolicy::new(0).on, ..policy },
+        _ => policy,
+    }
 }
 
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {

@@ -8,8 +8,8 @@ use super::saboteur::{Sabotage, Saboteur};
 use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Action, Config, Effect, Input, JobKey, JobSettings, MaxMemory, Notice, SHORT, Signal, Supervisor, Undelivered,
-    Violation, WhenFull, WorkerKey, WorkerState,
+    Action, Config, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Notice, RetryPolicy, SHORT, Signal,
+    Supervisor, Undelivered, Violation, WhenFull, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -107,7 +107,8 @@ impl World {
             idle_timeout: rng.pick(&[None, None, None, Some(4 * MILLI), Some(50 * MILLI)]),
             max_age: rng.pick(&[None, None, None, Some(10 * MILLI), Some(100 * MILLI)]),
             max_backlog: rng.pick(&[None, None, Some(1), Some(2), Some(5)]),
-            retries: rng.pick(&[0, 0, 1, 2, 5]),
+            retry: policy(&mut rng, &[0, 0, 1, 2, 5]),
+            seed,
             timeout_initializing: limit(&mut rng),
             timeout_working: limit(&mut rng),
             timeout_recovering: limit(&mut rng),
@@ -435,9 +436,9 @@ impl World {
         if priority != 0 {
             settings.set_priority(priority);
         }
-        let retries = self.rng.chance(10).then(|| self.rng.below(3) as u32);
-        if let Some(retries) = retries {
-            settings.set_retries(retries);
+        let retry = self.rng.chance(10).then(|| policy(&mut self.rng, &[0, 1, 2]));
+        if let Some(policy) = retry {
+            settings.set_retry(policy);
         }
         let last = if self.endless { None } else { Some(25 * MILLI) };
         let own = self.rng.pick(&[Some(Duration::ZERO), Some(7 * MILLI), Some(7 * MILLI), Some(25 * MILLI), last]);
@@ -447,7 +448,7 @@ impl World {
             settings.set_timeout(limit);
         }
         let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
-        self.checker.new_job(id, priority, retries, limit);
+        self.checker.new_job(id, priority, retry, limit);
         self.input(Input::Enqueue { id, settings, when_full });
     }
 
@@ -548,6 +549,21 @@ impl World {
             self.soon(due);
         }
     }
+}
+
+/// How often, after what and when is tried again: in most cases at once, whatever has failed.
+fn policy(rng: &mut Rng, retries: &[u32]) -> RetryPolicy {
+    let mut policy = RetryPolicy::new(rng.pick(retries));
+    if rng.chance(30) {
+        let (first, most) = (rng.pick(&[1, 3, 20, 100]), rng.pick(&[1, 7, 20, 300]));
+        policy = policy.backoff(first * MILLI, most * MILLI).jitter(rng.pick(&[0.0, 0.1, 1.0]));
+    }
+    if rng.chance(20) {
+        let kinds = [JobErrorKind::Failed, JobErrorKind::Panicked, JobErrorKind::Crashed, JobErrorKind::TimedOut];
+        let first = rng.below(kinds.len() as u64) as usize;
+        policy = policy.on(&kinds[first..]);
+    }
+    policy
 }
 
 fn is_unreadable(unreadable: Option<u64>, job: u64) -> bool {

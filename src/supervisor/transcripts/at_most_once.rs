@@ -162,7 +162,7 @@ fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
 
 #[test]
 fn after_a_word_out_of_order_nothing_can_be_proven() {
-    let mut script = short_jobs_with(Config { retries: 1, ..config() });
+    let mut script = short_jobs_with(Config { retry: RetryPolicy::new(1), ..config() });
     let lines = script.input(Input::Malformed(FIRST));
     let attempts =
         ["retry 2/1: Protocol", "task 3/1 at 0#1", "retry 3/1: Protocol", "task 4/1 at 0#1", "retry 4/1: Protocol"];
@@ -200,7 +200,7 @@ fn a_failure_says_whether_its_job_had_begun() {
     let third = script.key(3);
     assert_eq!(begun(&mut script, Input::Abort(third)), Some(Begun::Perhaps));
     // What an attempt before this one did counts too.
-    let mut script = Script::working(Config { retries: 1, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(1), ..config() });
     script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Failed, ready: false });
     assert_eq!(begun(&mut script, Input::Abort(JobKey { place: 0, id: 1 })), Some(Begun::Yes));
 }

@@ -20,7 +20,7 @@ fn pausing_recalls_what_lies_ahead_and_begins_nothing() {
 
 #[test]
 fn a_retry_waits_until_the_pool_is_resumed() {
-    let mut script = Script::working(Config { retries: 1, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(1), ..config() });
     script.input(Input::Pause);
     let failed = Message::Answer { job: 1, outcome: Outcome::Failed, ready: true };
     let lines = script.message(FIRST, failed);
@@ -101,7 +101,7 @@ fn a_paused_pool_ends_as_any_other() {
 
 /// A pool of so many workers on as many cores, all of them ready.
 fn all_ready(workers: usize) -> Script {
-    let config = Config { max_processes: workers, cores: workers, prefetch: 2, retries: 0, ..config() };
+    let config = Config { max_processes: workers, cores: workers, prefetch: 2, retry: RetryPolicy::new(0), ..config() };
     let mut script = Script::ready(config);
     script.input(Input::SpawnWorkers);
     for slot in 1..workers {

@@ -59,7 +59,7 @@ fn success_with_ready_in_one_frame() {
 
 #[test]
 fn failure_settles_or_is_retried_at_the_back() {
-    let mut script = Script::working(Config { retries: 1, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(1), ..config() });
     script.enqueue();
     let failure = |job| Message::Answer { job, outcome: Outcome::Failed, ready: true };
     let lines = script.message(FIRST, failure(1));
@@ -82,7 +82,7 @@ fn a_panic_settles_and_the_worker_is_replaced() {
 
 #[test]
 fn a_panic_is_retried_only_once_the_worker_is_reaped() {
-    let mut script = Script::working(Config { retries: 1, max_processes: 2, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(1), max_processes: 2, ..config() });
     let lines = script.message(FIRST, Message::Terminal { job: Some(1) });
     assert_eq!(lines[2..], ["retry 1/1: Panicked", "0#1 is exiting"]);
     assert_eq!(script.machine.backlog_len(), 1);
@@ -141,7 +141,7 @@ fn over_its_limit_while_working() {
 
 #[test]
 fn a_timeout_is_retried_after_the_death() {
-    let mut script = Script::working(Config { retries: 1, ..config() });
+    let mut script = Script::working(Config { retry: RetryPolicy::new(1), ..config() });
     let lines = script.wait(10 * SECOND);
     assert_eq!(lines[1], "retry 1/1: TimedOut working 10s");
     assert_eq!(script.message(FIRST, success(1)), [""; 0], "a late answer is not matched to the retry");

@@ -1,5 +1,6 @@
 //! A program whose workers do all that can hold a process up; it says who they are, and then comes to the end that is its
-//! first argument. The second is a gate that stays closed; `python` behind it asks for workers of the kit in Python.
+//! first argument. The second is a gate that stays closed; `python` or `node`
+//! behind it asks for workers of that kit, and `node woken` for some that are started by setpriv(1).
 
 use hirelings::{Codec, Stderr};
 use hirelings_tests::{Do, WATCHDOG, begun, eventually, processes, spawned};
@@ -11,21 +12,23 @@ fn main() {
     let mut arguments = env::args().skip(1);
     let end = arguments.next().expect("how to end");
     let gate = arguments.next().expect("a gate").into();
-    let python = arguments.next().is_some_and(|kind| kind == "python");
+    let kind = arguments.next().unwrap_or_default();
     let mut command = Command::new("sh");
     // Neither a hang-up nor a polite request ends these workers.
-    let line = "trap '' HUP TERM; exec \"$0\" $1";
-    command.args(["-c", line]);
-    if python {
-        command.arg("python3").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/workers/do.py"));
-    } else {
-        command.arg(hirelings_tests::program("worker"));
-    }
-    let codec = if python { Codec::Json } else { Codec::Bincode };
+    let line = "trap '' HUP TERM; exec \"$@\"";
+    command.args(["-c", line, "sh"]);
+    let node = concat!(env!("CARGO_MANIFEST_DIR"), "/workers/node/do.js");
+    match kind.as_str() {
+        "python" => command.args(["python3", concat!(env!("CARGO_MANIFEST_DIR"), "/workers/do.py")]),
+        "node" => command.args(["node", node]),
+        "node woken" => command.args(["setpriv", "--pdeathsig", "CONT", "node", node]),
+        _ => command.arg(hirelings_tests::program("worker")),
+    };
+    let codec = if kind.is_empty() { Codec::Bincode } else { Codec::Json };
     let pool = hirelings_tests::builder::<Do>(command)
         .codec(codec)
         .stderr(Stderr::Null)
-        .max_processes(5)
+        .max_processes(6)
         .timeout_working(None);
     let pool = pool.timeout_initializing(WATCHDOG).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
@@ -38,10 +41,14 @@ fn main() {
     let stop = Do::Run("kill -STOP $PPID".into());
     let (stopped, _) = spawned(pool.request(Do::Then(vec![Do::Spawn(sleeper), stop, wait.clone()])));
     let stopped_child = "kill -STOP $$; exec sleep 1000".to_owned();
+    // And one with all that is in its group.
+    let group = "kill -STOP 0".to_owned();
+    let all_stopped = pool.request(Do::Then(vec![Do::Spawn("exec sleep 1000".into()), Do::Run(group)]));
+    let (all_stopped, _) = spawned(all_stopped);
     let (holding, child) = spawned(pool.request(Do::Then(vec![Do::Spawn(stopped_child), wait])));
-    eventually("a worker and a grandchild are stopped", || {
+    eventually("two workers and a grandchild are stopped", || {
         let stopped = groups.iter().filter(|&&pid| processes::state(pid) == Some('T'));
-        stopped.count() == 1 && processes::state(child) == Some('T')
+        stopped.count() == 2 && processes::state(child) == Some('T')
     });
     println!("{}", groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     io::stdout().flush().expect("an output");
@@ -59,5 +66,5 @@ fn main() {
         "kill itself" => processes::kill(process::id()),
         other => panic!("what is {other:?}?"),
     }
-    drop((busy, asleep, stopped, holding));
+    drop((busy, asleep, stopped, all_stopped, holding));
 }

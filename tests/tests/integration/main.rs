@@ -17,6 +17,7 @@ mod hooks;
 mod host;
 mod jobs;
 mod json;
+mod kit_wire;
 mod limits;
 mod map;
 mod node_kit;

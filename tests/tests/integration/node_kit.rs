@@ -1,5 +1,6 @@
 //! The kit for workers in Node, `worker-kit/node`: its own tests, and workers of it in real pools.
 
+use super::parent_death::{leaves_nobody_of_kit, leaves_nobody_under_a_reaper};
 use hirelings::{Codec, Job, JobError, Pool, PoolBuilder, Stderr, node_module};
 use hirelings_tests::dice::Dice;
 use hirelings_tests::mixture::{self, Act, Deed, Order, Trial};
@@ -13,7 +14,7 @@ use std::time::Duration;
 use std::{fmt, fs};
 
 /// Says so where there is no Node, or one that is too old.
-fn node_is_missing() -> bool {
+pub(super) fn node_is_missing() -> bool {
     let version = Command::new("node").arg("--version").output();
     let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
@@ -244,6 +245,37 @@ fn other_modules_of_node_hirelings() {
             assert_eq!(settled(job).unwrap()["job"], json!(n), "{module}");
         }
         assert_eq!(pool.stats().spawned, 1, "{module}");
+    }
+}
+
+// ---------------------------------------------------------------- the parent's death
+
+#[test]
+fn nobody_is_left_when_the_parent_is_killed() {
+    if !node_is_missing() {
+        leaves_nobody_of_kit("node", "wait", Some("-KILL"));
+    }
+}
+
+#[test]
+fn nobody_is_left_when_the_parent_aborts() {
+    if !node_is_missing() {
+        leaves_nobody_of_kit("node", "abort", None);
+    }
+}
+
+#[test]
+fn nobody_is_left_when_the_parent_exits() {
+    if !node_is_missing() {
+        leaves_nobody_of_kit("node", "exit", None);
+    }
+}
+
+/// As the manual says.
+#[test]
+fn nobody_is_left_in_one_session_where_setpriv_wakes() {
+    if !node_is_missing() && Command::new("setpriv").arg("--version").output().is_ok() {
+        leaves_nobody_under_a_reaper("node woken");
     }
 }
 

@@ -8,20 +8,34 @@ use std::time::Duration;
 /// A second, and some for a machine that is busy.
 const A_SECOND: Duration = Duration::from_secs(3);
 
-/// Lets a program with five workers come to its `end`, or sends it a signal; then nobody is left.
+/// Lets a program with six workers come to its `end`, or sends it a signal; then nobody is left.
 fn leaves_nobody(end: &str, signal: Option<&str>) {
     let gate = Gate::new();
     let mut command = Command::new(program("parent"));
     command.arg(end).arg(gate.path());
-    leaves_nobody_of(command, end, signal, 8);
+    leaves_nobody_of(command, end, signal, RUST);
 }
 
-/// The same with workers of the kit in Python, each of which has a second process.
-pub(super) fn leaves_nobody_in_python(end: &str, signal: Option<&str>) {
+/// Six workers, and a child of each of four; the shell that stopped the group of one of them is stopped with it.
+const RUST: usize = 11;
+/// Workers of the kit in Python have a second process each.
+const PYTHON: usize = RUST + 6;
+
+/// The same with workers of the kit in Python or in Node.
+pub(super) fn leaves_nobody_of_kit(kit: &str, end: &str, signal: Option<&str>) {
     let gate = Gate::new();
     let mut command = Command::new(program("parent"));
-    command.arg(end).arg(gate.path()).arg("python");
-    leaves_nobody_of(command, end, signal, 13);
+    command.arg(end).arg(gate.path()).arg(kit);
+    leaves_nobody_of(command, end, signal, if kit == "python" { PYTHON } else { RUST });
+}
+
+/// The same where the orphans stay in the session of their parent: in a container, say. A group whose new parent is in its
+/// session is not orphaned, and the system does not let what is stopped in it go on.
+pub(super) fn leaves_nobody_under_a_reaper(kit: &str) {
+    let gate = Gate::new();
+    let mut command = Command::new(program("host"));
+    command.args(["reaper", "kill itself"]).arg(gate.path()).arg(kit);
+    leaves_nobody_of(command, "under a reaper", None, if kit == "python" { PYTHON } else { RUST });
 }
 
 fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>, processes_at_first: usize) {
@@ -30,10 +44,10 @@ fn leaves_nobody_of(mut command: Command, end: &str, signal: Option<&str>, proce
     let mut line = String::new();
     BufReader::new(parent.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let groups: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!(groups.len(), 5, "{line:?}");
+    assert_eq!(groups.len(), 6, "{line:?}");
     let alive = || groups.iter().map(|&group| processes::of_group(group).len()).collect::<Vec<_>>();
-    // Three of the workers have a child; the shell that stopped one of them may take a moment more to end.
-    eventually("five workers and three children", || alive().iter().sum::<usize>() == processes_at_first);
+    // The shell that stopped one of them may take a moment more to end.
+    eventually("six workers and their children", || alive().iter().sum::<usize>() == processes_at_first);
 
     parent.stdin.take().unwrap().write_all(b"\n").unwrap();
     if let Some(signal) = signal {
@@ -103,10 +117,5 @@ fn nobody_is_left_when_the_parent_returns() {
 
 #[test]
 fn nobody_is_left_where_orphans_stay_in_their_session() {
-    // As in a container: a group whose new parent is in its session is not orphaned, and the system does not let what is
-    // stopped in it go on.
-    let gate = Gate::new();
-    let mut command = Command::new(program("host"));
-    command.args(["reaper", "kill itself"]).arg(gate.path());
-    leaves_nobody_of(command, "under a reaper", None, 8);
+    leaves_nobody_under_a_reaper("");
 }

@@ -1,7 +1,7 @@
 //! Workers of the kit in Python, `worker-kit/python`: each test is skipped, and says so, where there is no Python.
 
 use super::at_most_once::{Mixing, deadly, limited, mixed_in};
-use super::parent_death::leaves_nobody_in_python;
+use super::parent_death::leaves_nobody_of_kit;
 use hirelings::{Codec, EventKind, JobError, Pool, PoolBuilder, Stderr};
 use hirelings_tests::mixture::{self, Act, Deed, End, Figures, Order, Trial};
 use hirelings_tests::processes::{is_alive, of_group};
@@ -31,7 +31,7 @@ pub(super) fn has_python() -> bool {
     python().is_some()
 }
 
-fn script(name: &str) -> Command {
+pub(super) fn script(name: &str) -> Command {
     let mut command = Command::new(python().unwrap_or("python3"));
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("workers").join(name));
     command
@@ -277,21 +277,21 @@ fn switches(pid: u32) -> u64 {
 #[test]
 fn nobody_is_left_when_the_parent_is_killed() {
     if has_python() {
-        leaves_nobody_in_python("wait", Some("-KILL"));
+        leaves_nobody_of_kit("python", "wait", Some("-KILL"));
     }
 }
 
 #[test]
 fn nobody_is_left_when_the_parent_aborts() {
     if has_python() {
-        leaves_nobody_in_python("abort", None);
+        leaves_nobody_of_kit("python", "abort", None);
     }
 }
 
 #[test]
 fn nobody_is_left_when_the_parent_exits() {
     if has_python() {
-        leaves_nobody_in_python("exit", None);
+        leaves_nobody_of_kit("python", "exit", None);
     }
 }
 

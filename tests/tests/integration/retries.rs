@@ -1,9 +1,9 @@
 //! An attempt that fails is followed by another, at the back of the queue and never beside the one before.
 
-use hirelings::{CrashCause, EventKind, JobError};
+use hirelings::{CrashCause, EventKind, JobError, JobErrorKind, RetryPolicy};
 use hirelings_tests::{Do, Gate, Record, Scratch, begun, pool, processes, settled, stubborn_worker};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn attempts_are_numbered_from_one() {
@@ -239,4 +239,76 @@ fn a_retried_job_keeps_its_hooks_on_another_worker() {
     settled(request.enqueue()).unwrap();
     pool.exit();
     assert_eq!(*calls.lock().unwrap(), ["start", "retry", "start", "retry", "start", "done"]);
+}
+
+/// A wait that nothing comes to the end of.
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_retry_waits_for_its_backoff() {
+    let first = Duration::from_millis(40);
+    let policy = RetryPolicy::new(3).backoff(first, 2 * first);
+    let (builder, mut record) = Record::of(pool().max_processes(1).retry(policy));
+    let pool = builder.build().unwrap();
+    let before = Instant::now();
+    let handle = pool.enqueue(Do::Then(vec![Do::FailUntil(4), Do::Numbers]));
+    let id = handle.id();
+    assert_eq!(settled(handle).unwrap(), format!("job {id} attempt 4"));
+    assert!(before.elapsed() >= 5 * first, "it waits 40, 80 and 80 ms: {:?}", before.elapsed());
+    pool.exit();
+    let retries = record.of_job(id).into_iter().filter(|&kind| kind == EventKind::JobRetry).count();
+    assert_eq!((retries, pool.stats().retried, pool.stats().delayed), (3, 3, 0));
+}
+
+#[test]
+fn a_waiting_retry_holds_no_worker_and_is_counted() {
+    let policy = RetryPolicy::new(1).backoff(HOUR, HOUR);
+    let (builder, mut record) = Record::of(pool().max_processes(1).retry(policy));
+    let pool = builder.build().unwrap();
+    for failing in [Do::Fail("no".into()), Do::Exit(1), Do::Panic("oh".into())] {
+        let handle = pool.enqueue(failing);
+        record.until_kind(EventKind::JobRetry);
+        // The only worker does another job meanwhile.
+        settled(pool.enqueue(Do::Pid)).unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.delayed, stats.backlog, stats.busy), (1, 1, 0));
+        assert!(!pool.wait_idle_timeout(Duration::ZERO), "there is work to come");
+        handle.abort();
+        assert!(matches!(settled(handle), Err(JobError::Aborted)));
+        assert_eq!(pool.stats().delayed, 0);
+    }
+    pool.wait_idle();
+}
+
+#[test]
+fn exit_settles_a_waiting_retry_as_closed() {
+    let (builder, mut record) = Record::of(pool().retry(RetryPolicy::new(1).backoff(HOUR, HOUR)));
+    let pool = builder.build().unwrap();
+    let handle = pool.enqueue(Do::Fail("no".into()));
+    record.until_kind(EventKind::JobRetry);
+    pool.exit();
+    assert!(matches!(handle.try_wait(), Ok(Err(JobError::Closed))));
+}
+
+#[test]
+fn drain_waits_for_a_waiting_retry() {
+    let wait = Duration::from_millis(50);
+    let (builder, mut record) = Record::of(pool().retry(RetryPolicy::new(1).backoff(wait, wait)));
+    let pool = builder.build().unwrap();
+    let handle = pool.enqueue(Do::Then(vec![Do::FailUntil(2), Do::Pid]));
+    record.until_kind(EventKind::JobRetry);
+    assert_eq!(pool.drain(hirelings_tests::WATCHDOG).left, 0);
+    settled(handle).unwrap();
+}
+
+#[test]
+fn only_the_kinds_that_are_named_are_retried() {
+    let on = [JobErrorKind::Crashed, JobErrorKind::Panicked];
+    let pool = pool().max_processes(1).retry(RetryPolicy::new(1).on(&on)).build().unwrap();
+    settled(pool.enqueue(Do::Before(2, Box::new(Do::Exit(3))))).unwrap();
+    settled(pool.enqueue(Do::Before(2, Box::new(Do::Panic("oh".into()))))).unwrap();
+    let failed = settled(pool.enqueue(Do::FailUntil(2))).unwrap_err();
+    assert_eq!((failed.kind(), failed.to_string()), (JobErrorKind::Failed, "attempt 1".into()));
+    settled(pool.request(Do::FailUntil(2)).retry(RetryPolicy::new(1)).enqueue()).unwrap();
+    assert_eq!(pool.stats().retried, 3);
 }

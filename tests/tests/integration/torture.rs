@@ -1,11 +1,33 @@
 //! A short run of the torture: nothing is lost, and nothing is left.
 
+use super::node_kit::node_is_missing;
+use super::python_kit::has_python;
 use hirelings_tests::program;
 use std::process::Command;
 
 #[test]
 fn a_short_run_loses_nothing_and_leaves_nothing() {
-    let output = Command::new(program("torture")).args(["--seconds", "6", "--seed", "1"]).output().unwrap();
+    loses_nothing_and_leaves_nothing("rust", 1_000);
+}
+
+#[test]
+fn nor_does_one_of_workers_in_python() {
+    if has_python() {
+        loses_nothing_and_leaves_nothing("python", 600);
+    }
+}
+
+#[test]
+fn nor_does_one_of_workers_in_node() {
+    if !node_is_missing() {
+        loses_nothing_and_leaves_nothing("node", 600);
+    }
+}
+
+/// That of another language has one round, which has fewer jobs.
+fn loses_nothing_and_leaves_nothing(kit: &str, least: u64) {
+    let options = ["--seconds", "6", "--seed", "1", "--kit", kit];
+    let output = Command::new(program("torture")).args(options).output().unwrap();
     let (report, wrongs) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{report}\n{wrongs}", output.status);
     assert_eq!(report.lines().count(), 1, "{report}");
@@ -15,7 +37,7 @@ fn a_short_run_loses_nothing_and_leaves_nothing() {
     };
     assert!(figure("enqueued") > 100, "{report}");
     assert_eq!(figure("enqueued"), figure("settled"));
-    assert!(figure("begun") > 1_000, "{report}");
+    assert!(figure("begun") > least, "{report}");
     for nothing in ["begun_twice", "succeeded_never_begun"] {
         assert_eq!(figure(nothing), 0, "{nothing}: {report}");
     }

@@ -25,6 +25,17 @@ test('what is no integer beyond 2^53 is a number', () => {
   assert.strictEqual(parse('"1234567890123456789\\\\"'), '1234567890123456789\\');
 });
 
+test('many MiB of text beside an integer beyond 2^53, and many MiB of bytes', () => {
+  const long = 'A\\"'.repeat(8 << 20);
+  const value = parse(`{"a":${JSON.stringify(long)},"n":18446744073709551615}`);
+  assert.deepStrictEqual([value.a === long, value.n], [true, 18446744073709551615n]);
+  const bytes = Buffer.alloc(32 << 20, 'A');
+  assert.strictEqual(stringify([bytes, 18446744073709551615n]), `["${bytes.toString('base64')}",18446744073709551615]`);
+  for (const cut of ['{"a":"12345678901234567890', '[12345678901234567890,"\\"', '["\\\\"12345678901234567890]']) {
+    assert.throws(() => parse(cut), SyntaxError);
+  }
+});
+
 test('bytes are base64, at any depth', () => {
   assert.strictEqual(stringify({ a: [Buffer.from('hi'), new Uint8Array(0)] }), '{"a":["aGk=",""]}');
 });

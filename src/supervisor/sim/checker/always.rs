@@ -12,6 +12,8 @@ struct Census {
     untold: Option<u64>,
     /// Whether a job waits for a worker.
     queued: bool,
+    /// How many wait for a time.
+    delayed: usize,
     /// How many no worker has begun.
     backlog: usize,
     /// How many are let in.
@@ -28,7 +30,7 @@ impl Checker {
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
         self.note_idle(machine);
-        let Census { untold, queued, backlog, open } = self.census();
+        let Census { untold, queued, delayed, backlog, open } = self.census();
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
         for worker_key in self.doomed.drain(..) {
@@ -49,6 +51,7 @@ impl Checker {
         let counted = [counters.enqueued, counters.succeeded, counters.failed, counters.aborted];
         ensure(counted == self.counts, || format!("counters {counted:?}, happened {:?}", self.counts))?;
         ensure(counters.retried == self.retried, || "retried is miscounted".into())?;
+        ensure(machine.delayed() <= delayed, || format!("{delayed} jobs wait, not {}", machine.delayed()))?;
         for (worker_key, worker) in machine.workers() {
             let answered = self.processes.get(&worker_key).map_or(0, |process| process.answered);
             ensure(worker.jobs_done() == answered, || {
@@ -103,6 +106,7 @@ impl Checker {
                 Stage::Settled => return false,
                 Stage::Enqueued => census.untold = Some(*id),
                 Stage::Backlogged => census.queued = true,
+                Stage::Delayed(_) => census.delayed += 1,
                 _ => {}
             }
             census.backlog += usize::from(job.is_in_backlog());
@@ -123,8 +127,12 @@ impl Checker {
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
+        let dying = machine.workers().any(|(_, worker)| !worker.retry_at_death.is_empty());
         let has_free_worker = machine.has_free_worker();
         for (id, job) in &self.jobs {
+            // One whose worker is dying waits for that too.
+            let forgotten = matches!(job.stage, Stage::Delayed(until) if now > until) && !dying;
+            ensure(!forgotten, || format!("nobody queues job {id} at {now:?}: {job:?}"))?;
             let (Stage::Tasked(worker_key) | Stage::Started(worker_key)) = job.stage else { continue };
             let process = self.processes.get(&worker_key);
             let long = has_free_worker

@@ -1,7 +1,8 @@
 //! Which small worlds there are.
 
 use super::super::from_env;
-use crate::supervisor::WhenFull;
+use crate::supervisor::{RetryPolicy, WhenFull};
+use std::time::Duration;
 
 /// How many workers, jobs and troubles, and whether in each way. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs, and 32 for
 /// three jobs and two troubles; both are for a release build.
@@ -60,6 +61,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// A retry waits where jobs differ.
+    pub(super) fn retry(self) -> RetryPolicy {
+        let wait = if self.differ { Duration::from_millis(4) } else { Duration::ZERO };
+        RetryPolicy::new(self.retries).backoff(wait, wait).jitter(0.0)
+    }
+
     /// What the caller of this job wants while the backlog is full.
     pub(super) fn when_full(self, id: u64) -> WhenFull {
         match id % 3 {

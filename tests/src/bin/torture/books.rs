@@ -35,7 +35,7 @@ faults! {
     LeftChildren "children_outlive_worker",
     FloodedErrors "flood_stderr",
     FloodedProgress "flood_progress",
-    Deaf "never_reads_64_mib",
+    Deaf "never_reads",
     CallerAborts "caller_aborts",
     AbortedAhead "caller_aborts_the_next",
     CallerTimesOut "caller_times_out",

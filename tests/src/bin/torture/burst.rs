@@ -1,9 +1,10 @@
 //! Many short jobs, which are sent ahead, while workers exit and are stopped, and callers abort what runs and what lies ahead.
 
 use crate::books::{self, Fault};
-use crate::deed::{self, Deed, Order};
+use crate::deed::{Deed, Order};
 use crate::ends;
 use crate::hunt::Holdings;
+use crate::kit;
 use crate::ledger::{Ledger, Watch, enqueue};
 use hirelings::{JobHandle, JobStatus, Pool};
 use hirelings_tests::dice::Dice;
@@ -16,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How many jobs one has.
-const JOBS: usize = 3_000;
+const JOBS: u32 = 3_000;
 
 /// How far behind the first job that is not done those are that are aborted.
 const NEXT: usize = 100;
@@ -31,15 +32,16 @@ struct Given {
 pub fn burst(tag: &str, dice: &mut Dice) {
     let rest = Holdings::at_rest();
     let tag = format!("{tag}-burst");
-    let builder =
-        deed::pool(&tag).max_processes(dice.pick(&[1, 2, 4, 8])).max_jobs_per_process(dice.pick(&[20, 10_000]));
+    let slowness = kit::kit().slowness();
+    let most = dice.pick(&[20 * u64::from(slowness), 10_000]);
+    let builder = kit::pool(&tag).max_processes(dice.pick(&[1, 2, 4, 8])).max_jobs_per_process(most);
     let builder = builder.timeout_working(None).kill_grace(Duration::from_millis(50)).timeout_initializing(WATCHDOG);
     let (builder, ledger) = Ledger::of(builder);
     let pool = match builder.build() {
         Ok(pool) => pool,
         Err(error) => return books::wrong(format!("no pool: {error}")),
     };
-    let jobs: Vec<Given> = (0..JOBS).map(|_| give(&pool, &ledger, dice)).collect();
+    let jobs: Vec<Given> = (0..JOBS / slowness).map(|_| give(&pool, &ledger, dice)).collect();
     let stop = AtomicBool::new(false);
     let pauses = thread::scope(|scope| {
         let (pool, stop, strikes) = (&pool, &stop, dice.split());

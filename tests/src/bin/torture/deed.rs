@@ -1,6 +1,7 @@
 //! What the workers are told to do.
 
-use hirelings::{Bytes, Job, PoolBuilder, Stderr};
+use crate::kit;
+use hirelings::{Bytes, Job};
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 
@@ -114,10 +115,6 @@ pub fn sum(bytes: &[u8]) -> u64 {
 pub fn this_program(role: &str, tag: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.args([role, tag]);
+    kit::tell(&mut command);
     command
-}
-
-/// A pool whose workers are this program. The tag is among their arguments, by which they are found.
-pub fn pool(tag: &str) -> PoolBuilder<Order> {
-    hirelings_tests::builder::<Order>(this_program("worker", tag)).stderr(Stderr::Null)
 }

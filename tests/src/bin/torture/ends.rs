@@ -2,8 +2,9 @@
 //! that never read.
 
 use crate::books::{self, Fault};
-use crate::deed::{self, Deed, Order, Then};
+use crate::deed::{Deed, Order, Then};
 use crate::hunt::{self, Holdings};
+use crate::kit;
 use crate::ledger::{Ledger, Watch, enqueue};
 use crate::load;
 use hirelings::{Bytes, JobError, JobHandle, Pool};
@@ -28,7 +29,7 @@ enum End {
 pub fn end_in_the_middle(tag: &str, dice: &mut Dice) {
     let rest = Holdings::at_rest();
     let tag = format!("{tag}-short");
-    let builder = deed::pool(&tag).max_processes(5).max_jobs_per_process(1 + dice.below(4));
+    let builder = kit::pool(&tag).max_processes(5).max_jobs_per_process(1 + dice.below(4));
     let (builder, ledger) = Ledger::of(builder.kill_grace(Duration::from_millis(50)));
     let pool = match builder.build() {
         Ok(pool) => pool,
@@ -104,11 +105,16 @@ pub fn report_strays(tag: &str) {
     }
 }
 
-/// Sends 64 MiB to workers that never read, and to one that does.
+/// How much is sent to a worker that does not read: many times what a pipe holds. In JSON it takes longer.
+fn large() -> usize {
+    if kit::kit() == kit::Kit::Rust { 64 << 20 } else { 8 << 20 }
+}
+
+/// Sends much to workers that never read, and to one that does.
 pub fn send_to_the_deaf(tag: &str, dice: &mut Dice, times: u64) {
     let rest = Holdings::at_rest();
     let tag = format!("{tag}-deaf");
-    let builder = deed::pool(&tag).max_processes(2).kill_grace(Duration::from_millis(50));
+    let builder = kit::pool(&tag).max_processes(2).kill_grace(Duration::from_millis(50));
     let (builder, ledger) = Ledger::of(builder);
     let pool = match builder.build() {
         Ok(pool) => pool,
@@ -140,7 +146,7 @@ fn send_to_one(pool: &Pool<Order>, ledger: &Arc<Ledger>, dice: &mut Dice) {
     };
     books::strike(answer.pid);
     let limit = Duration::from_millis(100 + dice.below(200));
-    let large = |nonce| Order { deed: Deed::Swallow, nonce, bytes: Bytes(vec![nonce as u8; 64 << 20]) };
+    let large = |nonce| Order { deed: Deed::Swallow, nonce, bytes: Bytes(vec![nonce as u8; large()]) };
     let jobs = [
         enqueue(pool, ledger, large(dice.roll()), false, |request| request.timeout(limit)),
         // Its successor reads.
@@ -153,11 +159,11 @@ fn send_to_one(pool: &Pool<Order>, ledger: &Arc<Ledger>, dice: &mut Dice) {
                 watch.handed(&result);
                 came_to.push(result);
             }
-            Err(_) => books::wrong("64 MiB were not settled"),
+            Err(_) => books::wrong("what is large was not settled"),
         }
     }
     match &came_to[..] {
         [Err(JobError::TimedOut(timeout)), Ok(_)] if timeout.pid == answer.pid => books::note(Fault::Deaf, 1),
-        other => books::wrong(format!("64 MiB for a worker that does not read, {}: {other:?}", answer.pid)),
+        other => books::wrong(format!("what is large for a worker that does not read, {}: {other:?}", answer.pid)),
     }
 }

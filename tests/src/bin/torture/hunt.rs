@@ -22,6 +22,11 @@ fn arguments(pid: u32) -> Vec<String> {
     line.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
 }
 
+/// The second argument; the third where the program before it has an option of its own.
+fn tag_of(pid: u32) -> Option<String> {
+    arguments(pid).into_iter().skip(2).take(2).find(|argument| argument.starts_with("torture-"))
+}
+
 /// The living processes that have the tag, this one and those that left their group left out.
 pub fn tagged(tag: &str) -> BTreeSet<u32> {
     with_tag(|known| known == tag).into_iter().filter(|&pid| !is_away(pid)).collect()
@@ -36,7 +41,7 @@ fn with_tag(matches: impl Fn(&str) -> bool) -> BTreeSet<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     all.filter(|&pid| pid != process::id())
-        .filter(|&pid| arguments(pid).get(2).is_some_and(|argument| matches(argument)))
+        .filter(|&pid| tag_of(pid).is_some_and(|tag| matches(&tag)))
         .filter(|&pid| processes::is_alive(pid))
         .collect()
 }
@@ -53,7 +58,7 @@ pub fn send(pid: u32, signal: Signal) -> bool {
     let Some(Ok(process)) = Pid::from_raw(pid.cast_signed()).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
         return false;
     };
-    arguments(pid).get(2).is_some_and(|tag| tag.starts_with("torture-")) && pidfd_send_signal(process, signal).is_ok()
+    tag_of(pid).is_some() && pidfd_send_signal(process, signal).is_ok()
 }
 
 /// Waits until no process of these workers' groups is left that is not one of the pool's living workers.

@@ -3,6 +3,7 @@
 use crate::begun;
 use crate::books::{self, ENQUEUED, Fault, SETTLED, SETTLED_TWICE};
 use crate::deed::{Deed, Order, Then, sum};
+use crate::kit::{Kit, kit};
 use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, JobRequest, JobResult, Pool, PoolBuilder};
 use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
@@ -185,6 +186,8 @@ impl Watch {
             }
             (Deed::Fail, Err(JobError::Failed(why))) if *why == self.nonce.to_string() => Excused,
             (Deed::Panic, Err(JobError::Panicked(_))) => Brought(Fault::Panicked),
+            // In Python that is an exception, of which the worker says that it is in doubt.
+            (Deed::Exhaust, Err(JobError::Panicked(_))) if kit() == Kit::Python => Brought(Fault::Exhausted),
             (deed, Err(JobError::Crashed(crash))) => {
                 let (code, signal) =
                     (crash.status.and_then(|s| s.code()), crash.status.and_then(|s: ExitStatus| s.signal()));

@@ -1,8 +1,9 @@
 //! Parents that come to their end in the middle of a load: within a second nothing is left of their workers' groups.
 
 use crate::books::{self, Fault};
-use crate::deed::{self, Deed, Order, Then, Told, this_program};
+use crate::deed::{Deed, Order, Then, Told, this_program};
 use crate::hunt;
+use crate::kit;
 use hirelings::{Bytes, JobHandle, Pool};
 use hirelings_tests::dice::Dice;
 use hirelings_tests::{WATCHDOG, processes, within};
@@ -69,7 +70,7 @@ fn watch_end(parent: &mut Child, tag: &str, end: &str, dice: &mut Dice) -> io::R
     let before = hunt::tagged(tag);
     let stopped = before.iter().filter(|&&pid| processes::state(pid) == Some('T')).count();
     // Itself, seven workers that have a lasting job, and five children of theirs in their groups.
-    if before.len() < 13 || stopped < 2 {
+    if before.len() < 6 + CONSTANT.len() * kit::kit().processes() || stopped < 2 {
         return Err(io::Error::other(format!("only {} processes, {stopped} of them stopped", before.len())));
     }
     match end {
@@ -102,7 +103,7 @@ fn watch_end(parent: &mut Child, tag: &str, end: &str, dice: &mut Dice) -> io::R
 /// The parent: a lasting job for each kind of worker, a load beside them, and an end in the middle of it.
 pub fn parent(tag: &str, end: &str, seed: u64) {
     let mut dice = Dice::new(seed);
-    let builder = deed::pool(tag).max_processes(CONSTANT.len() + 2).timeout_working(None).max_jobs_per_process(20);
+    let builder = kit::pool(tag).max_processes(CONSTANT.len() + 2).timeout_working(None).max_jobs_per_process(20);
     let pool = builder.build().expect("a pool");
     let (told, begun) = channel();
     let mut lasting: Vec<JobHandle<Order>> = Vec::new();

@@ -2,8 +2,9 @@
 
 use crate::begun;
 use crate::books::{self, Fault};
-use crate::deed::{self, Deed, Order, this_program};
+use crate::deed::{Deed, Order, this_program};
 use crate::hunt::{self, Holdings};
+use crate::kit::{self, STRANGER};
 use crate::ledger::{Ledger, enqueue};
 use hirelings::{JobError, Pool};
 use hirelings_tests::dice::Dice;
@@ -41,11 +42,14 @@ pub fn run_out_of_descriptors(mut dice: Dice, stop: &AtomicBool) {
 
 /// Runs this program as another user, where this one is the superuser, who does not feel the limit.
 pub fn run_out_of_processes(tag: &str, dice: &mut Dice, times: u64) {
+    if !kit::feels_shortage() {
+        return;
+    }
     let tag = format!("{tag}-poor");
     let mut command = this_program("poor", &tag);
     command.args([dice.roll().to_string(), times.to_string()]);
     if getuid().is_root() {
-        command.uid(54_321).gid(54_321);
+        command.uid(STRANGER).gid(STRANGER);
     }
     let output = match command.output() {
         Ok(output) => output,
@@ -83,7 +87,7 @@ pub fn poor(tag: &str, seed: u64, times: u64) {
     let mut dice = Dice::new(seed);
     begun::note_successes(tag);
     let rest = Holdings::at_rest();
-    let (builder, ledger) = Ledger::of(deed::pool(tag).max_processes(4).max_jobs_per_process(2).start_failures(2));
+    let (builder, ledger) = Ledger::of(kit::pool(tag).max_processes(4).max_jobs_per_process(2).start_failures(2));
     let pool = match builder.kill_grace(Duration::from_millis(100)).build() {
         Ok(pool) => pool,
         Err(error) => return eprintln!("no pool: {error}"),
@@ -134,7 +138,7 @@ fn run_out(pool: &Pool<Order>, ledger: &Arc<Ledger>, tag: &str, dice: &mut Dice)
     jobs.extend(more.into_iter().map(give));
     if dice.percent(50) {
         let threads = processes::threads().len();
-        match deed::pool(tag).build() {
+        match kit::pool(tag).build() {
             Ok(_) => books::wrong("a pool was built though no thread could be started"),
             Err(_) if processes::threads().len() > threads + 4 => {
                 books::wrong("a pool that was not built left threads")
