@@ -411,6 +411,25 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
+    /// A job that no worker has begun after so long a time, from when the pool lets it in, is settled as
+    /// [`JobError::Expired`](crate::JobError::Expired), as [`JobRequest::expires`](crate::JobRequest::expires) describes;
+    /// `None` is never. Default: `None`.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Under a load that is too high, what has waited for longer is of no use to anybody.
+    /// let pool = Pool::<Square>::self_exec().expires(Duration::from_secs(10)).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn expires(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.config.expires = after.into().filter(|after| *after != Duration::MAX);
+        self
+    }
+
     /// How long a worker may take from its spawn to its first ready; `None` is no limit, 0 is refused. Default: 5 s.
     ///
     /// ```no_run

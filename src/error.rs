@@ -32,10 +32,10 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 /// Why a job gave no output.
 ///
 /// The sentence that an error writes names the worker's process, the job with its label, and the attempt. `Failed` writes
-/// the handler's error alone, and `Aborted` and `Closed` name no worker; a [`JobHandle`](crate::JobHandle) writes its
+/// the handler's error alone, and `Aborted`, `Closed` and `Expired` name no worker; a [`JobHandle`](crate::JobHandle) writes its
 /// job's number and label, and an [`Event`](crate::Event) all of it.
 ///
-/// `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried; the others are, as the [`RetryPolicy`](crate::RetryPolicy)
+/// `Aborted`, `Closed`, `NoWorker`, `Encode` and `Expired` are never retried; the others are, as the [`RetryPolicy`](crate::RetryPolicy)
 /// of the pool or of the job's request says, and what is here is the last attempt's.
 ///
 /// ```no_run
@@ -75,6 +75,8 @@ pub enum JobError<E> {
     Decode(CodecError),
     /// The worker broke the protocol while it had the job.
     Protocol(ProtocolError),
+    /// No worker had begun the job in the time that [`expires`](crate::JobRequest::expires) gives it.
+    Expired,
 }
 
 impl<E: fmt::Display> fmt::Display for JobError<E> {
@@ -97,6 +99,7 @@ impl<E> JobError<E> {
             JobError::OutOfMemory(memory) => write!(f, "{memory}"),
             JobError::Aborted => f.write_str("the job was aborted"),
             JobError::Closed => f.write_str("the pool was closed before the job was done"),
+            JobError::Expired => f.write_str("the job has expired: no worker had begun it in time"),
             JobError::NoWorker(failure) => write!(f, "{failure}"),
             JobError::Encode(error) | JobError::Decode(error) => write!(f, "{error}"),
             JobError::Protocol(error) => write!(f, "{error}"),
@@ -133,6 +136,7 @@ impl<E> JobError<E> {
             JobError::Encode(_) => JobErrorKind::Encode,
             JobError::Decode(_) => JobErrorKind::Decode,
             JobError::Protocol(_) => JobErrorKind::Protocol,
+            JobError::Expired => JobErrorKind::Expired,
         }
     }
 
@@ -166,6 +170,7 @@ impl<E> JobError<E> {
             JobError::NoWorker(failure) => failure.begun,
             JobError::Encode(error) | JobError::Decode(error) => error.begun,
             JobError::Aborted | JobError::Closed => Begun::Perhaps,
+            JobError::Expired => Begun::No,
         }
     }
 }

@@ -19,6 +19,7 @@ pub(crate) enum Failure {
     OutOfMemory(OutOfMemory),
     Aborted,
     Closed,
+    Expired,
     /// Shared, since all jobs in the queue fail of one, which may quote 8 KiB; and whether this job had begun before.
     NoWorker(Arc<StartFailure>, Begun),
     /// Refused before it was in the pool.
@@ -59,6 +60,7 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
         Failure::OutOfMemory(memory) => JobError::OutOfMemory(memory.clone()),
         Failure::Aborted => JobError::Aborted,
         Failure::Closed => JobError::Closed,
+        Failure::Expired => JobError::Expired,
         Failure::NoWorker(failure, begun) => {
             JobError::NoWorker(StartFailure { begun: *begun, ..StartFailure::clone(failure) })
         }
@@ -101,6 +103,7 @@ impl Failure {
             Failure::OutOfMemory(memory) => memory.to_string(),
             Failure::Aborted => "aborted".into(),
             Failure::Closed => "the pool was closed".into(),
+            Failure::Expired => "expired".into(),
             Failure::NoWorker(failure, _) => failure.to_string(),
             Failure::NotEncoded(why) => why.clone(),
             Failure::Unusable { message, who, .. } => format!("{who}: {message}"),

@@ -245,7 +245,12 @@
 //! jobs; or earlier if its handler calls [`retire`](worker::Context::retire).
 //!
 //! **An attempt runs at most once**, whatever dies, is killed, aborted or closed. With no retries a job is begun once or not at
-//! all, and [`JobError::begun`] says which where it failed: it may have to be known whether doing it again is safe.
+//! all, and [`JobError::begun`] says which where it failed: it may have to be known whether doing it again is safe. Where it
+//! always is, [`idempotent`](JobRequest::idempotent) says so: an attempt of which nobody knows whether it had begun is then
+//! followed by another, up to twice, without using up a retry.
+//!
+//! [`JobRequest::delay`] keeps a job from being done before a time; [`JobRequest::expires`] settles one as
+//! [`JobError::Expired`] that no worker has begun by a time.
 //!
 //! # Errors
 //!
@@ -277,10 +282,10 @@
 //! assert_eq!(advice(&JobError::Aborted), "nobody wants it any more");
 //! ```
 //!
-//! `Failed` writes what the handler said, and `Aborted` and `Closed` say no more than that. Where it has to be known which
+//! `Failed` writes what the handler said, and `Aborted`, `Closed` and `Expired` say no more than that. Where it has to be known which
 //! job it was, write the handle first, which displays as its job: `let job = handle.to_string();`, before `wait` takes it.
 //!
-//! `Aborted`, `Closed`, `NoWorker` and `Encode` are never retried. [`JobError::kind`] is for comparing and counting. A program that does not exist is an error of
+//! `Aborted`, `Closed`, `NoWorker`, `Encode` and `Expired` are never retried. [`JobError::kind`] is for comparing and counting. A program that does not exist is an error of
 //! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
 //! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
 //!

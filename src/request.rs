@@ -130,6 +130,78 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
+    /// Whether doing the job twice does no harm. Default: `false`.
+    ///
+    /// Where a worker dies, or breaks the protocol, before it has said that it does the job, nobody knows whether it had begun
+    /// it ([`Begun::Perhaps`](crate::Begun::Perhaps)). For a job that is idempotent such an attempt does not count: the job goes
+    /// to the back of the queue at once, with the next attempt's number and no retry used, though it may have none, and
+    /// whatever its [`RetryPolicy`] says. That happens at most twice, so that a job which always ends its worker comes to an
+    /// end. It is told as every retry is: [`EventKind::JobRetry`](crate::EventKind::JobRetry), and
+    /// [`Stats::retried`](crate::Stats::retried).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // It computes, and changes nothing: a worker that was killed by somebody costs it nothing.
+    /// let handle = pool.request(Square(7)).idempotent(true).enqueue();
+    /// # Ok(()) }
+    /// ```
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.settings.set_idempotent(idempotent);
+        self
+    }
+
+    /// No worker is given the job before so long a time is over, from when the pool lets it in. Default: 0.
+    ///
+    /// Until then it is in the backlog, where [`max_backlog`](crate::PoolBuilder::max_backlog) counts it, and in
+    /// [`Stats::delayed`](crate::Stats::delayed); it holds no worker and can be aborted. After that it stands behind those of
+    /// its priority that wait already. [`Pool::drain`] and [`Pool::wait_idle`] wait for it, [`Pool::exit`] settles it as
+    /// closed.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // One a second.
+    /// let handles: Vec<_> = (0..60)
+    ///     .map(|n| pool.request(Square(n)).delay(Duration::from_secs(n)).enqueue())
+    ///     .collect();
+    /// # Ok(()) }
+    /// ```
+    pub fn delay(mut self, wait: Duration) -> Self {
+        self.settings.set_delay(wait);
+        self
+    }
+
+    /// A job that no worker has begun after so long a time, from when the pool lets it in, is settled as
+    /// [`JobError::Expired`]; in place of the pool's [`expires`](crate::PoolBuilder::expires). `None` is never.
+    ///
+    /// It is for what is of no use later. A job that has begun is not touched, nor is its retry; for these there is
+    /// [`timeout`](JobRequest::timeout). Where a worker was sent the job behind another one, it is asked to skip it: the job
+    /// expires once it has, and is done where it had begun. A [`delay`](JobRequest::delay) is part of the time.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Whoever asked has gone after three seconds.
+    /// match pool.request(Square(7)).expires(Duration::from_secs(3)).enqueue().wait() {
+    ///     Err(JobError::Expired) => println!("503 Service Unavailable"),
+    ///     result => println!("{}", result?),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn expires(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.settings.set_expires(after.into().filter(|after| *after != Duration::MAX));
+        self
+    }
+
     /// A name for the job in events and errors, beside its number. Default: none.
     ///
     /// ```no_run

@@ -28,7 +28,7 @@ pub struct Stats {
     pub jobs: u64,
     /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
     pub backlog: usize,
-    /// Those of `backlog` that wait for a time: for the end of the wait before a retry.
+    /// Those of `backlog` that wait for a time: that of a retry, or of [`delay`](crate::JobRequest::delay).
     pub delayed: usize,
     /// Worker processes that are not reaped: starting, ready, at work, and ending ones.
     pub workers: usize,

@@ -5,8 +5,8 @@
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
 //! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet), `limits`, `kill`, `death`,
-//! `spawning`, `size`.
+//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `limits`, `kill`,
+//! `death`, `spawning`, `size`.
 
 mod admission;
 mod attempts;
@@ -113,6 +113,8 @@ pub(crate) struct Supervisor {
     backlog: Backlog,
     /// The jobs that are not to be queued before a time, and when.
     delays: JobTimers,
+    /// The jobs that are over at a time, unless a worker has begun them.
+    expiries: JobTimers,
     /// The jobs whose callers wait for room in the backlog.
     pending: VecDeque<PendingJob>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many. Those past
@@ -150,6 +152,7 @@ impl Supervisor {
             jobs: Jobs::default(),
             backlog: Backlog::default(),
             delays: JobTimers::default(),
+            expiries: JobTimers::default(),
             pending: VecDeque::new(),
             slots,
             live: Vec::new(),
@@ -249,7 +252,8 @@ impl Supervisor {
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let workers = self.alive().filter_map(|(_, worker)| worker.timers.next());
-        workers.chain(self.restarts.next_deadline()).chain(self.delays.next()).min()
+        let jobs = [self.delays.next(), self.expiries.next()];
+        workers.chain(self.restarts.next_deadline()).chain(jobs.into_iter().flatten()).min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -379,6 +383,7 @@ impl Step<'_> {
                 }
             }
         }
+        self.expire_due();
         self.end_delays();
     }
 

@@ -280,6 +280,7 @@ pub(crate) fn outcome_of<E>(error: &JobError<E>) -> Outcome {
         JobError::Aborted => Outcome::Aborted,
         JobError::Closed => Outcome::Closed,
         JobError::NoWorker(_) => Outcome::NoWorker,
+        JobError::Expired => Outcome::Expired,
         JobError::Encode(_) | JobError::Decode(_) => Outcome::Codec,
         JobError::Protocol(_) => Outcome::Protocol,
         _ => Outcome::Failed,

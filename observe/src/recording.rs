@@ -32,11 +32,12 @@ pub(crate) enum Outcome {
     Aborted,
     Closed,
     NoWorker,
+    Expired,
     Running,
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Outcome; 12] = [
+    pub(crate) const ALL: [Outcome; 13] = [
         Outcome::Succeeded,
         Outcome::Failed,
         Outcome::Panicked,
@@ -48,6 +49,7 @@ impl Outcome {
         Outcome::Aborted,
         Outcome::Closed,
         Outcome::NoWorker,
+        Outcome::Expired,
         Outcome::Running,
     ];
 
@@ -71,6 +73,7 @@ impl Outcome {
             Outcome::Aborted => "aborted",
             Outcome::Closed => "closed",
             Outcome::NoWorker => "no worker",
+            Outcome::Expired => "expired",
             Outcome::Running => "running",
         }
     }

@@ -81,7 +81,7 @@ fn job(out: &mut dyn Write, attempt: &Attempt) -> io::Result<()> {
     // The names of colours that the format has.
     let colour = match attempt.outcome {
         Outcome::Succeeded => "good",
-        Outcome::Aborted | Outcome::Closed | Outcome::Running => "grey",
+        Outcome::Aborted | Outcome::Closed | Outcome::Expired | Outcome::Running => "grey",
         Outcome::Failed => "bad",
         _ => "terrible",
     };

@@ -85,6 +85,7 @@ impl Driver {
             }
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
+            Outcome::Expired => Failure::Expired,
             Outcome::NoWorker => match (&self.last_failure, &self.no_worker) {
                 (_, Some(failure)) if begun == Begun::No => return Err(Arc::clone(failure)),
                 (Some(failure), _) => Failure::NoWorker(Arc::clone(failure), begun),

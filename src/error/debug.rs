@@ -51,6 +51,7 @@ impl<E: Debug> Debug for JobError<E> {
             JobError::OutOfMemory(memory) => named("OutOfMemory", memory),
             JobError::Aborted => f.write_str("Aborted"),
             JobError::Closed => f.write_str("Closed"),
+            JobError::Expired => f.write_str("Expired"),
             JobError::NoWorker(failure) => named("NoWorker", failure),
             JobError::Encode(error) => named("Encode", error),
             JobError::Decode(error) => named("Decode", error),

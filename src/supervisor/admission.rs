@@ -30,9 +30,15 @@ pub(super) struct PendingJob {
 }
 
 impl Supervisor {
-    pub(super) fn has_room(&self) -> bool {
-        // A job for a free worker is never in the backlog.
-        (self.has_free_worker() && !self.paused) || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
+    fn has_room(&self, settings: &JobSettings) -> bool {
+        // A job for a free worker is never in the backlog, unless it waits for a time.
+        let at_once = self.has_free_worker() && !self.paused && settings.delay().is_zero();
+        at_once || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
+    }
+
+    /// Whether there is room for the first of those that wait.
+    pub(super) fn has_room_for_pending(&self) -> bool {
+        self.pending.front().is_some_and(|job| self.has_room(&job.settings))
     }
 }
 
@@ -43,7 +49,7 @@ impl Step<'_> {
             return self.tell(Notice::Refused { id, refusal: Refusal::Closed });
         }
         // Whoever waits already comes first.
-        let has_room = machine.pending.is_empty() && machine.has_room();
+        let has_room = machine.pending.is_empty() && machine.has_room(&settings);
         match when_full {
             WhenFull::Wait if !has_room => machine.pending.push_back(PendingJob { id, settings }),
             WhenFull::Refuse if !has_room => self.tell(Notice::Refused { id, refusal: Refusal::Full }),
@@ -53,10 +59,18 @@ impl Step<'_> {
 
     fn admit(&mut self, id: u64, settings: JobSettings) {
         self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
+        let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
         let key = self.machine.jobs.insert(id, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.tell(Notice::Enqueued(key));
+        if let Some(after) = expires {
+            self.machine.expiries.set(key, self.now.saturating_add(after));
+        }
+        if !delay.is_zero() {
+            self.delay(key, delay);
+            return self.queue_in_time(key);
+        }
         match self.machine.next_free() {
             Some(slot) => self.dispatch(slot, key),
             None => self.queue_at_back(key),
@@ -65,7 +79,7 @@ impl Step<'_> {
 
     /// Lets in the jobs whose callers wait, in order, as far as there is room.
     pub(super) fn admit_pending(&mut self) {
-        while self.machine.has_room()
+        while self.machine.has_room_for_pending()
             && let Some(job) = self.machine.pending.pop_front()
         {
             self.admit(job.id, job.settings);

@@ -7,6 +7,10 @@ use super::timers::Timer;
 use super::worker::{Current, Prefetched};
 use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
 
+/// How many attempts of an idempotent job that may not have begun are not counted: one that always ends its worker comes to
+/// an end.
+const IN_DOUBT: u8 = 2;
+
 impl Step<'_> {
     // ------------------------------------------------------------ an attempt begins
 
@@ -107,9 +111,15 @@ impl Step<'_> {
         self.recall_lower(key);
     }
 
-    /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used.
+    /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used; or it is
+    /// over, where it has expired meanwhile.
     pub(super) fn requeue(&mut self, key: JobKey) {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+        let entry = jobs.entry(key.place);
+        if entry.overdue && entry.attempt == 0 {
+            entry.state = JobState::Nowhere;
+            return self.settle(key, Outcome::Expired);
+        }
         backlog.put_back(jobs, key);
     }
 
@@ -139,9 +149,10 @@ impl Step<'_> {
             }
         }
         self.machine.delays.clear(key);
+        self.machine.expiries.clear(key);
         let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.remove(key) else { return };
-        let (attempt, attempts) = (entry.attempt, entry.settings.attempts(pools));
+        let (attempt, attempts) = (entry.attempt, entry.attempts(pools));
         let counters = &mut self.machine.counters;
         match outcome {
             Outcome::Success => counters.succeeded += 1,
@@ -163,17 +174,24 @@ impl Step<'_> {
         let Some((key, attempt)) = self.worker(worker_key).held() else { return };
         let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.get(key) else { return };
-        let (policy, attempts) = (entry.settings.retry(pools), entry.settings.attempts(pools));
-        if !policy.covers(outcome) || attempt >= attempts {
+        let (policy, attempts) = (entry.settings.retry(pools), entry.attempts(pools));
+        let may_be_free = entry.settings.is_idempotent() && entry.in_doubt < IN_DOUBT && outcome.leaves_doubt();
+        let counts = !may_be_free || self.had_begun(worker_key, outcome) != Begun::Perhaps;
+        if counts && (!policy.covers(outcome) || attempt >= attempts) {
             return self.settle(key, outcome);
         }
         let begun = self.release(worker_key, outcome);
         let entry = self.machine.jobs.entry(key.place);
         entry.begun = entry.begun.max(begun);
-        let begun = entry.begun;
+        entry.in_doubt += u8::from(!counts);
+        let (begun, attempts) = (entry.begun, entry.attempts(pools));
+        // The attempts that count have made it wait.
+        let counted = attempt - u32::from(entry.in_doubt);
         self.machine.counters.retried += 1;
         self.tell(Notice::Retried { key, attempt, attempts, outcome, begun, worker_key });
-        self.delay(key, policy.wait(attempt, spread(self.machine.config.seed, key.id, attempt)));
+        if counts {
+            self.delay(key, policy.wait(counted, spread(self.machine.config.seed, key.id, attempt)));
+        }
         if dying {
             self.machine.jobs.set_state(key, JobState::AwaitingReap(worker_key.slot as u32));
             self.worker(worker_key).retry_at_death.push(key);
@@ -198,19 +216,26 @@ impl Step<'_> {
         self.worker(worker_key).current = first.map(|first| Current { key: None, ..first });
     }
 
-    /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.
-    fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
+    /// Whether the job that the worker is presumed to have begun had begun.
+    fn had_begun(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
         let worker = self.worker(worker_key);
-        worker.had_job = true;
         let undelivered = worker.undelivered().map(|of| of.job);
-        let Some(current) = &mut worker.current else { return Begun::No };
-        let begun = match outcome {
+        let Some(current) = &worker.current else { return Begun::No };
+        match outcome {
             // It could not be given to the handler.
             Outcome::Undecodable => Begun::No,
             _ if current.started => Begun::Yes,
             _ if undelivered == Some(current.id) => Begun::No,
             _ => Begun::Perhaps,
-        };
+        }
+    }
+
+    /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.
+    fn release(&mut self, worker_key: WorkerKey, outcome: Outcome) -> Begun {
+        let begun = self.had_begun(worker_key, outcome);
+        let worker = self.worker(worker_key);
+        worker.had_job = true;
+        let Some(current) = &mut worker.current else { return begun };
         if current.key.take().is_some() && current.announced {
             self.machine.held -= 1;
         }

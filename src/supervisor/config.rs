@@ -17,6 +17,8 @@ pub(crate) struct Config {
     /// How many jobs that no worker has begun the pool takes, before it lets no more in.
     pub(crate) max_backlog: Option<usize>,
     pub(crate) retry: RetryPolicy,
+    /// A job that no worker has begun by then is over.
+    pub(crate) expires: Option<Duration>,
     /// What the jitter of retries is drawn from.
     pub(crate) seed: u64,
     pub(crate) timeout_initializing: Option<Duration>,
@@ -63,6 +65,7 @@ impl Default for Config {
             max_age: None,
             max_backlog: None,
             retry: RetryPolicy::new(0),
+            expires: None,
             seed: 0,
             timeout_initializing: Some(Duration::from_secs(5)),
             timeout_working: Some(Duration::from_secs(10)),
@@ -155,6 +158,9 @@ struct Overrides {
     /// Where that says more than a number.
     retry: Option<Box<RetryPolicy>>,
     timeout: Option<Option<Duration>>,
+    delay: Duration,
+    expires: Option<Option<Duration>>,
+    idempotent: bool,
 }
 
 impl JobSettings {
@@ -180,6 +186,31 @@ impl JobSettings {
 
     pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
         self.own().timeout = Some(limit);
+    }
+
+    pub(crate) fn set_delay(&mut self, delay: Duration) {
+        self.own().delay = delay;
+    }
+
+    pub(crate) fn set_expires(&mut self, after: Option<Duration>) {
+        self.own().expires = Some(after);
+    }
+
+    pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
+        self.own().idempotent = idempotent;
+    }
+
+    /// Whether it may be begun again where it is not known that it had begun.
+    pub(crate) fn is_idempotent(&self) -> bool {
+        self.0.as_ref().is_some_and(|own| own.idempotent)
+    }
+
+    pub(crate) fn delay(&self) -> Duration {
+        self.0.as_ref().map_or(Duration::ZERO, |own| own.delay)
+    }
+
+    pub(crate) fn expires(&self, pools: Option<Duration>) -> Option<Duration> {
+        self.0.as_ref().and_then(|own| own.expires).unwrap_or(pools)
     }
 
     pub(crate) fn priority(&self) -> i32 {

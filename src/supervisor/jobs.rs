@@ -1,6 +1,6 @@
 //! The table of the jobs that are not settled.
 
-use super::{Begun, JobSettings};
+use super::{Begun, JobSettings, RetryPolicy};
 
 /// A job, and where it is in the table. A place is used again once its job is settled, a job's number never is: so what
 /// is said of a job that is gone can be told from what is said of its successor.
@@ -46,11 +46,22 @@ pub(super) struct Entry {
     pub(super) begun: Begun,
     /// How many workers died while they read it.
     pub(super) readers: u8,
+    /// How many of its attempts are not counted, since it is not known whether they had begun.
+    pub(super) in_doubt: u8,
+    /// Whether it is over as soon as it is known that no worker has begun it.
+    pub(super) overdue: bool,
     pub(super) settings: JobSettings,
     /// Its place in the order of dispatch, within its priority.
     pub(super) seq: u64,
     pub(super) prev: u32,
     pub(super) next: u32,
+}
+
+impl Entry {
+    /// How many attempts may be made.
+    pub(super) fn attempts(&self, pools: RetryPolicy) -> u32 {
+        self.settings.attempts(pools).saturating_add(u32::from(self.in_doubt))
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -99,6 +110,8 @@ impl Jobs {
             state: JobState::Nowhere,
             begun: Begun::No,
             readers: 0,
+            in_doubt: 0,
+            overdue: false,
             settings,
             seq: 0,
             prev: NONE,

@@ -30,6 +30,7 @@ pub(crate) enum Outcome {
     Aborted,
     Closed,
     NoWorker,
+    Expired,
 }
 
 /// What kind of [`JobError`](crate::JobError) a job came to, from [`JobError::kind`](crate::JobError::kind): to be compared,
@@ -75,6 +76,8 @@ pub enum JobErrorKind {
     Decode,
     /// The worker broke the protocol.
     Protocol,
+    /// No worker had begun the job in time.
+    Expired,
 }
 
 impl Outcome {
@@ -93,7 +96,13 @@ impl Outcome {
             Outcome::Aborted => JobErrorKind::Aborted,
             Outcome::Closed => JobErrorKind::Closed,
             Outcome::NoWorker => JobErrorKind::NoWorker,
+            Outcome::Expired => JobErrorKind::Expired,
         })
+    }
+
+    /// Whether the worker was lost without a word of why, so that whether it had begun the job may not be known.
+    pub(super) fn leaves_doubt(self) -> bool {
+        matches!(self, Outcome::Crashed(_) | Outcome::Protocol(_))
     }
 
     /// Whether another attempt could end otherwise.
@@ -102,7 +111,7 @@ impl Outcome {
             Outcome::Failed | Outcome::Undecodable | Outcome::Panicked | Outcome::Crashed(_) => true,
             Outcome::TimedOut { .. } | Outcome::OutOfMemory { .. } | Outcome::Protocol(_) => true,
             Outcome::Success | Outcome::FinalFailure | Outcome::Unencodable => false,
-            Outcome::Aborted | Outcome::Closed | Outcome::NoWorker => false,
+            Outcome::Aborted | Outcome::Closed | Outcome::NoWorker | Outcome::Expired => false,
         }
     }
 }

@@ -106,6 +106,14 @@ impl Step<'_> {
         self.await_recall(worker_key);
     }
 
+    /// One prefetched job is recalled, and those around it stay.
+    pub(super) fn recall_one(&mut self, worker_key: WorkerKey, key: JobKey) {
+        if let Some(id) = self.worker(worker_key).recall_one(key) {
+            self.act(Action::SendSkip { worker_key, id });
+            self.await_recall(worker_key);
+        }
+    }
+
     /// A prefetched job is settled: the worker must not begin it.
     pub(super) fn cancel_prefetched(&mut self, worker_key: WorkerKey, key: JobKey) {
         if let Some(id) = self.worker(worker_key).cancel_prefetched(key) {

@@ -32,7 +32,10 @@ impl Supervisor {
             counters.exited + workers().filter(|worker| worker.is_spawned()).count() as u64,
             "spawned"
         );
-        debug_assert!(self.pending.is_empty() || (self.admits == Admits::All && !self.has_room()), "pending");
+        debug_assert!(
+            self.pending.is_empty() || (self.admits == Admits::All && !self.has_room_for_pending()),
+            "pending"
+        );
         self.restarts.check_counts();
         workers().for_each(check_worker);
         if self.jobs.len() <= WALKED {

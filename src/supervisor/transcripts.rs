@@ -5,6 +5,7 @@
 
 mod admission;
 mod at_most_once;
+mod expiry;
 mod leaving;
 mod memory;
 mod order;
@@ -29,6 +30,7 @@ fn config() -> Config {
         max_age: None,
         max_backlog: None,
         retry: RetryPolicy::new(0),
+        expires: None,
         seed: 0,
         timeout_initializing: Some(5 * SECOND),
         timeout_working: Some(10 * SECOND),

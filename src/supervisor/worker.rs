@@ -311,6 +311,12 @@ impl Worker {
         })
     }
 
+    /// Marks one prefetched job as recalled. Gives its number where the worker is still to be told.
+    pub(super) fn recall_one(&mut self, key: JobKey) -> Option<u64> {
+        let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
+        (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
+    }
+
     /// The prefetched job `key` is settled. Gives its number where the worker is still to be told.
     pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;

@@ -54,6 +54,8 @@ fn every_signature_of_the_pool() {
         .max_age(Duration::ZERO)
         .max_age(None)
         .retries(1u32)
+        .expires(Duration::ZERO)
+        .expires(None)
         .retry(
             RetryPolicy::new(1u32).backoff(Duration::ZERO, Duration::ZERO).jitter(0.1f64).on(&[JobErrorKind::Crashed]),
         )
@@ -93,6 +95,10 @@ fn every_signature_of_the_pool() {
         .timeout(None)
         .retries(1u32)
         .retry(RetryPolicy::new(1u32))
+        .idempotent(true)
+        .delay(Duration::ZERO)
+        .expires(Duration::ZERO)
+        .expires(None)
         .priority(1i32)
         .label("one")
         .on_start(|| {})
@@ -245,7 +251,7 @@ fn every_error(
         JobError::OutOfMemory(OutOfMemory { resident, limit, pid, stderr, attempts, .. }) => {
             let _: (u64, u64, u32, String, u32) = (resident, limit, pid, stderr, attempts);
         }
-        JobError::Aborted | JobError::Closed => {}
+        JobError::Aborted | JobError::Closed | JobError::Expired => {}
         JobError::NoWorker(StartFailure { program, status, stderr, reason, .. }) => {
             let _: (String, Option<ExitStatus>, String, String) = (program, status, stderr, reason);
         }
@@ -478,6 +484,7 @@ fn the_defaults_are_those_of_the_code() {
         ("max_jobs_per_process", "64 and a minute", "None"),
         ("retries", "0", "0"),
         ("retry(", "`RetryPolicy::new(0)`", ""),
+        ("expires", "`None`", "None"),
         ("timeout_initializing", "5 s", "Some(5s)"),
         ("timeout_working", "10 s", "Some(10s)"),
         ("timeout_recovering", "5 s", "Some(5s)"),

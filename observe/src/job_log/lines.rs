@@ -101,7 +101,8 @@ pub struct Logged {
 
 /// Whether a job that ended so need not be done again.
 pub(super) fn is_done(outcome: Outcome) -> bool {
-    !matches!(outcome, Outcome::Aborted | Outcome::Closed | Outcome::NoWorker | Outcome::Running)
+    use Outcome::{Aborted, Closed, Expired, NoWorker, Running};
+    !matches!(outcome, Aborted | Closed | Expired | NoWorker | Running)
 }
 
 /// What there is without a last line that has no end.

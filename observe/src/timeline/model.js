@@ -7,7 +7,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 // How an attempt ended, as it is coloured; the last is the one to be seen where several fall into one pixel.
 const CLASSES = ["succeeded", "running", "gone", "failed", "late", "memory", "crashed"];
 const CLASS_OF = {
-  "succeeded": 0, "running": 1, "aborted": 2, "closed": 2, "no worker": 2, "failed": 3, "not encodable": 3, "timed out": 4,
+  "succeeded": 0, "running": 1, "aborted": 2, "closed": 2, "no worker": 2, "expired": 2, "failed": 3, "not encodable": 3, "timed out": 4,
   "out of memory": 5, "panicked": 6, "crashed": 6, "broke the protocol": 6,
 };
 const classOfOutcome = data.outcomes.map((name) => CLASS_OF[name]);

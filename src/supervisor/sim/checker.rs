@@ -44,6 +44,13 @@ struct Followed {
     retry: RetryPolicy,
     /// It is not queued before this.
     not_before: Duration,
+    delay: Duration,
+    /// Whether attempts in doubt do not count, and how many did not.
+    idempotent: bool,
+    in_doubt: u32,
+    /// After how long it is over if no worker has begun it, and when that is.
+    expires: Option<Duration>,
+    expires_at: Option<Duration>,
     limit: Option<Duration>,
     attempt: u32,
     since: Duration,
@@ -126,6 +133,7 @@ pub(super) struct Checker {
     max_processes: usize,
     max_jobs: u64,
     retry: RetryPolicy,
+    expires: Option<Duration>,
     timeout_working: Option<Duration>,
     min_processes: usize,
     idle_timeout: Option<Duration>,
@@ -188,6 +196,7 @@ impl Checker {
             max_processes: config.max_processes,
             max_jobs: config.max_jobs_per_process.unwrap_or(u64::MAX),
             retry: config.retry,
+            expires: config.expires,
             timeout_working: config.timeout_working,
             min_processes: config.min_processes,
             idle_timeout: config.idle_timeout,
@@ -247,6 +256,11 @@ impl Checker {
             seq: 0,
             retry: retry.unwrap_or(self.retry),
             not_before: Duration::ZERO,
+            delay: Duration::ZERO,
+            idempotent: false,
+            in_doubt: 0,
+            expires: self.expires,
+            expires_at: None,
             limit: limit.unwrap_or(self.timeout_working),
             attempt: 0,
             since: Duration::ZERO,
@@ -575,6 +589,7 @@ impl Checker {
                 self.idle = false;
                 let job = self.jobs.get_mut(&key.id).ok_or("an unknown job is enqueued")?;
                 job.key = Some(key);
+                job.let_in(now);
                 job.follows(&[Stage::New], Stage::Enqueued, "Enqueue")
             }
             Effect::Tell(Notice::Backlogged(key)) => {
@@ -593,7 +608,9 @@ impl Checker {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 ensure(attempt == job.attempt, || format!("attempt {attempt} after {}", job.attempt - 1))?;
-                ensure(attempt <= job.retry.retries + 1, || format!("attempt {attempt} of {:?}", job.retry))?;
+                ensure(attempt <= job.retry.retries + 1 + job.in_doubt, || {
+                    format!("attempt {attempt} of {:?}", job.retry)
+                })?;
                 job.follows(
                     &[Stage::Sent(worker_key), Stage::Prefetched(worker_key)],
                     Stage::Tasked(worker_key),
@@ -626,8 +643,7 @@ impl Checker {
             Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
-                let job = self.job(key)?;
-                job.retried(outcome, worker_key, now)
+                self.retried(key, outcome, worker_key, now)
             }
             Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
@@ -640,6 +656,9 @@ impl Checker {
                 let job = self.job(key)?;
                 ensure(job.stage != Stage::Settled, || "it settles twice".into())?;
                 ensure(!job.is_to_be_retried(outcome), || format!("{outcome:?} settles with retries left"))?;
+                let in_doubt = worker_key.is_some_and(|worker_key| self.is_in_doubt(key, outcome, worker_key));
+                ensure(!in_doubt, || format!("{outcome:?} settles an idempotent job, which may not have begun"))?;
+                let job = self.job(key)?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);

@@ -104,6 +104,7 @@ impl State {
             max_age: None,
             max_backlog: shape.max_backlog,
             retry: shape.retry(),
+            expires: None,
             seed: 0,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),

@@ -165,6 +165,7 @@ impl Stage {
             max_age: None,
             max_backlog: None,
             retry: policy(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])),
+            expires: None,
             seed: 7,
             timeout_initializing,
             timeout_working,
@@ -284,6 +285,16 @@ impl Stage {
         }
         let when_full = [WhenFull::Exceed, WhenFull::Wait, WhenFull::Refuse, WhenFull::Wait][usize::from(choice >> 6)];
         self.checker.new_job(id, priority, retry, limit);
+        if choice & 0x3c == 0x24 {
+            settings.set_idempotent(true);
+            self.checker.idempotent(id);
+        }
+        // One job of 16 that no byte says anything else of.
+        if choice & 0x3c == 0x14 {
+            settings.set_delay(3 * SHORT);
+            settings.set_expires(Some(20 * SHORT));
+            self.checker.timed(id, 3 * SHORT, Some(Some(20 * SHORT)));
+        }
         self.input(Input::Enqueue { id, settings, when_full })
     }
 
@@ -478,7 +489,8 @@ impl Stage {
             | Effect::Tell(Notice::Progressed { key, worker_key, .. }) => (key, worker_key),
             Effect::Tell(Notice::Retried { key, worker_key, .. }) => (key, worker_key),
             Effect::Tell(Notice::Settled {
-                outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker, ..
+                outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker | Outcome::Expired,
+                ..
             }) => return Ok(()),
             Effect::Tell(Notice::Settled { key, worker_key: Some(worker_key), .. }) => (key, worker_key),
             Effect::Tell(Notice::Settled { worker_key: None, .. }) => return Err("it settles by nobody's doing".into()),

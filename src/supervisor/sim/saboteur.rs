@@ -34,6 +34,13 @@ pub(super) enum Sabotage {
     TwiceTheBackoff,
     /// Every kind of failure is retried.
     AllKindsAreRetried,
+    NoDelay,
+    /// Attempts in doubt count, or do not, whatever was said.
+    NoneIsIdempotent,
+    AllAreIdempotent,
+    /// Jobs never expire, or sooner than they should.
+    NeverExpires,
+    ExpiresTooEarly,
     OneJobTooMany,
     OneJobTooFew,
     OneWorkerTooMany,
@@ -114,6 +121,11 @@ pub(super) fn all() -> Vec<Sabotage> {
         NoBackoff,
         TwiceTheBackoff,
         AllKindsAreRetried,
+        NoDelay,
+        NoneIsIdempotent,
+        AllAreIdempotent,
+        NeverExpires,
+        ExpiresTooEarly,
         OneJobTooMany,
         OneJobTooFew,
         OneWorkerTooMany,
@@ -353,6 +365,9 @@ impl Saboteur {
         let long = |limit: Option<Duration>| limit.filter(|_| false);
         config.retry = self.sabotage.map_or(config.retry, |sabotage| spoiled_policy(sabotage, config.retry));
         match self.sabotage {
+            Some(sabotage @ (Sabotage::NeverExpires | Sabotage::ExpiresTooEarly)) => {
+                config.expires = spoiled_expiry(sabotage, config.expires);
+            }
             Some(Sabotage::OneRetryTooMany) => config.retry.retries += 1,
             Some(Sabotage::OneRetryTooFew) => config.retry.retries = config.retry.retries.saturating_sub(1),
             Some(Sabotage::OneJobTooMany) => {
@@ -535,7 +550,28 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     if policy == settings.retry(RetryPolicy::new(1)) && sabotage != Sabotage::OwnRetriesForgotten {
         spoiled.set_retry(spoiled_policy(sabotage, policy));
     }
+    if sabotage != Sabotage::NoDelay && !settings.delay().is_zero() {
+        spoiled.set_delay(settings.delay());
+    }
+    match sabotage {
+        Sabotage::NoneIsIdempotent => {}
+        Sabotage::AllAreIdempotent => spoiled.set_idempotent(true),
+        _ if settings.is_idempotent() => spoiled.set_idempotent(true),
+        _ => {}
+    }
+    let expires = settings.expires(None);
+    if expires == settings.expires(Some(Duration::MAX)) {
+        spoiled.set_expires(spoiled_expiry(sabotage, expires));
+    }
     spoiled
+}
+
+fn spoiled_expiry(sabotage: Sabotage, expires: Option<Duration>) -> Option<Duration> {
+    match sabotage {
+        Sabotage::NeverExpires => None,
+        Sabotage::ExpiresTooEarly => expires.map(|after| after / 2),
+        _ => expires,
+    }
 }
 
 fn spoiled_policy(sabotage: Sabotage, policy: RetryPolicy) -> RetryPolicy {

@@ -108,6 +108,7 @@ impl World {
             max_age: rng.pick(&[None, None, None, Some(10 * MILLI), Some(100 * MILLI)]),
             max_backlog: rng.pick(&[None, None, Some(1), Some(2), Some(5)]),
             retry: policy(&mut rng, &[0, 0, 1, 2, 5]),
+            expires: rng.chance(15).then(|| rng.pick(&[5 * MILLI, 30 * MILLI])),
             seed,
             timeout_initializing: limit(&mut rng),
             timeout_working: limit(&mut rng),
@@ -447,8 +448,21 @@ impl World {
         if let Some(limit) = limit {
             settings.set_timeout(limit);
         }
+        let delay = if self.rng.chance(8) { self.rng.pick(&[1, 5, 30]) * MILLI } else { Duration::ZERO };
+        if !delay.is_zero() {
+            settings.set_delay(delay);
+        }
+        let expires = self.rng.chance(10).then(|| self.rng.pick(&[Some(Duration::ZERO), Some(3 * MILLI), None]));
+        if let Some(after) = expires {
+            settings.set_expires(after);
+        }
         let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
         self.checker.new_job(id, priority, retry, limit);
+        self.checker.timed(id, delay, expires);
+        if self.rng.chance(15) {
+            settings.set_idempotent(true);
+            self.checker.idempotent(id);
+        }
         self.input(Input::Enqueue { id, settings, when_full });
     }
 

@@ -124,3 +124,68 @@ fn a_waiting_retry_takes_room_in_the_backlog() {
     assert_eq!(script.caller(WhenFull::Refuse)[0], "enqueued 2", "a worker is free for it");
     assert_eq!(script.caller(WhenFull::Refuse), ["refused 3: Full"]);
 }
+
+fn idempotent() -> JobSettings {
+    let mut settings = JobSettings::default();
+    settings.set_idempotent(true);
+    settings
+}
+
+/// The job's next worker is ready, and dies with it.
+fn dies_with_it(script: &mut Script, worker: u64) -> Vec<String> {
+    let worker_key = worker_key(0, worker);
+    script.input(Input::Spawned(worker_key));
+    script.message(worker_key, Message::Ready);
+    script.dies(worker_key)
+}
+
+#[test]
+fn an_attempt_in_doubt_uses_up_no_retry_twice() {
+    let mut script = Script::ready(config());
+    script.enqueue_with(idempotent());
+    let lines = script.dies(FIRST);
+    assert_eq!(lines[..1], ["retry 1/1: Crashed(Exited)"]);
+    assert!(lines.contains(&"backlog 1".into()), "{lines:?}");
+    assert_eq!(dies_with_it(&mut script, 2)[0], "retry 1/2: Crashed(Exited)");
+    assert_eq!(dies_with_it(&mut script, 3)[0], "settled 1/3: Crashed(Exited)");
+    assert_eq!(script.machine.counters().retried, 2);
+}
+
+#[test]
+fn an_attempt_that_had_begun_counts_though_idempotent() {
+    let mut script = Script::ready(config());
+    script.enqueue_with(idempotent());
+    script.message(FIRST, Message::Start { job: 1 });
+    assert_eq!(script.dies(FIRST)[0], "settled 1/1: Crashed(Exited)");
+    // What is limited or has panicked is in no doubt either.
+    let mut script = Script::ready(config());
+    script.enqueue_with(idempotent());
+    assert_eq!(script.wait(10 * SECOND)[1], "settled 1/1: TimedOut working 10s");
+}
+
+#[test]
+fn the_backoff_counts_the_attempts_that_count() {
+    let mut script = Script::ready(Config { retry: backing_off(SECOND), ..config() });
+    script.enqueue_with(idempotent());
+    assert!(script.dies(FIRST).contains(&"backlog 1".into()), "in doubt it does not wait");
+    let second = worker_key(0, 2);
+    script.input(Input::Spawned(second));
+    script.message(second, Message::Ready);
+    assert_eq!(script.message(second, failed(1))[1..3], ["retry 1/2: Failed", "1 waits for 1s"]);
+}
+
+#[test]
+fn after_a_violation_each_idempotent_job_goes_back() {
+    let mut script = short_jobs();
+    for _ in 0..4 {
+        script.enqueue_with(idempotent());
+    }
+    // Job 2 runs, 3 and 4 lie ahead; none of them is idempotent.
+    let lines = script.input(Input::Malformed(FIRST));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("settled")).count(), 3, "{lines:?}");
+    let mut script = Script::ready(Config { prefetch: 2, ..config() });
+    script.enqueue_with(idempotent());
+    let lines = script.input(Input::Malformed(FIRST));
+    assert!(lines.contains(&"retry 1/1: Protocol".into()), "{lines:?}");
+    assert!(script.dies(FIRST).contains(&"backlog 1".into()), "once it is reaped");
+}

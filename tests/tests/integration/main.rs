@@ -10,6 +10,7 @@ mod corpora;
 mod deaths;
 mod events;
 mod examples;
+mod expiry;
 #[cfg(target_os = "linux")]
 mod fork_server;
 mod handles;

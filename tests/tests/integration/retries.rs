@@ -1,6 +1,6 @@
 //! An attempt that fails is followed by another, at the back of the queue and never beside the one before.
 
-use hirelings::{CrashCause, EventKind, JobError, JobErrorKind, RetryPolicy};
+use hirelings::{Begun, CrashCause, EventKind, JobError, JobErrorKind, RetryPolicy};
 use hirelings_tests::{Do, Gate, Record, Scratch, begun, pool, processes, settled, stubborn_worker};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -311,4 +311,34 @@ fn only_the_kinds_that_are_named_are_retried() {
     assert_eq!((failed.kind(), failed.to_string()), (JobErrorKind::Failed, "attempt 1".into()));
     settled(pool.request(Do::FailUntil(2)).retry(RetryPolicy::new(1)).enqueue()).unwrap();
     assert_eq!(pool.stats().retried, 3);
+}
+
+#[test]
+fn an_idempotent_job_that_ends_workers_ends_at_last() {
+    let log = Scratch::new();
+    let pool = pool().max_processes(1).build().unwrap();
+    let job = Do::Then(vec![Do::Append(log.path(), "begun".into()), Do::Signal(9)]);
+    let error = settled(pool.request(job.clone()).idempotent(true).enqueue()).unwrap_err();
+    let JobError::Crashed(crash) = &error else { panic!("{error}") };
+    // Twice it may go back; less often where its worker had said that it does it.
+    assert!((1..=3).contains(&crash.attempts), "{error}");
+    assert!(log.lines().len() <= crash.attempts as usize, "each attempt runs at most once");
+    let free = u64::from(crash.attempts - 1);
+    let once = settled(pool.request(job).enqueue()).unwrap_err();
+    assert!(matches!(&once, JobError::Crashed(crash) if crash.attempts == 1), "{once}");
+    assert_eq!(pool.stats().retried, free);
+}
+
+#[test]
+fn an_attempt_in_doubt_uses_up_no_retry_twice() {
+    // These workers end at any job but an echo, without a word.
+    let mut liar = std::process::Command::new(hirelings_tests::program("liar"));
+    liar.arg("ends without a word");
+    let pool = hirelings_tests::builder::<Do>(liar).max_processes(1).build().unwrap();
+    for (idempotent, attempts) in [(true, 3), (false, 1)] {
+        let error = settled(pool.request(Do::Pid).idempotent(idempotent).enqueue()).unwrap_err();
+        assert_eq!(error.begun(), Begun::Perhaps, "{error}");
+        assert!(matches!(&error, JobError::Crashed(crash) if crash.attempts == attempts), "{error}");
+    }
+    assert_eq!(pool.stats().retried, 2);
 }

@@ -2,7 +2,7 @@
 
 use super::{Found, ensure};
 use crate::supervisor::{Config, Input, Refusal, Supervisor, WhenFull};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
@@ -17,6 +17,8 @@ pub(super) struct Admission {
     /// The jobs that were let in or refused in this step because there was no room in the backlog, or none was needed.
     without_room: Vec<u64>,
     refused_as_full: bool,
+    /// The jobs that wait for a time, so that a free worker is no room for them.
+    delayed: BTreeSet<u64>,
 }
 
 impl Admission {
@@ -29,6 +31,7 @@ impl Admission {
             waiting: VecDeque::new(),
             without_room: Vec::new(),
             refused_as_full: false,
+            delayed: BTreeSet::new(),
         }
     }
 
@@ -40,7 +43,12 @@ impl Admission {
         (self.asked, self.refused_as_full) = (None, false);
         self.without_room.clear();
         match *input {
-            Input::Enqueue { id, when_full, .. } => self.asked = Some((id, when_full)),
+            Input::Enqueue { id, when_full, ref settings } => {
+                self.asked = Some((id, when_full));
+                if !settings.delay().is_zero() {
+                    self.delayed.insert(id);
+                }
+            }
             Input::Close | Input::Exit => (self.closed, self.paused) = (true, false),
             Input::Pause => self.paused = !self.closed,
             Input::Resume => self.paused = false,
@@ -74,7 +82,7 @@ impl Admission {
         let asked = self.asked.take_if(|(asked, _)| *asked == id);
         match (refusal, asked) {
             (Refusal::Full, Some((_, WhenFull::Refuse))) => {
-                self.refused_as_full = self.waiting.is_empty();
+                self.refused_as_full = self.waiting.is_empty() && !self.delayed.contains(&id);
                 ensure(backlog >= self.max_backlog || !self.waiting.is_empty(), || {
                     format!("job {id} is refused, and there is room: {backlog} of {}", self.max_backlog)
                 })
@@ -103,7 +111,8 @@ impl Admission {
         let has_free = machine.has_free_worker() && !self.paused;
         ensure(!self.refused_as_full || !has_free, || "refused while a worker is free".into())?;
         ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
-        let has_room = backlog < self.max_backlog || has_free;
+        let at_once = self.waiting.front().is_some_and(|id| !self.delayed.contains(id));
+        let has_room = backlog < self.max_backlog || (at_once && has_free);
         ensure(self.waiting.is_empty() || !has_room, || {
             format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
         })

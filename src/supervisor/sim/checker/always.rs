@@ -133,6 +133,7 @@ impl Checker {
             // One whose worker is dying waits for that too.
             let forgotten = matches!(job.stage, Stage::Delayed(until) if now > until) && !dying;
             ensure(!forgotten, || format!("nobody queues job {id} at {now:?}: {job:?}"))?;
+            ensure(!self.overstays(*id, job, now), || format!("job {id} should have expired by {now:?}: {job:?}"))?;
             let (Stage::Tasked(worker_key) | Stage::Started(worker_key)) = job.stage else { continue };
             let process = self.processes.get(&worker_key);
             let long = has_free_worker

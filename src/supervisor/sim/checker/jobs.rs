@@ -69,6 +69,7 @@ impl Checker {
         ensure(held <= self.most_ahead.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
         self.prefetched += u64::from(busy);
         let job = self.job(key)?;
+        ensure(now >= job.not_before, || format!("sent at {now:?}, before its time: {job:?}"))?;
         ensure(!busy || stage == Stage::Backlogged, || format!("sent ahead from {stage:?}"))?;
         let next = if busy { Stage::Prefetched(worker_key) } else { Stage::Sent(worker_key) };
         job.follows(&[Stage::Enqueued, Stage::Backlogged], next, "SendJob")
@@ -124,6 +125,7 @@ impl Checker {
             }
             (Outcome::Aborted, Input::Abort(JobKey { id: of, .. })) => *of == id,
             (Outcome::Closed, Input::Exit) => true,
+            (Outcome::Expired, _) => worker_key.is_none() && self.has_expired(id, now),
             (Outcome::NoWorker, _) => job.stage == Stage::Backlogged && (!self.circuit_open || self.probed),
             _ => false,
         };
