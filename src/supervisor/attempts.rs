@@ -26,6 +26,7 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.taken += 1;
         worker.current = Some(current);
+        worker.timers.clear(Timer::Idle);
         self.start_own_limit(worker_key);
         self.announce(worker_key);
     }

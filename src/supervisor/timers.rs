@@ -23,10 +23,14 @@ pub(super) enum Timer {
     Measure,
     /// The wait for the other signs of its death is over.
     Death,
+    /// It has been without a job for long.
+    Idle,
+    /// It is old.
+    Age,
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 8] = [
+    pub(super) const ALL: [Timer; 10] = [
         Timer::Recall,
         Timer::Unanswered,
         Timer::PendingKill,
@@ -35,7 +39,13 @@ impl Timer {
         Timer::Cancel,
         Timer::Measure,
         Timer::Death,
+        Timer::Idle,
+        Timer::Age,
     ];
+
+    /// What is due no more once the worker is on its way out.
+    pub(super) const ENDED_BY_EXIT: [Timer; 6] =
+        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure, Timer::Idle, Timer::Age];
 }
 
 /// The times at which a worker's timers are due: none where a timer is not set.
