@@ -285,8 +285,9 @@ impl<J: Job> PoolBuilder<J> {
     /// How many worker processes `build` starts, and starts again where one ends, without waiting for a job that needs
     /// them; at most `max_processes`. Default: 0.
     ///
-    /// Whatever this is, `build` starts one, and more are started as jobs wait, up to `max_processes`. No worker is ended
-    /// because it has nothing to do: a pool does not shrink to this number. A pool that drains starts none for it.
+    /// Whatever this is, `build` starts one, and more are started as jobs wait, up to `max_processes`. With
+    /// [`idle_timeout`](PoolBuilder::idle_timeout) the pool shrinks to this number while there is nothing to do; without, no
+    /// worker is ended because of that. A pool that drains starts none for it.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -321,6 +322,53 @@ impl<J: Job> PoolBuilder<J> {
     /// ```
     pub fn max_jobs_per_process(mut self, n: u64) -> Self {
         self.config.max_jobs_per_process = Some(n);
+        self
+    }
+
+    /// How long a worker may be without a job before it leaves, while there are more than
+    /// [`min_processes`](PoolBuilder::min_processes). `None` is no limit. Default: `None`.
+    ///
+    /// A worker that leaves is told to, and is counted as recycled. The one that did a job last gets the next, so those that
+    /// are needed least leave first. More are started again as jobs wait. None leaves while
+    /// [`wait_ready`](crate::Pool::wait_ready) or [`spawn_workers`](crate::Pool::spawn_workers) is still to have all of them
+    /// ready. It holds while the pool is paused and while it drains.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Work comes in bursts: between them one worker is kept, and the memory of the others is given back.
+    /// let pool = Pool::<Square>::self_exec().min_processes(1).idle_timeout(Duration::from_secs(60)).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = limit.into();
+        self
+    }
+
+    /// How old a worker may be: an older one leaves after its job, or at once where it has none. `None` is no limit.
+    /// Default: `None`.
+    ///
+    /// Each worker has a limit of its own, up to a tenth less than this one, so that workers that were started together do
+    /// not all leave at once. It counts from when the worker is ready, and holds beside
+    /// [`max_jobs_per_process`](PoolBuilder::max_jobs_per_process): whichever is reached first. What was prefetched to the
+    /// worker comes back. Successors are started as after that number of jobs. A job that runs is never ended by it; a pool
+    /// that drains holds it as well.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What a worker has read at its start, credentials for instance, is never older than an hour.
+    /// let pool = Pool::<Square>::self_exec().max_age(Duration::from_secs(3600)).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.config.max_age = limit.into();
         self
     }
 

@@ -33,7 +33,8 @@ pub type JobResult<J> = Result<<J as Job>::Output, JobError<<J as Job>::Error>>;
 ///
 /// The sentence that an error writes names the worker's process, the job with its label, and the attempt. `Failed` writes
 /// the handler's error alone, and `Aborted`, `Closed` and `Expired` name no worker; a [`JobHandle`](crate::JobHandle) writes its
-/// job's number and label, and an [`Event`](crate::Event) all of it.
+/// job's number and label, and an [`Event`](crate::Event) all of it. Which attempt it was, where the error does not say so, is
+/// in [`JobHandle::attempt`](crate::JobHandle::attempt) and [`Event::attempt`](crate::Event::attempt).
 ///
 /// `Aborted`, `Closed`, `NoWorker`, `Encode` and `Expired` are never retried; the others are, as the [`RetryPolicy`](crate::RetryPolicy)
 /// of the pool or of the job's request says, and what is here is the last attempt's.

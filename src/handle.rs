@@ -206,6 +206,29 @@ impl<J: Job> JobHandle<J> {
         self.record.begun()
     }
 
+    /// The last attempt at the job that is known to have begun, from 1; none where none has. After the job is settled: the
+    /// one whose result counts, if that had begun.
+    ///
+    /// For a job that failed by its handler's error, that was aborted, or that was not done when the pool was closed, its
+    /// error does not say it, since these hold nothing else. Hooks are told it by [`Event::attempt`](crate::Event::attempt).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// let handle = pool.request(Square(7)).retries(5).enqueue();
+    /// if let Err(handle) = handle.wait_timeout(Duration::from_secs(10)) {
+    ///     handle.abort();
+    ///     println!("{handle} was aborted at attempt {:?}", handle.attempt());
+    /// }
+    /// # }
+    /// ```
+    pub fn attempt(&self) -> Option<u32> {
+        self.record.attempt()
+    }
+
     /// Whether the job is settled: `wait` returns at once.
     ///
     /// ```no_run

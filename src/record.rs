@@ -206,6 +206,11 @@ impl JobRecord {
         }
     }
 
+    /// The last one that has begun.
+    pub(crate) fn attempt(&self) -> Option<u32> {
+        Some(self.state.lock().history.started()).filter(|&attempt| attempt > 0)
+    }
+
     pub(crate) fn status(&self) -> JobStatus {
         match self.state.lock().stage {
             Stage::Queued(..) => JobStatus::Queued,

@@ -398,6 +398,8 @@ impl Step<'_> {
                 self.act(Action::Measure(worker_key));
             }
             Timer::Death => self.death_due(worker_key),
+            Timer::Idle => self.idle_for_long(worker_key),
+            Timer::Age => self.is_old(worker_key),
         }
     }
 
@@ -408,7 +410,7 @@ impl Step<'_> {
         match phase {
             Phase::Exiting(_) => {
                 worker.stop_draining();
-                for timer in [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure] {
+                for timer in Timer::ENDED_BY_EXIT {
                     worker.timers.clear(timer);
                 }
                 self.no_longer_free(worker_key);

@@ -3,6 +3,7 @@
 use super::jobs::JobState;
 use super::lifecycle::{KillCause, Phase};
 use super::retry::spread;
+use super::timers::Timer;
 use super::worker::{Current, Prefetched};
 use super::{Action, Begun, JobKey, Notice, Outcome, Step, Supervisor, WorkerKey};
 
@@ -25,6 +26,7 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.taken += 1;
         worker.current = Some(current);
+        worker.timers.clear(Timer::Idle);
         self.start_own_limit(worker_key);
         self.announce(worker_key);
     }

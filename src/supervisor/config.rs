@@ -10,6 +10,10 @@ pub(crate) struct Config {
     pub(crate) min_processes: usize,
     /// A worker does exactly so many jobs; none: it is replaced after [`USUAL_JOBS`] of them, if it is [`USUAL_AGE`] old.
     pub(crate) max_jobs_per_process: Option<u64>,
+    /// How long a worker may be without a job while there are more than `min_processes`.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How old a worker may be; each has a limit of its own, which is up to a tenth less.
+    pub(crate) max_age: Option<Duration>,
     /// How many jobs that no worker has begun the pool takes, before it lets no more in.
     pub(crate) max_backlog: Option<usize>,
     pub(crate) retry: RetryPolicy,
@@ -57,6 +61,8 @@ impl Default for Config {
             max_processes: 1,
             min_processes: 0,
             max_jobs_per_process: None,
+            idle_timeout: None,
+            max_age: None,
             max_backlog: None,
             retry: RetryPolicy::new(0),
             expires: None,
@@ -90,6 +96,11 @@ impl Config {
         }
         if self.max_jobs_per_process == Some(0) {
             return Err("max_jobs_per_process is 0: a worker must do at least one job".into());
+        }
+        for (name, limit) in [("idle_timeout", self.idle_timeout), ("max_age", self.max_age)] {
+            if limit == Some(Duration::ZERO) {
+                return Err(format!("{name} is 0: no worker could stay; use None for no limit"));
+            }
         }
         if self.start_failures == 0 {
             return Err("start_failures is 0: at least one failure must be allowed".into());

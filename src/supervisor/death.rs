@@ -46,7 +46,9 @@ impl Step<'_> {
         let due = self.after(Some(DEATH_WAIT));
         self.no_longer_free(worker_key);
         let worker = self.worker(worker_key);
-        worker.timers.clear(Timer::Recall);
+        for timer in [Timer::Recall, Timer::Idle, Timer::Age] {
+            worker.timers.clear(timer);
+        }
         if worker.timers.get(Timer::Death).is_none() {
             worker.timers.set(Timer::Death, due);
         }

@@ -50,6 +50,7 @@ impl Step<'_> {
             let took = self.now.saturating_sub(self.worker(worker_key).since);
             self.machine.init_took = took;
             self.machine.restarts.one_is_ready(worker_key.slot);
+            self.start_age(worker_key);
         }
         self.enter(worker_key, Phase::Ready);
         self.next_for(worker_key);
@@ -76,6 +77,7 @@ impl Step<'_> {
         let at = if worker.done == 0 { 0 } else { self.machine.free.len() };
         self.clear_limit(worker_key);
         self.machine.free.insert(at, worker_key.slot);
+        self.start_idle(worker_key);
     }
 
     /// The worker speaks of the job that it runs. Its first word proves that the job has begun.

@@ -1,6 +1,21 @@
 //! Whether anything is begun, and how many workers there are: what a caller may change while the pool runs.
 
-use super::{Admits, Step, Supervisor, WorkerKey};
+use super::timers::Timer;
+use super::worker::Worker;
+use super::{Admits, Config, Step, Supervisor, WorkerKey};
+use std::time::Duration;
+
+/// How many workers are to be there whether there is work or not.
+pub(super) fn minimum(config: &Config, admits: Admits) -> usize {
+    if admits == Admits::All { config.min_processes.min(config.max_processes) } else { 0 }
+}
+
+/// How old this worker may be: up to a tenth less than the pool's limit, so that those that were started together do not
+/// all leave at once. The multiples of the golden ratio lie far apart from those before them.
+fn own_max_age(limit: Duration, worker: u64) -> Duration {
+    let part = worker.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    limit - limit / 10 / 1024 * part as u32
+}
 
 impl Supervisor {
     /// Whether nothing is begun until the pool is resumed.
@@ -64,6 +79,40 @@ impl Step<'_> {
         }
     }
 
+    /// The worker has been without a job for as long as one may be. It leaves where there are more than are to stay.
+    pub(super) fn idle_for_long(&mut self, worker_key: WorkerKey) {
+        let machine = &*self.machine;
+        if machine.awaiting_ready {
+            // Somebody waits until all are there at once.
+            return self.start_idle(worker_key);
+        }
+        let lasts = |(_, worker): &(WorkerKey, &Worker)| !worker.is_ending() && !worker.takes_no_more();
+        let lasting = machine.alive().filter(lasts).count();
+        if lasting > minimum(&machine.config, machine.admits) && self.worker(worker_key).is_free() {
+            self.worker(worker_key).dismissed = true;
+            self.let_go(worker_key);
+        }
+    }
+
+    /// From here on the worker has no job.
+    pub(super) fn start_idle(&mut self, worker_key: WorkerKey) {
+        let idle_at = self.after(self.machine.config.idle_timeout);
+        self.worker(worker_key).timers.set(Timer::Idle, idle_at);
+    }
+
+    /// The worker is ready, and grows old from here on: so it does a job first, however long its start took.
+    pub(super) fn start_age(&mut self, worker_key: WorkerKey) {
+        let limit = self.machine.config.max_age.map(|limit| own_max_age(limit, worker_key.worker));
+        let old_at = self.after(limit);
+        self.worker(worker_key).timers.set(Timer::Age, old_at);
+    }
+
+    /// The worker is as old as it may be, and leaves after its job.
+    pub(super) fn is_old(&mut self, worker_key: WorkerKey) {
+        self.worker(worker_key).dismissed = true;
+        self.let_go(worker_key);
+    }
+
     /// The workers that are not on their way out.
     fn all_lasting(&self) -> Vec<WorkerKey> {
         let lasting = self.machine.alive().filter(|(_, worker)| !worker.is_exiting());
@@ -83,5 +132,21 @@ impl Step<'_> {
     /// Jobs are begun again; the free workers get theirs at the end of the step.
     pub(super) fn resume(&mut self) {
         self.machine.paused = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_start_together_grow_old_one_after_the_other() {
+        let limit = Duration::from_secs(3600);
+        let mut ages: Vec<Duration> = (1..=16).map(|worker| own_max_age(limit, worker)).collect();
+        ages.sort_unstable();
+        assert!(ages[0] > limit - limit / 10 && ages[15] <= limit, "{ages:?}");
+        // A tenth of an hour is 360 s: none is within 8 s of another.
+        assert!(ages.windows(2).all(|two| two[1] - two[0] > Duration::from_secs(8)), "{ages:?}");
+        assert!(own_max_age(Duration::MAX, 7) <= Duration::MAX);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::lifecycle::{Phase, Process};
 use super::restart::Need;
+use super::size::minimum;
 use super::worker::Worker;
 use super::{Action, Admits, Notice, SHORT, Step, Supervisor, WorkerKey, WorkerState};
 
@@ -12,7 +13,7 @@ impl Step<'_> {
         if *admits == Admits::Nothing {
             return restarts.want_none();
         }
-        let minimum = if *admits == Admits::All { config.min_processes.min(config.max_processes) } else { 0 };
+        let minimum = minimum(config, *admits);
         // No worker is needed for a job that is not to be begun.
         let queued = if *paused { 0 } else { backlog.len() };
         // Most steps end here: there is no room for a worker, or no need of one.

@@ -19,11 +19,27 @@ pub(super) enum Timer {
     Measure,
     /// The wait for the other signs of its death is over.
     Death,
+    /// It has been without a job for long.
+    Idle,
+    /// It is old.
+    Age,
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 6] =
-        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Limit, Timer::Measure, Timer::Death];
+    pub(super) const ALL: [Timer; 8] = [
+        Timer::Recall,
+        Timer::Unanswered,
+        Timer::PendingKill,
+        Timer::Limit,
+        Timer::Measure,
+        Timer::Death,
+        Timer::Idle,
+        Timer::Age,
+    ];
+
+    /// What is due no more once the worker is on its way out.
+    pub(super) const ENDED_BY_EXIT: [Timer; 6] =
+        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure, Timer::Idle, Timer::Age];
 }
 
 /// The times at which a worker's timers are due: none where a timer is not set.

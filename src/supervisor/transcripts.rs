@@ -26,6 +26,8 @@ fn config() -> Config {
         max_processes: 1,
         min_processes: 0,
         max_jobs_per_process: Some(64),
+        idle_timeout: None,
+        max_age: None,
         max_backlog: None,
         retry: RetryPolicy::new(0),
         expires: None,

@@ -49,6 +49,10 @@ fn every_signature_of_the_pool() {
         .max_processes(1usize)
         .min_processes(0usize)
         .max_jobs_per_process(1u64)
+        .idle_timeout(Duration::ZERO)
+        .idle_timeout(None)
+        .max_age(Duration::ZERO)
+        .max_age(None)
         .retries(1u32)
         .expires(Duration::ZERO)
         .expires(None)
@@ -475,6 +479,8 @@ fn the_defaults_are_those_of_the_code() {
     for (option, said, value) in [
         ("max_processes", "1.25 × the available parallelism, rounded up", processes.as_str()),
         ("min_processes", "0", "0"),
+        ("idle_timeout", "`None`", "None"),
+        ("max_age", "`None`", "None"),
         ("max_jobs_per_process", "64 and a minute", "None"),
         ("retries", "0", "0"),
         ("retry(", "`RetryPolicy::new(0)`", ""),

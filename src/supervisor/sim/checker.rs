@@ -3,6 +3,7 @@
 mod admission;
 mod always;
 mod jobs;
+mod leaving;
 mod retries;
 mod told;
 
@@ -98,6 +99,12 @@ struct Process {
     orphaned: bool,
     /// Whether it was there when all were to be replaced.
     recycled: bool,
+    /// Since when it is without a job.
+    idle_since: Option<Duration>,
+    /// When it was ready first.
+    ready_at: Option<Duration>,
+    /// Whether it may have been told to leave because the pool wants it no more.
+    may_be_excused: bool,
     /// Whether it was told to leave because the pool wants it no more.
     excused: bool,
     /// Whether it was ever ready.
@@ -128,6 +135,9 @@ pub(super) struct Checker {
     retry: RetryPolicy,
     expires: Option<Duration>,
     timeout_working: Option<Duration>,
+    min_processes: usize,
+    idle_timeout: Option<Duration>,
+    max_age: Option<Duration>,
     max_memory: MaxMemory,
     /// How many jobs may lie ahead at a worker.
     most_ahead: usize,
@@ -188,6 +198,9 @@ impl Checker {
             retry: config.retry,
             expires: config.expires,
             timeout_working: config.timeout_working,
+            min_processes: config.min_processes,
+            idle_timeout: config.idle_timeout,
+            max_age: config.max_age,
             max_memory: config.max_memory,
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
@@ -305,7 +318,8 @@ impl Checker {
 
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
-        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some();
+        let steered = matches!(input, Input::SetMaxProcesses(_) | Input::Recycle | Input::Pause);
+        let recalls = self.over_soft_limit.is_some() || self.orphaned.is_some() || self.pressing.is_some() || steered;
         let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
@@ -471,6 +485,7 @@ impl Checker {
             Message::Ready => {
                 process.violated |= process.is_ready || process.terminal;
                 (process.is_ready, process.ever_ready) = (true, true);
+                process.ready_at.get_or_insert(now);
             }
             Message::Answer { job, ready, .. } => {
                 process.violated |= process.terminal || !process.holds.contains(job);
@@ -701,9 +716,11 @@ impl Checker {
                 })
             }
             Effect::Do(Action::SendLeave(worker_key)) => {
-                let dismissed = self.is_dismissed(worker_key);
+                let (dismissed, idle, old) =
+                    (self.is_dismissed(worker_key), self.is_idle_for_long(worker_key), self.may_be_old(worker_key));
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody leaves")?;
-                process.excused = dismissed;
+                // Where both can be why, nobody knows.
+                (process.excused, process.may_be_excused) = (dismissed, idle || old);
                 let (taken, most) = (process.taken, self.max_jobs);
                 let usual = most == u64::MAX && taken >= 64 && now >= process.spawned + Duration::from_secs(60);
                 let done_with = taken == most
@@ -712,6 +729,8 @@ impl Checker {
                     || process.over_soft_limit
                     || process.orphaned
                     || dismissed
+                    || idle
+                    || old
                     || self.exited;
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))

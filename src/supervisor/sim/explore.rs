@@ -100,6 +100,8 @@ impl State {
             max_processes: shape.workers,
             min_processes: 0,
             max_jobs_per_process: Some(shape.max_jobs),
+            idle_timeout: None,
+            max_age: None,
             max_backlog: shape.max_backlog,
             retry: shape.retry(),
             expires: None,

@@ -161,6 +161,8 @@ impl Stage {
             max_processes,
             min_processes: (of(&[0, 1, 2, 4]) as usize).min(max_processes),
             max_jobs_per_process: Some(u64::from(of(&[1, 2, 3, 64]))),
+            idle_timeout: None,
+            max_age: None,
             max_backlog: None,
             retry: policy(of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])),
             expires: None,
@@ -177,6 +179,8 @@ impl Stage {
         let byte = tape.byte();
         config.prefetch = [0, 1, 4, 16, u32::MAX][usize::from(byte % 5)];
         config.max_backlog = [None, None, Some(1), Some(3)][usize::from(byte / 5 % 4)];
+        config.idle_timeout = (byte > 200).then_some(7 * milli);
+        config.max_age = (byte > 230).then_some(40 * milli);
         if trace {
             println!("{config:#?}");
         }

@@ -54,6 +54,10 @@ pub(super) enum Sabotage {
     NoSoftMemory,
     NoHardMemory,
     OneStartFailureTooMany,
+    NoIdleTimeout,
+    IdleTimeoutTooShort,
+    NoMaxAge,
+    MaxAgeTooShort,
     /// Jobs are sent ahead though that is off.
     PrefetchThoughOff,
     /// What is said of a worker is taken as said of its successor in the slot.
@@ -135,6 +139,10 @@ pub(super) fn all() -> Vec<Sabotage> {
         NoSoftMemory,
         NoHardMemory,
         OneStartFailureTooMany,
+        NoIdleTimeout,
+        IdleTimeoutTooShort,
+        NoMaxAge,
+        MaxAgeTooShort,
         PrefetchThoughOff,
         NamesakesAreOne,
         AllAnswerRecalls,
@@ -388,6 +396,10 @@ impl Saboteur {
             Some(Sabotage::NoMaxBacklog) => config.max_backlog = None,
             Some(Sabotage::OneTooManyInBacklog) => config.max_backlog = config.max_backlog.map(|most| most + 1),
             Some(Sabotage::OneTooFewInBacklog) => config.max_backlog = config.max_backlog.map(|most| most - 1),
+            Some(Sabotage::NoIdleTimeout) => config.idle_timeout = None,
+            Some(Sabotage::IdleTimeoutTooShort) => config.idle_timeout = config.idle_timeout.map(|limit| limit / 2),
+            Some(Sabotage::NoMaxAge) => config.max_age = None,
+            Some(Sabotage::MaxAgeTooShort) => config.max_age = config.max_age.map(|limit| limit / 2),
             Some(Sabotage::PrefetchThoughOff) => config.prefetch = config.prefetch.max(2),
             _ => {}
         }

@@ -104,6 +104,8 @@ impl World {
             max_processes,
             min_processes: rng.below(max_processes as u64 + 1) as usize,
             max_jobs_per_process: rng.pick(&[Some(1), Some(2), Some(3), Some(5), Some(64), None]),
+            idle_timeout: rng.pick(&[None, None, None, Some(4 * MILLI), Some(50 * MILLI)]),
+            max_age: rng.pick(&[None, None, None, Some(10 * MILLI), Some(100 * MILLI)]),
             max_backlog: rng.pick(&[None, None, Some(1), Some(2), Some(5)]),
             retry: policy(&mut rng, &[0, 0, 1, 2, 5]),
             expires: rng.chance(15).then(|| rng.pick(&[5 * MILLI, 30 * MILLI])),
@@ -124,6 +126,7 @@ impl World {
         let all_limited = of.iter().all(Option::is_some);
         let mut limits: Vec<Duration> = of.into_iter().flatten().collect();
         limits.extend([config.kill_grace, SHORT, crate::supervisor::DEATH_WAIT]);
+        limits.extend(config.idle_timeout.into_iter().chain(config.max_age));
         if config.max_memory.hard.is_some() {
             limits.push(crate::supervisor::MEASURE_EVERY);
         }

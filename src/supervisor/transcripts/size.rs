@@ -216,3 +216,76 @@ fn all_workers_are_replaced_after_their_jobs() {
     let lines = script.message(busy, success(1));
     assert!(lines.contains(&format!("leave {}#{}", busy.slot, busy.worker)), "{lines:?}");
 }
+
+#[test]
+fn workers_without_a_job_leave_in_time_down_to_the_minimum() {
+    let config = Config { max_processes: 2, min_processes: 1, idle_timeout: Some(60 * SECOND), ..config() };
+    let mut script = Script::ready(config);
+    script.now += SECOND;
+    script.enqueue();
+    script.enqueue();
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.message(worker_key(1, 2), Message::Ready);
+    script.message(FIRST, success(1));
+    script.now += SECOND;
+    assert_eq!(script.message(worker_key(1, 2), success(2)).last().unwrap(), "idle");
+    assert_eq!(
+        script.wait(59 * SECOND),
+        ["leave 0#1", "0#1 is exiting"],
+        "no start failure, though it may have had no job"
+    );
+    assert_eq!(script.dies(FIRST), ["died 0#1"], "nobody follows");
+    // The other one stays for ever, and nothing more is due.
+    assert_eq!(script.wait(SECOND), [""; 0]);
+    assert_eq!(script.machine.next_deadline(), None);
+    assert_eq!(script.enqueue()[1], "send 3/1 to 1#2");
+}
+
+#[test]
+fn a_job_ends_the_time_without_one() {
+    let mut script = Script::ready(Config { idle_timeout: Some(5 * SECOND), timeout_working: None, ..config() });
+    script.now += 4 * SECOND;
+    script.enqueue();
+    assert_eq!(script.machine.next_deadline(), None);
+    script.now += 4 * SECOND;
+    script.message(FIRST, success(1));
+    assert_eq!(script.wait(5 * SECOND), ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+    assert_eq!(script.enqueue(), ["enqueued 2", "backlog 2", "spawn 0#2"], "a job starts one again");
+}
+
+#[test]
+fn a_worker_that_has_done_nothing_leaves_without_a_start_failure() {
+    let mut script = Script::ready(Config { idle_timeout: Some(5 * SECOND), start_failures: 1, ..config() });
+    assert_eq!(script.wait(5 * SECOND), ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1"]);
+    assert!(!script.machine.is_circuit_open());
+}
+
+#[test]
+fn an_old_worker_leaves_after_its_job() {
+    let config = Config { max_age: Some(3600 * SECOND), timeout_working: None, ..config() };
+    let mut script = short_jobs_with(config);
+    let at = script.machine.next_deadline().unwrap();
+    // What is due before is the recall behind a job that is not short.
+    assert!(at < SECOND);
+    script.now = at;
+    script.tick();
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.message(FIRST, Message::Skipped { job: 4 });
+    let at = script.machine.next_deadline().unwrap();
+    assert!(at > 3240 * SECOND && at <= 3600 * SECOND, "{at:?}");
+    script.now = at;
+    assert_eq!(script.tick(), [""; 0], "what it runs goes on");
+    assert_eq!(script.message(FIRST, success(2))[3..], ["0#1 is ready", "leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
+}
+
+#[test]
+fn an_old_worker_without_a_job_leaves_at_once() {
+    let mut script = Script::ready(Config { min_processes: 1, max_age: Some(10 * SECOND), ..config() });
+    let at = script.machine.next_deadline().unwrap();
+    script.now = at;
+    assert_eq!(script.tick(), ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"], "the minimum holds");
+}

@@ -4,7 +4,9 @@
 
 use hirelings::{Codec, Job, Pool, Stderr};
 use serde::{Deserialize, Serialize};
-use std::process::Command;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[derive(Serialize, Deserialize)]
@@ -23,6 +25,35 @@ fn small(number: u32) -> Echo {
 fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
+}
+
+/// What one process of Node does that gives back the same texts and nothing more, all sent at once: jobs in a second.
+fn raw(jobs: u32) -> Option<f64> {
+    let mut command = Command::new("node");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/workers/node/raw.js"));
+    let mut node = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
+    let (mut input, mut output) = (node.stdin.take()?, node.stdout.take()?);
+    let frame = |number| {
+        let text = serde_json::to_vec(&small(number)).expect("a text");
+        [&(text.len() as u32).to_le_bytes(), &text[..]].concat()
+    };
+    let all: Vec<u8> = (0..jobs).flat_map(frame).collect();
+    let mut echoed = vec![0; all.len()];
+    // Once it has started.
+    let first = frame(0);
+    input.write_all(&first).ok()?;
+    output.read_exact(&mut echoed[..first.len()]).ok()?;
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| input.write_all(&all).expect("it reads"));
+        output.read_exact(&mut echoed)
+    })
+    .ok()?;
+    let took = begin.elapsed();
+    assert!(echoed == all, "it gives back what it was given");
+    drop(input);
+    node.wait().ok()?;
+    Some(f64::from(jobs) / took.as_secs_f64())
 }
 
 fn main() {
@@ -61,6 +92,11 @@ fn main() {
         rate();
         let value = median((0..rounds).map(|_| rate()).collect());
         let note = format!("{jobs} jobs, {workers} workers");
-        println!("{{\"case\":\"throughput_{workers}\",\"value\":{value:.0},\"unit\":\"jobs/s\",\"note\":\"{note}\"}}");
+        // Beside the raw pipe in the same moment.
+        let raw = if name == "Node" && workers == 1 { raw(jobs) } else { None };
+        let against = raw.map(|raw| format!(",\"limit\":{raw:.0},\"ratio\":{:.2}", value / raw)).unwrap_or_default();
+        println!(
+            "{{\"case\":\"throughput_{workers}\",\"value\":{value:.0},\"unit\":\"jobs/s\"{against},\"note\":\"{note}\"}}"
+        );
     }
 }

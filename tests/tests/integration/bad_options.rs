@@ -25,6 +25,8 @@ fn options_that_make_no_sense_are_refused_by_name() {
         ("max_processes", pool().max_processes(usize::MAX)),
         ("min_processes", pool().max_processes(2).min_processes(3)),
         ("min_processes", pool().min_processes(usize::MAX)),
+        ("idle_timeout", pool().idle_timeout(Duration::ZERO)),
+        ("max_age", pool().max_age(Duration::ZERO)),
         ("max_jobs_per_process", pool().max_jobs_per_process(0)),
         ("start_failures", pool().start_failures(0)),
         ("max_backlog", pool().max_backlog(0)),

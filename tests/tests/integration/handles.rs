@@ -1,7 +1,7 @@
 //! Handles wait, watch and let go; progress loses nothing and harms nobody else.
 
 use hirelings::{Event, EventKind, JobError, JobStatus};
-use hirelings_tests::{Do, Gate, Told, WATCHDOG, begun, eventually, pool, settled};
+use hirelings_tests::{Do, Gate, Record, Told, WATCHDOG, begun, eventually, pool, settled};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,6 +57,38 @@ fn the_status_counts_the_attempts() {
     assert!(matches!(handle.status(), JobStatus::Running { attempt: 3, .. }));
     gate.open();
     settled(handle).unwrap();
+}
+
+#[test]
+fn handle_and_event_know_the_attempt_of_each_error() {
+    let (builder, mut record) = Record::of(pool().max_processes(1).retries(1));
+    let pool = builder.build().unwrap();
+    let gate = Gate::new();
+    // No worker comes to it: it is aborted in the backlog.
+    let waiting = begun(pool.request(Do::Wait(gate.path())));
+    assert_eq!(waiting.attempt(), Some(1));
+    let behind = pool.enqueue(Do::Pid);
+    behind.abort();
+    eventually("it is aborted", || behind.is_finished());
+    assert_eq!(behind.attempt(), None);
+    waiting.abort();
+    eventually("it is aborted", || waiting.is_finished());
+    assert_eq!(waiting.attempt(), Some(1));
+    let failing = pool.enqueue(Do::FailUntil(9));
+    eventually("it has failed", || failing.is_finished());
+    assert_eq!(failing.attempt(), Some(2));
+    let failure = record.until_kind(EventKind::JobFailure);
+    assert_eq!((failure.job(), failure.attempt()), (Some(failing.id()), Some(2)));
+    assert!(matches!(settled(failing), Err(JobError::Failed(_))));
+    // The second attempt runs when the pool is closed.
+    let again = Do::Then(vec![Do::FailUntil(2), Do::Wait(gate.path())]);
+    let closed = pool.enqueue(again);
+    eventually("its second attempt runs", || closed.attempt() == Some(2));
+    pool.exit();
+    assert_eq!(closed.attempt(), Some(2));
+    let aborted = record.until(|event| event.job() == Some(closed.id()) && event.kind() == EventKind::JobFailure);
+    assert_eq!(aborted.attempt(), Some(2));
+    assert!(matches!(settled(closed), Err(JobError::Closed)));
 }
 
 #[test]

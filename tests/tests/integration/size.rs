@@ -166,3 +166,39 @@ fn all_workers_are_replaced() {
     eventually("there are two new workers", || new() && pool.workers().len() == 2);
     assert_eq!(pool.stats().crashed, 0);
 }
+
+#[test]
+fn workers_without_work_leave_down_to_the_minimum() {
+    let limit = Duration::from_millis(20);
+    let pool = pool().max_processes(3).min_processes(1).idle_timeout(limit).build().unwrap();
+    let gate = Gate::new();
+    let jobs: Vec<_> = (0..3).map(|_| pool.request(Do::Wait(gate.path())).timeout(None)).map(begun).collect();
+    assert_eq!(pool.stats().workers, 3);
+    drop(gate);
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    eventually("one is left", || pool.stats().workers == 1);
+    let stats = pool.stats();
+    assert_eq!((stats.crashed, stats.restarts.recycled, stats.spawned), (0, 2, 3));
+    settled(pool.enqueue(Do::Pid)).unwrap();
+}
+
+#[test]
+fn a_pool_without_a_minimum_is_empty_after_a_while() {
+    let pool = pool().max_processes(2).idle_timeout(Duration::from_millis(20)).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    eventually("nobody is left", || pool.workers().is_empty());
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    assert_eq!(pool.stats().crashed, 0);
+}
+
+#[test]
+fn old_workers_are_replaced_and_no_job_is_lost() {
+    let limit = Duration::from_millis(50);
+    let pool = pool().max_processes(2).min_processes(2).max_age(limit).build().unwrap();
+    let first: u32 = settled(pool.enqueue(Do::Pid)).unwrap().parse().unwrap();
+    eventually("the first one is gone", || !pool.workers().iter().any(|worker| worker.pid == first));
+    let jobs: Vec<_> = (0..200).map(|_| pool.enqueue(Do::Pid)).collect();
+    jobs.into_iter().for_each(|job| drop(settled(job).unwrap()));
+    eventually("others have followed", || pool.stats().spawned >= 4);
+    assert_eq!(pool.stats().crashed, 0);
+}

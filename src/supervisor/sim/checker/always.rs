@@ -29,6 +29,7 @@ impl Checker {
 
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
+        self.note_idle(machine);
         let Census { untold, queued, delayed, backlog, open } = self.census();
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
@@ -39,7 +40,10 @@ impl Checker {
         }
         let kept = self.processes.iter().find(|(_, of)| of.died && !of.released);
         ensure(kept.is_none(), || format!("nobody releases {kept:?}"))?;
-        let unnoticed = self.processes.iter().find(|(_, of)| of.died && !of.used && !of.start_failed && !of.excused);
+        let unnoticed = self
+            .processes
+            .iter()
+            .find(|(_, of)| of.died && !of.used && !of.start_failed && !of.excused && !of.may_be_excused);
         ensure(self.exited || unnoticed.is_none(), || format!("no start failure: {unnoticed:?}"))?;
         let before = std::mem::replace(&mut self.circuit_open, machine.is_circuit_open());
         ensure(before || self.opens || !self.circuit_open, || "no worker starts, and nothing told so".into())?;
@@ -116,6 +120,7 @@ impl Checker {
     /// A job past its limit, which nobody has done anything about.
     pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         self.told.overdue(now, machine)?;
+        self.nobody_stays_too_long(now, machine)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
             let state = machine.worker(**worker_key).map(|worker| worker.state());

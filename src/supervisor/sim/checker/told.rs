@@ -44,6 +44,8 @@ pub(super) struct Told {
     exited: bool,
     /// Whether somebody asked for all workers, and was not told that they are ready.
     awaits_ready: bool,
+    /// When it was told last that all are ready.
+    all_ready_at: Duration,
     /// Whether somebody asked for them in this step.
     wants_all: bool,
     spawned: u64,
@@ -72,6 +74,7 @@ impl Told {
             closed: false,
             exited: false,
             awaits_ready: false,
+            all_ready_at: Duration::ZERO,
             wants_all: false,
             spawned: 0,
             timed_out: 0,
@@ -148,6 +151,7 @@ impl Told {
             }
             Effect::Tell(Notice::Enqueued(_)) => ensure(!self.closed, || "a job is taken after close".into())?,
             Effect::Tell(Notice::AllReady) => {
+                self.all_ready_at = now;
                 ensure(std::mem::take(&mut self.awaits_ready), || "nobody has asked whether all are ready".into())?;
             }
             Effect::Tell(Notice::Settled { outcome, worker_key: Some(worker_key), .. })
@@ -231,6 +235,11 @@ impl Told {
         self.start_failures += 1;
         let others_ready = self.processes.values().any(|process| process.been_ready);
         self.breaks = !others_ready && in_a_row >= self.config.start_failures;
+    }
+
+    /// When it was told last that all are ready, unless somebody waits for it.
+    pub(super) fn all_ready_at(&self) -> Option<Duration> {
+        (!self.awaits_ready).then_some(self.all_ready_at)
     }
 
     /// Whether it was told that the worker is on its way out.
