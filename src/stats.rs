@@ -52,7 +52,7 @@ pub struct Stats {
     /// Worker processes that have ended and were reaped, for whatever reason: `spawned` - `workers`.
     pub exited: u64,
     /// Those of `exited` that the pool had not asked to end: no recycling, no limit, no abort, no end of the pool. One that
-    /// closed its standard output and was killed for it is among them.
+    /// closed its standard input or output and was killed for it is among them.
     pub crashed: u64,
     /// Fork servers that are not reaped; they are not among the `workers`.
     pub fork_servers: usize,
