@@ -23,11 +23,11 @@ impl Step<'_> {
         let until = self.now.checked_add(grace).filter(|_| grace != Duration::MAX);
         let again = std::mem::replace(&mut self.machine.jobs.entry(key.place).cancelled, true);
         let worker = self.worker(worker_key);
-        let before = worker.timers.get(Timer::Cancel);
-        let is_earlier = until.is_some_and(|until| before.is_none_or(|before| until < before));
+        let is_earlier = until.is_some_and(|until| worker.cancelled_until.is_none_or(|before| until < before));
         if worker.is_reaped() || (again && (worker.cancel_draining || !is_earlier)) {
             return;
         }
+        worker.cancelled_until = until;
         worker.timers.set(Timer::Cancel, until);
         worker.timers.clear(Timer::SoftLimit);
         self.ask_to_end(worker_key, key, until.map(|_| grace));
@@ -87,6 +87,7 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Cancel);
         worker.timers.clear(Timer::SoftLimit);
+        worker.cancelled_until = None;
         worker.cancel_draining = false;
     }
 }

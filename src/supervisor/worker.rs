@@ -116,6 +116,8 @@ pub(crate) struct Worker {
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
     pub(super) pending_kill: Option<PendingKill>,
+    /// Until when the job that it runs may go on, where that is cancelled with a grace time that ends.
+    pub(super) cancelled_until: Option<Duration>,
     /// Whether the grace time of its cancelled job is over, and what it has written in time is being read.
     pub(super) cancel_draining: bool,
     pub(super) timers: Timers,
@@ -150,6 +152,7 @@ impl Worker {
             limit: None,
             recalled_at: None,
             pending_kill: None,
+            cancelled_until: None,
             cancel_draining: false,
             timers: Timers::default(),
             stdout_closed: false,
