@@ -1,9 +1,11 @@
 //! A worker that says what is its own and what it shares with the fork server that has forked it.
 
+use crate::WATCHDOG;
 use crate::staged::Stage;
-use hirelings::{Job, Pool, PoolBuilder, StartMethod, Stderr};
+use crossbeam_channel::bounded;
+use hirelings::{Job, JobHandle, Pool, PoolBuilder, StartMethod, Stderr};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the fork server and its workers do before they serve.
@@ -63,4 +65,19 @@ pub fn pool(setup: &Setup) -> PoolBuilder<Ask> {
 /// The same with other commands.
 pub fn of(builder: PoolBuilder<Ask>, setup: &Setup) -> PoolBuilder<Ask> {
     builder.options(setup).stderr(Stderr::Null).start_method(StartMethod::ForkServer)
+}
+
+/// Enqueues a job that waits at the gate, and blocks until it has told so.
+///
+/// # Panics
+///
+/// Where it does not within [`WATCHDOG`].
+pub fn waits(pool: &Pool<Ask>, gate: &Path) -> JobHandle<Ask> {
+    let (told, waiting) = bounded(1);
+    let request = pool.request(Ask::Wait(gate.into())).on_progress(move |()| {
+        let _ = told.try_send(());
+    });
+    let handle = request.enqueue();
+    waiting.recv_timeout(WATCHDOG).expect("the job begins to wait");
+    handle
 }

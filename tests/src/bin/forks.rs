@@ -2,7 +2,7 @@
 //! to be killed. The second argument is a gate that stays closed.
 
 use hirelings::EventKind;
-use hirelings_tests::forked::{self, Ask, Setup};
+use hirelings_tests::forked::{self, Setup};
 use hirelings_tests::staged::Stage;
 use hirelings_tests::{Record, eventually, processes};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,8 +28,7 @@ fn main() {
         all.push(record.until_kind(EventKind::Spawn).pid().expect("a process"));
     }
     if place == "stopped" || place == "both" {
-        let handle = pool.enqueue(Ask::Wait(gate));
-        assert!(handle.progress().next().is_some());
+        forked::waits(&pool, &gate);
     }
     if place == "stopped" {
         kill_process(Pid::from_raw(server.cast_signed()).expect("a pid"), Signal::STOP).expect("a signal");

@@ -1,7 +1,7 @@
 //! What the pool itself says: the times of events, distributions, rates, and why workers ended.
 
 use hirelings::{EventKind, Stats, WorkerState};
-use hirelings_tests::{Do, Gate, eventually, pool};
+use hirelings_tests::{Do, Gate, begun, eventually, pool};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -39,8 +39,7 @@ fn each_event_has_its_time() {
 fn waiting_and_running_are_of_all_attempts() {
     let pool = pool().max_processes(1).retries(1).build().unwrap();
     let mut gate = Gate::new();
-    let waits = pool.request(Do::Wait(gate.path())).timeout(None).enqueue();
-    waits.progress().next();
+    let waits = begun(pool.request(Do::Wait(gate.path())).timeout(None));
     let rest: Vec<_> = (0..9).map(|_| pool.enqueue(Do::Echo("x".into()))).collect();
     let fails = pool.enqueue(Do::FailUntil(2));
     let begun = pool.age();
@@ -84,8 +83,7 @@ fn workers_have_ended_by_a_cause_each() {
     drop(pool.request(Do::Spin).timeout(Duration::from_millis(100)).enqueue().wait());
     assert_eq!(one_more("it was too slow").timed_out, 1);
     let gate = Gate::new();
-    let waits = pool.enqueue(Do::Wait(gate.path()));
-    waits.progress().next();
+    let waits = begun(pool.request(Do::Wait(gate.path())));
     waits.abort();
     assert_eq!(one_more("its job was aborted").aborted, 1);
     drop(pool.enqueue(Do::Then(vec![Do::Leak(500 << 20), Do::Spin])).wait());
@@ -103,8 +101,7 @@ fn a_worker_has_the_time_in_its_state_and_its_memory() {
     let pool = pool().max_processes(1).build().unwrap();
     pool.wait_ready(Duration::from_secs(60)).unwrap();
     let mut gate = Gate::new();
-    let waits = pool.enqueue(Do::Wait(gate.path()));
-    waits.progress().next();
+    let waits = begun(pool.request(Do::Wait(gate.path())));
     let worker = || pool.workers().remove(0);
     eventually("it works for a while", || worker().state_for >= Duration::from_millis(100));
     let works = worker();

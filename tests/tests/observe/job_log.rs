@@ -3,7 +3,7 @@
 use crate::tools;
 use hirelings::JobError;
 use hirelings_observe::JobLog;
-use hirelings_tests::{Do, eventually, pool};
+use hirelings_tests::{Do, begun, eventually, pool};
 use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -81,8 +81,7 @@ fn what_was_aborted_or_closed_is_to_be_done_again() {
     let pool = pool().max_processes(1).build().unwrap();
     JobLog::create(folder.join("jsonl")).unwrap().attach(&pool);
     JobLog::create(folder.join("columns")).unwrap().columns().attach(&pool);
-    let runs = pool.request(Do::Wait(gate.path())).label("runs").enqueue();
-    runs.progress().next();
+    let runs = begun(pool.request(Do::Wait(gate.path())).label("runs"));
     let waits = pool.request(Do::Pid).label("waits").enqueue();
     pool.request(Do::Pid).label("aborted").enqueue().abort();
     pool.exit();

@@ -3,7 +3,7 @@
 use crate::timeline::data_of;
 use crate::tools;
 use hirelings_observe::Recorder;
-use hirelings_tests::{Do, WATCHDOG, eventually, pool};
+use hirelings_tests::{Do, WATCHDOG, begun, eventually, pool};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
@@ -88,8 +88,7 @@ fn retries_and_what_never_began_are_attempts_too() {
     let recorder = Recorder::attach(&pool);
     pool.request(Do::FailUntil(2)).label("twice").enqueue().wait().unwrap();
     let gate = hirelings_tests::Gate::new();
-    let first = pool.request(Do::Wait(gate.path())).label("goes on").enqueue();
-    first.progress().next();
+    let _first = begun(pool.request(Do::Wait(gate.path())).label("goes on"));
     pool.request(Do::Pid).label("never began").enqueue().abort();
     pool.wait_idle_timeout(Duration::ZERO);
     // Of a run that goes on: what runs is there.

@@ -3,7 +3,7 @@
 use crate::browser::{Browser, PROGRAMS};
 use crate::tools;
 use hirelings_observe::Recorder;
-use hirelings_tests::{Do, Gate, pool};
+use hirelings_tests::{Do, Gate, begun, pool};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,8 +23,7 @@ fn page_of_everything(name: &str) -> PathBuf {
     let recorder = Recorder::attach(&pool);
     pool.wait_ready(Duration::from_secs(60)).unwrap();
     let gate = Gate::new();
-    let aborted = pool.request(Do::Wait(gate.path())).label("aborted on the way").timeout(None).enqueue();
-    aborted.progress().next();
+    let aborted = begun(pool.request(Do::Wait(gate.path())).label("aborted on the way").timeout(None));
     aborted.abort();
     let all = [
         ("it succeeds", Do::Echo("done".into())),
