@@ -79,10 +79,12 @@ fn the_next_job_of_the_worker_is_not_cancelled() {
     let first = begun(pool.request(Do::UntilCancelled));
     let mut gate = Gate::new();
     let next = pool.enqueue(Do::Wait(gate.path()));
-    first.cancel(SHORT);
+    // Time enough for an answer, on a busy machine too.
+    let grace = 20 * SHORT;
+    first.cancel(grace);
     assert_eq!(settled(first).unwrap(), "cancelled");
     // A grace time that was still running would end this one.
-    let next = next.wait_timeout(3 * SHORT).expect_err("it waits for its gate");
+    let next = next.wait_timeout(grace + 3 * SHORT).expect_err("it waits for its gate");
     gate.open();
     settled(next).unwrap();
     let late = begun(pool.request(Do::UntilCancelled));
