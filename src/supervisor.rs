@@ -349,8 +349,8 @@ impl Step<'_> {
     }
 
     /// The worker that is in `slot`.
-    fn worker_key(&self, slot: u32) -> WorkerKey {
-        let slot = slot as usize;
+    fn worker_key(&self, slot: u16) -> WorkerKey {
+        let slot = usize::from(slot);
         let worker = self.machine.slots[slot].as_ref().map_or(0, |worker| worker.id);
         WorkerKey { slot, worker }
     }

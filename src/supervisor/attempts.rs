@@ -16,7 +16,7 @@ impl Step<'_> {
 
     /// A job is sent to a free worker, which holds it from here on; its clock runs.
     pub(super) fn begin(&mut self, worker_key: WorkerKey, key: JobKey) {
-        let entry = self.machine.jobs.begin(key, worker_key.slot as u32);
+        let entry = self.machine.jobs.begin(key, worker_key.slot as u16);
         let (id, attempt, limit) =
             (entry.id, entry.attempt, entry.settings.timeout(self.machine.config.timeout_working));
         let since = self.now;
@@ -57,7 +57,7 @@ impl Step<'_> {
     /// From here on `front` is what the worker is presumed to do.
     fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
         let since = self.now;
-        let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u32).attempt);
+        let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u16).attempt);
         let Prefetched { id, key, recalled } = front;
         self.worker(worker_key).current =
             Some(Current { id, key, attempt, announced: false, started: false, recalled, since });
@@ -206,7 +206,7 @@ impl Step<'_> {
             self.delay(key, policy.wait(counted, spread(self.machine.config.seed, key.id, attempt)));
         }
         if dying {
-            self.machine.jobs.set_state(key, JobState::AwaitingReap(worker_key.slot as u32));
+            self.machine.jobs.set_state(key, JobState::AwaitingReap(worker_key.slot as u16));
             self.worker(worker_key).retry_at_death.push(key);
         } else {
             self.machine.jobs.set_state(key, JobState::Nowhere);

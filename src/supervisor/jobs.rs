@@ -21,17 +21,17 @@ const KEPT: usize = 1024;
 /// No job: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// What a job waits for.
+/// What a job waits for. A slot's number fits 16 bits, since a pool has at most 65,535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum JobState {
     Nowhere,
     Queued,
     /// It is the first of those that the worker in this slot holds, and presumed begun.
-    Running(u32),
+    Running(u16),
     /// Sent to a worker that has not come to it.
-    Prefetched(u32),
+    Prefetched(u16),
     /// To be retried once the worker that had it is reaped.
-    AwaitingReap(u32),
+    AwaitingReap(u16),
     /// To be queued at its time, for which a [`Timer`](super::timers::JobTimers) stands.
     Delayed,
 }
@@ -153,7 +153,7 @@ impl Jobs {
     }
 
     /// Another attempt is presumed begun.
-    pub(super) fn begin(&mut self, key: JobKey, slot: u32) -> &Entry {
+    pub(super) fn begin(&mut self, key: JobKey, slot: u16) -> &Entry {
         let entry = self.entry(key.place);
         entry.attempt += 1;
         entry.state = JobState::Running(slot);
@@ -190,6 +190,12 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A queued job costs this much in the table; there may be millions.
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Option<Entry>>() <= 48, "{}", size_of::<Option<Entry>>());
+    }
 
     #[test]
     fn only_a_great_backlog_gives_its_memory_back() {

@@ -43,7 +43,7 @@ impl Step<'_> {
                 break;
             };
             backlog.remove(jobs, key);
-            jobs.set_state(key, JobState::Prefetched(worker_key.slot as u32));
+            jobs.set_state(key, JobState::Prefetched(worker_key.slot as u16));
             let Some(entry) = self.machine.jobs.get(key) else { break };
             let (id, attempt) = (entry.id, entry.attempt + 1);
             let limit = entry.settings.timeout(self.machine.config.timeout_working);
