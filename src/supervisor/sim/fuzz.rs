@@ -558,11 +558,28 @@ impl Stage {
 
 #[cfg(test)]
 mod tests {
-    use super::{Sabotage, play};
+    use super::{Handlers, Sabotage, play};
     use crate::supervisor::sim::{self, Rng, saboteur};
+    use crate::supervisor::{Message, WorkerKey};
     use std::fs;
     use std::panic::{catch_unwind, set_hook, take_hook};
     use std::path::Path;
+
+    #[test]
+    fn an_attempt_that_has_begun_is_sent_to_nobody_again() {
+        let [first, second] = [1, 2].map(|worker| WorkerKey { slot: 0, worker });
+        let skipped = Message::Skipped { job: 7 };
+        let mut handlers = Handlers::default();
+        handlers.sends(first, 7, 1).unwrap();
+        handlers.says(first, &skipped);
+        handlers.sends(second, 7, 1).unwrap();
+        handlers.says(second, &Message::Start { job: 7 });
+        assert!(handlers.sends(first, 7, 1).is_err(), "it has begun");
+        handlers.sends(first, 7, 2).unwrap();
+        // One that skips what it has begun proves nothing.
+        handlers.says(second, &skipped);
+        handlers.sends(first, 7, 1).unwrap();
+    }
 
     /// `HIRELINGS_TAPES=N` plays so many.
     #[test]
