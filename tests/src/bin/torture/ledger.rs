@@ -214,6 +214,8 @@ impl Watch {
                 Deed::CloseOutput => Excused,
                 _ => struck(timeout.pid),
             },
+            // A stopped worker skips nothing; where its job has a long limit, this is found out first.
+            (_, Err(JobError::Protocol(error))) if error.reason.contains("asked to skip") => struck(error.pid),
             _ => Wrong,
         }
     }
