@@ -25,7 +25,7 @@ sentence_or_fields! {
     Crash { pid, cause, status, stderr, attempts, who }
     OutOfMemory { resident, limit, pid, stderr, attempts, who }
     Timeout { state, limit, pid, stderr, attempts, who }
-    StartFailure { program, status, stderr, reason }
+    StartFailure { program, site, status, stderr, reason }
     CodecError { type_name, message }
     ProtocolError { pid, reason, attempts, who }
     BuildError { kind, message, source }
@@ -105,7 +105,7 @@ mod tests {
 
     fn who() -> Box<Who> {
         let work = Work { job: JobId(42), label: Some("page 7".into()), attempt: 2, attempts: 3, begun: Begun::Yes };
-        Box::new(Who { pid: 4711, pool: "thumbs".into(), work: Some(work) })
+        Box::new(Who { pid: 4711, pool: "thumbs".into(), site: None, work: Some(work) })
     }
 
     fn crash() -> Crash {
@@ -117,6 +117,7 @@ mod tests {
     fn all() -> Vec<(Box<dyn Error>, &'static str)> {
         let start = || StartFailure {
             program: "prog".into(),
+            site: None,
             status: None,
             stderr: "no licence".into(),
             reason: "exited with status 3".into(),
