@@ -761,7 +761,7 @@ impl Error for BuildError {
 #[derive(Clone)]
 pub struct ReadyError {
     pub(crate) message: String,
-    pub(crate) failure: Option<StartFailure>,
+    pub(crate) failure: Option<Box<StartFailure>>,
 }
 
 impl ReadyError {
@@ -780,7 +780,7 @@ impl ReadyError {
     /// # Ok(()) }
     /// ```
     pub fn start_failure(&self) -> Option<&StartFailure> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 }
 

@@ -272,7 +272,10 @@ impl<J: Job> Pool<J> {
             Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
-                Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })
+                Err(ReadyError {
+                    message: format!("the workers were not ready within {limit:?}"),
+                    failure: failure.map(Box::new),
+                })
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended()),
         }

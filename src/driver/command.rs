@@ -176,7 +176,7 @@ impl Driver {
     }
 
     fn not_ready(&self, why: &str) -> ReadyError {
-        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned() }
+        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned().map(Box::new) }
     }
 
     pub(super) fn stats(&self) -> Stats {

@@ -151,7 +151,8 @@ mod tests {
         let protocol = ProtocolError { pid: 4711, reason: "it spoke of job 2".into(), attempts: 2, who: who() };
         let codec = CodecError::here("some::Type", "the answer", "decoded", "it ends too early", Begun::Yes);
         let enqueue = EnqueueError { kind: EnqueueErrorKind::Full, rejected: 7, message: "the backlog is full".into() };
-        let ready = ReadyError { message: "the workers were not ready within 1s".into(), failure: Some(start()) };
+        let ready =
+            ReadyError { message: "the workers were not ready within 1s".into(), failure: Some(Box::new(start())) };
         let io = BuildError::io("a thread could not be started", io::Error::other("too many"));
         vec![
             (Box::new(panic.clone()), "location: Some("),
