@@ -16,7 +16,7 @@ fn echo(text: &str) -> Do {
 }
 
 /// Workers that have said that they answer recalls, and read nothing while they work; and never say Start.
-fn careless() -> PoolBuilder<Do> {
+pub(crate) fn careless() -> PoolBuilder<Do> {
     let mut liar = Command::new(program("liar"));
     liar.arg("answers no recall");
     prefetching(liar)
@@ -87,7 +87,11 @@ fn a_worker_that_answers_no_recall_holds_nobody_up() {
 /// A job whose recall came too late: its worker, the only one of its pool, has begun it and says nothing.
 ///
 /// On a busy machine a job takes longer, and is sent only once the worker is free: then another pool is tried.
-fn in_doubt(pool: impl Fn() -> PoolBuilder<Do>, job: &Do, limit: Option<Duration>) -> (Pool<Do>, JobHandle<Do>) {
+pub(crate) fn in_doubt(
+    pool: impl Fn() -> PoolBuilder<Do>,
+    job: &Do,
+    limit: Option<Duration>,
+) -> (Pool<Do>, JobHandle<Do>) {
     let end = Instant::now() + WATCHDOG;
     loop {
         let pool = pool().max_processes(1).build().unwrap();
@@ -106,7 +110,7 @@ fn in_doubt(pool: impl Fn() -> PoolBuilder<Do>, job: &Do, limit: Option<Duration
 }
 
 #[test]
-fn in_doubt_a_jobs_own_limit_holds() {
+pub(crate) fn in_doubt_a_jobs_own_limit_holds() {
     let limit = Duration::from_millis(100);
     let (pool, handle) = in_doubt(careless, &echo("lingers"), Some(limit));
     let begin = Instant::now();
@@ -119,7 +123,7 @@ fn in_doubt_a_jobs_own_limit_holds() {
 }
 
 #[test]
-fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
+pub(crate) fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
     let builder = || careless().timeout_working(Duration::from_millis(300));
     let (pool, handle) = in_doubt(builder, &echo("takes 700 ms"), None);
     settled(handle).unwrap();
@@ -128,7 +132,7 @@ fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
 }
 
 #[test]
-fn in_doubt_an_abort_ends_the_worker() {
+pub(crate) fn in_doubt_an_abort_ends_the_worker() {
     let (pool, handle) = in_doubt(careless, &echo("lingers"), None);
     let pid = || pool.workers()[0].pid;
     let lingering = pid();
