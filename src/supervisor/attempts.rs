@@ -25,6 +25,7 @@ impl Step<'_> {
         let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
         let worker = self.worker(worker_key);
         worker.taken += 1;
+        worker.first_job_at.get_or_insert(since);
         worker.current = Some(current);
         worker.timers.clear(Timer::Idle);
         self.start_own_limit(worker_key);
