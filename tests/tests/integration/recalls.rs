@@ -110,7 +110,7 @@ pub(crate) fn in_doubt(
 }
 
 #[test]
-pub(crate) fn in_doubt_a_jobs_own_limit_holds() {
+fn in_doubt_a_jobs_own_limit_holds() {
     let limit = Duration::from_millis(100);
     let (pool, handle) = in_doubt(careless, &echo("lingers"), Some(limit));
     let begin = Instant::now();
@@ -123,7 +123,7 @@ pub(crate) fn in_doubt_a_jobs_own_limit_holds() {
 }
 
 #[test]
-pub(crate) fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
+fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
     let builder = || careless().timeout_working(Duration::from_millis(300));
     let (pool, handle) = in_doubt(builder, &echo("takes 700 ms"), None);
     settled(handle).unwrap();
@@ -132,7 +132,7 @@ pub(crate) fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
 }
 
 #[test]
-pub(crate) fn in_doubt_an_abort_ends_the_worker() {
+fn in_doubt_an_abort_ends_the_worker() {
     let (pool, handle) = in_doubt(careless, &echo("lingers"), None);
     let pid = || pool.workers()[0].pid;
     let lingering = pid();
