@@ -514,7 +514,8 @@
 //!
 //! And these work, with a trap:
 //!
-//! - **`Vec<u8>`** goes element by element: [`Bytes`] goes as one run, some fifty times faster for large ones.
+//! - **`Vec<u8>`** is written as one run and read element by element, which takes half a millisecond for 1 MiB. [`Bytes`] is
+//!   read as one run as well.
 //! - **Both sides must be built from the same types.** Fields go by position, so a worker of last week's build may
 //!   decode nonsense. [`Job::name`] is checked at the start: put a version in it (`"render/2"`) where the two
 //!   programs can differ.
