@@ -109,7 +109,7 @@ fn a_job_that_was_begun_after_all_goes_on() {
 }
 
 #[test]
-fn callers_that_wait_for_room_get_jobs_that_are_aborted() {
+fn callers_that_wait_for_room_get_aborted_jobs() {
     let pool = pool().max_processes(1).max_backlog(1).build().unwrap();
     let mut gate = Gate::new();
     let running = begun(pool.request(Do::Wait(gate.path())));
