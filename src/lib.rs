@@ -303,6 +303,9 @@
 //! let from_elsewhere = unwanted.abort_handle();
 //! std::thread::spawn(move || from_elsewhere.abort());
 //!
+//! // What runs is left alone: `false`. `pool.abort_queued()` does that for all jobs.
+//! println!("given up in time: {}", pool.enqueue(Square(4)).abort_if_queued());
+//!
 //! // Before the others that wait.
 //! let urgent = pool.request(Square(2)).priority(10).enqueue();
 //!
