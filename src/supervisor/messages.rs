@@ -12,6 +12,7 @@ impl Step<'_> {
             // Before it is given another job.
             self.check_soft_limit(worker_key, bytes);
         }
+        self.heard(worker_key);
         match message {
             Message::Ready => self.said_ready(worker_key),
             Message::Start { job } => {
@@ -145,6 +146,7 @@ impl Step<'_> {
         // It begins none of those behind it.
         let worker = self.worker(worker_key);
         worker.current = None;
+        worker.said_last = true;
         if !worker.is_exiting() {
             self.on_its_way(worker_key, End::Terminal);
         }

@@ -37,6 +37,7 @@ mod retries;
 mod scarce;
 mod self_exec;
 mod shapes;
+mod sites;
 mod size;
 mod starting;
 mod stats;
