@@ -167,6 +167,9 @@
 //!     Ok(result) => println!("{}", result?),
 //!     Err(handle) => println!("still at it: {:?}", handle.status()),
 //! }
+//! // With what it took: attempts, time in the queue and at a worker, the process.
+//! let (result, report) = pool.enqueue(Square(7)).wait_with_report();
+//! println!("{result:?} after {:?}", report.running);
 //! # Ok(()) }
 //! ```
 //!
@@ -543,6 +546,7 @@ mod histogram;
 mod id;
 mod limits;
 mod options;
+mod report;
 mod stats;
 
 // How a job can fail, and what happens.
@@ -618,6 +622,7 @@ pub use options::{StartMethod, Stderr};
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
+pub use report::JobReport;
 pub use request::JobRequest;
 pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
 pub use subscription::Events;
