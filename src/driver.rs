@@ -27,7 +27,7 @@ mod tests;
 mod tickets;
 
 pub(crate) use crate::supervisor::WhenFull;
-pub(crate) use command::{Admission, Command, PendingCancel, PendingSubmit};
+pub(crate) use command::{Admission, Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
@@ -82,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) first: Sender<Result<(), StartFailure>>,
     /// Where the last figures are left.
     pub(crate) last_stats: Arc<Mutex<Stats>>,
+    /// The names of the sites.
+    pub(crate) sites: Arc<[Arc<str>]>,
 }
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
@@ -126,6 +128,9 @@ pub(crate) struct Driver {
     /// Workers whose output is to be read before the machine decides about them, and how many questions were asked.
     draining: Vec<WorkerKey>,
     questions: u64,
+    /// Those that have asked to abort what is queued, by the number of the call, and the last number.
+    abort_waiters: HashMap<u64, Sender<usize>>,
+    abort_calls: u64,
     idle_waiters: Vec<Sender<()>>,
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
@@ -147,6 +152,7 @@ struct Standing {
     hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
+    sites: Arc<[Arc<str>]>,
 }
 
 /// What came with an input and is not the machine's: whoever carries out its effects takes it from here.
@@ -272,6 +278,8 @@ impl Driver {
             released: Vec::new(),
             draining: Vec::new(),
             questions: 0,
+            abort_waiters: HashMap::new(),
+            abort_calls: 0,
             idle_waiters: Vec::new(),
             ready_waiters: Vec::new(),
             first: Some(plan.first),
@@ -287,6 +295,7 @@ impl Driver {
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
                 buffers: plan.buffers,
+                sites: plan.sites,
             },
         };
         Ok((driver, commands, reports))

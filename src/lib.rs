@@ -303,6 +303,9 @@
 //! let from_elsewhere = unwanted.abort_handle();
 //! std::thread::spawn(move || from_elsewhere.abort());
 //!
+//! // What runs is left alone: `false`. `pool.abort_queued()` does that for all jobs.
+//! println!("given up in time: {}", pool.enqueue(Square(4)).abort_if_queued());
+//!
 //! // Before the others that wait.
 //! let urgent = pool.request(Square(2)).priority(10).enqueue();
 //!
@@ -568,7 +571,9 @@ mod harness;
 mod launch;
 mod node;
 mod process;
+mod remote;
 mod signals;
+mod site;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
 mod sync {
     pub(crate) use parking_lot::{Condvar, Mutex};
@@ -618,7 +623,9 @@ pub use options::{StartMethod, Stderr};
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
+pub use remote::{Remote, srun, ssh};
 pub use request::JobRequest;
-pub use stats::{Drained, KeyStats, Rate, Restarts, Stats, WorkerInfo};
+pub use site::Site;
+pub use stats::{Drained, KeyStats, Rate, Restarts, SiteStats, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::{RetryPolicy, WorkerState};

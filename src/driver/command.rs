@@ -4,7 +4,7 @@ use super::{Context, Driver};
 use crate::error::{ReadyError, StartFailure};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::record::{JobRecord, Ticket};
-use crate::stats::{KeyStats, Stats, WorkerInfo};
+use crate::stats::{KeyStats, SiteStats, Stats, WorkerInfo};
 use crate::supervisor::{Input, JobSettings, WhenFull};
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Abort(Arc<JobRecord>),
     /// Ask the job to come to its end within so much time; answered once that is under way.
     Cancel(Box<PendingCancel>),
+    /// Abort what no worker has begun; says how many jobs that were, once it is known.
+    AbortQueued(Box<PendingAbort>),
     SpawnWorkers,
     SetMaxProcesses(usize),
     Recycle,
@@ -60,6 +62,12 @@ pub(crate) struct PendingCancel {
     pub(crate) reply: Sender<()>,
 }
 
+/// One job, or all, that are to be aborted if no worker has begun them, and who waits to hear how many were.
+pub(crate) struct PendingAbort {
+    pub(crate) only: Option<Arc<JobRecord>>,
+    pub(crate) reply: Sender<usize>,
+}
+
 /// A job that the machine has not let in yet, and who waits to hear of it.
 pub(super) struct NewJob {
     pub(super) ticket: Ticket,
@@ -90,6 +98,7 @@ impl Driver {
                 }
                 let _ = reply.send(());
             }
+            Command::AbortQueued(abort) => self.abort_queued(*abort),
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
             Command::SetMaxProcesses(most) => {
                 // The slots that there were stay: a worker may still be in them.
@@ -151,6 +160,19 @@ impl Driver {
         }
     }
 
+    fn abort_queued(&mut self, PendingAbort { only, reply }: PendingAbort) {
+        let key = only.as_ref().map(|record| record.key());
+        if key == Some(None) {
+            // It has been refused, and is settled.
+            let _ = reply.send(0);
+            return;
+        }
+        self.abort_calls += 1;
+        let call = self.abort_calls;
+        self.abort_waiters.insert(call, reply);
+        self.input(Input::AbortQueued { call, only: key.flatten() });
+    }
+
     // ------------------------------------------------------------ answering
 
     /// Answers those who wait for what may have come about in this iteration.
@@ -178,7 +200,7 @@ impl Driver {
     }
 
     fn not_ready(&self, why: &str) -> ReadyError {
-        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned() }
+        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned().map(Box::new) }
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -205,6 +227,7 @@ impl Driver {
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
             keys: self.key_stats(),
+            sites: self.sites(),
         }
     }
 
@@ -216,12 +239,28 @@ impl Driver {
         keys.collect()
     }
 
+    fn sites(&self) -> Vec<SiteStats> {
+        let of = |(at, name): (usize, &Arc<str>)| {
+            let at_site = |slot| self.machine.site_of(slot) == Some(at);
+            let workers = || self.machine.workers().filter(|(worker_key, _)| at_site(worker_key.slot));
+            SiteStats {
+                name: Arc::clone(name),
+                slots: self.machine.site_slots(at),
+                workers: workers().count(),
+                busy: workers().filter(|(_, worker)| worker.is_busy()).count(),
+            }
+        };
+        self.plan.sites.iter().enumerate().map(of).collect()
+    }
+
     fn workers(&self) -> Vec<WorkerInfo> {
         let workers = self.machine.workers().filter_map(|(worker_key, worker)| {
             let child = self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == worker_key)?;
             Some(WorkerInfo {
                 id: WorkerId(worker_key.worker),
                 slot: Slot(worker_key.slot),
+                site: self.site(worker_key.slot),
+                is_far: worker.is_far(),
                 pid: child.pid,
                 state: worker.state(),
                 jobs_done: worker.jobs_done(),

@@ -93,6 +93,11 @@ pub(crate) enum Notice {
         begun: Begun,
         worker_key: Option<WorkerKey>,
     },
+    /// The call to abort what is queued has aborted so many jobs, and waits no longer.
+    QueuedAborted {
+        call: u64,
+        aborted: usize,
+    },
 
     /// No job has this key any more, and no worker a permit of it: its number may be given to another.
     KeyForgotten(LimitKey),

@@ -8,6 +8,7 @@ mod keys;
 mod leaving;
 mod retries;
 mod told;
+mod unwanted;
 
 use crate::supervisor::{
     Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
@@ -18,6 +19,7 @@ use keys::Keys;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use told::Told;
+use unwanted::Unwanted;
 
 /// Where a job is in the order of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +162,8 @@ pub(super) struct Checker {
     to_tell: Option<Message>,
     /// Who is to be asked to come to an end with a job, and within what time, in this step.
     to_cancel: Option<(WorkerKey, u64, Option<Duration>)>,
+    /// The calls to abort what is queued.
+    unwanted: Unwanted,
     /// The jobs that workers were asked to skip.
     recalled: BTreeSet<(WorkerKey, u64)>,
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
@@ -224,6 +228,7 @@ impl Checker {
             keys_of_jobs: Keys::default(),
             to_tell: None,
             to_cancel: None,
+            unwanted: Unwanted::default(),
             recalled: BTreeSet::new(),
             pressing: None,
             over_soft_limit: None,
@@ -446,6 +451,7 @@ impl Checker {
         self.to_cancel = None;
         match input {
             Input::Cancel { key, grace } => self.cancelled(now, *key, *grace),
+            Input::AbortQueued { call, only } => self.unwanted(now, *call, *only),
             Input::SetMaxProcesses(most) if !self.exited => self.max_processes = *most,
             Input::Recycle if !self.exited => {
                 let (told, processes) = (&self.told, &mut self.processes);
@@ -575,6 +581,7 @@ impl Checker {
 
     pub(super) fn effect(&mut self, now: Duration, effect: &Effect, input: &Input) -> Found {
         self.told.effect(effect, input)?;
+        Checker::nobody_suffers(effect, input)?;
         if self.told.breaks() && !self.circuit_open && !std::mem::replace(&mut self.opens, true) {
             // Those that were asked for before are no probes.
             self.processes.values_mut().for_each(|process| process.probe = false);
@@ -666,6 +673,7 @@ impl Checker {
                     "Task",
                 )?;
                 self.processes.get_mut(&worker_key).ok_or("a job for nobody")?.used = true;
+                self.unwanted.is_decided(key.id);
                 Ok(())
             }
             Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
@@ -713,12 +721,17 @@ impl Checker {
                 ensure(cancelled || !in_doubt, || {
                     format!("{outcome:?} settles an idempotent job, which may not have begun")
                 })?;
+                let given_up = self.is_unwanted(key.id, outcome, input);
+                if given_up {
+                    self.gives_up(key.id);
+                }
+                self.unwanted.is_decided(key.id);
                 let job = self.job(key)?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);
                 }
-                if let (Outcome::Aborted, Stage::Prefetched(worker_key)) = (outcome, before)
+                if let (Outcome::Aborted, Stage::Prefetched(worker_key), false) = (outcome, before, given_up)
                     && let Some(&id) = self.keys.get(&key)
                 {
                     self.disowned.insert(id, worker_key);
@@ -804,6 +817,7 @@ impl Checker {
                 ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
             Effect::Tell(Notice::AllReady) => Ok(()),
+            Effect::Tell(Notice::QueuedAborted { call, aborted }) => self.queued_aborted(now, call, aborted),
         }
     }
 }

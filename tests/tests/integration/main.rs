@@ -46,6 +46,7 @@ mod thumbnails;
 mod timeouts;
 mod torture;
 mod unreaped;
+mod unwanted;
 mod values;
 mod version_two;
 mod wire;
