@@ -381,6 +381,9 @@
 //! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
 //! themselves within a second.
 //!
+//! On Ctrl-C or SIGTERM a program may drain, and exit when it is asked twice: `examples/shutdown.rs`. `docs/shutdown.md` has the
+//! whole of it, workers with pools of their own included.
+//!
 //! A service that systemd stops needs `KillMode=mixed` in its unit. With the default, SIGTERM goes to the workers as well
 //! as to the program, and the jobs that [`drain`](Pool::drain) would finish are lost with them.
 //!
