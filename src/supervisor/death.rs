@@ -91,6 +91,9 @@ impl Step<'_> {
 
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
+        if self.worker(worker_key).gone_at.is_some() {
+            self.keep_permits(worker_key);
+        }
         self.judge(worker_key);
         if !self.worker(worker_key).is_exiting() {
             self.enter_exit(worker_key, None, Course::Over);
@@ -127,7 +130,7 @@ impl Step<'_> {
         };
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Crashed(cause), is_far);
-        self.worker(worker_key).current = None;
+        self.end_current(worker_key);
     }
 
     /// A far worker may have answered the first job, and begun those behind it, though nothing of that has come. Those that
@@ -175,6 +178,9 @@ impl Step<'_> {
             self.act(Action::Release(worker_key));
         } else if let Some(start_failed) = start_failed {
             self.tell(Notice::SpawnFailed { worker_key, start_failed });
+        }
+        for permit in worker.permits() {
+            self.give_back_after(permit, worker.gone_at);
         }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);

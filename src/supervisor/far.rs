@@ -12,6 +12,7 @@
 //! what the network has taken arrives within half the limit or never, and the far machine's clock runs (one that is suspended
 //! takes up its jobs where it left them).
 
+use super::config::LimitKey;
 use super::jobs::JobState;
 use super::lifecycle::End;
 use super::timers::Timer;
@@ -94,6 +95,17 @@ impl Step<'_> {
     pub(super) fn far_are_gone(&mut self) {
         let now = self.now;
         self.machine.far_gone_at = self.machine.far_gone_at.filter(|&at| at > now);
+        for (_, permit) in self.machine.far_permits.extract_if(.., |(at, _)| *at <= now).collect::<Vec<_>>() {
+            self.give_back(Some(permit));
+        }
+    }
+
+    /// The permit of a worker that is reaped is free: at once, or once the worker has an end for certain.
+    pub(super) fn give_back_after(&mut self, permit: LimitKey, gone_at: Option<Duration>) {
+        match gone_at {
+            Some(gone_at) => self.machine.far_permits.push((gone_at, permit)),
+            None => self.give_back(Some(permit)),
+        }
     }
 
     /// A job whose worker is reaped is tried again: at once, or, where its worker may go on, once that has an end for certain.

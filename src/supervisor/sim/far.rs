@@ -274,6 +274,9 @@ impl World {
                     settings.set_timeout(Some(self.rng.pick(&[5 * MILLI, 2000 * MILLI])));
                 }
                 settings.set_idempotent(self.rng.chance(10));
+                if is_keyed(id) {
+                    settings.set_numbered_limit(1, 1);
+                }
                 self.input(Input::Enqueue { id, settings, when_full: WhenFull::Exceed });
             }
         } else if !self.jobs.is_empty() {
@@ -385,6 +388,10 @@ impl World {
         let other = self.workers.iter().find(|(_, of)| of.alive && of.runs.is_some_and(|(of, _)| of == job));
         if let Some((other, _)) = other {
             self.found.get_or_insert(format!("job {job} runs on {other:?}, and begins on {worker_key:?}"));
+        }
+        let runs_keyed = |of: &Worker| of.alive && of.runs.is_some_and(|(of, _)| is_keyed(of));
+        if is_keyed(job) && self.workers.values().any(runs_keyed) {
+            self.found.get_or_insert(format!("two jobs of a key with one permit run: {job} begins on {worker_key:?}"));
         }
         if let Some(worker) = self.workers.get_mut(&worker_key) {
             worker.runs = Some((job, attempt));
@@ -542,6 +549,11 @@ impl World {
             self.found.get_or_insert(format!("job {job} had begun: {had_begun}, and {begun:?} is said"));
         }
     }
+}
+
+/// Whether the job has a key with one permit.
+fn is_keyed(job: u64) -> bool {
+    job.is_multiple_of(3)
 }
 
 /// How many far workers, in percent, lose their connection while they are young.
