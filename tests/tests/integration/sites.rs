@@ -124,7 +124,7 @@ fn the_far_group_ends_when_the_local_ssh_is_killed() {
 }
 
 #[test]
-fn the_far_group_ends_when_the_servers_child_is_killed() {
+fn the_far_group_ends_when_sshds_child_is_killed() {
     if has_sshd() {
         lost(|_, worker| kill(parent_of(worker)));
     }
