@@ -202,7 +202,7 @@ fn a_site_that_is_down_costs_its_slots_and_heals() {
 }
 
 #[test]
-fn a_far_worker_of_another_job_type_is_refused_by_name() {
+fn a_far_worker_of_another_job_type_is_refused() {
     if !has_sshd() {
         return;
     }
