@@ -569,6 +569,7 @@ mod launch;
 mod node;
 mod process;
 mod signals;
+mod transport;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
 mod sync {
     pub(crate) use parking_lot::{Condvar, Mutex};
@@ -622,3 +623,4 @@ pub use request::JobRequest;
 pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::{RetryPolicy, WorkerState};
+pub use transport::Transport;
