@@ -14,6 +14,7 @@ mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;
+mod keys;
 mod notices;
 mod outbox;
 mod output;
@@ -50,6 +51,7 @@ use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
 };
 use inbox::{Inbox, inbox};
+use keys::Keys;
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
@@ -80,6 +82,8 @@ pub(crate) struct Plan {
     pub(crate) first: Sender<Result<(), StartFailure>>,
     /// Where the last figures are left.
     pub(crate) last_stats: Arc<Mutex<Stats>>,
+    /// The names of the sites.
+    pub(crate) sites: Arc<[Arc<str>]>,
 }
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
@@ -99,6 +103,8 @@ pub(crate) struct Driver {
     machine: Supervisor,
     /// The jobs that are in the machine.
     tickets: Tickets,
+    /// The keys of the jobs that are in the machine.
+    keys: Keys,
     /// The jobs whose callers wait for room in the backlog, by number.
     waiting: HashMap<u64, NewJob>,
     started: Instant,
@@ -146,6 +152,7 @@ struct Standing {
     hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
+    sites: Arc<[Arc<str>]>,
 }
 
 /// What came with an input and is not the machine's: whoever carries out its effects takes it from here.
@@ -254,6 +261,7 @@ impl Driver {
         let driver = Driver {
             machine: Supervisor::new(plan.config),
             tickets: Tickets::default(),
+            keys: Keys::default(),
             waiting: HashMap::new(),
             started: clock(),
             now: Duration::ZERO,
@@ -287,6 +295,7 @@ impl Driver {
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
                 buffers: plan.buffers,
+                sites: plan.sites,
             },
         };
         Ok((driver, commands, reports))

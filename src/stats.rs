@@ -3,6 +3,8 @@
 use crate::histogram::Distribution;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A pool's figures, all of the same moment.
@@ -10,7 +12,7 @@ use std::time::Duration;
 /// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
 /// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
 /// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `delayed`, `workers`, `busy` and `rate`, which are of the moment.
+/// `backlog`, `delayed`, `workers`, `busy`, `rate` and `keys`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -67,6 +69,37 @@ pub struct Stats {
     pub running: Distribution,
     /// What happened in the last seconds.
     pub rate: Rate,
+    /// The keys of [`JobRequest::limit`](crate::JobRequest::limit) that some job has which is not settled, or some worker
+    /// still works for. A key that no job has any more is not in it.
+    pub keys: BTreeMap<Arc<str>, KeyStats>,
+    /// Of each [`Site`](crate::Site), in a pool that has some.
+    pub sites: Vec<SiteStats>,
+}
+
+/// The figures of one key, as they are now.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for (key, KeyStats { limit, running, queued, .. }) in pool.stats().keys {
+///     println!("{key}: {running} of {limit} are running, {queued} wait");
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStats {
+    /// How many of its jobs may run at once.
+    pub limit: usize,
+    /// How many of its jobs count as running: those that workers hold, also where they were sent ahead, and those that are
+    /// settled while their handler may still run, since its worker is being killed. It is more than `limit` for a while
+    /// where that was lowered.
+    pub running: usize,
+    /// How many of its jobs are queued: they wait for one of their key to end, or for a worker. Those that wait for a time
+    /// are not among them.
+    pub queued: usize,
 }
 
 /// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.
@@ -140,6 +173,31 @@ impl Rate {
     }
 }
 
+/// Figures of one [`Site`](crate::Site) of a pool, from [`Stats::sites`].
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for site in pool.stats().sites {
+///     println!("{}: {} of {} workers are busy", site.name, site.busy, site.slots);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SiteStats {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// How many workers it may have.
+    pub slots: usize,
+    /// How many worker processes it has.
+    pub workers: usize,
+    /// How many of them run a job, or tidy up after one.
+    pub busy: usize,
+}
+
 /// One worker process, as it is now.
 ///
 /// ```no_run
@@ -159,7 +217,11 @@ pub struct WorkerInfo {
     pub id: WorkerId,
     /// Its slot.
     pub slot: Slot,
-    /// Its process id.
+    /// The name of its site, in a pool of [`Site`](crate::Site)s.
+    pub site: Option<Arc<str>>,
+    /// Whether it is on another machine.
+    pub is_far: bool,
+    /// Its process id; on another machine that of the ssh or srun which carries it.
     pub pid: u32,
     /// What it is doing.
     pub state: WorkerState,

@@ -15,7 +15,7 @@ impl Step<'_> {
         }
         let minimum = minimum(config, *admits);
         // No worker is needed for a job that is not to be begun.
-        let queued = if *paused { 0 } else { backlog.len() };
+        let queued = if *paused { 0 } else { backlog.permitted() };
         // Most steps end here: there is no room for a worker, or no need of one.
         let needed = queued > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() >= config.max_processes || !needed {
@@ -26,7 +26,8 @@ impl Step<'_> {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
             let probe = self.machine.is_circuit_open();
-            self.machine.slots[slot] = Some(Worker::new(worker, probe));
+            let silence = self.machine.config.site(slot).and_then(|site| site.silence);
+            self.machine.slots[slot] = Some(Worker { silence, ..Worker::new(worker, probe) });
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
             self.act(Action::Spawn(WorkerKey { slot, worker }));
@@ -87,7 +88,9 @@ impl Step<'_> {
 
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
         self.machine.counters.spawned += 1;
-        let limit = self.machine.config.timeout_initializing;
+        let config = &self.machine.config;
+        let own = config.site(worker_key.slot).and_then(|site| site.timeout_initializing);
+        let limit = own.unwrap_or(config.timeout_initializing);
         self.tell(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);

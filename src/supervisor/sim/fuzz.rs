@@ -176,6 +176,7 @@ impl Stage {
             start_failures: of(&[1, 2, 3, u32::MAX]),
             prefetch: 0,
             cores: 2,
+            sites: Vec::new(),
             max_memory: MaxMemory { soft, hard },
         };
         let byte = tape.byte();
@@ -312,6 +313,10 @@ impl Stage {
             settings.set_delay(3 * SHORT);
             settings.set_expires(Some(20 * SHORT));
             self.checker.timed(id, 3 * SHORT, Some(Some(20 * SHORT)));
+        }
+        // And another.
+        if choice & 0x3c == 0x04 {
+            settings.set_numbered_limit(id as u32 % 2, 1 + u32::from(choice & 1));
         }
         self.input(Input::Enqueue { id, settings, when_full })
     }
