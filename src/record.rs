@@ -84,16 +84,18 @@ pub(crate) struct Observers {
     waker: Option<Waker>,
 }
 
+/// Called with the failure, and the number of attempts that were made.
+type RetryHook = Box<dyn FnMut(&Failure, u32) + Send>;
+
+/// Called with the result, and the number of attempts that were made.
+type DoneHook = Box<dyn FnOnce(&Settled, u32) + Send>;
+
 /// A caller's hook on one job; what it is given is still encoded.
 pub(crate) enum JobHook {
-    Start {
-        called: u32,
-        hook: Box<dyn FnMut() + Send>,
-    },
+    Start { called: u32, hook: Box<dyn FnMut() + Send> },
     Progress(Box<dyn FnMut(&Payload) + Send>),
-    /// With the number of attempts that were made, as the next.
-    Retry(Box<dyn FnMut(&Failure, u32) + Send>),
-    Done(Box<dyn FnOnce(&Settled, u32) + Send>),
+    Retry(RetryHook),
+    Done(DoneHook),
 }
 
 impl JobHook {
