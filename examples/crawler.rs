@@ -49,7 +49,7 @@ fn fetch(url: &str) -> io::Result<Vec<String>> {
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
     let mut page = String::new();
     stream.read_to_string(&mut page)?;
-    if !page.split_whitespace().nth(1).is_some_and(|status| status == "200") {
+    if page.split_whitespace().nth(1) != Some("200") {
         return Err(io::Error::other(page.lines().next().unwrap_or("no answer").to_owned()));
     }
     let links = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());

@@ -6,6 +6,7 @@
 //! ```
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program may speak")]
+#![allow(clippy::disallowed_methods, reason = "it starts a process behind the pool's back")]
 
 use hirelings::worker::{Context, Outcome};
 use hirelings::{Job, Limits, Pool, Stderr, worker};

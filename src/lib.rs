@@ -167,6 +167,9 @@
 //!     Ok(result) => println!("{}", result?),
 //!     Err(handle) => println!("still at it: {:?}", handle.status()),
 //! }
+//! // With what it took: attempts, time in the queue and at a worker, the process.
+//! let (result, report) = pool.enqueue(Square(7)).wait_with_report();
+//! println!("{result:?} after {:?}", report.running);
 //! # Ok(()) }
 //! ```
 //!
@@ -549,6 +552,7 @@ mod histogram;
 mod id;
 mod limits;
 mod options;
+mod report;
 mod stats;
 
 // How a job can fail, and what happens.
@@ -627,6 +631,7 @@ pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
 pub use remote::{Remote, srun, ssh};
+pub use report::JobReport;
 pub use request::JobRequest;
 pub use site::Site;
 pub use stats::{Drained, KeyStats, Rate, Restarts, SiteStats, Stats, WorkerInfo};

@@ -175,9 +175,10 @@ impl Host {
     }
 
     fn answer(&self, mut stream: TcpStream, elsewhere: Option<String>) {
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).unwrap();
-        let path = line.split(' ').nth(1).unwrap().to_owned();
+        // To its end: a connection is reset where something of it is not read.
+        let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+        let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        let path = request[0].split(' ').nth(1).unwrap().to_owned();
         let page = if path == "/missing" {
             "HTTP/1.0 404 Not Found\r\n\r\n".to_owned()
         } else {
