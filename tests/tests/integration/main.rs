@@ -48,6 +48,7 @@ mod stdio;
 mod thumbnails;
 mod timeouts;
 mod torture;
+mod transport;
 mod unreaped;
 mod unwanted;
 mod values;
