@@ -41,6 +41,7 @@ mod scarce;
 mod self_exec;
 mod shapes;
 mod shutdown;
+mod sites;
 mod size;
 mod starting;
 mod stats;
