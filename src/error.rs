@@ -323,6 +323,10 @@ impl fmt::Display for Crash {
         let how = match self.cause {
             CrashCause::Exited => ended_with(self.status, &self.stderr),
             CrashCause::Orphaned => ORPHANED.into(),
+            CrashCause::ConnectionLost => {
+                let how = self.status.map(|_| format!(" ({})", ended_with(self.status, &self.stderr)));
+                format!("was lost with its connection{}", how.unwrap_or_default())
+            }
             CrashCause::PipeClosed => "closed its pipe, so that it could answer nothing more,".into(),
         };
         write!(f, "{} {how}{}", self.who, while_it_did(&self.who))?;
