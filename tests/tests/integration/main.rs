@@ -28,6 +28,7 @@ mod node_kit;
 mod parent_death;
 mod payloads;
 mod prefetch;
+mod programs;
 mod protocol;
 mod python;
 mod python_kit;
