@@ -10,6 +10,7 @@ mod actor;
 mod checker;
 mod explore;
 pub(crate) mod fuzz;
+mod hosts;
 mod saboteur;
 mod world;
 

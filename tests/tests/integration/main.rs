@@ -44,6 +44,7 @@ mod stdio;
 mod thumbnails;
 mod timeouts;
 mod torture;
+mod two_levels;
 mod unreaped;
 mod values;
 mod version_two;
