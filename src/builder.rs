@@ -309,7 +309,9 @@ impl<J: Job> PoolBuilder<J> {
     /// time and many short jobs do not pay for many processes. Where the number is set, it holds exactly, whatever the age.
     ///
     /// The successor of a worker that has few jobs left is started while it works, where a slot and a processor are free for
-    /// it, so that no job waits for a start.
+    /// it, so that no job waits for a start. Where workers do their jobs in less time than one takes to start, several are
+    /// started, as far as there are slots: give such a pool more
+    /// [`max_processes`](PoolBuilder::max_processes) than the jobs alone would need.
     ///
     /// ```no_run
     /// # use hirelings::*;

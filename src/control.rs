@@ -62,6 +62,32 @@ impl<J: Job> Pool<J> {
         let _ = self.shared.commands.send(ToDriver::Recycle);
     }
 
+    /// Aborts every job that no worker has begun, and returns how many it has aborted: each of these is settled as
+    /// [`JobError::Aborted`](crate::JobError::Aborted) then. What runs goes on. Nobody is killed.
+    ///
+    /// It is [`JobHandle::abort_if_queued`](crate::JobHandle::abort_if_queued) for all jobs at once: those in the backlog, those
+    /// that wait for their time or to be retried, and those whose callers wait for room in a backlog that is limited (these
+    /// get the handle of a job that is settled). For jobs that were sent ahead it waits until their workers have spoken, for a
+    /// second at most in all. Jobs that are enqueued after this call are not concerned.
+    ///
+    /// In a pool that is paused or closing it does the same, so that [`drain`](Pool::drain) waits for what runs and for nothing
+    /// else. 0 in one that has ended.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// // shutdown(wait=True, cancel_futures=True)
+    /// println!("{} jobs are given up", pool.abort_queued());
+    /// pool.drain(Duration::MAX);
+    /// # }
+    /// ```
+    pub fn abort_queued(&self) -> usize {
+        self.shared.abort_queued(None)
+    }
+
     /// Begins no more jobs until [`resume`](Pool::resume). What was prefetched to workers is recalled, and what they run
     /// goes on. Jobs are still accepted, and wait, those included that are to be retried. Workers stay, ready for what comes
     /// next; none is started for a job that waits.

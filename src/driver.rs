@@ -26,7 +26,7 @@ mod tests;
 mod tickets;
 
 pub(crate) use crate::supervisor::WhenFull;
-pub(crate) use command::{Admission, Command, PendingCancel, PendingSubmit};
+pub(crate) use command::{Admission, Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
@@ -122,6 +122,9 @@ pub(crate) struct Driver {
     /// Workers whose output is to be read before the machine decides about them, and how many questions were asked.
     draining: Vec<WorkerKey>,
     questions: u64,
+    /// Those that have asked to abort what is queued, by the number of the call, and the last number.
+    abort_waiters: HashMap<u64, Sender<usize>>,
+    abort_calls: u64,
     idle_waiters: Vec<Sender<()>>,
     ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
     first: Option<Sender<Result<(), StartFailure>>>,
@@ -267,6 +270,8 @@ impl Driver {
             released: Vec::new(),
             draining: Vec::new(),
             questions: 0,
+            abort_waiters: HashMap::new(),
+            abort_calls: 0,
             idle_waiters: Vec::new(),
             ready_waiters: Vec::new(),
             first: Some(plan.first),

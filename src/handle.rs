@@ -300,6 +300,35 @@ impl<J: Job> JobHandle<J> {
         cancel(&self.record, grace, &self.pool);
     }
 
+    /// Aborts the job if no worker has begun it. `true`: it is settled as [`JobError::Aborted`] when this returns, and no worker
+    /// begins it. `false`: it runs, or is settled already, and goes on as if nobody had asked. Nobody is killed.
+    ///
+    /// A job is queued while it waits in the backlog, for its [`delay`](crate::JobRequest::delay), or to be retried; then
+    /// [`begun`](JobHandle::begun) says whether an attempt before had begun. One that was sent ahead to a worker that does
+    /// another job ([`prefetch`](crate::PoolBuilder::prefetch)) is recalled, and this waits for that worker's word, for a second
+    /// at most. It is `false` where the worker has begun the job, or says nothing in time.
+    ///
+    /// `true` is told to the one call that has aborted the job: of two threads that ask at once, one gets `false`. It is `false`
+    /// too where the job expires, is aborted or cancelled, or the pool exits, before that worker has spoken. In a pool that is
+    /// paused or closing it does the same; after `exit` all jobs are settled.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) {
+    /// let handles: Vec<_> = (0..100).map(|n| pool.enqueue(Square(n))).collect();
+    /// // The user has seen enough. What runs is nearly done, so it may finish.
+    /// let running = handles.into_iter().filter(|handle| !handle.abort_if_queued());
+    /// for handle in running {
+    ///     println!("{:?}", handle.wait());
+    /// }
+    /// # }
+    /// ```
+    pub fn abort_if_queued(&self) -> bool {
+        abort_if_queued(&self.record, &self.pool)
+    }
+
     /// A handle that can only cancel or abort the job. It can be cloned and sent to other threads, and outlives this one.
     ///
     /// ```no_run
@@ -576,6 +605,23 @@ impl AbortHandle {
         cancel(&self.record, grace, &self.pool);
     }
 
+    /// The same as [`JobHandle::abort_if_queued`].
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let handle = pool.enqueue(Square(7));
+    /// let unwanted = handle.abort_handle();
+    /// // For whoever draws the button.
+    /// let on_click = move || if !unwanted.abort_if_queued() { println!("it is too late") };
+    /// # Ok(()) }
+    /// ```
+    pub fn abort_if_queued(&self) -> bool {
+        abort_if_queued(&self.record, &self.pool)
+    }
+
     /// The job's number.
     ///
     /// ```no_run
@@ -617,4 +663,9 @@ fn cancel(record: &Arc<JobRecord>, grace: Duration, pool: &Shared) {
     if pool.commands.send(Command::Cancel(Box::new(cancel))).is_ok() {
         let _ = taken_up.recv();
     }
+}
+
+/// Asks, and waits until it is known.
+fn abort_if_queued(record: &Arc<JobRecord>, pool: &Shared) -> bool {
+    record.try_outcome().is_none() && pool.abort_queued(Some(Arc::clone(record))) > 0
 }

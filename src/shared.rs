@@ -1,11 +1,25 @@
 //! What a pool and the handles of its jobs share.
 
 use crate::dispatcher::Dispatcher;
-use crate::driver::{Command, InboxSender};
+use crate::driver::{Command, InboxSender, PendingAbort};
+use crate::record::JobRecord;
+use crossbeam_channel::bounded;
 use std::sync::Arc;
 
 /// What a job's handles need of its pool.
 pub(crate) struct Shared {
     pub(crate) commands: InboxSender<Command>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+}
+
+impl Shared {
+    /// Aborts the job, or all, unless a worker has begun it. Waits until it is known how many that were; none if the pool has
+    /// ended.
+    pub(crate) fn abort_queued(&self, only: Option<Arc<JobRecord>>) -> usize {
+        let (reply, answer) = bounded(1);
+        if self.commands.send(Command::AbortQueued(Box::new(PendingAbort { only, reply }))).is_err() {
+            return 0;
+        }
+        self.dispatcher.blocking(|| answer.recv()).unwrap_or(0)
+    }
 }

@@ -4,10 +4,11 @@
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
-//! `admission` (which jobs are let in), `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
+//! `admission` (which jobs are let in), `abort`, `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
 //! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `limits`, `kill`,
 //! `death`, `spawning`, `size`.
 
+mod abort;
 mod admission;
 mod attempts;
 mod backlog;
@@ -59,10 +60,11 @@ pub use retry::RetryPolicy;
 pub(crate) use worker::WorkerKey;
 pub use worker::WorkerState;
 
+use abort::AbortCall;
 use admission::PendingJob;
 use backlog::Backlog;
-use jobs::{JobState, Jobs};
-use lifecycle::{Course, End, KillCause, Phase};
+use jobs::Jobs;
+use lifecycle::{Course, End, Phase};
 use restart::RestartPolicy;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -118,6 +120,8 @@ pub(crate) struct Supervisor {
     expiries: JobTimers,
     /// The jobs whose callers wait for room in the backlog.
     pending: VecDeque<PendingJob>,
+    /// Those that have asked to abort what is queued, and wait for workers, in order.
+    abort_calls: VecDeque<AbortCall>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many. Those past
     /// `max_processes` are of a time when there were more.
     slots: Vec<Option<Worker>>,
@@ -158,6 +162,7 @@ impl Supervisor {
             delays: JobTimers::default(),
             expiries: JobTimers::default(),
             pending: VecDeque::new(),
+            abort_calls: VecDeque::new(),
             slots,
             live: Vec::new(),
             deadlines: Deadlines::default(),
@@ -257,8 +262,9 @@ impl Supervisor {
 
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let of = [self.deadlines.next(), self.restarts.next_deadline(), self.delays.next(), self.expiries.next()];
-        of.into_iter().flatten().min()
+        let abort_calls = self.abort_calls.front().map(|call| call.until);
+        let jobs = [self.delays.next(), self.expiries.next(), abort_calls];
+        [self.deadlines.next(), self.restarts.next_deadline()].into_iter().chain(jobs).flatten().min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -272,6 +278,7 @@ impl Supervisor {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
             Input::Cancel { key, grace } => step.cancel(key, grace),
+            Input::AbortQueued { call, only } => step.abort_queued(call, only),
             Input::SpawnWorkers => step.spawn_workers(),
             Input::SetMaxProcesses(most) => step.set_max_processes(most),
             Input::Recycle => step.recycle(),
@@ -403,6 +410,7 @@ impl Step<'_> {
             }
         }
         self.expire_due();
+        self.end_abort_calls();
         self.end_delays();
     }
 
@@ -465,15 +473,6 @@ impl Step<'_> {
     }
 
     // ------------------------------------------------------------ the callers
-
-    fn abort(&mut self, key: JobKey) {
-        let Some(state) = self.machine.jobs.get(key).map(|entry| entry.state) else { return };
-        self.settle(key, Outcome::Aborted);
-        if let JobState::Running(slot) = state {
-            let worker_key = self.worker_key(slot);
-            self.of_worker(worker_key, |step| step.prepare_kill(worker_key, KillCause::Aborted));
-        }
-    }
 
     fn spawn_workers(&mut self) {
         if self.machine.admits == Admits::All {

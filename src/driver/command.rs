@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Abort(Arc<JobRecord>),
     /// Ask the job to come to its end within so much time; answered once that is under way.
     Cancel(Box<PendingCancel>),
+    /// Abort what no worker has begun; says how many jobs that were, once it is known.
+    AbortQueued(Box<PendingAbort>),
     SpawnWorkers,
     SetMaxProcesses(usize),
     Recycle,
@@ -59,6 +61,12 @@ pub(crate) struct PendingCancel {
     pub(crate) reply: Sender<()>,
 }
 
+/// One job, or all, that are to be aborted if no worker has begun them, and who waits to hear how many were.
+pub(crate) struct PendingAbort {
+    pub(crate) only: Option<Arc<JobRecord>>,
+    pub(crate) reply: Sender<usize>,
+}
+
 /// A job that the machine has not let in yet, and who waits to hear of it.
 pub(super) struct NewJob {
     pub(super) ticket: Ticket,
@@ -89,6 +97,7 @@ impl Driver {
                 }
                 let _ = reply.send(());
             }
+            Command::AbortQueued(abort) => self.abort_queued(*abort),
             Command::SpawnWorkers => self.input(Input::SpawnWorkers),
             Command::SetMaxProcesses(most) => {
                 // The slots that there were stay: a worker may still be in them.
@@ -147,6 +156,19 @@ impl Driver {
         if let Some(job) = context.take_job(id) {
             self.waiting.insert(id, job);
         }
+    }
+
+    fn abort_queued(&mut self, PendingAbort { only, reply }: PendingAbort) {
+        let key = only.as_ref().map(|record| record.key());
+        if key == Some(None) {
+            // It has been refused, and is settled.
+            let _ = reply.send(0);
+            return;
+        }
+        self.abort_calls += 1;
+        let call = self.abort_calls;
+        self.abort_waiters.insert(call, reply);
+        self.input(Input::AbortQueued { call, only: key.flatten() });
     }
 
     // ------------------------------------------------------------ answering

@@ -100,6 +100,11 @@ impl Driver {
                 let tried = Tried { attempt, attempts, begun };
                 self.settled(ticket, tried, outcome, worker_key, context);
             }
+            Notice::QueuedAborted { call, aborted } => {
+                if let Some(reply) = self.abort_waiters.remove(&call) {
+                    let _ = reply.send(aborted);
+                }
+            }
 
             Notice::Spawned(worker_key) => {
                 self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);

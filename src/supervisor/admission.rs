@@ -3,7 +3,7 @@
 //! The limit of the backlog counts the jobs that no worker has begun. A job whose worker died, or that is retried, goes back
 //! whether or not there is room: only new jobs are held up.
 
-use super::{JobSettings, Notice, Step, Supervisor};
+use super::{JobKey, JobSettings, Notice, Step, Supervisor};
 
 /// What is done with a job for which the backlog has no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,8 +25,8 @@ pub(crate) enum Refusal {
 /// A job whose caller waits for room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PendingJob {
-    id: u64,
-    settings: JobSettings,
+    pub(super) id: u64,
+    pub(super) settings: JobSettings,
 }
 
 impl Supervisor {
@@ -57,13 +57,19 @@ impl Step<'_> {
         }
     }
 
-    fn admit(&mut self, id: u64, settings: JobSettings) {
+    /// The job is let in, and is in no place yet.
+    pub(super) fn let_in(&mut self, id: u64, settings: JobSettings) -> JobKey {
         self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
-        let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
         let key = self.machine.jobs.insert(id, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.tell(Notice::Enqueued(key));
+        key
+    }
+
+    fn admit(&mut self, id: u64, settings: JobSettings) {
+        let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
+        let key = self.let_in(id, settings);
         if let Some(after) = expires {
             self.machine.expiries.set(key, self.now.saturating_add(after));
         }

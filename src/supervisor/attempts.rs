@@ -25,6 +25,7 @@ impl Step<'_> {
         let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
         let worker = self.worker(worker_key);
         worker.taken += 1;
+        worker.first_job_at.get_or_insert(since);
         worker.current = Some(current);
         worker.timers.clear(Timer::Idle);
         self.start_own_limit(worker_key);
@@ -83,6 +84,7 @@ impl Step<'_> {
         let (attempt, in_doubt) = (current.attempt, current.recalled);
         self.machine.held += 1;
         self.tell(Notice::Task { worker_key, key, attempt });
+        self.is_no_longer_awaited(key);
         if in_doubt {
             self.restart_soft_limit(worker_key, key);
         }
@@ -107,9 +109,6 @@ impl Step<'_> {
             let begun = self.machine.jobs.entry(key.place).begun;
             self.tell(Notice::Returned { key, begun, worker_key });
         }
-        if self.machine.jobs.entry(key.place).cancelled {
-            return self.settle(key, Outcome::Aborted);
-        }
         self.requeue(key);
     }
 
@@ -124,15 +123,20 @@ impl Step<'_> {
     }
 
     /// A job that was sent and has not begun is back: it goes to its old place in the backlog, with no attempt used; or it is
-    /// over, where it has expired meanwhile.
+    /// over, where its caller does not want it any more, or it has expired meanwhile.
     pub(super) fn requeue(&mut self, key: JobKey) {
+        let is_unwanted = self.is_aborted_by_call(key);
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         let entry = jobs.entry(key.place);
-        if entry.overdue && entry.attempt == 0 {
-            entry.state = JobState::Nowhere;
-            return self.settle(key, Outcome::Expired);
-        }
-        backlog.put_back(jobs, key);
+        let outcome = if is_unwanted || entry.cancelled {
+            Outcome::Aborted
+        } else if entry.overdue && entry.attempt == 0 {
+            Outcome::Expired
+        } else {
+            return backlog.put_back(jobs, key);
+        };
+        entry.state = JobState::Nowhere;
+        self.settle(key, outcome);
     }
 
     /// The job is over: its entry is gone from here on, wherever it was.
@@ -172,6 +176,7 @@ impl Step<'_> {
             _ => counters.failed += 1,
         }
         self.tell(Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
+        self.is_no_longer_awaited(key);
     }
 
     pub(super) fn settle_all(&mut self, outcome: Outcome, which: impl Fn(JobState) -> bool) {

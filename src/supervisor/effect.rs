@@ -93,6 +93,11 @@ pub(crate) enum Notice {
         begun: Begun,
         worker_key: Option<WorkerKey>,
     },
+    /// The call to abort what is queued has aborted so many jobs, and waits no longer.
+    QueuedAborted {
+        call: u64,
+        aborted: usize,
+    },
 
     // ---- of workers
     /// The worker's process exists.

@@ -14,6 +14,9 @@ pub(crate) enum Input {
     Abort(JobKey),
     /// A caller no longer wants the job: where its handler runs, it may take so much longer to come to its end.
     Cancel { key: JobKey, grace: Duration },
+    /// A caller no longer wants the job, or any, unless a worker has begun it.
+    /// [`Notice::QueuedAborted`](super::Notice::QueuedAborted) follows within a second.
+    AbortQueued { call: u64, only: Option<JobKey> },
     /// All workers are to be started now.
     SpawnWorkers,
     /// There are to be at most so many workers, and at least one: those in slots past that leave after their jobs.

@@ -67,6 +67,11 @@ impl Supervisor {
             }
         }
         debug_assert_eq!(self.backlog.len(), queued, "queued");
+        for key in self.abort_calls.iter().flat_map(|call| &call.awaited) {
+            let state = self.jobs.get(*key).map(|entry| entry.state);
+            let at_worker = matches!(state, Some(JobState::Running(_) | JobState::Prefetched(_)));
+            debug_assert!(at_worker, "{key:?} is awaited, and at no worker");
+        }
         let of_worker = |worker: &Worker| {
             let current = worker.current.iter().filter(|current| current.key.is_some()).count();
             let prefetched = worker.prefetched.iter().filter(|prefetched| prefetched.key.is_some()).count();

@@ -47,13 +47,28 @@ impl Step<'_> {
         let (mut leaving, mut spare) = (0usize, 0);
         for (worker_key, worker) in machine.alive() {
             match worker.phase {
-                Phase::Working | Phase::Recovering if self.leaves_soon(worker_key.slot, worker) => leaving += 1,
+                Phase::Working | Phase::Recovering if self.leaves_soon(worker_key.slot, worker) => {
+                    leaving += self.starts_in_a_life(worker);
+                }
                 Phase::Initializing => spare += 1,
                 Phase::Ready if !self.leaves_soon(worker_key.slot, worker) => spare += 1,
                 _ => {}
             }
         }
         leaving.saturating_sub(spare)
+    }
+
+    /// How many workers come and go while one starts: where they do their jobs faster than another starts, as many must
+    /// be on their way at once.
+    fn starts_in_a_life(&self, worker: &Worker) -> usize {
+        let (Some(most), Some(first)) = (self.machine.config.max_jobs_per_process, worker.first_job_at) else {
+            return 1;
+        };
+        // From the first of its jobs to the newest.
+        let apart = self.now.saturating_sub(first).as_nanos() / u128::from(worker.taken.saturating_sub(1).max(1));
+        let life = apart * u128::from(most);
+        let starts = self.machine.init_took.as_nanos().div_ceil(life.max(1));
+        usize::try_from(starts).unwrap_or(usize::MAX).clamp(1, self.machine.config.max_processes)
     }
 
     /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of

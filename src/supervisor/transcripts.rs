@@ -16,6 +16,7 @@ mod retries;
 mod size;
 mod starting;
 mod states;
+mod unwanted;
 
 use super::*;
 
@@ -194,6 +195,7 @@ impl Script {
             Effect::Tell(Notice::Settled { key, attempt, outcome, .. }) => {
                 format!("settled {}/{attempt}: {}", job(key), short(outcome))
             }
+            Effect::Tell(Notice::QueuedAborted { call, aborted }) => format!("call {call} has aborted {aborted}"),
             Effect::Tell(Notice::State { worker_key, state, .. }) => format!("{} is {state}", at(worker_key)),
             Effect::Tell(Notice::TimedOut { worker_key, state, .. }) => {
                 format!("{} was {state} for too long", at(worker_key))

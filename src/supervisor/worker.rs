@@ -101,6 +101,8 @@ pub(crate) struct Worker {
     pub(super) surplus: bool,
     /// Whether it is to leave though there is room for it.
     pub(super) dismissed: bool,
+    /// When it was sent its first job.
+    pub(super) first_job_at: Option<Duration>,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
     /// Jobs that it has answered.
@@ -143,6 +145,7 @@ impl Worker {
             orphaned: false,
             surplus: false,
             dismissed: false,
+            first_job_at: None,
             taken: 0,
             done: 0,
             had_job: false,

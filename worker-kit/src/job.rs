@@ -111,7 +111,8 @@ pub type Outcome<J> = Result<<J as Job>::Output, <J as Job>::Error>;
 
 /// Bytes that are encoded as one run; in JSON, as base64.
 ///
-/// A plain `Vec<u8>` goes element by element through serde, which is about fifty times slower.
+/// A plain `Vec<u8>` is written as one run too, and read element by element: 1 MiB takes half a millisecond longer.
+/// Other sequences of bytes, such as `VecDeque<u8>`, are read more slowly still; in JSON all of them are lists of numbers.
 ///
 /// ```
 /// # use hirelings_worker_kit::{Bytes, Job, NoError};

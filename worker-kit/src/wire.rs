@@ -17,6 +17,7 @@
 //! assert_eq!(frame.payload.as_slice(), b"the encoded job");
 //! ```
 
+mod byte_sequences;
 mod codec;
 mod fault;
 mod frame;

@@ -7,6 +7,7 @@ mod jobs;
 mod leaving;
 mod retries;
 mod told;
+mod unwanted;
 
 use crate::supervisor::{
     Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
@@ -16,6 +17,7 @@ use admission::Admission;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use told::Told;
+use unwanted::Unwanted;
 
 /// Where a job is in the order of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,8 @@ pub(super) struct Checker {
     to_tell: Option<Message>,
     /// Who is to be asked to come to an end with a job, and within what time, in this step.
     to_cancel: Option<(WorkerKey, u64, Option<Duration>)>,
+    /// The calls to abort what is queued.
+    unwanted: Unwanted,
     /// The jobs that workers were asked to skip.
     recalled: BTreeSet<(WorkerKey, u64)>,
     /// The highest priority that a job was queued with in this step, and who has outgrown in it.
@@ -220,6 +224,7 @@ impl Checker {
             admission: Admission::new(config),
             to_tell: None,
             to_cancel: None,
+            unwanted: Unwanted::default(),
             recalled: BTreeSet::new(),
             pressing: None,
             over_soft_limit: None,
@@ -439,6 +444,7 @@ impl Checker {
         self.to_cancel = None;
         match input {
             Input::Cancel { key, grace } => self.cancelled(now, *key, *grace),
+            Input::AbortQueued { call, only } => self.unwanted(now, *call, *only),
             Input::SetMaxProcesses(most) if !self.exited => self.max_processes = *most,
             Input::Recycle if !self.exited => {
                 let (told, processes) = (&self.told, &mut self.processes);
@@ -562,6 +568,7 @@ impl Checker {
 
     pub(super) fn effect(&mut self, now: Duration, effect: &Effect, input: &Input) -> Found {
         self.told.effect(effect, input)?;
+        Checker::nobody_suffers(effect, input)?;
         if self.told.breaks() && !self.circuit_open && !std::mem::replace(&mut self.opens, true) {
             // Those that were asked for before are no probes.
             self.processes.values_mut().for_each(|process| process.probe = false);
@@ -650,6 +657,7 @@ impl Checker {
                     "Task",
                 )?;
                 self.processes.get_mut(&worker_key).ok_or("a job for nobody")?.used = true;
+                self.unwanted.is_decided(key.id);
                 Ok(())
             }
             Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
@@ -697,12 +705,17 @@ impl Checker {
                 ensure(cancelled || !in_doubt, || {
                     format!("{outcome:?} settles an idempotent job, which may not have begun")
                 })?;
+                let given_up = self.is_unwanted(key.id, outcome, input);
+                if given_up {
+                    self.gives_up(key.id);
+                }
+                self.unwanted.is_decided(key.id);
                 let job = self.job(key)?;
                 let before = std::mem::replace(&mut job.stage, Stage::Settled);
                 if let (Outcome::Aborted, Stage::Tasked(worker_key) | Stage::Started(worker_key)) = (outcome, before) {
                     self.doomed.push(worker_key);
                 }
-                if let (Outcome::Aborted, Stage::Prefetched(worker_key)) = (outcome, before)
+                if let (Outcome::Aborted, Stage::Prefetched(worker_key), false) = (outcome, before, given_up)
                     && let Some(&id) = self.keys.get(&key)
                 {
                     self.disowned.insert(id, worker_key);
@@ -786,6 +799,7 @@ impl Checker {
                 ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
             Effect::Tell(Notice::AllReady) => Ok(()),
+            Effect::Tell(Notice::QueuedAborted { call, aborted }) => self.queued_aborted(now, call, aborted),
         }
     }
 }

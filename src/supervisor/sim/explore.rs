@@ -76,6 +76,8 @@ enum Step {
     Orphan(WorkerKey),
     Abort(u64),
     Cancel(u64),
+    /// One job, or all.
+    AbortQueued(Option<u64>),
     Resize,
     Recycle,
     Pause,
@@ -207,6 +209,10 @@ impl State {
                 Trouble::Orphan => steps.extend(alive.map(|(&worker_key, _)| Step::Orphan(worker_key))),
                 Trouble::Abort => steps.extend(self.checker.unsettled().map(|key| Step::Abort(key.id))),
                 Trouble::Cancel => steps.extend(self.checker.unsettled().map(|key| Step::Cancel(key.id))),
+                Trouble::AbortQueued => {
+                    let each = self.checker.unsettled().map(|key| Some(key.id));
+                    steps.extend(each.chain([None]).map(Step::AbortQueued));
+                }
                 Trouble::Resize => steps.push(Step::Resize),
                 Trouble::Recycle => steps.push(Step::Recycle),
                 Trouble::Pause => steps.push(Step::Pause),
@@ -359,6 +365,13 @@ impl State {
                 self.happened(Trouble::Cancel);
                 let key = self.checker.unsettled().find(|key| key.id == id);
                 key.map_or(Ok(()), |key| self.input(shape, Input::Cancel { key, grace: CANCEL_GRACE }))
+            }
+            Step::AbortQueued(id) => {
+                self.happened(Trouble::AbortQueued);
+                let call = self.troubles.iter().flatten().count() as u64;
+                let only = self.checker.unsettled().find(|key| Some(key.id) == id);
+                // With two calls the later one has the higher number.
+                self.input(shape, Input::AbortQueued { call: 2 - call, only })
             }
             Step::Resize => {
                 self.happened(Trouble::Resize);
@@ -515,6 +528,9 @@ impl State {
         self.skip(worker_key);
         match self.actor(worker_key).inbox.pop_front() {
             Some(ToActor::Job { job, attempt }) => {
+                if self.checker.is_given_up(job, attempt) {
+                    return Err(format!("job {job} is begun, and its caller was told that it is not"));
+                }
                 if let Some((other, _)) = self.actors.iter().find(|(_, other)| other.runs() == Some(job)) {
                     return Err(format!("job {job} runs on {other:?} and {worker_key:?}"));
                 }

@@ -141,6 +141,7 @@ struct Stage {
     to_hear: Vec<Input>,
     limits: Vec<Duration>,
     next_job: u64,
+    abort_calls: u64,
     exited: bool,
     trace: bool,
 }
@@ -205,6 +206,7 @@ impl Stage {
             asked: BTreeSet::new(),
             to_hear: Vec::new(),
             next_job: 1,
+            abort_calls: 0,
             exited: false,
             trace,
         }
@@ -217,6 +219,12 @@ impl Stage {
         self.input(Input::Cancel { key, grace })
     }
 
+    fn abort_queued(&mut self, tape: &mut Tape<'_>) -> Played {
+        let only = tape.pick(&self.jobs).filter(|key| key.id % 4 != 3);
+        self.abort_calls += 1;
+        self.input(Input::AbortQueued { call: self.abort_calls, only })
+    }
+
     /// What the next bytes say.
     fn act(&mut self, tape: &mut Tape<'_>) -> Played {
         match tape.byte() % 16 {
@@ -226,7 +234,8 @@ impl Stage {
                 None => Ok(()),
             },
             3 => match tape.byte() {
-                0..=63 => self.input(Input::SpawnWorkers),
+                0..=31 => self.input(Input::SpawnWorkers),
+                32..=63 => self.abort_queued(tape),
                 byte @ 64..=83 => self.input(Input::SetMaxProcesses(1 + usize::from(byte % 4))),
                 84..=95 => self.input(Input::Recycle),
                 96..=111 => self.input(Input::Pause),

@@ -108,6 +108,11 @@ pub(super) enum Sabotage {
     /// A cancelled job has half of its grace time, or twice as much.
     HalfTheGraceOfCancel,
     TwiceTheGraceOfCancel,
+    /// A call to abort what is queued hears of one job less, or more.
+    OneAbortedLess,
+    OneAbortedMore,
+    /// Whoever asks for one job aborts all.
+    AllAreUnwanted,
     /// Start failures are not told with the death.
     NoStartFailures,
 }
@@ -177,6 +182,9 @@ pub(super) fn all() -> Vec<Sabotage> {
         OwnSoftTimeoutForgotten,
         HalfTheGraceOfCancel,
         TwiceTheGraceOfCancel,
+        OneAbortedLess,
+        OneAbortedMore,
+        AllAreUnwanted,
         NoStartFailures,
     ];
     inputs.chain(effects).chain(others).filter(|sabotage| !HARMLESS.iter().any(|(of, _)| of == sabotage)).collect()
@@ -212,10 +220,11 @@ pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
 ];
 
-const INPUTS: [&str; 29] = [
+const INPUTS: [&str; 30] = [
     "Enqueue",
     "Abort",
     "Cancel",
+    "AbortQueued",
     "SpawnWorkers",
     "SetMaxProcesses",
     "Recycle",
@@ -249,6 +258,7 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::Enqueue { .. } => "Enqueue",
         Input::Abort(_) => "Abort",
         Input::Cancel { .. } => "Cancel",
+        Input::AbortQueued { .. } => "AbortQueued",
         Input::SpawnWorkers => "SpawnWorkers",
         Input::SetMaxProcesses(_) => "SetMaxProcesses",
         Input::Recycle => "Recycle",
@@ -281,7 +291,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 35] = [
+const EFFECTS: [&str; 36] = [
     "Spawn",
     "SendJob",
     "SendSkip",
@@ -304,6 +314,7 @@ const EFFECTS: [&str; 35] = [
     "Retried",
     "Returned",
     "Settled",
+    "QueuedAborted",
     "Spawned",
     "State",
     "OverLimit",
@@ -343,6 +354,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Tell(Notice::Retried { .. }) => "Retried",
         Effect::Tell(Notice::Returned { .. }) => "Returned",
         Effect::Tell(Notice::Settled { .. }) => "Settled",
+        Effect::Tell(Notice::QueuedAborted { .. }) => "QueuedAborted",
         Effect::Tell(Notice::Spawned(_)) => "Spawned",
         Effect::Tell(Notice::State { .. }) => "State",
         Effect::Tell(Notice::TimedOut { .. }) => "OverLimit",
@@ -478,6 +490,10 @@ impl Saboteur {
                 effects.push(Effect::Do(Action::Signal(worker_key, Signal::Terminate)));
             }
             (Sabotage::ClosedIsFull, Effect::Tell(Notice::Refused { refusal, .. })) => *refusal = Refusal::Full,
+            (Sabotage::OneAbortedLess, Effect::Tell(Notice::QueuedAborted { aborted, .. })) => {
+                *aborted = aborted.saturating_sub(1);
+            }
+            (Sabotage::OneAbortedMore, Effect::Tell(Notice::QueuedAborted { aborted, .. })) => *aborted += 1,
             (Sabotage::NoStartFailures, Effect::Tell(Notice::Died { start_failed, .. })) => *start_failed = None,
             (Sabotage::KilledAtOnce, Effect::Do(Action::Signal(_, signal @ Signal::Terminate))) => {
                 *signal = Signal::Kill
@@ -537,6 +553,7 @@ fn spoil_values(sabotage: Sabotage, machine: &Supervisor, sent: &[(WorkerKey, u6
         }
         (Sabotage::HalfTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace /= 2,
         (Sabotage::TwiceTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace = grace.saturating_mul(2),
+        (Sabotage::AllAreUnwanted, Input::AbortQueued { only, .. }) => *only = None,
         (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
         (Sabotage::BegunIsUndelivered, Input::Exited { worker_key, undelivered }) => {
             let job = machine.worker(*worker_key).and_then(|worker| worker.job());
@@ -606,7 +623,7 @@ fn spoiled_policy(sabotage: Sabotage, policy: RetryPolicy) -> RetryPolicy {
 
 fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
     match input {
-        Input::Enqueue { .. } | Input::Abort(_) | Input::Cancel { .. } => None,
+        Input::Enqueue { .. } | Input::Abort(_) | Input::Cancel { .. } | Input::AbortQueued { .. } => None,
         Input::SetMaxProcesses(_) | Input::Recycle => None,
         Input::SpawnWorkers | Input::Pause | Input::Resume | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)

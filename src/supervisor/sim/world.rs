@@ -63,6 +63,7 @@ pub(super) struct World {
     /// Whether all is quick and many jobs come at once, so that many are sent ahead.
     brisk: bool,
     next_job: u64,
+    abort_calls: u64,
     limits: Vec<Duration>,
     max_jobs: u64,
     /// Whether every hang ends by a limit.
@@ -161,6 +162,7 @@ impl World {
             burst,
             brisk,
             next_job: 1,
+            abort_calls: 0,
             limits,
             all_limited,
             exiting: false,
@@ -400,7 +402,7 @@ impl World {
         }
         self.called = self.now;
         self.calls -= 1;
-        match self.rng.below(if self.steers { 27 } else { 20 }) {
+        match self.rng.below(if self.steers { 29 } else { 22 }) {
             0..=12 => {
                 for _ in 0..1 + self.rng.below(self.burst) {
                     self.enqueue();
@@ -424,13 +426,19 @@ impl World {
             17 => self.input(Input::SpawnWorkers),
             18 if self.rng.chance(20) => self.input(Input::Close),
             19 if self.rng.chance(10) => self.exit(),
-            20 | 21 => self.input(Input::Pause),
-            22 => self.input(Input::Resume),
-            23..=25 => {
+            20 | 21 => {
+                let open: Vec<_> = self.checker.unsettled().collect();
+                let only = (!open.is_empty() && self.rng.chance(80)).then(|| self.rng.pick(&open));
+                self.abort_calls += 1;
+                self.input(Input::AbortQueued { call: self.abort_calls, only });
+            }
+            22 | 23 => self.input(Input::Pause),
+            24 => self.input(Input::Resume),
+            25..=27 => {
                 let most = 1 + self.rng.below(4) as usize;
                 self.input(Input::SetMaxProcesses(most));
             }
-            26 => self.input(Input::Recycle),
+            28 => self.input(Input::Recycle),
             _ => {}
         }
         if self.calls == 0 && self.machine.is_paused() {

@@ -39,6 +39,21 @@ fn the_successor_of_a_worker_that_has_few_jobs_left_is_started_while_it_works() 
 }
 
 #[test]
+fn as_many_successors_start_as_workers_leave_meanwhile() {
+    let mut script = Script::new(Config { max_processes: 4, max_jobs_per_process: Some(10), cores: 2, ..config() });
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    script.now += SECOND;
+    script.message(FIRST, Message::Ready);
+    script.enqueue();
+    script.message(FIRST, success(1));
+    script.now += 50 * MILLI;
+    // Ten jobs last half a second, and a start takes a whole one.
+    let lines = script.enqueue();
+    assert_eq!(lines[lines.len() - 2..], ["spawn 1#2", "spawn 2#3"], "{lines:?}");
+}
+
+#[test]
 fn a_worker_that_has_done_nothing_comes_last() {
     let mut script = Script::ready(Config { max_processes: 2, ..config() });
     script.enqueue();

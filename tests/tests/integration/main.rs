@@ -46,6 +46,7 @@ mod timeouts;
 mod torture;
 mod two_levels;
 mod unreaped;
+mod unwanted;
 mod values;
 mod version_two;
 mod wire;

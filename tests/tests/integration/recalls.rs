@@ -16,7 +16,7 @@ fn echo(text: &str) -> Do {
 }
 
 /// Workers that have said that they answer recalls, and read nothing while they work; and never say Start.
-fn careless() -> PoolBuilder<Do> {
+pub(crate) fn careless() -> PoolBuilder<Do> {
     let mut liar = Command::new(program("liar"));
     liar.arg("answers no recall");
     prefetching(liar)
@@ -87,7 +87,11 @@ fn a_worker_that_answers_no_recall_holds_nobody_up() {
 /// A job whose recall came too late: its worker, the only one of its pool, has begun it and says nothing.
 ///
 /// On a busy machine a job takes longer, and is sent only once the worker is free: then another pool is tried.
-fn in_doubt(pool: impl Fn() -> PoolBuilder<Do>, job: &Do, limit: Option<Duration>) -> (Pool<Do>, JobHandle<Do>) {
+pub(crate) fn in_doubt(
+    pool: impl Fn() -> PoolBuilder<Do>,
+    job: &Do,
+    limit: Option<Duration>,
+) -> (Pool<Do>, JobHandle<Do>) {
     let end = Instant::now() + WATCHDOG;
     loop {
         let pool = pool().max_processes(1).build().unwrap();

@@ -7,6 +7,7 @@
 //! on allocation, unless a limit is set; and the limit is a const generic that counts decoded widths, not bytes read,
 //! so it is taken from tiers of about sixteen times what there is to decode.
 
+use super::byte_sequences::{Decoded, Whole};
 use super::fault::CodecFault;
 pub(super) use bincode::{Decode, Encode};
 use bincode::{
@@ -59,7 +60,7 @@ impl Writer for Capped<'_> {
 /// Where serde or the value's own code refuses, or the limit is passed; `out` is then as it was.
 pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: usize) -> Result<(), CodecFault> {
     let before = out.len();
-    bincode::serde::encode_into_writer(value, Capped { bytes: out, max }, CONFIG).map_err(|fault| {
+    bincode::serde::encode_into_writer(Whole(value), Capped { bytes: out, max }, CONFIG).map_err(|fault| {
         out.truncate(before);
         match fault {
             EncodeError::UnexpectedEnd => CodecFault(format!("it is over the frame limit of {max} bytes")),
@@ -80,10 +81,9 @@ pub fn encode_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, max: 
 ///
 /// Where the bytes are not a `T`, announce more than sixteen times their own number, or are longer than one.
 pub fn decode_payload<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
-    let decoded =
-        with_limit_for!(bytes.len(), config => bincode::serde::borrow_decode_from_slice::<T, _>(bytes, config));
+    let decoded = with_limit_for!(bytes.len(), config => bincode::serde::borrow_decode_from_slice::<Decoded<T>, _>(bytes, config));
     match decoded {
-        Ok((value, used)) if used == bytes.len() => Ok(value),
+        Ok((Decoded(value), used)) if used == bytes.len() => Ok(value),
         Ok((_, used)) => Err(CodecFault(format!("{} bytes are left over", bytes.len() - used))),
         Err(fault) => Err(in_words(fault)),
     }
@@ -160,12 +160,95 @@ mod tests {
         assert_eq!(decode_payload::<Vec<Option<u8>>>(&encoded(&many)), Ok(many));
     }
 
+    /// serde's own way, without the encoder and the decoder around bincode's.
+    #[test]
+    fn sequences_of_bytes_are_what_bincode_writes() {
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        enum Nested {
+            One(Vec<u8>),
+            Two(Option<Vec<u8>>, [u8; 3]),
+            Named { boxed: Box<[u8]>, queue: std::collections::VecDeque<u8>, signed: Vec<i8> },
+            All(Vec<Nested>, std::collections::BTreeMap<String, Vec<u8>>),
+        }
+        let named = |bytes: &[u8]| Nested::Named {
+            boxed: bytes.into(),
+            queue: bytes.iter().copied().collect(),
+            signed: bytes.iter().map(|&byte| byte.cast_signed()).collect(),
+        };
+        let some = Nested::Two(Some(vec![0; 70_000]), [1, 2, 3]);
+        let map = [("none".into(), vec![]), ("some".into(), vec![255, 0, 128])].into();
+        let all = Nested::All(vec![Nested::One(vec![]), some, Nested::Two(None, [0; 3]), named(&[200, 1])], map);
+        let bytes = encoded(&all);
+        assert_eq!(bytes, bincode::serde::encode_to_vec(&all, CONFIG).unwrap());
+        assert_eq!(decode_payload::<Nested>(&bytes), Ok(all));
+        for cut in 0..bytes.len().min(200) {
+            assert!(decode_payload::<Nested>(&bytes[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn sequences_of_bytes_go_in_one_piece() {
+        #[derive(Default)]
+        struct Pieces(usize);
+        impl Writer for &mut Pieces {
+            fn write(&mut self, _: &[u8]) -> Result<(), EncodeError> {
+                self.0 += 1;
+                Ok(())
+            }
+        }
+        impl bincode::de::read::Reader for &mut Pieces {
+            fn read(&mut self, bytes: &mut [u8]) -> Result<(), DecodeError> {
+                self.0 += 1;
+                // The length, then the bytes.
+                bytes.fill(0);
+                if self.0 == 1 {
+                    bytes[..2].copy_from_slice(&1000u16.to_le_bytes());
+                }
+                Ok(())
+            }
+        }
+        let mut written = Pieces::default();
+        bincode::serde::encode_into_writer(Whole(&vec![7u8; 1000]), &mut written, CONFIG).unwrap();
+        assert_eq!(written.0, 2, "the length, and all bytes");
+        let mut read = Pieces::default();
+        let Decoded(bytes) = bincode::serde::decode_from_reader::<Decoded<Vec<u8>>, _, _>(&mut read, CONFIG).unwrap();
+        assert_eq!((bytes.len(), read.0), (1000, 2));
+    }
+
+    /// It is not for the codec to know what a type makes its bytes of.
+    #[test]
+    fn a_type_that_makes_bytes_of_something_else_does_so_still() {
+        fn halves<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+            struct Halves;
+            impl<'de> serde::de::Visitor<'de> for Halves {
+                type Value = Vec<u8>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("numbers")
+                }
+
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+                    let mut bytes = Vec::new();
+                    while let Some(number) = numbers.next_element::<u16>()? {
+                        bytes.push((number / 2) as u8);
+                    }
+                    Ok(bytes)
+                }
+            }
+            deserializer.deserialize_seq(Halves)
+        }
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Halved(#[serde(deserialize_with = "halves")] Vec<u8>);
+        assert_eq!(decode_payload::<Halved>(&encoded(&vec![200u16, 510])), Ok(Halved(vec![100, 255])));
+    }
+
     #[test]
     fn a_length_that_lies_is_an_error_and_no_allocation() {
         let lie = u64::MAX.to_le_bytes();
         assert!(decode_payload::<String>(&lie).is_err());
         assert!(decode_payload::<Vec<u64>>(&lie).is_err());
         assert!(decode_payload::<Bytes>(&lie).is_err());
+        assert!(decode_payload::<Vec<u8>>(&lie).is_err());
         let large = (1u64 << 40).to_le_bytes();
         assert!(decode_payload::<Vec<String>>(&large).is_err());
     }

@@ -30,6 +30,7 @@ impl Checker {
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         self.told.settled_down(machine)?;
         self.was_asked_to_end(machine)?;
+        self.unwanted_are_over()?;
         self.note_idle(machine);
         let Census { untold, queued, delayed, backlog, open } = self.census();
         ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
@@ -122,6 +123,7 @@ impl Checker {
     pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         self.told.overdue(now, machine)?;
         self.cancel_overdue(now, machine)?;
+        self.calls_overdue(now)?;
         self.nobody_stays_too_long(now, machine)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);

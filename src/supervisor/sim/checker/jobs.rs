@@ -125,6 +125,7 @@ impl Checker {
             }
             (Outcome::Aborted, Input::Abort(JobKey { id: of, .. })) => *of == id,
             (Outcome::Aborted, Input::Cancel { key: JobKey { id: of, .. }, .. }) => *of == id && !job.cancelled,
+            (Outcome::Aborted, _) if self.may_be_given_up(id) => worker_key.is_none(),
             // Its worker died before it had read the job.
             (Outcome::Aborted, _) if job.cancelled && job.stage == Stage::Backlogged => true,
             (Outcome::Aborted, Input::Drained(of)) => {

@@ -34,6 +34,8 @@ pub(super) enum Trouble {
     Abort,
     /// A caller cancels a job, and gives it a grace time.
     Cancel,
+    /// A caller aborts what no worker has begun, one job or all.
+    AbortQueued,
     /// The pool is to have one worker in place of two, or the other way round.
     Resize,
     /// All workers are to be replaced.
@@ -82,14 +84,30 @@ impl Shape {
 /// What goes wrong: one thing, or each pair of things.
 fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
     use Trouble::*;
-    const ALL: [Trouble; 14] =
-        [Crash, Hang, Freeze, Garble, Terminal, Grow, Orphan, Abort, Cancel, Resize, Recycle, Pause, Drain, Exit];
+    const ALL: [Trouble; 15] = [
+        Crash,
+        Hang,
+        Freeze,
+        Garble,
+        Terminal,
+        Grow,
+        Orphan,
+        Abort,
+        Cancel,
+        AbortQueued,
+        Resize,
+        Recycle,
+        Pause,
+        Drain,
+        Exit,
+    ];
     if count == 1 {
         return [None].into_iter().chain(ALL.map(Some)).map(|trouble| [trouble, None]).collect();
     }
     let pairs = ALL.iter().enumerate().flat_map(|(at, &first)| ALL[at..].iter().map(move |&second| (first, second)));
     // Drained or ended twice is drained or ended once.
-    let pairs = pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Cancel | Hang));
+    let pairs =
+        pairs.filter(|(first, second)| first != second || matches!(first, Crash | Abort | Cancel | AbortQueued | Hang));
     pairs.map(|(first, second)| [Some(first), Some(second)]).collect()
 }
 

@@ -150,6 +150,11 @@ impl World {
             _ => return Ok(()),
         };
         let job = key.id;
+        // The attempt that the caller was told not to have begun.
+        let next = attempt + 1;
+        if self.checker.is_given_up(job, next) && self.begun.contains_key(&(job, next)) {
+            return Err(format!("attempt {next} at job {job} has begun, and its caller is told that it has not"));
+        }
         let mut known = self.begun.range((job, 0)..=(job, u32::MAX)).map(|(_, (_, handled))| *handled);
         match begun {
             Begun::No if known.any(|handled| handled) => return Err(format!("job {job} had begun")),
@@ -226,6 +231,9 @@ impl World {
         if let Some((before, _)) = self.begun.insert((job, attempt), (worker_key, handled)) {
             self.found
                 .get_or_insert(format!("attempt {attempt} at job {job} is begun by {before:?} and {worker_key:?}"));
+        }
+        if self.checker.is_given_up(job, attempt) {
+            self.found.get_or_insert(format!("job {job} is begun, and its caller was told that it is not"));
         }
         let elsewhere = self.actors.iter().find(|(_, other)| other.runs() == Some(job));
         if let Some((other, _)) = elsewhere {
