@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example two_levels                        # 4 "hosts" of 2 workers, all of them here
 //! cargo run --release --example two_levels -- --hosts 32 --workers 8 --items 20000 --kill 8
+//! two_levels --slurm --hosts 1000 --workers 64 --items 1000000    # where Slurm has room
 //! ```
 //!
 //! A pool costs its program a thread and four descriptors for each worker, so one pool of 64,000 workers is too large,
@@ -21,16 +22,17 @@
 #![allow(clippy::disallowed_methods, reason = "the library reads the clock in one place; this is a program")]
 
 use hirelings::worker::{BoxError, Context, Outcome, Worker};
-use hirelings::{Job, JobError, NoError, Pool, worker};
+use hirelings::{Job, JobError, NoError, Pool, Site, worker};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use std::{fmt, process, thread};
+use std::{env, fmt, thread};
 
 // ---------------------------------------------------------------- the items
 
@@ -156,8 +158,11 @@ struct Tally {
     again: u32,
 }
 
-/// The workers of a host that is lost end by themselves within a second. Until then none of their items is done elsewhere.
-const END_OF_A_HOST: Duration = Duration::from_secs(1);
+/// The argument of a program that Slurm starts on a host.
+const HOST: &str = "--host";
+
+/// How long nothing may come over the connection to a host that Slurm has placed.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// An item whose host was lost so often has failed: perhaps it is what kills them.
 const MOST_ROUNDS: u32 = 5;
@@ -228,7 +233,7 @@ impl Coordinator<'_> {
         }
         println!("a batch was lost, and {} of its items are done again: {error}", rest.len());
         if !rest.is_empty() {
-            self.send(Batch(rest), END_OF_A_HOST);
+            self.send(Batch(rest), self.options.end_of_a_host());
         }
     }
 }
@@ -254,7 +259,7 @@ impl Killer {
         let working: Vec<_> = workers.iter().filter(|worker| worker.job.is_some()).collect();
         if let Some(host) = working.get(self.left as usize % working.len().max(1)) {
             (self.left, self.next) = (self.left - 1, self.next + self.every);
-            let _ = process::Command::new("kill").args(["-KILL", &host.pid.to_string()]).status();
+            let _ = Command::new("kill").args(["-KILL", &host.pid.to_string()]).status();
         }
     }
 }
@@ -266,14 +271,22 @@ struct Options {
     workers: usize,
     items: u32,
     kill: u32,
+    slurm: bool,
     work: Work,
 }
 
 impl Options {
+    /// After what time it is sure that nothing runs on a host that is lost, so that its items can be done elsewhere. Its workers
+    /// end within a second of the host's own process, and that ends once it has heard nothing for half as long again as the
+    /// connection may be silent.
+    fn end_of_a_host(&self) -> Duration {
+        Duration::from_secs(1) + if self.slurm { SILENCE * 3 / 2 } else { Duration::ZERO }
+    }
+
     fn from_arguments() -> Result<Self, lexopt::Error> {
         use lexopt::prelude::*;
         let work = Work { millis: 10, log: None };
-        let mut options = Options { hosts: 4, workers: 2, items: 200, kill: 0, work };
+        let mut options = Options { hosts: 4, workers: 2, items: 200, kill: 0, slurm: false, work };
         let mut arguments = lexopt::Parser::from_env();
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -281,6 +294,7 @@ impl Options {
                 Long("workers") => options.workers = arguments.value()?.parse()?,
                 Long("items") => options.items = arguments.value()?.parse()?,
                 Long("kill") => options.kill = arguments.value()?.parse()?,
+                Long("slurm") => options.slurm = true,
                 Long("millis") => options.work.millis = arguments.value()?.parse()?,
                 Long("log") => options.work.log = Some(arguments.value()?.into()),
                 other => return Err(other.unexpected()),
@@ -301,13 +315,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     // This program is all three: a worker of a host, a host, and the coordinator.
     worker::init(do_task);
     worker::init_worker::<Host>();
+    if env::args().nth(1).as_deref() == Some(HOST) {
+        worker::serve_worker::<Host>();
+    }
 
     let options = Options::from_arguments()?;
     let host_options = HostOptions { workers: options.workers, work: options.work.clone() };
-    let hosts = Pool::<Batch>::self_exec()
+    let hosts = match options.slurm {
+        // The program must lie at the same path on each host. Its argument is what it is there.
+        true => {
+            let mut host = Command::new(env::current_exe()?);
+            host.arg(HOST);
+            let site = Site::slurm(options.hosts).option(format!("--cpus-per-task={}", options.workers)).silence(SILENCE);
+            Pool::<Batch>::builder_on([site], host)
+        }
+        false => Pool::<Batch>::self_exec().max_processes(options.hosts),
+    };
+    let hosts = hosts
         .name("coordinator")
         .options(&host_options)
-        .max_processes(options.hosts)
         // A host starts a pool before it is ready, and a batch takes as long as it takes.
         .timeout_initializing(Duration::from_secs(60))
         .timeout_working(None)

@@ -37,6 +37,17 @@ pub fn cluster(command: &mut Command) -> Option<Cluster> {
     Some(cluster)
 }
 
+/// The steps that the cluster which `SLURM_CONF` names is at.
+///
+/// # Panics
+///
+/// Where it does not answer.
+pub fn steps() -> Vec<String> {
+    let said = Command::new("squeue").args(["--noheader", "--steps", "--format=%i"]).output().expect("squeue");
+    let said = String::from_utf8_lossy(&said.stdout);
+    said.lines().filter(|step| step.ends_with(".0")).map(str::to_owned).collect()
+}
+
 fn path_of(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Daemons lie where users do not look for them.
