@@ -15,6 +15,7 @@ use crate::options::{StartMethod, Stderr};
 use crate::pool::{Parts, Pool};
 use crate::shared::Shared;
 use crate::signals::Mask;
+use crate::site::{Site, Sites};
 use crate::stats::Stats;
 use crate::supervisor::{ADAPTIVE, Config, MaxMemory, RetryPolicy};
 use crate::sys;
@@ -74,6 +75,9 @@ pub struct PoolBuilder<J: Job> {
     limits: Limits,
     stderr: Stderr,
     dispatcher: Arc<Dispatcher>,
+    /// The names of the sites, where the pool has some, and why none can be built on them.
+    sites: Vec<Arc<str>>,
+    sites_refused: Option<String>,
     jobs: PhantomData<fn() -> J>,
 }
 
@@ -163,9 +167,47 @@ impl<J: Job> Pool<J> {
     pub fn builder_with(launch: impl FnMut(Slot) -> Command + Send + 'static) -> PoolBuilder<J> {
         PoolBuilder::new(Source::Commands(Box::new(Launcher::asking(launch))))
     }
+
+    /// A builder of a pool whose workers are in several places: on this machine, on hosts over ssh, in a cluster.
+    ///
+    /// `program` is what each site starts: of it, the program, the arguments, the environment that was set, and the working
+    /// directory count, and on another machine they are those of that machine. [`Site::program`] gives one site another.
+    /// `max_processes` is the sum of the sites' slots. A site that cannot be reached costs its own slots only; its name is in
+    /// every error, event and figure of its workers.
+    ///
+    /// With a site on another machine `build` refuses what could only be done on this one: [`limits`](PoolBuilder::limits),
+    /// [`max_memory`](PoolBuilder::max_memory), and the [fork server](StartMethod::ForkServer).
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::process::Command;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sites = [Site::local(4), Site::ssh("build1", 16), Site::slurm(64)];
+    /// let pool = Pool::<Square>::builder_on(sites, Command::new("/opt/app/worker")).retries(2).build()?;
+    /// for worker in pool.workers() {
+    ///     println!("{} is at {:?}", worker.id, worker.site);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn builder_on(sites: impl IntoIterator<Item = Site>, program: Command) -> PoolBuilder<J> {
+        PoolBuilder::of_sites(Sites::new(sites.into_iter().collect(), program))
+    }
 }
 
 impl<J: Job> PoolBuilder<J> {
+    fn of_sites(sites: Sites) -> Self {
+        let self_exec = sites.self_exec();
+        let (names, rules, refused) = (sites.names(), sites.rules(), sites.refused());
+        let slots = rules.iter().map(|site| site.slots).fold(0, usize::saturating_add);
+        let launcher = Launcher::asking(move |slot| sites.command(slot));
+        let mut builder = PoolBuilder::new(Source::Commands(Box::new(launcher)));
+        builder.config.max_processes = slots;
+        builder.config.sites = rules;
+        PoolBuilder { self_exec, sites: names, sites_refused: refused, ..builder }
+    }
+
     /// A builder of workers that `command` starts.
     pub(crate) fn of_command(command: Command) -> Self {
         let self_exec = marked_name(&command);
@@ -192,6 +234,8 @@ impl<J: Job> PoolBuilder<J> {
             max_frame: 1 << 30,
             stderr: Stderr::Forward,
             dispatcher: Dispatcher::new(Some(describe::<J>)),
+            sites: Vec::new(),
+            sites_refused: None,
             jobs: PhantomData,
         }
     }
@@ -840,6 +884,7 @@ impl<J: Job> PoolBuilder<J> {
             hooks: Arc::clone(&dispatcher),
             first,
             last_stats: Arc::clone(&last_stats),
+            sites: self.sites.clone().into(),
         };
         let built_at = SystemTime::now();
         let (commands, supervisor, started) = match Driver::start(plan) {
@@ -858,6 +903,7 @@ impl<J: Job> PoolBuilder<J> {
             codec: self.codec,
             buffers,
             limited: self.config.max_backlog.is_some(),
+            has_sites: !self.sites.is_empty(),
             look_ahead,
             last_stats,
             built_at,
@@ -878,6 +924,12 @@ impl<J: Job> PoolBuilder<J> {
     fn checked_config(&self) -> Result<Config, BuildError> {
         let mut config = self.config.clone();
         let refuse = |why: String| Err(BuildError::new(BuildErrorKind::Options, why));
+        if let Some(why) = &self.sites_refused {
+            return refuse(why.clone());
+        }
+        if let Some(why) = self.refused_on_sites() {
+            return refuse(why);
+        }
         if let Err(why) = config.check() {
             return refuse(why);
         }
@@ -905,6 +957,32 @@ impl<J: Job> PoolBuilder<J> {
         }
         config.seed = RandomState::new().hash_one(0);
         Ok(config)
+    }
+
+    /// What a pool of sites cannot have.
+    fn refused_on_sites(&self) -> Option<String> {
+        let slots: usize = self.config.sites.iter().map(|site| site.slots).sum();
+        let most = self.config.max_processes;
+        if !self.sites.is_empty() && most != slots {
+            return Some(format!("max_processes is {most}, and the sites have {slots} slots: leave max_processes out"));
+        }
+        if !self.config.is_far() {
+            return None;
+        }
+        if self.limits != Limits::new() {
+            return Some(
+                "limits cannot be set on other machines: the pool would limit ssh or srun; leave them out".into(),
+            );
+        }
+        if self.config.max_memory.is_limited() {
+            return Some(
+                "max_memory cannot be had on other machines: the pool would measure ssh or srun; leave it out".into(),
+            );
+        }
+        if self.start_method == StartMethod::ForkServer {
+            return Some("start_method is ForkServer, which cannot fork on other machines: leave it out".into());
+        }
+        None
     }
 
     fn encoded_options(&self) -> Result<Option<Payload>, BuildError> {

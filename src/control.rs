@@ -33,6 +33,10 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn set_max_processes(&self, n: usize) -> Result<(), BuildError> {
+        if self.has_sites {
+            let why = "max_processes of a pool of sites is the sum of their slots: build another pool to change it";
+            return Err(BuildError::new(BuildErrorKind::Options, why));
+        }
         check_max_processes(n).map_err(|message| BuildError::new(BuildErrorKind::Options, message))?;
         let _ = self.shared.commands.send(ToDriver::SetMaxProcesses(n));
         Ok(())

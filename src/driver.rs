@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) first: Sender<Result<(), StartFailure>>,
     /// Where the last figures are left.
     pub(crate) last_stats: Arc<Mutex<Stats>>,
+    /// The names of the sites.
+    pub(crate) sites: Arc<[Arc<str>]>,
 }
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
@@ -146,6 +148,7 @@ struct Standing {
     hooks: Arc<Dispatcher>,
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
+    sites: Arc<[Arc<str>]>,
 }
 
 /// What came with an input and is not the machine's: whoever carries out its effects takes it from here.
@@ -287,6 +290,7 @@ impl Driver {
                 hooks: plan.hooks,
                 last_stats: plan.last_stats,
                 buffers: plan.buffers,
+                sites: plan.sites,
             },
         };
         Ok((driver, commands, reports))

@@ -183,6 +183,7 @@ impl<E: fmt::Debug + fmt::Display> Error for JobError<E> {}
 pub(crate) struct Who {
     pub(crate) pid: u32,
     pub(crate) pool: Arc<str>,
+    pub(crate) site: Option<Arc<str>>,
     pub(crate) work: Option<Work>,
 }
 
@@ -199,7 +200,11 @@ pub(crate) struct Work {
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker process {} of {:?}", self.pid, self.pool)
+        write!(f, "worker process {} of {:?}", self.pid, self.pool)?;
+        match &self.site {
+            Some(site) => write!(f, " at site {site}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -504,6 +509,8 @@ impl fmt::Display for Timeout {
 pub struct StartFailure {
     /// The program, as the launcher named it.
     pub program: String,
+    /// The name of its site, in a pool of [`Site`](crate::Site)s.
+    pub site: Option<Arc<str>>,
     /// How its process ended, if there was one and it is known.
     pub status: Option<ExitStatus>,
     /// What it wrote to standard error: the last 8 KiB at most.
@@ -514,9 +521,18 @@ pub struct StartFailure {
     pub(crate) begun: Begun,
 }
 
+/// At which site, where there are some.
+struct At<'a>(&'a Option<Arc<str>>);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |site| write!(f, " at site {site}"))
+    }
+}
+
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no worker would start: {} {}", self.program, self.reason)?;
+        write!(f, "no worker would start{}: {} {}", At(&self.site), self.program, self.reason)?;
         stderr_lines(f, &self.stderr)
     }
 }
@@ -745,7 +761,7 @@ impl Error for BuildError {
 #[derive(Clone)]
 pub struct ReadyError {
     pub(crate) message: String,
-    pub(crate) failure: Option<StartFailure>,
+    pub(crate) failure: Option<Box<StartFailure>>,
 }
 
 impl ReadyError {
@@ -764,7 +780,7 @@ impl ReadyError {
     /// # Ok(()) }
     /// ```
     pub fn start_failure(&self) -> Option<&StartFailure> {
-        self.failure.as_ref()
+        self.failure.as_deref()
     }
 }
 
@@ -773,7 +789,7 @@ impl fmt::Display for ReadyError {
         f.write_str(&self.message)?;
         match &self.failure {
             Some(failure) => {
-                write!(f, ": {} {}", failure.program, failure.reason)?;
+                write!(f, "{}: {} {}", At(&failure.site), failure.program, failure.reason)?;
                 stderr_lines(f, &failure.stderr)
             }
             None => Ok(()),

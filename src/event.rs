@@ -171,7 +171,9 @@ pub struct EventFields {
     pub worker: Option<WorkerId>,
     /// That worker's slot.
     pub slot: Option<Slot>,
-    /// That worker's process id.
+    /// The name of the worker's site, in a pool of [`Site`](crate::Site)s.
+    pub site: Option<Arc<str>>,
+    /// That worker's process id; on another machine that of the ssh or srun which carries it.
     pub pid: Option<u32>,
     /// Which attempt at the job, from 1.
     pub attempt: Option<u32>,
@@ -360,6 +362,20 @@ impl Event {
         self.fields()?.slot
     }
 
+    /// The name of the [`Site`](crate::Site) of the worker that it is about, in a pool that has some.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// pool.on(EventKind::Exit, |event| println!("a worker at {:?} has ended", event.site()));
+    /// # Ok(()) }
+    /// ```
+    pub fn site(&self) -> Option<&str> {
+        self.fields()?.site.as_deref()
+    }
+
     /// The process id of the worker that it is about.
     ///
     /// ```no_run
@@ -537,6 +553,9 @@ impl fmt::Display for Event {
         }
         if let (Some(worker), Some(slot)) = (fields.worker, fields.slot) {
             write!(f, " worker={worker} slot={}", slot.index())?;
+        }
+        if let Some(site) = &fields.site {
+            write!(f, " site={site:?}")?;
         }
         if let Some(pid) = fields.pid {
             write!(f, " pid={pid}")?;

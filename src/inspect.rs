@@ -43,7 +43,11 @@ impl<J: Job> Pool<J> {
     pub fn workers(&self) -> Vec<WorkerInfo> {
         let mut workers = self.ask(ToDriver::Workers).and_then(|workers| workers.recv().ok()).unwrap_or_default();
         // Here, since the supervisor's thread does not read files for a caller.
-        workers.iter_mut().for_each(|worker| worker.resident = sys::resident(worker.pid));
+        // Of a worker that is far, it would be that of ssh.
+        workers
+            .iter_mut()
+            .filter(|worker| !worker.is_far)
+            .for_each(|worker| worker.resident = sys::resident(worker.pid));
         workers
     }
 

@@ -141,6 +141,7 @@ pub(crate) trait ForkServers: Send + Sync {
 pub(crate) fn not_started(program: &str, reason: impl Into<String>) -> StartFailure {
     StartFailure {
         program: program.into(),
+        site: None,
         status: None,
         stderr: String::new(),
         reason: reason.into(),
@@ -264,6 +265,27 @@ pub(crate) fn marked_name(command: &Command) -> Option<String> {
     let mut set = command.get_envs();
     let (_, value) = set.find(|(name, _)| *name == OsStr::new(WORKER_MARK))?;
     Some(Mark::read(value?.to_str()?).name)
+}
+
+/// Another command that starts the same: all that can be asked of one.
+pub(crate) fn copy_of(command: &Command) -> Command {
+    let mut copy = Command::new(command.get_program());
+    if command.get_program() == OsStr::new(SELF)
+        && let Ok(real) = env::current_exe()
+    {
+        copy.arg0(real);
+    }
+    copy.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => copy.env(name, value),
+            None => copy.env_remove(name),
+        };
+    }
+    if let Some(directory) = command.get_current_dir() {
+        copy.current_dir(directory);
+    }
+    copy
 }
 
 fn in_words(error: &io::Error) -> String {

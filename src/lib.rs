@@ -568,7 +568,9 @@ mod harness;
 mod launch;
 mod node;
 mod process;
+mod remote;
 mod signals;
+mod site;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
 mod sync {
     pub(crate) use parking_lot::{Condvar, Mutex};
@@ -618,7 +620,9 @@ pub use options::{StartMethod, Stderr};
 pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
+pub use remote::{Remote, srun, ssh};
 pub use request::JobRequest;
-pub use stats::{Drained, Rate, Restarts, Stats, WorkerInfo};
+pub use site::Site;
+pub use stats::{Drained, Rate, Restarts, SiteStats, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::{RetryPolicy, WorkerState};

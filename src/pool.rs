@@ -55,6 +55,8 @@ pub struct Pool<J: Job> {
     encoded: AtomicUsize,
     /// Whether the backlog is limited: then each job has to be admitted.
     limited: bool,
+    /// Whether its slots are those of sites.
+    pub(crate) has_sites: bool,
     /// How many jobs `map` enqueues before it returns the first result, at least.
     pub(crate) look_ahead: usize,
     pub(crate) last_stats: Arc<Mutex<Stats>>,
@@ -74,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) limited: bool,
+    pub(crate) has_sites: bool,
     pub(crate) look_ahead: usize,
     pub(crate) last_stats: Arc<Mutex<Stats>>,
     pub(crate) built_at: SystemTime,
@@ -102,6 +105,7 @@ impl<J: Job> Pool<J> {
             buffers: parts.buffers,
             encoded: AtomicUsize::new(0),
             limited: parts.limited,
+            has_sites: parts.has_sites,
             look_ahead: parts.look_ahead,
             last_stats: parts.last_stats,
             built_at: parts.built_at,
@@ -268,7 +272,10 @@ impl<J: Job> Pool<J> {
             Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
-                Err(ReadyError { message: format!("the workers were not ready within {limit:?}"), failure })
+                Err(ReadyError {
+                    message: format!("the workers were not ready within {limit:?}"),
+                    failure: failure.map(Box::new),
+                })
             }
             Some(Err(RecvTimeoutError::Disconnected)) | None => Err(ended()),
         }

@@ -3,6 +3,7 @@
 use crate::histogram::Distribution;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A pool's figures, all of the same moment.
@@ -67,6 +68,8 @@ pub struct Stats {
     pub running: Distribution,
     /// What happened in the last seconds.
     pub rate: Rate,
+    /// Of each [`Site`](crate::Site), in a pool that has some.
+    pub sites: Vec<SiteStats>,
 }
 
 /// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.
@@ -140,6 +143,31 @@ impl Rate {
     }
 }
 
+/// Figures of one [`Site`](crate::Site) of a pool, from [`Stats::sites`].
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for site in pool.stats().sites {
+///     println!("{}: {} of {} workers are busy", site.name, site.busy, site.slots);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SiteStats {
+    /// What it is called.
+    pub name: Arc<str>,
+    /// How many workers it may have.
+    pub slots: usize,
+    /// How many worker processes it has.
+    pub workers: usize,
+    /// How many of them run a job, or tidy up after one.
+    pub busy: usize,
+}
+
 /// One worker process, as it is now.
 ///
 /// ```no_run
@@ -159,7 +187,11 @@ pub struct WorkerInfo {
     pub id: WorkerId,
     /// Its slot.
     pub slot: Slot,
-    /// Its process id.
+    /// The name of its site, in a pool of [`Site`](crate::Site)s.
+    pub site: Option<Arc<str>>,
+    /// Whether it is on another machine.
+    pub is_far: bool,
+    /// Its process id; on another machine that of the ssh or srun which carries it.
     pub pid: u32,
     /// What it is doing.
     pub state: WorkerState,

@@ -50,7 +50,7 @@ pub(crate) mod sim {
 mod transcripts;
 
 pub(crate) use admission::{Refusal, WhenFull};
-pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory, check_max_processes};
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory, SiteRules, check_max_processes};
 pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
@@ -237,6 +237,15 @@ impl Supervisor {
 
     pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
         self.slots.get(worker_key.slot)?.as_ref().filter(|worker| worker.id == worker_key.worker)
+    }
+
+    /// In which of the sites a slot is.
+    pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
+        self.config.site_of(slot)
+    }
+
+    pub(crate) fn site_slots(&self, site: usize) -> usize {
+        self.config.sites[site].slots
     }
 
     /// The workers that have a process, in the order of their slots.

@@ -44,6 +44,11 @@ impl Driver {
         Some(Arc::clone(self.tickets.get(key)?.record()))
     }
 
+    /// The name of the site that a slot is in.
+    pub(super) fn site(&self, slot: usize) -> Option<Arc<str>> {
+        self.plan.sites.get(self.machine.site_of(slot)?).cloned()
+    }
+
     pub(super) fn pid(&self, worker_key: WorkerKey) -> u32 {
         self.children[worker_key.slot]
             .as_ref()

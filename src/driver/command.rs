@@ -4,7 +4,7 @@ use super::{Context, Driver};
 use crate::error::{ReadyError, StartFailure};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::record::{JobRecord, Ticket};
-use crate::stats::{Stats, WorkerInfo};
+use crate::stats::{SiteStats, Stats, WorkerInfo};
 use crate::supervisor::{Input, JobSettings, WhenFull};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ impl Driver {
     }
 
     fn not_ready(&self, why: &str) -> ReadyError {
-        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned() }
+        ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned().map(Box::new) }
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -224,7 +224,22 @@ impl Driver {
             waiting: self.figures.waiting(),
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
+            sites: self.sites(),
         }
+    }
+
+    fn sites(&self) -> Vec<SiteStats> {
+        let of = |(at, name): (usize, &Arc<str>)| {
+            let at_site = |slot| self.machine.site_of(slot) == Some(at);
+            let workers = || self.machine.workers().filter(|(worker_key, _)| at_site(worker_key.slot));
+            SiteStats {
+                name: Arc::clone(name),
+                slots: self.machine.site_slots(at),
+                workers: workers().count(),
+                busy: workers().filter(|(_, worker)| worker.is_busy()).count(),
+            }
+        };
+        self.plan.sites.iter().enumerate().map(of).collect()
     }
 
     fn workers(&self) -> Vec<WorkerInfo> {
@@ -233,6 +248,8 @@ impl Driver {
             Some(WorkerInfo {
                 id: WorkerId(worker_key.worker),
                 slot: Slot(worker_key.slot),
+                site: self.site(worker_key.slot),
+                is_far: worker.is_far(),
                 pid: child.pid,
                 state: worker.state(),
                 jobs_done: worker.jobs_done(),

@@ -43,7 +43,8 @@ impl Driver {
         let pid = child.map_or(0, |child| child.pid);
         let who = || {
             let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
-            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), work })
+            let site = worker_key.and_then(|worker_key| self.site(worker_key.slot));
+            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), site, work })
         };
         let words = || child.map(|child| child.stderr_of(record.id)).unwrap_or_default();
         let failure = match outcome {
@@ -109,7 +110,7 @@ pub(super) fn start_failure_of(child: &Child) -> StartFailure {
         None if child.reaped.is_some_and(|reaped| reaped.orphaned) => format!("{ORPHANED}, before it was ready"),
         None => format!("{} before it was ready", ended_with(status, &stderr)),
     };
-    StartFailure { program: child.program.clone(), status, stderr, reason, begun: Begun::No }
+    StartFailure { program: child.program.clone(), site: None, status, stderr, reason, begun: Begun::No }
 }
 
 /// How a worker ended that the pool did not end, as far as is known.

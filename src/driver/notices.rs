@@ -353,9 +353,10 @@ impl Driver {
         &mut self,
         worker_key: WorkerKey,
         StartFailed { wait, in_a_row }: StartFailed,
-        failure: StartFailure,
+        mut failure: StartFailure,
     ) {
         let slot = worker_key.slot;
+        failure.site = self.site(slot);
         self.log(log::Level::Warn, || {
             format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {failure}")
         });
@@ -405,6 +406,7 @@ impl Driver {
             label: about.job.and_then(|record| record.label()),
             worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
             slot: about.worker_key.map(|worker_key| Slot(worker_key.slot)),
+            site: about.worker_key.and_then(|worker_key| self.site(worker_key.slot)),
             pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0).or(about.pid),
             attempt: about.attempt,
             at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),

@@ -221,6 +221,7 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
     };
     let (first, _) = unbounded();
     let plan = Plan {
+        sites: Vec::new().into(),
         pool: "by hand".into(),
         job_type: Task::name(),
         options: None,

@@ -25,7 +25,7 @@ sentence_or_fields! {
     Crash { pid, cause, status, stderr, attempts, who }
     OutOfMemory { resident, limit, pid, stderr, attempts, who }
     Timeout { state, limit, pid, stderr, attempts, who }
-    StartFailure { program, status, stderr, reason }
+    StartFailure { program, site, status, stderr, reason }
     CodecError { type_name, message }
     ProtocolError { pid, reason, attempts, who }
     BuildError { kind, message, source }
@@ -105,7 +105,7 @@ mod tests {
 
     fn who() -> Box<Who> {
         let work = Work { job: JobId(42), label: Some("page 7".into()), attempt: 2, attempts: 3, begun: Begun::Yes };
-        Box::new(Who { pid: 4711, pool: "thumbs".into(), work: Some(work) })
+        Box::new(Who { pid: 4711, pool: "thumbs".into(), site: None, work: Some(work) })
     }
 
     fn crash() -> Crash {
@@ -117,6 +117,7 @@ mod tests {
     fn all() -> Vec<(Box<dyn Error>, &'static str)> {
         let start = || StartFailure {
             program: "prog".into(),
+            site: None,
             status: None,
             stderr: "no licence".into(),
             reason: "exited with status 3".into(),
@@ -150,7 +151,8 @@ mod tests {
         let protocol = ProtocolError { pid: 4711, reason: "it spoke of job 2".into(), attempts: 2, who: who() };
         let codec = CodecError::here("some::Type", "the answer", "decoded", "it ends too early", Begun::Yes);
         let enqueue = EnqueueError { kind: EnqueueErrorKind::Full, rejected: 7, message: "the backlog is full".into() };
-        let ready = ReadyError { message: "the workers were not ready within 1s".into(), failure: Some(start()) };
+        let ready =
+            ReadyError { message: "the workers were not ready within 1s".into(), failure: Some(Box::new(start())) };
         let io = BuildError::io("a thread could not be started", io::Error::other("too many"));
         vec![
             (Box::new(panic.clone()), "location: Some("),

@@ -171,6 +171,7 @@ impl Server {
         let printed: Vec<u8> = minded.printed.lock().iter().copied().collect();
         StartFailure {
             program: minded.program.clone(),
+            site: None,
             status,
             stderr: String::from_utf8_lossy(&printed).trim_end().to_owned(),
             reason,

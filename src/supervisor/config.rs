@@ -33,6 +33,21 @@ pub(crate) struct Config {
     /// How many workers can run at the same time.
     pub(crate) cores: usize,
     pub(crate) max_memory: MaxMemory,
+    /// Where the slots are, in their order; none: all are in one place, on this machine.
+    pub(crate) sites: Vec<SiteRules>,
+}
+
+/// What holds for the workers of one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SiteRules {
+    pub(crate) slots: usize,
+    /// How long nothing may come over the connection of a worker there, from either side; none: it is on this machine, and
+    /// no connection can be lost.
+    pub(crate) silence: Option<Duration>,
+    /// The most jobs that are prefetched to a worker there; none: the pool's own.
+    pub(crate) prefetch: Option<u32>,
+    /// The limit of a start there; none: the pool's own.
+    pub(crate) timeout_initializing: Option<Option<Duration>>,
 }
 
 /// Refuses a size that no pool could have.
@@ -78,11 +93,30 @@ impl Default for Config {
             prefetch: ADAPTIVE,
             cores: 1,
             max_memory: MaxMemory::default(),
+            sites: Vec::new(),
         }
     }
 }
 
 impl Config {
+    /// In which of the sites a slot is.
+    pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
+        let mut end = 0;
+        self.sites.iter().position(|site| {
+            end += site.slots;
+            slot < end
+        })
+    }
+
+    pub(crate) fn site(&self, slot: usize) -> Option<&SiteRules> {
+        self.sites.get(self.site_of(slot)?)
+    }
+
+    /// Whether a worker may be on another machine.
+    pub(crate) fn is_far(&self) -> bool {
+        self.sites.iter().any(|site| site.silence.is_some())
+    }
+
     /// Refuses what no pool could work with.
     ///
     /// # Errors

@@ -26,7 +26,8 @@ impl Step<'_> {
             let worker = self.machine.next_worker;
             self.machine.next_worker += 1;
             let probe = self.machine.is_circuit_open();
-            self.machine.slots[slot] = Some(Worker::new(worker, probe));
+            let silence = self.machine.config.site(slot).and_then(|site| site.silence);
+            self.machine.slots[slot] = Some(Worker { silence, ..Worker::new(worker, probe) });
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
             self.act(Action::Spawn(WorkerKey { slot, worker }));
@@ -87,7 +88,9 @@ impl Step<'_> {
 
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
         self.machine.counters.spawned += 1;
-        let limit = self.machine.config.timeout_initializing;
+        let config = &self.machine.config;
+        let own = config.site(worker_key.slot).and_then(|site| site.timeout_initializing);
+        let limit = own.unwrap_or(config.timeout_initializing);
         self.tell(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);

@@ -43,6 +43,7 @@ fn config() -> Config {
         prefetch: 0,
         cores: 1,
         max_memory: MaxMemory::default(),
+        sites: Vec::new(),
     }
 }
 

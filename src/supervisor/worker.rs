@@ -87,6 +87,8 @@ pub(crate) struct Worker {
     pub(super) process: Process,
     /// Changed by `enter`, and within an exit by `kill`.
     pub(super) phase: Phase,
+    /// How long nothing may come over its connection; none: it is on this machine.
+    pub(super) silence: Option<Duration>,
     /// When it was spawned.
     pub(super) since: Duration,
     /// Whether it has said that it answers a recall while a job runs.
@@ -138,6 +140,7 @@ impl Worker {
             probe,
             process: Process::Requested,
             phase: Phase::Initializing,
+            silence: None,
             since: Duration::ZERO,
             recalls: false,
             retiring: false,
@@ -167,6 +170,11 @@ impl Worker {
 
     pub(crate) fn state(&self) -> WorkerState {
         self.phase.state()
+    }
+
+    /// Whether it is on another machine.
+    pub(crate) fn is_far(&self) -> bool {
+        self.silence.is_some()
     }
 
     pub(super) fn is_exiting(&self) -> bool {
@@ -232,7 +240,7 @@ impl Worker {
     }
 
     /// Whether its handler or its recovery may run.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         matches!(self.phase, Phase::Working | Phase::Recovering)
             || ((self.current.is_some() || !self.prefetched.is_empty()) && !self.is_reaped())
     }

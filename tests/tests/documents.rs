@@ -8,8 +8,8 @@ use hirelings::{
     AbortHandle, BuildError, BuildErrorKind, Bytes, CodecError, Crash, CrashCause, Distribution, Drained,
     EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
     JobErrorKind, JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool,
-    PoolBuilder, ProgressStream, ProtocolError, Rate, ReadyError, Restarts, RetryPolicy, Slot, StartFailure,
-    StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    PoolBuilder, ProgressStream, ProtocolError, Rate, ReadyError, Remote, Restarts, RetryPolicy, Site, SiteStats, Slot,
+    StartFailure, StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -140,6 +140,13 @@ fn every_signature_of_the_pool() {
     let () = pool.exit();
     let Drained { finished, left, .. } = pool.drain(Duration::ZERO);
     let (_, _): (u64, u64) = (finished, left);
+
+    let site = Site::ssh("build1", 16usize).name("b").program(Command::new("worker")).env("A", "b").current_dir("/");
+    let site = site.option("Port=22").prefetch(64u32).silence(Duration::ZERO).timeout_initializing(None);
+    let sites: [Site; 3] = [Site::local(4usize), site, Site::slurm(64usize)];
+    let _: PoolBuilder<Square> = Pool::<Square>::builder_on(sites, Command::new("worker"));
+    let remote: Remote = hirelings::ssh("build1").option("Port=22").arg("-4");
+    let _: (Command, Remote) = (remote.command(&Command::new("worker")), hirelings::srun(["--mem=1G"]));
 }
 
 /// The same for a job that was enqueued.
@@ -189,6 +196,7 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let _: Option<JobError<String>> = event.error::<Square>();
     let _: Option<ExitStatus> = event.status();
     let _: Option<(WorkerState, Duration)> = event.timeout();
+    let _: Option<&str> = event.site();
     let _: Duration = event.at();
     let _: Option<&EventFields> = event.fields();
     match event {
@@ -206,18 +214,24 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     let Stats { fork_servers, fork_servers_spawned, delayed, .. } = stats;
     let _: [usize; 5] = [backlog, delayed, workers, busy, fork_servers];
     let _: u64 = fork_servers_spawned;
-    let Stats { waiting, running, rate, restarts, .. } = stats;
+    let Stats { waiting, running, rate, restarts, sites, .. } = stats;
     for Distribution { count, p50, p90, p99, max, .. } in [waiting, running] {
         let _: (u64, [Duration; 4]) = (count, [p50, p90, p99, max]);
+    }
+    for SiteStats { name, slots, workers, busy, .. } in sites {
+        let _: (Arc<str>, [usize; 3]) = (name, [slots, workers, busy]);
     }
     let Rate { enqueued, finished, over, .. } = rate;
     let _: (u64, u64, Duration, f64) = (enqueued, finished, over, rate.finished_per_second());
     let Restarts { recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed, .. } = restarts;
     let _: [u64; 8] = [recycled, crashed, panicked, timed_out, out_of_memory, aborted, protocol, closed];
-    let WorkerInfo { id: _, slot, pid, state, jobs_done, job, age, state_for, resident, fork_server, .. } = worker;
+    let WorkerInfo {
+        id: _, slot, pid, state, jobs_done, job, age, state_for, resident, fork_server, site, is_far, ..
+    } = worker;
     let _: (Duration, Option<u64>) = (state_for, resident);
     let _: (Slot, u32, WorkerState, u64, Option<JobId>, Duration) = (slot, pid, state, jobs_done, job, age);
     let _: Option<u32> = fork_server;
+    let (_, _): (Option<Arc<str>>, bool) = (site, is_far);
     let _: u64 = id.get();
     match state {
         WorkerState::Initializing | WorkerState::Ready | WorkerState::Working => {}
@@ -252,8 +266,9 @@ fn every_error(
             let _: (u64, u64, u32, String, u32) = (resident, limit, pid, stderr, attempts);
         }
         JobError::Aborted | JobError::Closed | JobError::Expired => {}
-        JobError::NoWorker(StartFailure { program, status, stderr, reason, .. }) => {
+        JobError::NoWorker(StartFailure { program, site, status, stderr, reason, .. }) => {
             let _: (String, Option<ExitStatus>, String, String) = (program, status, stderr, reason);
+            let _: Option<Arc<str>> = site;
         }
         JobError::Encode(CodecError { type_name, .. }) | JobError::Decode(CodecError { type_name, .. }) => {
             let _: &'static str = type_name;

@@ -120,6 +120,7 @@ impl State {
             start_failures: 3,
             prefetch: shape.prefetch,
             cores: 1,
+            sites: Vec::new(),
             max_memory: MaxMemory { soft: None, hard: of(Trouble::Grow).then_some(HARD) },
         };
         let mut state = State {

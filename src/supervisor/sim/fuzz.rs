@@ -176,6 +176,7 @@ impl Stage {
             start_failures: of(&[1, 2, 3, u32::MAX]),
             prefetch: 0,
             cores: 2,
+            sites: Vec::new(),
             max_memory: MaxMemory { soft, hard },
         };
         let byte = tape.byte();

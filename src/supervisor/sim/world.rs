@@ -123,6 +123,7 @@ impl World {
                 soft: rng.pick(&[None, None, Some(SOFT)]),
                 hard: rng.pick(&[None, None, Some(HARD)]),
             },
+            sites: Vec::new(),
         };
         let of = [config.timeout_initializing, config.timeout_working, config.timeout_recovering];
         let all_limited = of.iter().all(Option::is_some);
