@@ -326,7 +326,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => {
             let mut host = Command::new(env::current_exe()?);
             host.arg(HOST);
-            let site = Site::slurm(options.hosts).option(format!("--cpus-per-task={}", options.workers)).silence(SILENCE);
+            let site =
+                Site::slurm(options.hosts).option(format!("--cpus-per-task={}", options.workers)).silence(SILENCE);
             Pool::<Batch>::builder_on([site], host)
         }
         false => Pool::<Batch>::self_exec().max_processes(options.hosts),

@@ -94,7 +94,6 @@ impl Timers {
     pub(super) fn next(&self) -> Option<Duration> {
         self.next
     }
-
 }
 
 /// Of each slot, when the first timer of its worker is due: so that the search for the next one takes no longer where there are

@@ -79,7 +79,8 @@ impl Cluster {
             fs::create_dir(folder.join(part)).expect("a folder in our own");
         }
         let mut key = vec![0; 128];
-        io::Read::read_exact(&mut fs::File::open("/dev/urandom").expect("random bytes"), &mut key).expect("128 of them");
+        io::Read::read_exact(&mut fs::File::open("/dev/urandom").expect("random bytes"), &mut key)
+            .expect("128 of them");
         fs::write(folder.join("key"), key).expect("a file in our folder");
         fs::set_permissions(folder.join("key"), fs::Permissions::from_mode(0o600)).expect("it is ours");
         fs::write(folder.join("slurm.conf"), configuration(&folder)).expect("a file in our folder");

@@ -89,7 +89,9 @@ fn slurm_hosts_that_are_lost_lose_no_item() {
     alone!(cluster);
     let log = Scratch::new();
     let mut example = Command::new(program("examples").join("two_levels"));
-    example.args(["--slurm", "--hosts", "4", "--workers", "2", "--items", "200", "--kill", "1", "--log"]).arg(log.path());
+    example
+        .args(["--slurm", "--hosts", "4", "--workers", "2", "--items", "200", "--kill", "1", "--log"])
+        .arg(log.path());
     let said = example.output().unwrap();
     let words = String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success() && words.contains("200 succeeded, 0 failed, "), "{words}");
