@@ -14,6 +14,7 @@ mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod inbox;
+mod keys;
 mod notices;
 mod outbox;
 mod output;
@@ -50,6 +51,7 @@ use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
 };
 use inbox::{Inbox, inbox};
+use keys::Keys;
 use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
@@ -101,6 +103,8 @@ pub(crate) struct Driver {
     machine: Supervisor,
     /// The jobs that are in the machine.
     tickets: Tickets,
+    /// The keys of the jobs that are in the machine.
+    keys: Keys,
     /// The jobs whose callers wait for room in the backlog, by number.
     waiting: HashMap<u64, NewJob>,
     started: Instant,
@@ -257,6 +261,7 @@ impl Driver {
         let driver = Driver {
             machine: Supervisor::new(plan.config),
             tickets: Tickets::default(),
+            keys: Keys::default(),
             waiting: HashMap::new(),
             started: clock(),
             now: Duration::ZERO,

@@ -12,7 +12,7 @@
 //! 4. [Progress](#progress)
 //! 5. [Retries and limits of time](#retries-and-limits-of-time)
 //! 6. [Errors](#errors)
-//! 7. [Aborting, priorities, a full backlog](#aborting-priorities-a-full-backlog)
+//! 7. [Aborting, priorities, keys, a full backlog](#aborting-priorities-keys-a-full-backlog)
 //! 8. [Events and hooks](#events-and-hooks)
 //! 9. [The end](#the-end)
 //! 10. [Beside an async runtime](#beside-an-async-runtime)
@@ -289,7 +289,7 @@
 //! [`build`](PoolBuilder::build); one that starts and then fails is tried again, more and more slowly, and after
 //! [`start_failures`](PoolBuilder::start_failures) in a row the queued jobs settle as `NoWorker`.
 //!
-//! # Aborting, priorities, a full backlog
+//! # Aborting, priorities, keys, a full backlog
 //!
 //! ```no_run
 //! # use hirelings::{EnqueueErrorKind, Job, Pool};
@@ -308,6 +308,9 @@
 //!
 //! // Before the others that wait.
 //! let urgent = pool.request(Square(2)).priority(10).enqueue();
+//!
+//! // At most two of a key run at once: those that wait for others of their key hold no worker.
+//! let squares: Vec<_> = (0..100).map(|n| pool.request(Square(n)).limit("one host", 2).enqueue()).collect();
 //!
 //! // With a limited backlog `enqueue` waits for room; `try_enqueue` gives the job back instead.
 //! match pool.try_enqueue(Square(3)) {
@@ -623,6 +626,6 @@ pub use record::JobStatus;
 pub use remote::{Remote, srun, ssh};
 pub use request::JobRequest;
 pub use site::Site;
-pub use stats::{Drained, Rate, Restarts, SiteStats, Stats, WorkerInfo};
+pub use stats::{Drained, KeyStats, Rate, Restarts, SiteStats, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::{RetryPolicy, WorkerState};

@@ -149,6 +149,44 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
+    /// The job is one of a key, as a host or a licence, of which at most `n` run at once. Default: no key.
+    ///
+    /// Others of the same key wait in the backlog, in their order, and hold no worker: jobs of other keys, and those without
+    /// one, go past them. A job counts from when it is sent to a worker, until that worker has answered it, has skipped it, or
+    /// is dead. So one that is aborted, or over its limit of time, counts until its handler can no longer run; a retry that
+    /// waits for its [`backoff`](RetryPolicy::backoff), or a job that waits for its [`delay`](JobRequest::delay), does not.
+    /// [`Stats::keys`](crate::Stats::keys) has the figures of each key.
+    ///
+    /// Any text is a key of this pool. Where requests of one key name different numbers, that of the job which was let in
+    /// last holds, for all jobs of the key: one that is lower ends nothing, but nothing more is begun until it is kept. The
+    /// pool forgets a key with its last job.
+    ///
+    /// Where the backlog is limited ([`max_backlog`](crate::PoolBuilder::max_backlog)), jobs that wait for others of their key
+    /// count in it. Jobs of one key that are short are done one after the other where `n` is 1: none is sent ahead.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is 0: no job of the key could ever be begun.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Fetch(String);
+    /// # impl Job for Fetch { type Output = Vec<u8>; type Progress = (); type Error = String; }
+    /// # fn example(pool: &Pool<Fetch>, urls: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// // At most three requests at a time to each host, however many workers there are.
+    /// let pages = pool.map(urls.into_iter().map(Fetch)).with(|request| {
+    ///     let host = request.job().0.split('/').nth(2).unwrap_or_default().to_owned();
+    ///     request.limit(host, 3)
+    /// });
+    /// # drop(pages);
+    /// # Ok(()) }
+    /// ```
+    pub fn limit(mut self, key: impl Into<String>, n: usize) -> Self {
+        assert!(n > 0, "limit is 0: no job of the key could ever be begun; use 1 or more");
+        self.settings.set_limit(key.into().into(), u32::try_from(n).unwrap_or(u32::MAX));
+        self
+    }
+
     /// Whether doing the job twice does no harm. Default: `false`.
     ///
     /// Where a worker dies, or breaks the protocol, before it has said that it does the job, nobody knows whether it had begun

@@ -3,6 +3,7 @@
 use crate::histogram::Distribution;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::supervisor::WorkerState;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 /// Jobs are counted once, however many attempts they take, and each job that was accepted is in exactly one of
 /// `succeeded`, `failed`, `aborted`, `backlog`, and the jobs that workers hold: `enqueued` is their sum, at any time. A job
 /// moves from one to the next before its handle is released. Counts run from the pool's start and never go down, but for
-/// `backlog`, `delayed`, `workers`, `busy` and `rate`, which are of the moment.
+/// `backlog`, `delayed`, `workers`, `busy`, `rate` and `keys`, which are of the moment.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -68,8 +69,37 @@ pub struct Stats {
     pub running: Distribution,
     /// What happened in the last seconds.
     pub rate: Rate,
+    /// The keys of [`JobRequest::limit`](crate::JobRequest::limit) that some job has which is not settled, or some worker
+    /// still works for. A key that no job has any more is not in it.
+    pub keys: BTreeMap<Arc<str>, KeyStats>,
     /// Of each [`Site`](crate::Site), in a pool that has some.
     pub sites: Vec<SiteStats>,
+}
+
+/// The figures of one key, as they are now.
+///
+/// ```no_run
+/// # use hirelings::*;
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+/// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+/// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+/// for (key, KeyStats { limit, running, queued, .. }) in pool.stats().keys {
+///     println!("{key}: {running} of {limit} are running, {queued} wait");
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStats {
+    /// How many of its jobs may run at once.
+    pub limit: usize,
+    /// How many of its jobs count as running: those that workers hold, also where they were sent ahead, and those that are
+    /// settled while their handler may still run, since its worker is being killed. It is more than `limit` for a while
+    /// where that was lowered.
+    pub running: usize,
+    /// How many of its jobs are queued: they wait for one of their key to end, or for a worker. Those that wait for a time
+    /// are not among them.
+    pub queued: usize,
 }
 
 /// Worker processes that have ended, by why: each is in one of these. Where there is work, another is started in its place.

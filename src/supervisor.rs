@@ -5,8 +5,8 @@
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
 //! `admission` (which jobs are let in), `abort`, `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `limits`, `kill`,
-//! `death`, `spawning`, `size`.
+//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `permits` (how many of
+//! a key are), `limits`, `kill`, `death`, `spawning`, `size`.
 
 mod abort;
 mod admission;
@@ -25,7 +25,9 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod outcome;
+mod permits;
 mod prefetch;
+mod queue;
 #[cfg(debug_assertions)]
 mod recount;
 mod restart;
@@ -50,7 +52,9 @@ pub(crate) mod sim {
 mod transcripts;
 
 pub(crate) use admission::{Refusal, WhenFull};
-pub(crate) use config::{ADAPTIVE, Config, JobSettings, MaxMemory, SiteRules, check_max_processes};
+#[cfg(any(test, fuzzing))]
+pub(crate) use config::Limit;
+pub(crate) use config::{ADAPTIVE, Config, JobSettings, LimitKey, MaxMemory, SiteRules, check_max_processes};
 pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered};
 pub(crate) use jobs::JobKey;
@@ -214,6 +218,11 @@ impl Supervisor {
     /// Those of the backlog that wait for a time.
     pub(crate) fn delayed(&self) -> usize {
         self.delays.len()
+    }
+
+    /// The keys of jobs: each with its permits, how many of them are taken, and how many jobs are queued.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (LimitKey, u32, u32, usize)> {
+        self.backlog.keys()
     }
 
     pub(crate) fn unsettled(&self) -> usize {
@@ -391,6 +400,7 @@ impl Step<'_> {
     fn finish(&mut self) {
         self.dispatch_all();
         self.admit_pending();
+        self.recall_for_the_permitted();
         self.recall_for_the_free();
         self.spawn_missing();
         let machine = &mut *self.machine;

@@ -4,9 +4,10 @@ use super::{Context, Driver};
 use crate::error::{ReadyError, StartFailure};
 use crate::id::{JobId, Slot, WorkerId};
 use crate::record::{JobRecord, Ticket};
-use crate::stats::{SiteStats, Stats, WorkerInfo};
+use crate::stats::{KeyStats, SiteStats, Stats, WorkerInfo};
 use crate::supervisor::{Input, JobSettings, WhenFull};
 use crossbeam_channel::Sender;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,8 +150,9 @@ impl Driver {
     }
 
     /// Brings the machine a job. One that is neither let in nor refused at once has a caller that waits for room.
-    fn enqueue(&mut self, job: NewJob, settings: JobSettings, when_full: WhenFull) {
+    fn enqueue(&mut self, job: NewJob, mut settings: JobSettings, when_full: WhenFull) {
         let id = job.ticket.record().id;
+        settings.number_key(|text| self.keys.number(text));
         let mut context = Context::Job(job);
         self.input_with(Input::Enqueue { id, settings, when_full }, &mut context);
         if let Some(job) = context.take_job(id) {
@@ -224,8 +226,17 @@ impl Driver {
             waiting: self.figures.waiting(),
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
+            keys: self.key_stats(),
             sites: self.sites(),
         }
+    }
+
+    fn key_stats(&self) -> BTreeMap<Arc<str>, KeyStats> {
+        let keys = self.machine.keys().filter_map(|(key, permits, taken, queued)| {
+            let of = KeyStats { limit: permits as usize, running: taken as usize, queued };
+            Some((Arc::clone(self.keys.text(key)?), of))
+        });
+        keys.collect()
     }
 
     fn sites(&self) -> Vec<SiteStats> {

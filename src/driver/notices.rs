@@ -75,6 +75,7 @@ impl Driver {
                 }
             }
             Notice::Delayed { .. } => {}
+            Notice::KeyForgotten(key) => self.keys.forget(key),
             Notice::Task { worker_key, key, attempt } => {
                 let Some(record) = self.record(key) else { return };
                 record.set_running(self.pid(worker_key), attempt);

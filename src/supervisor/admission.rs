@@ -31,8 +31,9 @@ pub(super) struct PendingJob {
 
 impl Supervisor {
     fn has_room(&self, settings: &JobSettings) -> bool {
-        // A job for a free worker is never in the backlog, unless it waits for a time.
-        let at_once = self.has_free_worker() && !self.paused && settings.delay().is_zero();
+        // A job for a free worker is never in the backlog, unless it waits for a time or for a permit.
+        let can_begin = settings.delay().is_zero() && self.backlog.has_permit(settings.limit());
+        let at_once = self.has_free_worker() && !self.paused && can_begin;
         at_once || self.config.max_backlog.is_none_or(|most| self.backlog_len() < most)
     }
 
@@ -45,30 +46,44 @@ impl Supervisor {
 impl Step<'_> {
     pub(super) fn enqueue(&mut self, id: u64, settings: JobSettings, when_full: WhenFull) {
         let machine = &mut *self.machine;
+        if let Some(limit) = settings.limit() {
+            machine.backlog.add_job(limit);
+        }
         if !machine.is_open() {
-            return self.tell(Notice::Refused { id, refusal: Refusal::Closed });
+            return self.refuse(id, &settings, Refusal::Closed);
         }
         // Whoever waits already comes first.
         let has_room = machine.pending.is_empty() && machine.has_room(&settings);
         match when_full {
             WhenFull::Wait if !has_room => machine.pending.push_back(PendingJob { id, settings }),
-            WhenFull::Refuse if !has_room => self.tell(Notice::Refused { id, refusal: Refusal::Full }),
+            WhenFull::Refuse if !has_room => self.refuse(id, &settings, Refusal::Full),
             WhenFull::Wait | WhenFull::Refuse | WhenFull::Exceed => self.admit(id, settings),
         }
+    }
+
+    fn refuse(&mut self, id: u64, settings: &JobSettings, refusal: Refusal) {
+        self.tell(Notice::Refused { id, refusal });
+        self.remove_job_of(settings.limit().map(|limit| limit.key));
     }
 
     /// The job is let in, and is in no place yet.
     pub(super) fn let_in(&mut self, id: u64, settings: JobSettings) -> JobKey {
         self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
+        let limit = settings.limit();
         let key = self.machine.jobs.insert(id, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.tell(Notice::Enqueued(key));
+        if let Some(limit) = limit {
+            let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+            backlog.set_permits(jobs, limit);
+        }
         key
     }
 
     fn admit(&mut self, id: u64, settings: JobSettings) {
         let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
+        let limit = settings.limit();
         let key = self.let_in(id, settings);
         if let Some(after) = expires {
             self.machine.expiries.set(key, self.now.saturating_add(after));
@@ -77,7 +92,8 @@ impl Step<'_> {
             self.delay(key, delay);
             return self.queue_in_time(key);
         }
-        match self.machine.next_free() {
+        let has_permit = self.machine.backlog.has_permit(limit);
+        match has_permit.then(|| self.machine.next_free()).flatten() {
             Some(slot) => self.dispatch(slot, key),
             None => self.queue_at_back(key),
         }
@@ -89,13 +105,15 @@ impl Step<'_> {
             && let Some(job) = self.machine.pending.pop_front()
         {
             self.admit(job.id, job.settings);
+            // It may have raised the number of its key, for others that come before it.
+            self.dispatch_all();
         }
     }
 
     /// The pool is closed: nobody waits for room any more.
     pub(super) fn refuse_pending(&mut self) {
         for job in std::mem::take(&mut self.machine.pending) {
-            self.tell(Notice::Refused { id: job.id, refusal: Refusal::Closed });
+            self.refuse(job.id, &job.settings, Refusal::Closed);
         }
     }
 }

@@ -21,8 +21,9 @@ impl Step<'_> {
             (entry.id, entry.attempt, entry.settings.timeout(self.machine.config.timeout_working));
         let since = self.now;
         self.act(Action::SendJob { worker_key, key, attempt, limit });
+        let permit = self.take_permit(key);
         let key = Some(key);
-        let current = Current { id, key, attempt, announced: false, started: false, recalled: false, since };
+        let current = Current { id, key, attempt, announced: false, started: false, recalled: false, permit, since };
         let worker = self.worker(worker_key);
         worker.taken += 1;
         worker.first_job_at.get_or_insert(since);
@@ -59,9 +60,9 @@ impl Step<'_> {
     fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
         let since = self.now;
         let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u16).attempt);
-        let Prefetched { id, key, recalled } = front;
+        let Prefetched { id, key, recalled, permit } = front;
         self.worker(worker_key).current =
-            Some(Current { id, key, attempt, announced: false, started: false, recalled, since });
+            Some(Current { id, key, attempt, announced: false, started: false, recalled, permit, since });
     }
 
     fn start_own_limit(&mut self, worker_key: WorkerKey) {
@@ -102,6 +103,7 @@ impl Step<'_> {
             self.clear_limit(worker_key);
         }
         self.cancel_is_over(worker_key);
+        self.give_back(current.permit);
         let Some(key) = current.key else { return };
         self.machine.jobs.unbegin(key);
         if current.announced {
@@ -169,6 +171,7 @@ impl Step<'_> {
         let pools = self.machine.config.retry;
         let Some(entry) = self.machine.jobs.remove(key) else { return };
         let (attempt, attempts) = (entry.attempt, entry.attempts(pools));
+        let limit_key = entry.settings.limit().map(|limit| limit.key);
         let counters = &mut self.machine.counters;
         match outcome {
             Outcome::Success => counters.succeeded += 1,
@@ -176,6 +179,7 @@ impl Step<'_> {
             _ => counters.failed += 1,
         }
         self.tell(Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
+        self.remove_job_of(limit_key);
         self.is_no_longer_awaited(key);
     }
 
@@ -221,6 +225,7 @@ impl Step<'_> {
 
     /// Nothing can be proven of what the worker holds: an attempt of each job is over.
     pub(super) fn all_attempts_over(&mut self, worker_key: WorkerKey, outcome: Outcome) {
+        self.keep_permits(worker_key);
         self.announce(worker_key);
         self.attempt_over(worker_key, outcome, true);
         let worker = self.worker(worker_key);
@@ -246,6 +251,12 @@ impl Step<'_> {
             _ if undelivered == Some(current.id) => Begun::No,
             _ => Begun::Perhaps,
         }
+    }
+
+    /// The worker has come to an end with the job that it was presumed to have begun.
+    pub(super) fn end_current(&mut self, worker_key: WorkerKey) {
+        let ended = self.worker(worker_key).current.take();
+        self.give_back(ended.and_then(|current| current.permit));
     }
 
     /// The worker has nothing more to do with the job that it is presumed to have begun. Gives whether it had begun.

@@ -198,8 +198,8 @@ pub(crate) struct JobSettings(Option<Box<Overrides>>);
 struct Overrides {
     priority: i32,
     retries: Option<u32>,
-    /// Where that says more than a number.
-    retry: Option<Box<RetryPolicy>>,
+    /// What few jobs have.
+    rare: Option<Box<Rare>>,
     timeout: Option<Option<Duration>>,
     soft_timeout: Option<Option<Duration>>,
     delay: Duration,
@@ -207,9 +207,33 @@ struct Overrides {
     idempotent: bool,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Rare {
+    /// Where the policy says more than the number of retries.
+    retry: Option<RetryPolicy>,
+    limit: Option<Limit>,
+    /// The text of the limit's key, until that has a number.
+    key: Option<Box<str>>,
+}
+
+/// A key of jobs, by its number: its text is the driver's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LimitKey(pub(crate) u32);
+
+/// How many jobs of a key may run at once, as one of them says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Limit {
+    pub(crate) key: LimitKey,
+    pub(crate) permits: u32,
+}
+
 impl JobSettings {
     fn own(&mut self) -> &mut Overrides {
         self.0.get_or_insert_default()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.own().rare.get_or_insert_default()
     }
 
     pub(crate) fn set_priority(&mut self, priority: i32) {
@@ -218,13 +242,16 @@ impl JobSettings {
 
     pub(crate) fn set_retries(&mut self, retries: u32) {
         let own = self.own();
-        (own.retries, own.retry) = (Some(retries), None);
+        own.retries = Some(retries);
+        if let Some(rare) = &mut own.rare {
+            rare.retry = None;
+        }
     }
 
     pub(crate) fn set_retry(&mut self, policy: RetryPolicy) {
         self.set_retries(policy.retries);
         if policy != RetryPolicy::new(policy.retries) {
-            self.own().retry = Some(Box::new(policy));
+            self.rare().retry = Some(policy);
         }
     }
 
@@ -242,6 +269,32 @@ impl JobSettings {
 
     pub(crate) fn set_expires(&mut self, after: Option<Duration>) {
         self.own().expires = Some(after);
+    }
+
+    /// The job is one of `key`, of which only so many run at once.
+    pub(crate) fn set_limit(&mut self, key: Box<str>, permits: u32) {
+        let rare = self.rare();
+        (rare.limit, rare.key) = (Some(Limit { key: LimitKey::default(), permits }), Some(key));
+    }
+
+    /// Gives the limit's key the number that `number` has for its text, which is no longer kept.
+    pub(crate) fn number_key(&mut self, number: impl FnOnce(Box<str>) -> LimitKey) {
+        if let Some(rare) = self.0.as_mut().and_then(|own| own.rare.as_mut())
+            && let (Some(limit), Some(key)) = (&mut rare.limit, rare.key.take())
+        {
+            limit.key = number(key);
+        }
+    }
+
+    /// The same with the number of the key.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn set_numbered_limit(&mut self, key: u32, permits: u32) {
+        self.set_limit("".into(), permits);
+        self.number_key(|_| LimitKey(key));
+    }
+
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        self.0.as_ref()?.rare.as_ref()?.limit
     }
 
     pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
@@ -267,8 +320,8 @@ impl JobSettings {
 
     pub(crate) fn retry(&self, pools: RetryPolicy) -> RetryPolicy {
         let Some(own) = &self.0 else { return pools };
-        match (&own.retry, own.retries) {
-            (Some(policy), _) => **policy,
+        match (own.rare.as_ref().and_then(|rare| rare.retry), own.retries) {
+            (Some(policy), _) => policy,
             (None, Some(retries)) => RetryPolicy::new(retries),
             (None, None) => pools,
         }

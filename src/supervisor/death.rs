@@ -113,7 +113,7 @@ impl Step<'_> {
         let cause = if worker.end() == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Crashed(cause), false);
-        self.worker(worker_key).current = None;
+        self.end_current(worker_key);
     }
 
     /// Counts a worker that died while it read this job: after a few it is taken for the reason, and costs an attempt.
@@ -145,6 +145,9 @@ impl Step<'_> {
             self.act(Action::Release(worker_key));
         } else if let Some(start_failed) = start_failed {
             self.tell(Notice::SpawnFailed { worker_key, start_failed });
+        }
+        for permit in worker.permits() {
+            self.give_back(Some(permit));
         }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);

@@ -1,7 +1,7 @@
 //! What comes out of the machine: what is to be done, and what is to be told.
 
 use super::admission::Refusal;
-use super::{Begun, JobKey, Outcome, Violation, WorkerKey, WorkerState};
+use super::{Begun, JobKey, LimitKey, Outcome, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
 
 /// One thing that follows from an input. They come in the order in which they are to be carried out.
@@ -98,6 +98,9 @@ pub(crate) enum Notice {
         call: u64,
         aborted: usize,
     },
+
+    /// No job has this key any more, and no worker a permit of it: its number may be given to another.
+    KeyForgotten(LimitKey),
 
     // ---- of workers
     /// The worker's process exists.

@@ -118,9 +118,9 @@ impl Step<'_> {
             self.machine.restarts.one_has_worked(worker_key.slot);
             self.attempt_over(worker_key, outcome, false);
         }
+        self.end_current(worker_key);
         let limit = self.machine.config.timeout_recovering;
         let worker = self.worker(worker_key);
-        worker.current = None;
         worker.set_ready_in_exit(false);
         if !worker.is_exiting() {
             self.start_limit(worker_key, limit);
@@ -143,9 +143,8 @@ impl Step<'_> {
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
-        let worker = self.worker(worker_key);
-        worker.current = None;
-        if !worker.is_exiting() {
+        self.end_current(worker_key);
+        if !self.worker(worker_key).is_exiting() {
             self.on_its_way(worker_key, End::Terminal);
         }
         self.worker(worker_key).set_ready_in_exit(false);
@@ -168,6 +167,7 @@ impl Step<'_> {
         };
         if let Some(prefetched) = worker.prefetched.remove(at) {
             worker.taken -= 1;
+            self.give_back(prefetched.permit);
             self.recall_was_answered(worker_key);
             if let Some(key) = prefetched.key {
                 self.requeue(key);

@@ -23,7 +23,7 @@ impl Step<'_> {
             return;
         }
         let workers = config.max_processes;
-        let share = self.machine.backlog.len().div_ceil(workers);
+        let share = self.machine.backlog.permitted().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
         if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
             return;
@@ -48,7 +48,8 @@ impl Step<'_> {
             let (id, attempt) = (entry.id, entry.attempt + 1);
             let limit = entry.settings.timeout(self.machine.config.timeout_working);
             self.act(Action::SendJob { worker_key, key, attempt, limit });
-            self.worker(worker_key).push_prefetched(id, key);
+            let permit = self.take_permit(key);
+            self.worker(worker_key).push_prefetched(id, key, permit);
         }
         let patience = SHORT * self.oversubscription();
         let worker = self.worker(worker_key);

@@ -6,6 +6,7 @@ use super::lifecycle::{Course, Phase, Process};
 use super::timers::Timer;
 use super::worker::Worker;
 use super::{Admits, JobKey, Supervisor};
+use std::collections::BTreeMap;
 
 /// With more jobs than this their table is not walked at every step.
 const WALKED: usize = 256;
@@ -42,13 +43,26 @@ impl Supervisor {
         self.deadlines.check(slots.filter_map(deadline));
         self.restarts.check_counts();
         workers().for_each(check_worker);
+        self.backlog.check_counts(&self.jobs);
         if self.jobs.len() <= WALKED {
             self.check_jobs();
         }
     }
 
+    /// Of each key there are as many jobs and permits as jobs have it and workers have them.
+    fn check_keys(&self) {
+        let mut uses = BTreeMap::<_, (usize, usize)>::new();
+        let waiting = self.pending.iter().map(|job| &job.settings);
+        let jobs = self.jobs.iter().map(|(_, entry)| &entry.settings).chain(waiting);
+        jobs.filter_map(|settings| settings.limit()).for_each(|limit| uses.entry(limit.key).or_default().0 += 1);
+        let permits = self.slots.iter().flatten().flat_map(Worker::permits);
+        permits.for_each(|limit_key| uses.entry(limit_key).or_default().1 += 1);
+        debug_assert_eq!(self.backlog.uses().collect::<BTreeMap<_, _>>(), uses, "keys");
+    }
+
     /// Each job is where its state says, and nowhere else.
     fn check_jobs(&self) {
+        self.check_keys();
         let mut queued = 0;
         let mut at_workers = 0;
         for (key, entry) in self.jobs.iter() {

@@ -15,7 +15,7 @@ impl Step<'_> {
         }
         let minimum = minimum(config, *admits);
         // No worker is needed for a job that is not to be begun.
-        let queued = if *paused { 0 } else { backlog.len() };
+        let queued = if *paused { 0 } else { backlog.permitted() };
         // Most steps end here: there is no room for a worker, or no need of one.
         let needed = queued > 0 || live.len() < minimum || restarts.are_wanted() || successors > 0;
         if live.len() >= config.max_processes || !needed {

@@ -7,6 +7,7 @@ mod admission;
 mod at_most_once;
 mod cancel;
 mod expiry;
+mod keys;
 mod leaving;
 mod memory;
 mod order;
@@ -178,6 +179,7 @@ impl Script {
             Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),
             Effect::Tell(Notice::Enqueued(key)) => format!("enqueued {}", job(key)),
             Effect::Tell(Notice::Backlogged(key)) => format!("backlog {}", job(key)),
+            Effect::Tell(Notice::KeyForgotten(LimitKey(key))) => format!("key {key} is forgotten"),
             Effect::Tell(Notice::Delayed { key, until }) => {
                 format!("{} waits for {:?}", job(key), *until - self.now)
             }

@@ -2,7 +2,7 @@
 
 use super::lifecycle::{Course, End, Limit, PendingKill, Phase, Process};
 use super::timers::{Timer, Timers};
-use super::{JobKey, SHORT, Undelivered};
+use super::{JobKey, LimitKey, SHORT, Undelivered};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub(super) struct Current {
     pub(super) started: bool,
     /// Whether the worker was asked to skip it, before it was presumed begun.
     pub(super) recalled: bool,
+    /// The permit that it has of its key, until the worker has come to an end with it.
+    pub(super) permit: Option<LimitKey>,
     pub(super) since: Duration,
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Prefetched {
     pub(super) key: Option<JobKey>,
     /// Whether the worker was asked to skip it.
     pub(super) recalled: bool,
+    /// The permit that it has of its key.
+    pub(super) permit: Option<LimitKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +118,8 @@ pub(crate) struct Worker {
     /// With `prefetched` behind it, what the worker holds in the order of sending.
     pub(super) current: Option<Current>,
     pub(super) prefetched: VecDeque<Prefetched>,
+    /// The permits that it keeps until it is dead, whatever it says.
+    pub(super) kept_permits: Vec<LimitKey>,
     /// How long its jobs take, the recent ones counting most.
     pub(super) pace: Option<Duration>,
     pub(super) limit: Option<Limit>,
@@ -154,6 +160,7 @@ impl Worker {
             had_job: false,
             current: None,
             prefetched: VecDeque::new(),
+            kept_permits: Vec::new(),
             pace: None,
             limit: None,
             recalled_at: None,
@@ -290,9 +297,16 @@ impl Worker {
         }
     }
 
-    pub(super) fn push_prefetched(&mut self, id: u64, key: JobKey) {
+    pub(super) fn push_prefetched(&mut self, id: u64, key: JobKey, permit: Option<LimitKey>) {
         self.taken += 1;
-        self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false });
+        self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false, permit });
+    }
+
+    /// The permits of keys that it has.
+    pub(super) fn permits(&self) -> impl Iterator<Item = LimitKey> {
+        let current = self.current.iter().filter_map(|current| current.permit);
+        let prefetched = self.prefetched.iter().filter_map(|prefetched| prefetched.permit);
+        current.chain(prefetched).chain(self.kept_permits.iter().copied())
     }
 
     /// The prefetched jobs that were not recalled.

@@ -4,6 +4,7 @@ mod admission;
 mod always;
 mod cancel;
 mod jobs;
+mod keys;
 mod leaving;
 mod retries;
 mod told;
@@ -14,6 +15,7 @@ use crate::supervisor::{
     StartFailed, Supervisor, Undelivered, WorkerKey, WorkerState,
 };
 use admission::Admission;
+use keys::Keys;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use told::Told;
@@ -155,6 +157,7 @@ pub(super) struct Checker {
     most_ahead: usize,
     told: Told,
     admission: Admission,
+    keys_of_jobs: Keys,
     /// What was said of the job that its worker holds, until it is told.
     to_tell: Option<Message>,
     /// Who is to be asked to come to an end with a job, and within what time, in this step.
@@ -222,6 +225,7 @@ impl Checker {
             most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
             told: Told::new(config),
             admission: Admission::new(config),
+            keys_of_jobs: Keys::default(),
             to_tell: None,
             to_cancel: None,
             unwanted: Unwanted::default(),
@@ -433,7 +437,10 @@ impl Checker {
             }
             _ => {}
         }
+        let front = self.speaker(input).filter(|of| of.is_ready).and_then(|of| of.holds.front().copied());
         self.follow_queue(now, input);
+        let believed = self.speaker(input).is_some_and(|of| !of.violated);
+        self.keys_of_jobs.input(input, front, believed);
         if let Input::Exited { worker_key, .. } | Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) =
             input
             && let Some(process) = self.processes.get_mut(worker_key)
@@ -488,6 +495,12 @@ impl Checker {
             }
             _ => {}
         }
+    }
+
+    /// The worker whose message this is.
+    fn speaker(&self, input: &Input) -> Option<&Process> {
+        let Input::Message { worker_key, .. } = input else { return None };
+        self.processes.get(worker_key)
     }
 
     fn resident(&mut self, worker_key: WorkerKey, bytes: u64, at_rest: bool) {
@@ -610,6 +623,7 @@ impl Checker {
                     job.readers += 1;
                 }
                 self.all_back(worker_key);
+                self.keys_of_jobs.died(worker_key);
                 if start_failed.is_some() { self.start_failed(worker_key) } else { Ok(()) }
             }
             Effect::Tell(Notice::SpawnFailed { start_failed: StartFailed { .. }, .. }) => Ok(()),
@@ -621,6 +635,7 @@ impl Checker {
             Effect::Tell(Notice::Enqueued(key)) => {
                 let backlog = self.backlog_len();
                 self.admission.enqueued(key.id, backlog)?;
+                self.keys_of_jobs.let_in(key.id);
                 let another = self.keys.keys().find(|of| of.place == key.place);
                 ensure(another.is_none(), || format!("{key:?} is in the place of {another:?}"))?;
                 self.keys.insert(key, key.id);
@@ -641,6 +656,7 @@ impl Checker {
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
+            Effect::Tell(Notice::KeyForgotten(key)) => self.keys_of_jobs.forgotten(key),
             Effect::Tell(Notice::Delayed { key, until }) => self.job(key)?.delayed(until),
             Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => self.sent(worker_key, key, attempt),
             Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
@@ -723,6 +739,7 @@ impl Checker {
                     process.used |= process.is_ready && process.holds.front() == Some(&id);
                 }
                 self.keys.remove(&key);
+                self.keys_of_jobs.over(key.id);
                 Ok(())
             }
             Effect::Tell(Notice::Violated(worker_key, _)) => {
@@ -764,7 +781,8 @@ impl Checker {
             }
             Effect::Tell(Notice::Refused { id, refusal }) => {
                 let backlog = self.backlog_len();
-                self.admission.refused(id, refusal, backlog)?;
+                self.admission.refused(id, refusal, backlog, self.finds_permit(id))?;
+                self.keys_of_jobs.over(id);
                 let job = self.jobs.remove(&id);
                 ensure(job.is_some_and(|job| job.stage == Stage::New), || {
                     format!("job {id} is refused, and was let in")

@@ -245,6 +245,9 @@ impl State {
                     limit = Some(Some(Duration::from_millis(7)));
                     settings.set_timeout(Some(Duration::from_millis(7)));
                 }
+                if shape.keyed {
+                    settings.set_numbered_limit(0, 1);
+                }
                 self.checker.new_job(id, priority, None, limit);
                 self.input(shape, Input::Enqueue { id, settings, when_full: shape.when_full(id) })
             }
@@ -534,6 +537,10 @@ impl State {
                 }
                 if let Some((other, _)) = self.actors.iter().find(|(_, other)| other.runs() == Some(job)) {
                     return Err(format!("job {job} runs on {other:?} and {worker_key:?}"));
+                }
+                let runs = |other: &Actor| other.runs().is_some() && !other.lied;
+                if shape.keyed && self.actors.values().any(runs) {
+                    return Err(format!("job {job} is begun by {worker_key:?} while another of its key runs"));
                 }
                 if !self.begun.insert((job, attempt)) {
                     return Err(format!("attempt {attempt} at job {job} is begun twice, now by {worker_key:?}"));

@@ -314,6 +314,10 @@ impl Stage {
             settings.set_expires(Some(20 * SHORT));
             self.checker.timed(id, 3 * SHORT, Some(Some(20 * SHORT)));
         }
+        // And another.
+        if choice & 0x3c == 0x04 {
+            settings.set_numbered_limit(id as u32 % 2, 1 + u32::from(choice & 1));
+        }
         self.input(Input::Enqueue { id, settings, when_full })
     }
 

@@ -5,8 +5,8 @@
 //! the machine are the patches in `tests/mutants`.
 
 use crate::supervisor::{
-    Action, Begun, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Refusal, RetryPolicy, Signal,
-    Supervisor, Undelivered, WhenFull, WorkerKey,
+    Action, Begun, Config, Effect, Input, JobSettings, Limit, LimitKey, MaxMemory, Message, Notice, Refusal,
+    RetryPolicy, Signal, Supervisor, Undelivered, WhenFull, WorkerKey,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,6 +35,11 @@ pub(super) enum Sabotage {
     /// Every kind of failure is retried.
     AllKindsAreRetried,
     NoDelay,
+    /// Jobs have no key, or one more or fewer of it may run, or all jobs of keys are of one.
+    NoKeys,
+    OneTooManyOfAKey,
+    OneTooFewOfAKey,
+    KeysAreOne,
     /// Attempts in doubt count, or do not, whatever was said.
     NoneIsIdempotent,
     AllAreIdempotent,
@@ -132,6 +137,10 @@ pub(super) fn all() -> Vec<Sabotage> {
         TwiceTheBackoff,
         AllKindsAreRetried,
         NoDelay,
+        NoKeys,
+        OneTooManyOfAKey,
+        OneTooFewOfAKey,
+        KeysAreOne,
         NoneIsIdempotent,
         AllAreIdempotent,
         NeverExpires,
@@ -291,7 +300,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 36] = [
+const EFFECTS: [&str; 37] = [
     "Spawn",
     "SendJob",
     "SendSkip",
@@ -307,6 +316,7 @@ const EFFECTS: [&str; 36] = [
     "Refused",
     "Enqueued",
     "Backlogged",
+    "KeyForgotten",
     "Delayed",
     "Task",
     "Started",
@@ -347,6 +357,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Tell(Notice::Refused { .. }) => "Refused",
         Effect::Tell(Notice::Enqueued(_)) => "Enqueued",
         Effect::Tell(Notice::Backlogged(_)) => "Backlogged",
+        Effect::Tell(Notice::KeyForgotten(_)) => "KeyForgotten",
         Effect::Tell(Notice::Delayed { .. }) => "Delayed",
         Effect::Tell(Notice::Task { .. }) => "Task",
         Effect::Tell(Notice::Started { .. }) => "Started",
@@ -590,6 +601,15 @@ fn spoiled_settings(sabotage: Sabotage, settings: &JobSettings) -> JobSettings {
     }
     if sabotage != Sabotage::NoDelay && !settings.delay().is_zero() {
         spoiled.set_delay(settings.delay());
+    }
+    if let Some(Limit { key: LimitKey(key), permits }) = settings.limit() {
+        match sabotage {
+            Sabotage::NoKeys => {}
+            Sabotage::OneTooManyOfAKey => spoiled.set_numbered_limit(key, permits + 1),
+            Sabotage::OneTooFewOfAKey => spoiled.set_numbered_limit(key, (permits - 1).max(1)),
+            Sabotage::KeysAreOne => spoiled.set_numbered_limit(0, permits),
+            _ => spoiled.set_numbered_limit(key, permits),
+        }
     }
     match sabotage {
         Sabotage::NoneIsIdempotent => {}

@@ -9,7 +9,7 @@ use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
     Action, Config, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Notice, RetryPolicy, SHORT, Signal,
-    Supervisor, Undelivered, Violation, WhenFull, WorkerKey, WorkerState,
+    Supervisor, Undelivered, Violation, WhenFull, WorkerKey,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,6 +73,11 @@ pub(super) struct World {
     steers: bool,
     /// Whether a job may have no limit though the pool has.
     endless: bool,
+    /// How many jobs of each key may run at once, and whether requests name other numbers too.
+    keys: Vec<u32>,
+    keys_vary: bool,
+    /// The keys of the jobs that have one.
+    keyed: BTreeMap<u64, u32>,
     /// When the callers called last.
     called: Duration,
     tells_undelivered: bool,
@@ -145,6 +150,9 @@ impl World {
         let lateness = rng.pick(&[Duration::ZERO, Duration::ZERO, Duration::ZERO, 2 * MILLI, 60 * MILLI]);
         let (calls, burst) = (1 + rng.below(60), if brisk { 40 } else { rng.pick(&[1, 4, 4, 40]) });
         let steers = rng.chance(30);
+        let keys =
+            if rng.chance(40) { (0..1 + rng.below(3)).map(|_| rng.pick(&[1, 1, 2, 3])).collect() } else { vec![] };
+        let keys_vary = rng.chance(20);
         let saboteur = Saboteur::new(sabotage);
         World {
             checker: Checker::new(&config),
@@ -169,6 +177,9 @@ impl World {
             exiting: false,
             steers,
             endless,
+            keys,
+            keys_vary,
+            keyed: BTreeMap::new(),
             called: Duration::ZERO,
             tells_undelivered,
             unreadable,
@@ -222,7 +233,8 @@ impl World {
         let lost = self.actors.iter().find(|(worker_key, actor)| {
             let hangs =
                 actor.phase == Phase::Hung && actor.unanswered.is_none_or(|job| self.checker.is_at(job, **worker_key));
-            let waits = |worker: &Worker| worker.is_free() || worker.state() == WorkerState::Exiting;
+            // One that is known to end is waited for: the checker looks at how long.
+            let waits = |worker: &Worker| worker.is_free() || worker.is_ending();
             actor.alive && !hangs && self.machine.worker(**worker_key).is_some_and(|worker| !waits(worker))
         });
         match lost {
@@ -475,6 +487,12 @@ impl World {
         let expires = self.rng.chance(10).then(|| self.rng.pick(&[Some(Duration::ZERO), Some(3 * MILLI), None]));
         if let Some(after) = expires {
             settings.set_expires(after);
+        }
+        if !self.keys.is_empty() && self.rng.chance(70) {
+            let key = self.rng.below(self.keys.len() as u64) as u32;
+            let permits = if self.keys_vary { self.rng.pick(&[1, 2, 3]) } else { self.keys[key as usize] };
+            settings.set_numbered_limit(key, permits);
+            self.keyed.insert(id, key);
         }
         let when_full = self.rng.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse, WhenFull::Exceed]);
         self.checker.new_job(id, priority, retry, limit);

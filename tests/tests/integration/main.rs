@@ -19,6 +19,7 @@ mod hooks;
 mod host;
 mod jobs;
 mod json;
+mod keys;
 mod kit_wire;
 mod limits;
 mod map;

@@ -78,11 +78,12 @@ impl Admission {
         Ok(())
     }
 
-    pub(super) fn refused(&mut self, id: u64, refusal: Refusal, backlog: usize) -> Found {
+    /// `permitted`: whether nothing of its key keeps it from being begun.
+    pub(super) fn refused(&mut self, id: u64, refusal: Refusal, backlog: usize, permitted: bool) -> Found {
         let asked = self.asked.take_if(|(asked, _)| *asked == id);
         match (refusal, asked) {
             (Refusal::Full, Some((_, WhenFull::Refuse))) => {
-                self.refused_as_full = self.waiting.is_empty() && !self.delayed.contains(&id);
+                self.refused_as_full = self.waiting.is_empty() && !self.delayed.contains(&id) && permitted;
                 ensure(backlog >= self.max_backlog || !self.waiting.is_empty(), || {
                     format!("job {id} is refused, and there is room: {backlog} of {}", self.max_backlog)
                 })
@@ -95,12 +96,14 @@ impl Admission {
         }
     }
 
-    /// At the end of a step. `is_in_backlog` tells of a job whether no worker has begun it.
+    /// At the end of a step. `is_in_backlog` tells of a job whether no worker has begun it, `finds_permit` whether nothing of
+    /// its key keeps it from being begun.
     pub(super) fn settled_down(
         &mut self,
         machine: &Supervisor,
         backlog: usize,
         is_in_backlog: impl Fn(u64) -> bool,
+        finds_permit: impl Fn(u64) -> bool,
     ) -> Found {
         if let Some((id, when_full)) = self.asked.take() {
             ensure(when_full == WhenFull::Wait, || format!("job {id} is neither let in nor refused"))?;
@@ -111,7 +114,7 @@ impl Admission {
         let has_free = machine.has_free_worker() && !self.paused;
         ensure(!self.refused_as_full || !has_free, || "refused while a worker is free".into())?;
         ensure(self.waiting.is_empty() || !self.closed, || format!("still waiting after close: {:?}", self.waiting))?;
-        let at_once = self.waiting.front().is_some_and(|id| !self.delayed.contains(id));
+        let at_once = self.waiting.front().is_some_and(|&id| !self.delayed.contains(&id) && finds_permit(id));
         let has_room = backlog < self.max_backlog || (at_once && has_free);
         ensure(self.waiting.is_empty() || !has_room, || {
             format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)

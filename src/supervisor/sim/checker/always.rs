@@ -10,7 +10,7 @@ use std::time::Duration;
 struct Census {
     /// A job that was let in, and of which nobody was told where it is.
     untold: Option<u64>,
-    /// Whether a job waits for a worker.
+    /// Whether a job waits for a worker, and for nothing else.
     queued: bool,
     /// How many wait for a time.
     delayed: usize,
@@ -88,8 +88,11 @@ impl Checker {
         ensure(backlog == machine.backlog_len(), || {
             format!("{backlog} jobs have not begun, the machine says {}", machine.backlog_len())
         })?;
-        let jobs = &self.jobs;
-        self.admission.settled_down(machine, backlog, |id| jobs.get(&id).is_some_and(Followed::is_in_backlog))?;
+        let mut admission = self.admission.clone();
+        let is_in_backlog = |id| self.jobs.get(&id).is_some_and(Followed::is_in_backlog);
+        admission.settled_down(machine, backlog, is_in_backlog, |id| self.finds_permit(id))?;
+        self.admission = admission;
+        self.no_key_is_left()?;
         ensure(open == machine.unsettled(), || {
             format!("{open} jobs are open, the machine has {}", machine.unsettled())
         })?;
@@ -102,12 +105,14 @@ impl Checker {
     /// Counts the jobs, and forgets those that are over. A world may have thousands: this is the one pass over them.
     fn census(&mut self) -> Census {
         let mut census = Census::default();
+        let full = self.full_keys();
+        let queued = self.jobs.iter().filter(|(_, job)| job.stage == Stage::Backlogged);
+        census.queued = queued.into_iter().any(|(id, _)| !self.awaits_permit(*id, &full));
         let before = self.jobs.len();
         self.jobs.retain(|id, job| {
             match job.stage {
                 Stage::Settled => return false,
                 Stage::Enqueued => census.untold = Some(*id),
-                Stage::Backlogged => census.queued = true,
                 Stage::Delayed(_) => census.delayed += 1,
                 _ => {}
             }

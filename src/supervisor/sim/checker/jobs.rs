@@ -58,13 +58,16 @@ impl Checker {
         ensure(!ending, || format!("a job is sent to {worker_key:?}, which is known to end"))?;
         let job = self.job(key)?;
         ensure(attempt == job.attempt + 1, || format!("attempt {attempt} is sent after {}", job.attempt))?;
-        let before = self.jobs.values().find(|other| {
+        let full = self.full_keys();
+        let before = self.jobs.iter().find(|(id, other)| {
             other.stage == Stage::Backlogged
                 && (other.priority > priority || (other.priority == priority && other.seq < seq))
+                && !self.awaits_permit(**id, &full)
         });
-        if let Some(before) = before {
+        if let Some((_, before)) = before {
             return Err(format!("a job of priority {priority}, place {seq} goes before {before:?}"));
         }
+        self.keys_of_jobs.sent(worker_key, id)?;
         let held = self.processes.get(&worker_key).map_or(0, |process| process.holds.len());
         ensure(held <= self.most_ahead.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
         self.prefetched += u64::from(busy);

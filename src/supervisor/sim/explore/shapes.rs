@@ -57,6 +57,8 @@ pub(super) struct Shape {
     pub(super) max_jobs: u64,
     pub(super) max_backlog: Option<usize>,
     pub(super) retries: u32,
+    /// Whether all jobs are of one key, of which one may run.
+    pub(super) keyed: bool,
     /// Whether the last job has a limit of its own, and the second a higher priority.
     pub(super) differ: bool,
     /// Whether a worker says ready in a frame of its own.
@@ -112,12 +114,18 @@ fn troubles(count: usize) -> Vec<[Option<Trouble>; 2]> {
 }
 
 pub(super) fn shapes() -> Vec<Shape> {
-    let options = [(0, 64, Some(1)), (0, 1, None), (2, 64, None), (2, 2, Some(1))];
+    let options = [
+        (0, 64, Some(1), false),
+        (0, 1, None, false),
+        (2, 64, None, false),
+        (2, 2, Some(1), false),
+        (1, 64, Some(1), true),
+    ];
     let ways = [(false, false), (true, true)];
     let mut shapes = Vec::new();
     for &(workers, jobs, count, each_way) in sizes() {
         for troubles in troubles(count) {
-            for (at, (prefetch, max_jobs, max_backlog)) in options.into_iter().enumerate() {
+            for (at, (prefetch, max_jobs, max_backlog, keyed)) in options.into_iter().enumerate() {
                 // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
                 let ways = match (each_way, prefetch, max_jobs) {
                     (true, _, _) => &ways[..],
@@ -126,7 +134,7 @@ pub(super) fn shapes() -> Vec<Shape> {
                     (false, _, _) => &ways[1..],
                 };
                 for &(recovers, ignores_term) in ways {
-                    let (retries, differ) = ([1, 0, 1, 2][at], prefetch > 0 && recovers);
+                    let (retries, differ) = ([1, 0, 1, 2, 1][at], prefetch > 0 && recovers);
                     shapes.push(Shape {
                         workers,
                         jobs,
@@ -135,6 +143,7 @@ pub(super) fn shapes() -> Vec<Shape> {
                         max_jobs,
                         max_backlog,
                         retries,
+                        keyed,
                         differ,
                         recovers,
                         ignores_term,

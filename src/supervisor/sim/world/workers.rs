@@ -224,6 +224,16 @@ impl World {
         }
     }
 
+    /// A handler of a job begins: with it no more of the key run than may.
+    fn few_of_its_key_run(&mut self, job: u64) {
+        let Some(&key) = self.keyed.get(&job) else { return };
+        let runs = |actor: &&Actor| !actor.lied && actor.runs().is_some_and(|job| self.keyed.get(&job) == Some(&key));
+        let (running, most) = (self.actors.values().filter(runs).count(), self.keys[key as usize]);
+        if !self.keys_vary && running >= most as usize {
+            self.found.get_or_insert(format!("job {job} is begun while {running} others of key {key} run, of {most}"));
+        }
+    }
+
     /// A handler begins: the moment at which a job must be nowhere else.
     pub(super) fn begin(&mut self, worker_key: WorkerKey, job: u64, attempt: u32) {
         let fate = Actor::draw_fate(&mut self.rng, &self.rates);
@@ -239,6 +249,7 @@ impl World {
         if let Some((other, _)) = elsewhere {
             self.found.get_or_insert(format!("job {job} runs on {other:?} and {worker_key:?}"));
         }
+        self.few_of_its_key_run(job);
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         actor.begun += 1;
         actor.unanswered = Some(job);
