@@ -2,16 +2,20 @@
 //!
 //! It has a key, files and ports of its own, needs no root and no cgroups, and ends with the process that started it.
 
-use crate::{Scratch, eventually};
+use crate::{Scratch, eventually, processes, within};
 use std::fs;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What has to be installed: Debian's `slurm-wlm` and `munge`.
 const PROGRAMS: [&str; 6] = ["munged", "slurmctld", "slurmd", "srun", "squeue", "scancel"];
+
+/// How long a cluster waits for its steps when it ends.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A cluster that is up. It ends when this is dropped.
 #[derive(Debug)]
@@ -43,7 +47,12 @@ pub fn cluster(command: &mut Command) -> Option<Cluster> {
 ///
 /// Where it does not answer.
 pub fn steps() -> Vec<String> {
-    let said = Command::new("squeue").args(["--noheader", "--steps", "--format=%i"]).output().expect("squeue");
+    steps_of(Path::new(&std::env::var_os("SLURM_CONF").expect("a cluster")))
+}
+
+fn steps_of(conf: &Path) -> Vec<String> {
+    let mut squeue = Command::new("squeue");
+    let said = squeue.args(["--noheader", "--steps", "--format=%i"]).env("SLURM_CONF", conf).output().expect("squeue");
     let said = String::from_utf8_lossy(&said.stdout);
     said.lines().filter(|step| step.ends_with(".0")).map(str::to_owned).collect()
 }
@@ -64,9 +73,9 @@ const KEEPER: &str = "
     \"$3\" -D -f $folder/slurm.conf & controller=$!
     \"$4\" -D -f $folder/slurm.conf -N node & node=$!
     read -r _
-    kill $node $controller
+    # slurmd would wait for its steps.
+    kill -KILL $node $controller $(cat $folder/munged.pid)
     wait
-    kill $(cat $folder/munged.pid)
 ";
 
 impl Cluster {
@@ -116,6 +125,10 @@ impl Drop for Cluster {
             let log = fs::read_to_string(self.folder.join("daemons.log")).unwrap_or_default();
             let _ = writeln!(io::stderr(), "the daemons of Slurm said:\n{log}");
         }
+        // What Slurm still runs has inherited the variable, and ends the steps with it while there is somebody to tell.
+        let tasks = || processes::with_variable("SLURM_CONF", &self.conf().to_string_lossy());
+        tasks().into_iter().for_each(processes::kill);
+        within(GRACE, || tasks().is_empty() && steps_of(&self.conf()).is_empty());
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
         let _ = fs::remove_dir_all(&self.folder);
