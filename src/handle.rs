@@ -7,6 +7,7 @@ use crate::failure::{Failure, decoded, typed};
 use crate::id::JobId;
 use crate::progress::ProgressStream;
 use crate::record::{JobHook, JobRecord, JobStatus};
+use crate::report::JobReport;
 use crate::shared::Shared;
 use crate::supervisor::Begun;
 use crossbeam_channel::{Sender, bounded};
@@ -65,6 +66,32 @@ impl<J: Job> JobHandle<J> {
     /// ```
     pub fn wait(self) -> JobResult<J> {
         decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
+    }
+
+    /// Like [`wait`](JobHandle::wait), and says what the job took: how many attempts, how long it waited and ran, and which
+    /// process had it last. Any job can be asked so, also once it is settled.
+    ///
+    /// Of a job that never came into the pool (refused, or closed with its pool before) the report is empty.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// # use std::time::Duration;
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
+    /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
+    /// # fn example(pool: &Pool<Square>) -> Result<(), Box<dyn std::error::Error>> {
+    /// for handle in (0..100).map(|n| pool.enqueue(Square(n))).collect::<Vec<_>>() {
+    ///     let job = handle.to_string();
+    ///     let (result, report) = handle.wait_with_report();
+    ///     if report.running > Duration::from_secs(1) {
+    ///         eprintln!("{job} is slow: {:?}, {} attempts", report.running, report.attempts);
+    ///     }
+    ///     println!("{}", result?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_with_report(self) -> (JobResult<J>, JobReport) {
+        let (settled, report) = self.pool.dispatcher.blocking(|| self.record.outcome_with_report());
+        (decoded::<J>(&settled), report)
     }
 
     /// The result, if it is there; else the task is woken once it is.

@@ -167,6 +167,9 @@
 //!     Ok(result) => println!("{}", result?),
 //!     Err(handle) => println!("still at it: {:?}", handle.status()),
 //! }
+//! // With what it took: attempts, time in the queue and at a worker, the process.
+//! let (result, report) = pool.enqueue(Square(7)).wait_with_report();
+//! println!("{result:?} after {:?}", report.running);
 //! # Ok(()) }
 //! ```
 //!
@@ -378,6 +381,9 @@
 //! the program dies without any of them, killed with SIGKILL for instance, each worker and its process group end by
 //! themselves within a second.
 //!
+//! On Ctrl-C or SIGTERM a program may drain, and exit when it is asked twice: `examples/shutdown.rs`. `docs/shutdown.md` has the
+//! whole of it, workers with pools of their own included.
+//!
 //! A service that systemd stops needs `KillMode=mixed` in its unit. With the default, SIGTERM goes to the workers as well
 //! as to the program, and the jobs that [`drain`](Pool::drain) would finish are lost with them.
 //!
@@ -546,6 +552,7 @@ mod histogram;
 mod id;
 mod limits;
 mod options;
+mod report;
 mod stats;
 
 // How a job can fail, and what happens.
@@ -624,6 +631,7 @@ pub use pool::Pool;
 pub use progress::{EncodedProgress, ProgressStream};
 pub use record::JobStatus;
 pub use remote::{Remote, srun, ssh};
+pub use report::JobReport;
 pub use request::JobRequest;
 pub use site::Site;
 pub use stats::{Drained, KeyStats, Rate, Restarts, SiteStats, Stats, WorkerInfo};

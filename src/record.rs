@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Settled};
 use crate::progress::EncodedProgress;
+use crate::report::{JobReport, PackedReport};
 use crate::supervisor::{Begun, JobKey};
 use crossbeam_channel::Sender;
 use hirelings_worker_kit::wire::Payload;
@@ -60,7 +61,13 @@ struct State {
 enum Stage {
     Queued(Payload),
     Running { payload: Payload, pid: u32, attempt: u32 },
-    Settled(Settled),
+    Settled(Box<Ended>),
+}
+
+/// What a job came to. Boxed: a queued job needs no room for it.
+struct Ended {
+    settled: Settled,
+    report: PackedReport,
 }
 
 /// The label, hooks and streams of a job that has any.
@@ -109,7 +116,7 @@ impl JobRecord {
     /// A job that never came into the pool.
     pub(crate) fn settled_already(id: u64, failure: Failure, observers: Option<Box<Observers>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, observers);
-        drop(record.settle(Err(Arc::new(failure)), Begun::No));
+        drop(record.settle(Err(Arc::new(failure)), Begun::No, JobReport::default()));
         record
     }
 
@@ -180,13 +187,14 @@ impl JobRecord {
 
     /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
     #[must_use]
-    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun) -> Option<WakeOnDrop> {
+    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun, report: JobReport) -> Option<WakeOnDrop> {
+        let ended = Box::new(Ended { settled, report: report.into() });
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(..)) {
             return None;
         }
         state.history.set_begun(begun);
-        state.stage = Stage::Settled(settled);
+        state.stage = Stage::Settled(ended);
         let (mut finished, mut waker) = (None, None);
         if let Some(observers) = &mut state.observers {
             observers.streams = Vec::new();
@@ -221,17 +229,26 @@ impl JobRecord {
 
     pub(crate) fn try_outcome(&self) -> Option<Settled> {
         match &self.state.lock().stage {
-            Stage::Settled(settled) => Some(settled.clone()),
+            Stage::Settled(ended) => Some(ended.settled.clone()),
             _ => None,
         }
     }
 
     /// Blocks until it is settled.
     pub(crate) fn outcome(&self) -> Settled {
+        self.ended(|ended| ended.settled.clone())
+    }
+
+    /// The same, with what it took.
+    pub(crate) fn outcome_with_report(&self) -> (Settled, JobReport) {
+        self.ended(|ended| (ended.settled.clone(), ended.report.into()))
+    }
+
+    fn ended<T>(&self, of: impl FnOnce(&Ended) -> T) -> T {
         let mut state = self.state.lock();
         loop {
-            if let Stage::Settled(settled) = &state.stage {
-                return settled.clone();
+            if let Stage::Settled(ended) = &state.stage {
+                return of(ended);
             }
             self.settled.wait(&mut state);
         }
@@ -241,12 +258,12 @@ impl JobRecord {
     pub(crate) fn outcome_until(&self, deadline: Instant) -> Option<Settled> {
         let mut state = self.state.lock();
         loop {
-            if let Stage::Settled(settled) = &state.stage {
-                return Some(settled.clone());
+            if let Stage::Settled(ended) = &state.stage {
+                return Some(ended.settled.clone());
             }
             if self.settled.wait_until(&mut state, deadline).timed_out() {
                 return match &state.stage {
-                    Stage::Settled(settled) => Some(settled.clone()),
+                    Stage::Settled(ended) => Some(ended.settled.clone()),
                     _ => None,
                 };
             }
@@ -256,8 +273,8 @@ impl JobRecord {
     /// The outcome, if it is settled; else the task is woken once it is.
     pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<Settled> {
         let mut state = self.state.lock();
-        if let Stage::Settled(settled) = &state.stage {
-            return Poll::Ready(settled.clone());
+        if let Stage::Settled(ended) = &state.stage {
+            return Poll::Ready(ended.settled.clone());
         }
         let waker = &mut state.observers.get_or_insert_default().waker;
         match waker {
@@ -307,7 +324,7 @@ impl JobRecord {
         let (started, settled) = {
             let state = self.state.lock();
             let settled = match &state.stage {
-                Stage::Settled(settled) => Some(settled.clone()),
+                Stage::Settled(ended) => Some(ended.settled.clone()),
                 _ => None,
             };
             (state.history.started(), settled)
@@ -463,7 +480,8 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let begun = self.0.begun();
-        drop(self.0.settle(Err(Arc::new(Failure::Closed)), begun));
+        let report = JobReport { attempts: self.0.attempt().unwrap_or(0), ..JobReport::default() };
+        drop(self.0.settle(Err(Arc::new(Failure::Closed)), begun, report));
     }
 }
 

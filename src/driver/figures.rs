@@ -4,8 +4,11 @@
 //! a job costs some ten nanoseconds.
 
 use crate::histogram::{Distribution, Histogram};
+use crate::id::WorkerId;
+use crate::report::JobReport;
 use crate::stats::{Rate, Restarts};
 use crate::supervisor::{JobKey, Notice, Outcome, WorkerKey};
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Over how many whole seconds the rate is taken, with the one that goes on beside them.
@@ -19,6 +22,8 @@ pub(super) struct Figures {
     restarts: Restarts,
     /// Since when each job waits, by its place in the machine's table.
     queued: Vec<Duration>,
+    /// What has been of the jobs that were retried, or wait for a time, by number.
+    past: HashMap<u64, Past>,
     jobs: usize,
     slots: Vec<Slot>,
     /// What was enqueued and finished in the last seconds, by the second's number.
@@ -31,11 +36,22 @@ pub(super) struct Figures {
 #[derive(Clone, Copy, Default)]
 struct Slot {
     worker: u64,
+    pid: u32,
     /// Since when it is in its state.
     since: Duration,
     /// The job that it runs, and since when.
     job: Option<(u64, Duration)>,
     cause: Option<Cause>,
+}
+
+/// Of a job.
+#[derive(Clone, Copy, Default)]
+struct Past {
+    enqueued: Duration,
+    /// How long its attempts have run that are over.
+    running: Duration,
+    /// The last one's worker, and its process id.
+    worker: Option<(u64, u32)>,
 }
 
 /// Why a worker ends.
@@ -57,6 +73,7 @@ impl Figures {
             running: Histogram::new(),
             restarts: Restarts::default(),
             queued: Vec::new(),
+            past: HashMap::new(),
             jobs: 0,
             slots: Vec::new(),
             recent: [(0, 0); SECONDS + 1],
@@ -65,7 +82,8 @@ impl Figures {
         }
     }
 
-    pub(super) fn note(&mut self, now: Duration, notice: &Notice) {
+    /// Counts what has happened. Gives what the job has taken, where it is over.
+    pub(super) fn note(&mut self, now: Duration, notice: &Notice) -> Option<JobReport> {
         match *notice {
             Notice::Enqueued(key) => {
                 self.jobs += 1;
@@ -79,20 +97,37 @@ impl Figures {
                 self.slot(worker_key).job = Some((key.id, now));
             }
             Notice::Retried { key, outcome, worker_key, .. } => {
-                self.attempt_over(now, key, outcome, worker_key);
+                let past = self.past(key);
+                let past = self.attempt_over(now, key, outcome, worker_key, past);
+                self.past.insert(key.id, past);
                 self.queue(key, now);
             }
-            // It waits for a worker from then on.
-            Notice::Delayed { key, until } => self.queue(key, until),
-            Notice::Settled { key, outcome, worker_key, .. } => {
+            Notice::Delayed { key, until } => {
+                let past = self.past(key);
+                self.past.insert(key.id, past);
+                // It waits for a worker from then on.
+                self.queue(key, until);
+            }
+            Notice::Settled { key, attempt, outcome, worker_key, .. } => {
+                let mut past = self.past(key);
+                if !self.past.is_empty() {
+                    self.past.remove(&key.id);
+                }
                 if let Some(worker_key) = worker_key {
-                    self.attempt_over(now, key, outcome, worker_key);
+                    past = self.attempt_over(now, key, outcome, worker_key, past);
                 }
                 self.this_second(now).1 += 1;
                 self.jobs = self.jobs.saturating_sub(1);
                 if self.jobs == 0 && self.queued.len() > KEPT {
                     self.queued = Vec::new();
                 }
+                return Some(JobReport {
+                    attempts: attempt,
+                    queued: now.saturating_sub(past.enqueued).saturating_sub(past.running),
+                    running: past.running,
+                    worker: past.worker.map(|(worker, _)| WorkerId(worker)),
+                    pid: past.worker.map(|(_, pid)| pid),
+                });
             }
             Notice::Returned { worker_key, .. } => self.slot(worker_key).job = None,
             Notice::Spawned(worker_key) | Notice::State { worker_key, .. } => self.slot(worker_key).since = now,
@@ -104,6 +139,12 @@ impl Figures {
             Notice::Died { worker_key, .. } => self.died(worker_key),
             _ => {}
         }
+        None
+    }
+
+    /// The worker's process has this number.
+    pub(super) fn spawned(&mut self, worker_key: WorkerKey, pid: u32) {
+        self.slot(worker_key).pid = pid;
     }
 
     /// The worker was asked to leave, after its jobs.
@@ -153,14 +194,34 @@ impl Figures {
         self.queued[place] = now;
     }
 
-    fn attempt_over(&mut self, now: Duration, key: JobKey, outcome: Outcome, worker_key: WorkerKey) {
+    /// What has been of the job, but for the attempt that it is in.
+    fn past(&self, key: JobKey) -> Past {
+        let enqueued = || self.queued.get(key.place as usize).copied().unwrap_or_default();
+        // Of most jobs there is none.
+        let past = if self.past.is_empty() { None } else { self.past.get(&key.id).copied() };
+        past.unwrap_or_else(|| Past { enqueued: enqueued(), ..Past::default() })
+    }
+
+    /// Counts an attempt that is over, and adds it to the job's past.
+    fn attempt_over(
+        &mut self,
+        now: Duration,
+        key: JobKey,
+        outcome: Outcome,
+        worker_key: WorkerKey,
+        mut past: Past,
+    ) -> Past {
         let slot = self.slot(worker_key);
+        past.worker = Some((worker_key.worker, slot.pid));
         if let Some((_, since)) = slot.job.take_if(|(job, _)| *job == key.id) {
-            self.running.count(now.saturating_sub(since));
+            let took = now.saturating_sub(since);
+            past.running += took;
+            self.running.count(took);
             if outcome == Outcome::Aborted {
                 self.because(worker_key, Cause::Aborted);
             }
         }
+        past
     }
 
     fn slot(&mut self, worker_key: WorkerKey) -> &mut Slot {
@@ -215,6 +276,43 @@ impl Figures {
 mod tests {
     use super::*;
     use crate::supervisor::Begun;
+
+    #[test]
+    fn a_report_is_of_all_attempts() {
+        let mut figures = Figures::new();
+        let at = |millis: u64| Duration::from_millis(millis);
+        let (key, worker_key) = (JobKey { place: 0, id: 7 }, WorkerKey { slot: 1, worker: 5 });
+        let (attempts, begun) = (3, Begun::Yes);
+        let retried = |attempt| Notice::Retried { key, attempt, attempts, outcome: Outcome::Failed, begun, worker_key };
+        let settled =
+            |attempt, outcome, worker_key| Notice::Settled { key, attempt, attempts, outcome, begun, worker_key };
+        figures.note(at(0), &Notice::Spawned(worker_key));
+        figures.spawned(worker_key, 4711);
+        for round in [0u64, 1] {
+            let at = |millis: u64| at(100 * round + millis);
+            figures.note(at(1), &Notice::Enqueued(key));
+            figures.note(at(1), &Notice::Delayed { key, until: at(3) });
+            figures.note(at(4), &Notice::Task { worker_key, key, attempt: 1 });
+            figures.note(at(10), &retried(1));
+            figures.note(at(10), &Notice::Delayed { key, until: at(20) });
+            let over = match round {
+                // It is aborted while it waits.
+                0 => figures.note(at(15), &settled(1, Outcome::Aborted, None)),
+                _ => {
+                    figures.note(at(20), &Notice::Task { worker_key, key, attempt: 2 });
+                    figures.note(at(50), &settled(2, Outcome::Success, Some(worker_key)))
+                }
+            };
+            let (attempts, queued, running) = [(1, 8, 6), (2, 13, 36)][round as usize];
+            let (queued, running) = (Duration::from_millis(queued), Duration::from_millis(running));
+            let (worker, pid) = (Some(WorkerId(5)), Some(4711));
+            assert_eq!(over, Some(JobReport { attempts, queued, running, worker, pid }));
+            assert!(figures.past.is_empty());
+        }
+        figures.note(at(300), &Notice::Enqueued(key));
+        let over = figures.note(at(307), &settled(0, Outcome::Closed, None));
+        assert_eq!(over, Some(JobReport { queued: at(7), ..JobReport::default() }));
+    }
 
     #[test]
     fn the_rate_is_that_of_the_last_seconds() {

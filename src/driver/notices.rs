@@ -11,6 +11,7 @@ use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
+use crate::report::JobReport;
 use crate::supervisor::{JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey, WorkerState};
 use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ impl<'a> About<'a> {
 impl Driver {
     /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
     pub(super) fn tell(&mut self, notice: Notice, context: &mut Context) {
-        self.figures.note(self.now, &notice);
+        let report = self.figures.note(self.now, &notice);
         match notice {
             Notice::Refused { id, refusal } => {
                 if let Some(job) = context.take_job(id).or_else(|| self.waiting.remove(&id)) {
@@ -99,7 +100,7 @@ impl Driver {
             Notice::Settled { key, attempt, attempts, outcome, begun, worker_key } => {
                 let Some(ticket) = self.tickets.take(key) else { return };
                 let tried = Tried { attempt, attempts, begun };
-                self.settled(ticket, tried, outcome, worker_key, context);
+                self.settled(ticket, tried, report.unwrap_or_default(), outcome, worker_key, context);
             }
             Notice::QueuedAborted { call, aborted } => {
                 if let Some(reply) = self.abort_waiters.remove(&call) {
@@ -111,6 +112,7 @@ impl Driver {
                 self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);
                 if let Some(child) = self.child(worker_key) {
                     let (pid, program) = (child.pid, child.program.clone());
+                    self.figures.spawned(worker_key, pid);
                     self.log(log::Level::Debug, || {
                         format!("worker process {pid} was spawned in slot {}: {program}", worker_key.slot)
                     });
@@ -246,6 +248,7 @@ impl Driver {
         &mut self,
         ticket: Ticket,
         tried: Tried,
+        report: JobReport,
         outcome: Outcome,
         worker_key: Option<WorkerKey>,
         context: &mut Context,
@@ -265,7 +268,7 @@ impl Driver {
             (_, None) => self.emit_event(EventKind::JobSuccess, about, || More::Nothing),
         }
         self.emit_event(EventKind::Done, about, || More::Nothing);
-        self.released.extend(record.settle(settled, tried.begun));
+        self.released.extend(record.settle(settled, tried.begun, report));
         if record.is_hooked() {
             self.plan.hooks.queue(Notification::Job(record, JobUpdate::Done));
         }

@@ -16,6 +16,7 @@ compiled! {
     Contributing: "CONTRIBUTING.md",
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",
+    Shutdown: "docs/shutdown.md",
     Sizing: "docs/sizing.md",
     FailureCases: "docs/failure-cases.md",
     FromNodeHirelings: "docs/from-node-hirelings.md",

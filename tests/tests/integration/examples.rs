@@ -1,4 +1,4 @@
-//! The examples, as a person runs them. `thumbnails`, `parallel` and `two_levels` have files of their own.
+//! The examples, as a person runs them. `thumbnails`, `shutdown`, `parallel` and `two_levels` have files of their own.
 
 use super::python_kit::has_python;
 use hirelings::EventKind;
@@ -49,7 +49,8 @@ fn every_example_is_run_by_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let names: BTreeSet<String> = names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(names, RUN.into_iter().chain(["parallel", "thumbnails", "two_levels"]).map(str::to_owned).collect());
+    let elsewhere = ["parallel", "shutdown", "thumbnails", "two_levels"];
+    assert_eq!(names, RUN.into_iter().chain(elsewhere).map(str::to_owned).collect());
 }
 
 #[test]

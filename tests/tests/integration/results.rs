@@ -1,6 +1,6 @@
 //! Results in other ways than `wait`: as futures, as they come, and with labels and settings of each.
 
-use hirelings::{JobError, JobFuture, JobHandle, as_completed};
+use hirelings::{JobError, JobFuture, JobHandle, JobReport, RetryPolicy, as_completed};
 use hirelings_tests::{Do, Gate, WATCHDOG, begun, pool, settled};
 use serde::{Deserialize, Serialize};
 use std::future::{Future, IntoFuture};
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// Wakes a thread that is parked, and counts.
 struct Unpark(Thread, AtomicUsize);
@@ -218,4 +219,47 @@ fn each_job_of_a_map_has_settings_of_its_own() {
     });
     assert!(unordered.all(|(_, result)| result.is_ok()));
     assert_eq!(labels.iter().take(3).collect::<Vec<_>>(), [true; 3]);
+}
+
+#[test]
+fn a_report_says_what_the_job_took() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let mut gate = Gate::new();
+    let running = begun(pool.request(Do::Wait(gate.path())));
+    let queued = pool.enqueue(Do::Pid);
+    let unwanted = pool.enqueue(Do::Pid);
+    assert!(unwanted.abort_if_queued());
+    let (waited, has_waited) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || waited.send(running.wait_with_report()).unwrap());
+        gate.open();
+        let (result, report) = has_waited.recv_timeout(WATCHDOG).unwrap();
+        assert_eq!(report.pid.map(|pid| pid.to_string()), result.ok());
+        assert_eq!((report.attempts, report.worker), (1, Some(pool.workers()[0].id)));
+        assert!(report.running > Duration::ZERO);
+        let (result, after) = queued.wait_with_report();
+        assert_eq!((after.attempts, after.pid), (1, report.pid));
+        assert_eq!(after.pid.map(|pid| pid.to_string()), result.ok());
+        assert!(after.queued > Duration::ZERO);
+    });
+    let (result, report) = unwanted.wait_with_report();
+    assert!(matches!(result, Err(JobError::Aborted)));
+    assert_eq!((report.attempts, report.running, report.worker, report.pid), (0, Duration::ZERO, None, None));
+    pool.exit();
+    assert_eq!(pool.enqueue(Do::Pid).wait_with_report().1, JobReport::default(), "it never came into the pool");
+}
+
+#[test]
+fn a_report_counts_all_attempts() {
+    let wait = Duration::from_millis(20);
+    let policy = RetryPolicy::new(2).backoff(wait, wait);
+    let pool = pool().max_processes(1).retry(policy).build().unwrap();
+    let failed = pool.enqueue(Do::Fail("no".into()));
+    let crashed = pool.enqueue(Do::Then(vec![Do::ExitUntil(3), Do::Pid]));
+    let (result, report) = failed.wait_with_report();
+    assert!(matches!(result, Err(JobError::Failed(_))));
+    assert_eq!(report.attempts, 3);
+    assert!(report.queued >= 2 * wait, "{report:?}");
+    let (result, report) = crashed.wait_with_report();
+    assert_eq!((report.attempts, report.pid.map(|pid| pid.to_string())), (3, result.ok()), "the last worker's");
 }

@@ -81,12 +81,15 @@ impl Codec {
 
 /// A user's payload: opaque, shared, cheap to clone. It knows its codec, so that whoever is given it can decode it.
 ///
-/// A small one is one allocation; a larger one keeps the buffer that it was read into or encoded to.
+/// A tiny one, as a number, takes no memory beside; a small one is one allocation; a larger one keeps the buffer that it was read
+/// into or encoded to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Payload {
     /// No bytes at all.
     #[default]
     Empty,
+    /// So many of these bytes, the others being 0.
+    Tiny(Codec, u8, [u8; TINY]),
     /// An exact copy.
     Small(Codec, Arc<[u8]>),
     /// A buffer, and where in it the payload starts.
@@ -121,13 +124,24 @@ impl Drop for Buffer {
     }
 }
 
+/// Up to this the bytes are in the payload itself, which is no larger for it.
+const TINY: usize = 21;
+
 /// Above this a buffer is kept rather than copied.
 const COPIED_UP_TO: usize = 4096;
 
 impl Payload {
     /// The payload that is all of `bytes`.
     pub fn copied(bytes: &[u8], codec: Codec) -> Self {
-        if bytes.is_empty() && codec == Codec::Bincode { Payload::Empty } else { Payload::Small(codec, bytes.into()) }
+        match bytes.len() {
+            0 if codec == Codec::Bincode => Payload::Empty,
+            len @ 0..=TINY => {
+                let mut tiny = [0; TINY];
+                tiny[..len].copy_from_slice(bytes);
+                Payload::Tiny(codec, len as u8, tiny)
+            }
+            _ => Payload::Small(codec, bytes.into()),
+        }
     }
 
     /// The payload that is `buffer` from `start` on. `buffer` is kept where that is cheaper than a copy, and goes to `pool`
@@ -157,6 +171,7 @@ impl Payload {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecFault> {
         match self {
             Payload::Empty => Codec::Bincode.decode(&[]),
+            Payload::Tiny(codec, len, bytes) => codec.decode(&bytes[..usize::from(*len)]),
             Payload::Small(codec, bytes) => codec.decode(bytes),
             Payload::Large(codec, buffer, start) => codec.decode(&buffer.bytes[*start..]),
         }
@@ -166,6 +181,7 @@ impl Payload {
     pub fn as_slice(&self) -> &[u8] {
         match self {
             Payload::Empty => &[],
+            Payload::Tiny(_, len, bytes) => &bytes[..usize::from(*len)],
             Payload::Small(_, bytes) => bytes,
             Payload::Large(_, buffer, start) => &buffer.bytes[*start..],
         }
@@ -179,5 +195,29 @@ impl Payload {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be millions of them in a backlog.
+    #[test]
+    fn a_payload_is_small() {
+        assert!(size_of::<Payload>() <= 24, "{}", size_of::<Payload>());
+    }
+
+    #[test]
+    fn a_payload_is_its_bytes_whatever_its_length() {
+        for &codec in Codec::ALL {
+            for len in (0..=TINY + 2).chain([COPIED_UP_TO, COPIED_UP_TO + 1]) {
+                let bytes: Vec<u8> = (0..len).map(|n| (n % 255) as u8 + 1).collect();
+                let payload = Payload::copied(&bytes, codec);
+                assert_eq!((payload.as_slice(), payload.len()), (&bytes[..], len));
+                assert_eq!(payload.clone(), payload);
+                assert_eq!(matches!(payload, Payload::Tiny(..) | Payload::Empty), len <= TINY);
+            }
+        }
     }
 }
