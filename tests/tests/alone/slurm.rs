@@ -18,7 +18,7 @@ fn hangs() -> Do {
 }
 
 #[test]
-fn slurm_carries_jobs_of_any_bytes() {
+fn carries_jobs_of_any_bytes() {
     alone!(cluster);
     let pool = pool(2).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
@@ -38,7 +38,7 @@ fn slurm_carries_jobs_of_any_bytes() {
 }
 
 #[test]
-fn slurm_handlers_that_hang_are_killed() {
+fn handlers_that_hang_are_killed() {
     alone!(cluster);
     let pool = pool(1).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
@@ -53,7 +53,7 @@ fn slurm_handlers_that_hang_are_killed() {
 }
 
 #[test]
-fn slurm_steps_that_are_cancelled_cost_a_job() {
+fn steps_that_are_cancelled_cost_a_job() {
     alone!(cluster);
     let pool = pool(1).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
@@ -71,7 +71,7 @@ fn slurm_steps_that_are_cancelled_cost_a_job() {
 }
 
 #[test]
-fn slurm_workers_end_with_their_pool() {
+fn workers_end_with_their_pool() {
     alone!(cluster);
     let mut host = Command::new(program("host")).arg("slurm").stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
@@ -85,7 +85,7 @@ fn slurm_workers_end_with_their_pool() {
 }
 
 #[test]
-fn slurm_hosts_that_are_lost_lose_no_item() {
+fn hosts_that_are_lost_lose_no_item() {
     alone!(cluster);
     let log = Scratch::new();
     let mut example = Command::new(program("examples").join("two_levels"));
