@@ -8,6 +8,7 @@ use crate::process::{OsProcess, Process};
 use crate::signals::Unblock;
 use crate::supervisor::Begun;
 use crate::sys::SELF;
+use crate::transport::Transport;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{Mark, WORKER_MARK};
 use std::ffi::{OsStr, OsString};
@@ -149,21 +150,32 @@ pub(crate) fn not_started(program: &str, reason: impl Into<String>) -> StartFail
     }
 }
 
+/// There is no descriptor left for it.
+pub(crate) fn no_pipe(program: &str, error: &io::Error) -> StartFailure {
+    not_started(program, format!("could not be given a pipe: {error}"))
+}
+
 /// Starts the processes of a command, or of the commands that a launcher of the user's gives.
 pub(crate) struct Launcher {
     /// The user's, asked at each spawn.
     ask: Option<Box<dyn FnMut(Slot) -> Command + Send>>,
     command: Option<Command>,
+    transport: Transport,
     unblock: Unblock,
 }
 
 impl Launcher {
     pub(crate) fn of(command: Command) -> Self {
-        Launcher { ask: None, command: Some(command), unblock: Unblock::InParent }
+        Launcher { ask: None, command: Some(command), transport: Transport::Pipes, unblock: Unblock::InParent }
     }
 
     pub(crate) fn asking(ask: impl FnMut(Slot) -> Command + Send + 'static) -> Self {
-        Launcher { ask: Some(Box::new(ask)), command: None, unblock: Unblock::InParent }
+        Launcher { ask: Some(Box::new(ask)), command: None, transport: Transport::Pipes, unblock: Unblock::InParent }
+    }
+
+    /// The same, with workers that are reached over `transport`.
+    pub(crate) fn over(self, transport: Transport) -> Self {
+        Launcher { transport, ..self }
     }
 }
 
@@ -183,17 +195,16 @@ impl Launch for Launcher {
 
     fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
         let program = self.program();
-        let (theirs, stdin) =
-            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
-        let Spawned { process, stdout, stderr } = self.spawn(theirs.into())?;
-        Ok(Launched { program, process: Arc::new(process), stdin: stdin.into(), stdout, stderr, fork_server: None })
+        let pair = || self.transport.pair().map_err(|error| no_pipe(&program, &error));
+        let ((their_stdin, stdin), (stdout, their_stdout)) = (pair()?, pair()?);
+        let Spawned { process, stderr } = self.spawn(their_stdin, their_stdout)?;
+        Ok(Launched { program, process: Arc::new(process), stdin, stdout, stderr, fork_server: None })
     }
 }
 
-/// A process that was spawned, with the pool's ends of its output.
+/// A process that was spawned, with the pool's end of its standard error.
 pub(crate) struct Spawned {
     pub(crate) process: OsProcess,
-    pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
 }
 
@@ -208,8 +219,13 @@ impl Launcher {
         self.ask.is_some().then_some(self.command.as_ref()).flatten().map(Identity::of)
     }
 
-    /// Starts the command of now, with `theirs` as its standard input.
-    pub(crate) fn spawn(&mut self, theirs: OwnedFd) -> Result<Spawned, StartFailure> {
+    /// What the command of now and the pool share.
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Starts the command of now, with these as its standard input and output.
+    pub(crate) fn spawn(&mut self, stdin: OwnedFd, stdout: OwnedFd) -> Result<Spawned, StartFailure> {
         let Some(command) = &mut self.command else {
             return Err(not_started("the launcher", "gave no command"));
         };
@@ -218,23 +234,22 @@ impl Launcher {
             if let Some(why) = harness::refused(&name) {
                 return Err(not_started(&program, format!("was not started: {why}")));
             }
-            let mark = Mark::of(&name, &theirs)
-                .map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
+            let mark = Mark::of(&name, &stdin).map_err(|error| no_pipe(&program, &error))?;
             command.env(WORKER_MARK, mark.to_string());
         }
-        // A pipe that the command kept from the last spawn would never end.
-        command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).process_group(0);
         let spawned = self.unblock.spawn(command);
-        // The command would keep the worker's end open, and a write to a worker that is gone would not fail.
-        command.stdin(Stdio::null());
+        // The command would keep the worker's ends open: a write to a worker that is gone would not fail, and its output would
+        // never end.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = spawned.map_err(|error| not_started(&program, in_words(&error)))?;
-        let pipes = (child.stdout.take(), child.stderr.take());
+        let stderr = child.stderr.take();
         let process = OsProcess::new(child)
             .map_err(|error| not_started(&program, format!("was started, but its exit cannot be watched: {error}")))?;
-        let (Some(stdout), Some(stderr)) = pipes else {
+        let Some(stderr) = stderr else {
             return Err(not_started(&program, "was started without its pipes"));
         };
-        Ok(Spawned { process, stdout: stdout.into(), stderr: stderr.into() })
+        Ok(Spawned { process, stderr: stderr.into() })
     }
 }
 

@@ -584,6 +584,7 @@ mod process;
 mod remote;
 mod signals;
 mod site;
+mod transport;
 /// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
 mod sync {
     pub(crate) use parking_lot::{Condvar, Mutex};
@@ -640,3 +641,4 @@ pub use site::Site;
 pub use stats::{Drained, KeyStats, Rate, Restarts, SiteStats, Stats, WorkerInfo};
 pub use subscription::Events;
 pub use supervisor::{RetryPolicy, WorkerState};
+pub use transport::Transport;

@@ -252,6 +252,10 @@ impl<J: Job> Pool<J> {
 
     /// Starts all workers, and blocks until each slot's is past its first ready, for at most `limit`.
     ///
+    /// A worker that leaves meanwhile, because of its age, its number of jobs or a crash in one, is replaced, and its successor is
+    /// waited for; none leaves because it is idle. So a [`max_age`](crate::PoolBuilder::max_age) that is shorter than the start of
+    /// all workers keeps this waiting until `limit`.
+    ///
     /// # Errors
     ///
     /// If they are not ready in time, do not start, or the pool is closed. The error has the program, its exit status, and

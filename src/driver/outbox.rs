@@ -4,6 +4,7 @@ use crate::sys::{self, Enlarged};
 use hirelings_worker_kit::wire::{Payload, ToWorker, begin_frame, end_frame};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg, sockopt};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::ops::Range;
@@ -49,6 +50,7 @@ pub(crate) enum Flush {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pipe: Arc<OwnedFd>,
+    is_socket: bool,
     pieces: VecDeque<Piece>,
     /// How much of the first piece is written.
     written: usize,
@@ -70,6 +72,7 @@ impl Outbox {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)?;
         Ok(Outbox {
+            is_socket: sockopt::socket_type(&pipe).is_ok(),
             pipe: Arc::new(pipe),
             pieces: VecDeque::new(),
             written: 0,
@@ -108,7 +111,7 @@ impl Outbox {
             end_frame(piece, start, payload.len());
             let len = piece.len() - start + payload.len();
             self.pushed += len as u64;
-            if payload.len() >= LARGE && self.enlarged.is_none() {
+            if payload.len() >= LARGE && self.enlarged.is_none() && !self.is_socket {
                 self.enlarged = Enlarged::new(&*self.pipe);
             }
             self.pieces.push_back(Piece::Shared(payload.clone()));
@@ -116,7 +119,8 @@ impl Outbox {
         before..self.pushed
     }
 
-    /// How many bytes the worker has read, at most; none are read any more once it is dead.
+    /// How many bytes the worker has read, at most; none are read any more once it is dead. What lies in a socket cannot be seen
+    /// from this end: it counts as read.
     pub(crate) fn read_by_worker(&self) -> u64 {
         self.taken - sys::unread(&*self.pipe).unwrap_or(0).min(self.taken)
     }
@@ -148,6 +152,9 @@ impl Outbox {
             }
             match count {
                 0 => return Flush::Done,
+                _ if self.is_socket => {
+                    sendmsg(&self.pipe, &slices[..count], &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+                }
                 1 => rustix::io::write(&self.pipe, &slices[0]),
                 _ => rustix::io::writev(&self.pipe, &slices[..count]),
             }

@@ -5,8 +5,9 @@ use super::server::{Server, Waited, now, wait};
 use super::servers::Servers;
 use crate::error::StartFailure;
 use crate::id::Slot;
-use crate::launch::{Attendance, ForkServers, Identity, Launch, Launched, Launcher, not_started};
+use crate::launch::{Attendance, ForkServers, Identity, Launch, Launched, Launcher, no_pipe, not_started};
 use crate::signals::Unblock;
+use crate::transport::Transport;
 use hirelings_worker_kit::wire::{FORK_REQUEST, LONGEST_LEASH_MESSAGE, LeashMessage};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -83,7 +84,7 @@ impl Launch for ForkLauncher {
                 }
             };
             self.by_slot.insert(slot.index(), kept.clone());
-            match fork(&kept.server, attendance, servers) {
+            match fork(&kept.server, self.commands.transport(), attendance, servers) {
                 Forked::Worker(launched) => return Ok(launched),
                 Forked::Failed(failure) => return Err(failure),
                 // Every slot that has it is given another.
@@ -102,11 +103,11 @@ enum Forked {
 }
 
 /// Asks for one worker.
-fn fork(server: &Arc<Server>, attendance: &Attendance, servers: &Servers) -> Forked {
+fn fork(server: &Arc<Server>, transport: Transport, attendance: &Attendance, servers: &Servers) -> Forked {
     let failed = |reason: String| Forked::Failed(not_started(server.program(), reason));
-    let no_pipe = |error: std::io::Error| failed(format!("could not be given a pipe: {error}"));
-    let pipe = || os_pipe::pipe().map(|(read, write)| (OwnedFd::from(read), OwnedFd::from(write)));
-    let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = match (pipe(), pipe(), pipe()) {
+    let no_pipe = |error: std::io::Error| Forked::Failed(no_pipe(server.program(), &error));
+    let pairs = (transport.pair(), transport.pair(), Transport::Pipes.pair());
+    let ((their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr)) = match pairs {
         (Ok(stdin), Ok(stdout), Ok(stderr)) => (stdin, stdout, stderr),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return no_pipe(error),
     };

@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::error::StartFailure;
 use crate::exit_status::ended;
-use crate::launch::{Attendance, Launcher, News, Spawned, Tell, not_started};
+use crate::launch::{Attendance, Launcher, News, Spawned, Tell, no_pipe, not_started};
 use crate::process::{OsProcess, Process};
 use crate::supervisor::{Begun, DEATH_WAIT, Signal};
 use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, NOISE_LIMIT, split_hello};
@@ -81,9 +81,9 @@ impl Server {
         let program = launcher.program();
         let (control, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|errno| not_started(&program, format!("could not be given a socket: {errno}")))?;
-        let (woken, wake) =
-            os_pipe::pipe().map_err(|error| not_started(&program, format!("could not be given a pipe: {error}")))?;
-        let Spawned { process, stdout, stderr } = launcher.spawn(theirs)?;
+        let pipe = || os_pipe::pipe().map_err(|error| no_pipe(&program, &error));
+        let ((woken, wake), (stdout, their_stdout)) = (pipe()?, pipe()?);
+        let Spawned { process, stderr } = launcher.spawn(theirs, their_stdout.into())?;
         let control = Arc::new(control);
         let minded = Arc::new(Minded {
             program: program.clone(),
@@ -99,7 +99,7 @@ impl Server {
             minded: Arc::clone(&minded),
             control: Arc::clone(&control),
             woken: woken.into(),
-            stdout: Stream::of(stdout),
+            stdout: Stream::of(stdout.into()),
             stderr: Stream::of(stderr),
             budget: Budget::new(UNTOLD, Some(wake)),
             grace: attendance.grace,

@@ -131,6 +131,9 @@ impl Step<'_> {
         let Some(worker) = self.machine.slots[worker_key.slot].take() else { return };
         self.machine.live.retain(|&slot| slot != worker_key.slot);
         self.machine.busy -= usize::from(worker.counted_busy);
+        if self.machine.awaiting_ready {
+            self.machine.restarts.want(worker_key.slot);
+        }
         let decision = if worker.failed_to_start() {
             let others_ready = self.machine.alive().any(|(_, other)| other.phase.has_been_ready());
             Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready))

@@ -83,6 +83,13 @@ impl RestartPolicy {
         }
     }
 
+    /// The slot is to get another worker, since all are waited for.
+    pub(super) fn want(&mut self, slot: usize) {
+        if slot < self.open && !self.circuit_open && !std::mem::replace(&mut self.slots[slot].wanted, true) {
+            self.wanted += 1;
+        }
+    }
+
     /// There are so many slots from here on.
     pub(super) fn set_slots(&mut self, open: usize) {
         if self.slots.len() < open {

@@ -27,7 +27,7 @@ pub use record::Record;
 pub use scratch::Scratch;
 
 use crossbeam_channel::bounded;
-use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartMethod, Stderr};
+use hirelings::{Job, JobHandle, JobRequest, JobResult, Pool, PoolBuilder, StartMethod, Stderr, Transport};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::Command;
@@ -162,9 +162,13 @@ pub fn builder<J: Job>(command: Command) -> PoolBuilder<J> {
 /// The variable by which all tests are run with forked workers: `HIRELINGS_TEST_START=fork`.
 pub const START: &str = "HIRELINGS_TEST_START";
 
-/// The same builder, with workers that are started as [`START`] says.
+/// The variable by which all tests are run over sockets: `HIRELINGS_TEST_TRANSPORT=sockets`.
+pub const TRANSPORT: &str = "HIRELINGS_TEST_TRANSPORT";
+
+/// The same builder, with workers that are started as [`START`] says, over what [`TRANSPORT`] says.
 pub fn started<J: Job>(builder: PoolBuilder<J>) -> PoolBuilder<J> {
-    builder.start_method(start_method())
+    let sockets = std::env::var(TRANSPORT).as_deref() == Ok("sockets");
+    builder.start_method(start_method()).transport(if sockets { Transport::Sockets } else { Transport::Pipes })
 }
 
 /// How [`START`] says that workers are started: all forked, by `fork`, or those of every second pool, by `half`.

@@ -9,7 +9,8 @@ use hirelings::{
     EncodedProgress, EnqueueError, EnqueueErrorKind, Event, EventFields, EventKind, Events, HookId, Job, JobError,
     JobErrorKind, JobHandle, JobId, JobRequest, JobResult, JobStatus, Map, MapUnordered, NoError, OutOfMemory, Pool,
     PoolBuilder, ProgressStream, ProtocolError, Rate, ReadyError, Remote, Restarts, RetryPolicy, Site, SiteStats, Slot,
-    StartFailure, StartMethod, Stats, Stderr, Timeout, WorkerId, WorkerInfo, WorkerPanic, WorkerState, self_exec,
+    StartFailure, StartMethod, Stats, Stderr, Timeout, Transport, WorkerId, WorkerInfo, WorkerPanic, WorkerState,
+    self_exec,
 };
 use hirelings_tests::house;
 use serde::de::DeserializeOwned;
@@ -69,6 +70,7 @@ fn every_signature_of_the_pool() {
         .start_failures(1u32)
         .start_method(StartMethod::Exec)
         .start_method(StartMethod::ForkServer)
+        .transport(Transport::Sockets)
         .max_memory(1u64, 2u64)
         .max_memory(None, None)
         .max_memory_soft(1u64)
@@ -511,6 +513,7 @@ fn the_defaults_are_those_of_the_code() {
         ("prefetch", "`None`", "32"),
         ("stderr", "[`Stderr::Forward`]", ""),
         ("start_method", "[`StartMethod::Exec`]", ""),
+        ("transport", "[`Transport::Pipes`]", ""),
     ] {
         let before = code.split(&format!("    pub fn {option}")).next().unwrap();
         let documented = before.rsplit("\n\n").next().unwrap();

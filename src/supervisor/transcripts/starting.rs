@@ -122,3 +122,24 @@ fn a_worker_that_dies_before_its_first_job_is_a_start_failure_and_one_that_crash
     let lines = script.dies(FIRST);
     assert!(!lines.iter().any(|line| line.contains("no start")), "{lines:?}");
 }
+
+#[test]
+fn one_that_leaves_while_all_are_waited_for_is_replaced() {
+    let max_age = Some(SECOND);
+    let mut script = Script::new(Config { max_processes: 2, max_age, timeout_initializing: None, ..config() });
+    assert_eq!(script.input(Input::SpawnWorkers), ["spawn 0#1", "spawn 1#2"]);
+    let second = worker_key(1, 2);
+    script.input(Input::Spawned(FIRST));
+    script.input(Input::Spawned(second));
+    script.message(FIRST, Message::Ready);
+    script.now += SECOND;
+    assert_eq!(script.tick(), ["leave 0#1", "0#1 is exiting"]);
+    assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#3"], "the other one is not ready yet");
+    script.message(second, Message::Ready);
+    script.input(Input::Spawned(worker_key(0, 3)));
+    assert_eq!(script.message(worker_key(0, 3), Message::Ready), ["0#3 is ready", "all ready"]);
+    // From here on nobody waits for them.
+    script.now += SECOND;
+    script.tick();
+    assert_eq!(script.dies(worker_key(0, 3)), ["died 0#3"]);
+}

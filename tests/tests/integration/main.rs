@@ -47,6 +47,7 @@ mod stdio;
 mod thumbnails;
 mod timeouts;
 mod torture;
+mod transport;
 mod two_levels;
 mod unreaped;
 mod unwanted;

@@ -62,6 +62,8 @@ enum Ask {
     Exit(i32),
     Spin,
     NotANumber,
+    /// Tells its process id, and comes to its end once it is cancelled.
+    UntilCancelled,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +115,23 @@ fn jobs_options_progress_errors_and_numbers() {
     assert_eq!(pool.stats().spawned, 1);
     pool.exit();
     assert_eq!(*told.lock().unwrap(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_cancelled_job_sees_it_and_answers() {
+    if node_is_missing() {
+        return;
+    }
+    let pool = kit().max_processes(1).build().unwrap();
+    let (tell, begun) = mpsc::channel();
+    let handle = pool.request(Ask::UntilCancelled).on_progress(move |pid| tell.send(pid).unwrap()).enqueue();
+    let pid = begun.recv_timeout(WATCHDOG).unwrap();
+    handle.cancel(Duration::from_secs(3600));
+    assert_eq!(settled(handle).unwrap(), json!("cancelled"));
+    let soft = pool.request(Ask::UntilCancelled).soft_timeout(Duration::ZERO).enqueue();
+    let (result, report) = soft.wait_with_report();
+    assert_eq!((result.unwrap(), report.pid), (json!("cancelled"), Some(pid)), "the worker goes on");
+    assert_eq!(pool.stats().spawned, 1);
 }
 
 #[test]

@@ -40,5 +40,10 @@ serve(
       for (;;);
     }
     NotANumber = () => NaN;
+    UntilCancelled(_, ctx) {
+      ctx.progress(process.pid);
+      while (!ctx.isCancelled());
+      return 'cancelled';
+    }
   },
 );
