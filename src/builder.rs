@@ -202,8 +202,8 @@ impl<J: Job> Pool<J> {
 
 impl<J: Job> PoolBuilder<J> {
     fn of_sites(sites: Sites) -> Self {
-        let self_exec = sites.self_exec();
         let (names, rules, refused) = (sites.names(), sites.rules(), sites.refused());
+        let self_exec = sites.self_exec().filter(|_| refused.is_none());
         let slots = rules.iter().map(|site| site.slots).fold(0, usize::saturating_add);
         let launcher = Launcher::asking(move |slot| sites.command(slot));
         let mut builder = PoolBuilder::new(Source::Commands(Box::new(launcher)));

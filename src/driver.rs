@@ -235,6 +235,7 @@ impl Driver {
             codec: plan.codec,
             max_frame: plan.max_frame,
             buffers: Arc::clone(&plan.buffers),
+            sites: plan.config.sites.clone().into(),
         };
         let mut handshake = Vec::new();
         frame_into(&Hello::new(0), &[], &mut handshake);
@@ -442,12 +443,14 @@ impl Driver {
                     self.input(Input::StderrClosed(worker_key));
                 }
             }
+            Report::Heard(worker_key) => self.input(Input::Heard(worker_key)),
             Report::Exited(worker_key, reaped) => {
+                let is_far = self.machine.worker(worker_key).is_some_and(|worker| worker.is_far());
                 if let Some(child) = self.child(worker_key) {
                     child.reaped = Some(reaped);
                     child.budget.lift();
                     child.draining = None;
-                    let undelivered = child.undelivered();
+                    let undelivered = child.undelivered(is_far);
                     self.input(Input::Exited { worker_key, undelivered });
                 }
             }
@@ -471,7 +474,7 @@ impl Driver {
             FromWorker::Terminal { job, .. } => Message::Terminal { job },
             FromWorker::Skipped { job } => Message::Skipped { job },
             FromWorker::Retire => Message::Retire,
-            FromWorker::Alive => return,
+            FromWorker::Alive => return self.input(Input::Heard(worker_key)),
         };
         if let Message::Answer { job, .. } | Message::Skipped { job } = message
             && let Some(child) = self.child(worker_key)

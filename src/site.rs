@@ -169,6 +169,19 @@ impl Site {
         self
     }
 
+    /// An argument of ssh or srun itself, as [`Remote::arg`] has it.
+    ///
+    /// ```no_run
+    /// # use hirelings::*;
+    /// let host = Site::ssh("build1", 16).arg("-F").arg("/etc/app/ssh_config");
+    /// # let _ = host;
+    /// ```
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.far_only = Some("arg");
+        self.remote = self.remote.map(|remote| remote.arg(argument));
+        self
+    }
+
     /// How many jobs may be sent ahead to each of its workers, behind the one that it runs. Default: on this machine what the
     /// pool's [`prefetch`](crate::PoolBuilder::prefetch) says; far 0, so that a connection that is lost costs one job an
     /// attempt and not many.

@@ -18,6 +18,7 @@ mod death;
 mod delays;
 mod dispatch;
 mod effect;
+mod far;
 mod input;
 mod jobs;
 mod kill;
@@ -151,6 +152,10 @@ pub(crate) struct Supervisor {
     worked: bool,
     /// Whether `AllReady` is still to be said.
     awaiting_ready: bool,
+    /// When the far workers that were lost have come to their end for certain; none: there are none.
+    far_gone_at: Option<Duration>,
+    /// The permits of far workers that were lost, each until its worker has come to its end for certain.
+    far_permits: Vec<(Duration, LimitKey)>,
 }
 
 impl Supervisor {
@@ -180,6 +185,8 @@ impl Supervisor {
             held: 0,
             worked: false,
             awaiting_ready: false,
+            far_gone_at: None,
+            far_permits: Vec::new(),
         }
     }
 
@@ -197,7 +204,7 @@ impl Supervisor {
 
     /// Whether there is no job, nobody waits to bring one, and no handler can run any more.
     pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.pending.is_empty() && self.busy == 0
+        self.jobs.is_empty() && self.pending.is_empty() && self.busy == 0 && self.far_gone_at.is_none()
     }
 
     /// Whether no worker would start, and none has since.
@@ -281,8 +288,10 @@ impl Supervisor {
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let abort_calls = self.abort_calls.front().map(|call| call.until);
-        let jobs = [self.delays.next(), self.expiries.next(), abort_calls];
-        [self.deadlines.next(), self.restarts.next_deadline()].into_iter().chain(jobs).flatten().min()
+        let jobs = [self.delays.next(), self.expiries.next(), abort_calls, self.far_gone_at];
+        let permits = self.far_permits.iter().map(|&(at, _)| at);
+        let workers = [self.deadlines.next(), self.restarts.next_deadline()];
+        workers.into_iter().chain(jobs).flatten().chain(permits).min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -308,8 +317,9 @@ impl Supervisor {
             Input::Spawned(worker_key) => step.of_worker(worker_key, |step| step.spawned(worker_key)),
             Input::SpawnFailed(worker_key) => step.of_worker(worker_key, |step| step.vacate(worker_key)),
             Input::Greeted { worker_key, recalls } => {
-                step.of_worker(worker_key, |step| step.worker(worker_key).recalls = recalls)
+                step.of_worker(worker_key, |step| step.greeted(worker_key, recalls))
             }
+            Input::Heard(worker_key) => step.of_worker(worker_key, |step| step.heard(worker_key)),
             Input::Message { worker_key, message, resident } => {
                 step.of_worker(worker_key, |step| step.message(worker_key, message, resident));
             }
@@ -428,6 +438,7 @@ impl Step<'_> {
                 }
             }
         }
+        self.far_are_gone();
         self.expire_due();
         self.end_abort_calls();
         self.end_delays();
@@ -445,6 +456,8 @@ impl Step<'_> {
                 self.measure_later(worker_key);
                 self.act(Action::Measure(worker_key));
             }
+            Timer::Heartbeat => self.heartbeat(worker_key),
+            Timer::Silence => self.silence_is_over(worker_key),
             Timer::Death => self.death_due(worker_key),
             Timer::Idle => self.idle_for_long(worker_key),
             Timer::Age => self.is_old(worker_key),

@@ -18,6 +18,9 @@ impl Driver {
             Action::SendJob { worker_key, key, attempt, limit } => self.send_job(worker_key, key, attempt, limit),
             Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
             Action::SendCancel { worker_key, id, within } => self.send_cancel(worker_key, id, within),
+            Action::SendHeartbeat { worker_key, silence } => {
+                self.send(worker_key, &ToWorker::Heartbeat { silence_ms: millis(silence) });
+            }
             Action::SendLeave(worker_key) => {
                 self.figures.told_to_leave(worker_key);
                 self.send(worker_key, &ToWorker::Leave);

@@ -77,9 +77,11 @@ pub(super) enum Draining {
 }
 
 impl Child {
-    /// The first job that it has not read whole, now that it is dead.
-    pub(super) fn undelivered(&self) -> Option<Undelivered> {
-        let read = self.outbox.lock().read_by_worker();
+    /// The first job that it has not read whole, now that it is dead. What was written for a far one may be on its way, though
+    /// what carries it is dead.
+    pub(super) fn undelivered(&self, is_far: bool) -> Option<Undelivered> {
+        let outbox = self.outbox.lock();
+        let read = if is_far { outbox.written() } else { outbox.read_by_worker() };
         let sent = self.sent.iter().find(|sent| sent.frame.end > read)?;
         Some(Undelivered { job: sent.job, in_part: sent.frame.start < read })
     }

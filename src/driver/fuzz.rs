@@ -98,6 +98,7 @@ pub(crate) fn reader(data: &[u8]) {
         max_frame: written.max_frame,
         buffers: Arc::default(),
         job_type: "job",
+        silence: None,
     };
     assert!(give.send(reading).is_ok(), "there is no reader");
     for piece in written.pieces() {

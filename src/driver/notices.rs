@@ -152,6 +152,15 @@ impl Driver {
                     });
                 }
             }
+            Notice::Silent(worker_key) => {
+                if let Some(child) = self.child(worker_key) {
+                    let pid = child.pid;
+                    child.reason = Some("was silent for too long, so that its connection is lost".into());
+                    self.log(log::Level::Warn, || {
+                        format!("nothing comes from worker process {pid} any more: its connection is taken for lost")
+                    });
+                }
+            }
             Notice::Violated(worker_key, violation) => {
                 let Some(child) = self.child(worker_key) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();

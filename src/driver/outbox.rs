@@ -125,6 +125,11 @@ impl Outbox {
         self.taken - sys::unread(&*self.pipe).unwrap_or(0).min(self.taken)
     }
 
+    /// How many bytes the pipe has taken.
+    pub(crate) fn written(&self) -> u64 {
+        self.taken
+    }
+
     fn owned(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Owned(_))) {
             let spare = std::mem::take(&mut self.spare);

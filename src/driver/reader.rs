@@ -9,7 +9,8 @@ use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::Receiver;
 use hirelings_worker_kit::wire::{
-    BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT, VERSION, split_hello,
+    ANSWERS_RECALLS, BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT,
+    VERSION, split_hello,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -35,6 +36,8 @@ pub(crate) struct Reading {
     pub(crate) codec: Codec,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) job_type: &'static str,
+    /// How long nothing may come from it; none: it is on this machine.
+    pub(crate) silence: Option<Duration>,
 }
 
 /// Starts a reader, which receives afterwards what to read.
@@ -70,6 +73,8 @@ struct Reader {
     left: u64,
     /// Whether the process has ended.
     ended: bool,
+    /// When it was last reported that a far worker is there.
+    heard: Option<Instant>,
 }
 
 impl Reader {
@@ -86,6 +91,7 @@ impl Reader {
             answered: 0,
             left: 0,
             ended: false,
+            heard: None,
         }
     }
 
@@ -109,6 +115,7 @@ impl Reader {
                 let filled = self.buffer.fill(&self.reading.output.pipe);
                 let Ok(read @ 1..) = filled else { return };
                 self.take_in();
+                self.hear();
                 self.left = self.left.saturating_sub(read as u64);
                 self.answer();
                 if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
@@ -175,6 +182,16 @@ impl Reader {
         Ok(Found { output: found(0), exit: found(1) })
     }
 
+    /// Reports now and then that something comes from a far worker: a long answer over a slow connection is no silence.
+    fn hear(&mut self) {
+        let Some(silence) = self.reading.silence.filter(|_| matches!(self.stage, Stage::Messages)) else { return };
+        let now = now();
+        if self.heard.is_none_or(|heard| now >= heard + silence / 8) {
+            self.heard = Some(now);
+            let _ = self.reports.send(Report::Heard(self.reading.worker_key));
+        }
+    }
+
     /// Makes of what has arrived what it is.
     fn take_in(&mut self) {
         loop {
@@ -232,6 +249,8 @@ impl Reader {
                 };
                 if !theirs.is_empty() && theirs != ours {
                     self.malformed(format!("does jobs of type {theirs}, this pool has {ours}"));
+                } else if let Some(why) = self.is_unfit(&hello, version) {
+                    self.malformed(why);
                 } else {
                     self.stage = Stage::Messages;
                     let _ = self.reports.send(Report::Greeted(self.reading.worker_key, hello.flags, version));
@@ -244,6 +263,22 @@ impl Reader {
                 true
             }
         }
+    }
+
+    /// Why the worker cannot be used where its connection may be lost.
+    fn is_unfit(&self, hello: &Hello, version: u16) -> Option<String> {
+        self.reading.silence?;
+        if version < 2 {
+            return Some(format!(
+                "speaks version {version} of the protocol, and a worker on another machine needs version 2, to end itself \
+                 where its connection is lost: build it with a newer kit"
+            ));
+        }
+        (hello.flags & ANSWERS_RECALLS == 0).then(|| {
+            "does not answer the pool while a job runs, which a worker on another machine must, to end itself where its \
+             connection is lost"
+                .into()
+        })
     }
 
     fn preamble(&mut self, len: usize) {

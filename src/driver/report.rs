@@ -22,6 +22,8 @@ pub(crate) enum Report {
     Preamble(WorkerKey, Vec<u8>),
     /// From the reader: its hello, with the flags and the version of the protocol that holds.
     Greeted(WorkerKey, u32, u16),
+    /// From the reader of a far worker: something has come.
+    Heard(WorkerKey),
     /// From the reader: a message.
     Message(WorkerKey, Frame<FromWorker>, Charge),
     /// From the reader: bytes that are no message, and what is wrong with them.

@@ -11,7 +11,7 @@ use crate::id::Slot;
 use crate::launch::{Launch, not_started};
 use crate::limits::Limits;
 use crate::panic::text_of;
-use crate::supervisor::WorkerKey;
+use crate::supervisor::{SiteRules, WorkerKey};
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use hirelings_worker_kit::wire::{BufferPool, Codec};
@@ -29,6 +29,8 @@ pub(crate) struct ReaderSettings {
     pub(crate) codec: Codec,
     pub(crate) max_frame: usize,
     pub(crate) buffers: Arc<BufferPool>,
+    /// Where the slots are.
+    pub(crate) sites: Arc<[SiteRules]>,
 }
 
 /// How much of a worker's output may wait for those who listen to its progress.
@@ -166,8 +168,10 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let ReaderSettings { job_type, codec, max_frame, buffers } = self.settings.clone();
-        let _ = reading.send(Reading { worker_key, output, process, budget, max_frame, codec, buffers, job_type });
+        let ReaderSettings { job_type, codec, max_frame, buffers, sites } = self.settings.clone();
+        let silence = SiteRules::of(&sites, worker_key.slot).and_then(|site| sites[site].silence);
+        let _ =
+            reading.send(Reading { worker_key, output, process, budget, max_frame, codec, buffers, job_type, silence });
         Ok(())
     }
 }

@@ -57,7 +57,7 @@ impl Step<'_> {
     }
 
     /// From here on `front` is what the worker is presumed to do.
-    fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
+    pub(super) fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
         let since = self.now;
         let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u16).attempt);
         let Prefetched { id, key, recalled, permit } = front;

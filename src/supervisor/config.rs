@@ -98,14 +98,21 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl SiteRules {
     /// In which of the sites a slot is.
-    pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
+    pub(crate) fn of(sites: &[SiteRules], slot: usize) -> Option<usize> {
         let mut end = 0;
-        self.sites.iter().position(|site| {
+        sites.iter().position(|site| {
             end += site.slots;
             slot < end
         })
+    }
+}
+
+impl Config {
+    /// In which of the sites a slot is.
+    pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
+        SiteRules::of(&self.sites, slot)
     }
 
     pub(crate) fn site(&self, slot: usize) -> Option<&SiteRules> {

@@ -14,6 +14,7 @@ const READERS: u8 = 2;
 
 impl Step<'_> {
     pub(super) fn exited(&mut self, worker_key: WorkerKey, undelivered: Option<Undelivered>) {
+        self.may_go_on(worker_key);
         let worker = self.worker(worker_key);
         worker.process = Process::Reaped { undelivered };
         // It is past killing, and past its limits.
@@ -22,6 +23,8 @@ impl Step<'_> {
         worker.cancel_draining = false;
         for timer in
             [Timer::Limit, Timer::SoftLimit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered]
+                .into_iter()
+                .chain([Timer::Heartbeat, Timer::Silence])
         {
             worker.timers.clear(timer);
         }
@@ -88,6 +91,9 @@ impl Step<'_> {
 
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
+        if self.worker(worker_key).gone_at.is_some() {
+            self.keep_permits(worker_key);
+        }
         self.judge(worker_key);
         if !self.worker(worker_key).is_exiting() {
             self.enter_exit(worker_key, None, Course::Over);
@@ -102,18 +108,46 @@ impl Step<'_> {
     /// What becomes of the first job that the dead worker has not answered.
     fn judge(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        let Some(current) = worker.current else { return };
+        let Some(current) = worker.current else { return self.judge_ahead(worker_key) };
         if let Some(undelivered) = worker.undelivered().filter(|of| of.job == current.id && !current.started) {
             worker.had_job |= undelivered.in_part;
             if !undelivered.in_part || !self.killed_readers(current.key) {
                 return self.not_begun(worker_key);
             }
         }
+        self.charge(worker_key);
+        self.judge_ahead(worker_key);
+    }
+
+    /// The job that the dead worker is presumed to have begun has used its attempt.
+    fn charge(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        let cause = if worker.end() == Some(End::PipeClosed) { CrashCause::PipeClosed } else { CrashCause::Exited };
+        let is_far = worker.is_far();
+        let cause = match worker.end() {
+            _ if is_far => CrashCause::ConnectionLost,
+            Some(End::PipeClosed) => CrashCause::PipeClosed,
+            _ => CrashCause::Exited,
+        };
         self.announce(worker_key);
-        self.attempt_over(worker_key, Outcome::Crashed(cause), false);
+        self.attempt_over(worker_key, Outcome::Crashed(cause), is_far);
         self.end_current(worker_key);
+    }
+
+    /// A far worker may have answered the first job, and begun those behind it, though nothing of that has come. Those that
+    /// it was not sent whole it has not begun.
+    fn judge_ahead(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
+        if !worker.is_far() || worker.said_last {
+            return;
+        }
+        let undelivered = worker.undelivered().map(|of| of.job);
+        while let Some(front) = self.worker(worker_key).prefetched.pop_front() {
+            if undelivered == Some(front.id) {
+                return self.worker(worker_key).prefetched.push_front(front);
+            }
+            self.hold(worker_key, front);
+            self.charge(worker_key);
+        }
     }
 
     /// Counts a worker that died while it read this job: after a few it is taken for the reason, and costs an attempt.
@@ -150,14 +184,13 @@ impl Step<'_> {
             self.tell(Notice::SpawnFailed { worker_key, start_failed });
         }
         for permit in worker.permits() {
-            self.give_back(Some(permit));
+            self.give_back_after(permit, worker.gone_at);
         }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);
         }
         for &key in &worker.retry_at_death {
-            self.machine.jobs.set_state(key, JobState::Nowhere);
-            self.queue_in_time(key);
+            self.retry_after(key, worker.gone_at);
         }
         let Some(decision) = decision else { return };
         if decision.breaks {

@@ -22,6 +22,8 @@ pub(crate) enum Action {
     SendSkip { worker_key: WorkerKey, id: u64 },
     /// Ask the worker to come to an end with the job that it runs. It is killed `within` so much time; none: it is not.
     SendCancel { worker_key: WorkerKey, id: u64, within: Option<Duration> },
+    /// Tell a far worker that the pool is there, and how long it may be silent.
+    SendHeartbeat { worker_key: WorkerKey, silence: Duration },
     /// Tell the worker to exit.
     SendLeave(WorkerKey),
     /// Report all that this worker has written until now, and then [`Input::Drained`](super::Input::Drained).
@@ -133,6 +135,8 @@ pub(crate) enum Notice {
     RecallIgnored(WorkerKey),
     /// The worker has closed its pipe and lives, and is killed.
     PipeClosed(WorkerKey),
+    /// Nothing has come from the far worker for its limit of silence: its connection is lost.
+    Silent(WorkerKey),
     /// The worker has broken the protocol, and is killed.
     Violated(WorkerKey, Violation),
     /// The worker has said why it ends.

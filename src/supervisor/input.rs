@@ -39,6 +39,8 @@ pub(crate) enum Input {
     SpawnFailed(WorkerKey),
     /// The worker's hello came. `recalls`: it answers a recall while a job runs.
     Greeted { worker_key: WorkerKey, recalls: bool },
+    /// Something came from the worker that says nothing but that it is there.
+    Heard(WorkerKey),
     /// A message came from the worker. `resident` is the memory that the worker holds, in bytes, where
     /// [`wants_resident`](super::Supervisor::wants_resident) says that it is to be measured with this message.
     Message { worker_key: WorkerKey, message: Message, resident: Option<u64> },

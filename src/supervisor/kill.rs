@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long a worker may take to answer a recall before it is stopped.
 const WORD: Duration = Duration::from_millis(10);
 
+/// How long a far worker may take to answer one, before its connection is closed.
+const FAR_WORD: Duration = Duration::from_secs(1);
+
 /// How long a worker without a job may take to leave when the pool ends. The grace time may be shorter.
 const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 
@@ -99,7 +102,8 @@ impl Step<'_> {
             return self.carry_out_kill(worker_key, None);
         }
         // A worker that owes an answer for long is given no more time.
-        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { WORD };
+        let word = if worker.is_far() { FAR_WORD } else { WORD };
+        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { word };
         worker.timers.set(Timer::PendingKill, now.checked_add(patience));
         self.clear_limit(worker_key);
         self.recall(worker_key);
@@ -128,6 +132,10 @@ impl Step<'_> {
     pub(super) fn pending_kill_is_due(&mut self, worker_key: WorkerKey) {
         let now = self.now;
         let worker = self.worker(worker_key);
+        if worker.is_far() {
+            // No signal reaches it. What lies behind the job is charged with it.
+            return self.carry_out_kill(worker_key, None);
+        }
         let Some(pending_kill) = &mut worker.pending_kill else { return };
         if std::mem::replace(&mut pending_kill.stopped, true) {
             return self.carry_out_kill(worker_key, Some(Signal::Kill));

@@ -111,6 +111,8 @@ pub(super) enum End {
     OverHardLimit,
     Violation,
     PipeClosed,
+    /// Nothing has come over its connection for too long.
+    Silent,
     /// Its job was aborted.
     Aborted,
     PoolExit,

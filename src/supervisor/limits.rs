@@ -37,6 +37,9 @@ impl Step<'_> {
 
     /// All that the worker wrote before its limit was found to be over has been told.
     pub(super) fn drained(&mut self, worker_key: WorkerKey) {
+        if self.silence_drained(worker_key) {
+            return;
+        }
         let worker = self.worker(worker_key);
         if std::mem::take(&mut worker.cancel_draining) {
             return self.cancel_drained(worker_key);

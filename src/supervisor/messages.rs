@@ -12,6 +12,7 @@ impl Step<'_> {
             // Before it is given another job.
             self.check_soft_limit(worker_key, bytes);
         }
+        self.heard(worker_key);
         match message {
             Message::Ready => self.said_ready(worker_key),
             Message::Start { job } => {
@@ -144,6 +145,7 @@ impl Step<'_> {
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
         self.end_current(worker_key);
+        self.worker(worker_key).said_last = true;
         if !self.worker(worker_key).is_exiting() {
             self.on_its_way(worker_key, End::Terminal);
         }

@@ -142,6 +142,8 @@ pub enum CrashCause {
     /// The process ended after the fork server that had forked it, or while that was stopped: only the fork server could
     /// have told how.
     Orphaned,
+    /// The connection to it was lost: it is on another machine, and may have gone on for a while.
+    ConnectionLost,
 }
 
 /// Whether the handler of a job had begun when the job failed: whoever is told of a failure has to know whether doing it

@@ -5,6 +5,7 @@
 use super::jobs::JobState;
 use super::lifecycle::KillCause;
 use super::timers::Timer;
+use super::worker::Worker;
 use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
@@ -15,11 +16,16 @@ const RECALL_PATIENCE: Duration = Duration::from_secs(1);
 /// A worker that has not answered a recall for this long has broken the protocol.
 const RECALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// A far worker's job that runs longer than this has others recalled from behind it, where another worker is free: a recall takes
+/// the way there and back.
+pub(super) const FAR_SHORT: Duration = Duration::from_millis(100);
+
 impl Step<'_> {
     /// Prefetches jobs to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
-        if config.prefetch == 0 || !self.machine.free.is_empty() || self.machine.paused {
+        let most = config.site(worker_key.slot).and_then(|site| site.prefetch).unwrap_or(config.prefetch);
+        if most == 0 || !self.machine.free.is_empty() || self.machine.paused {
             return;
         }
         let workers = config.max_processes;
@@ -28,7 +34,9 @@ impl Step<'_> {
         if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
             return;
         }
-        let room = self.jobs_left(worker_key.slot).min(worker.depth(config.prefetch) as u64);
+        // Over a connection, what is sent ahead is on its way for longer than a short job takes.
+        let depth = if worker.is_far() { most } else { worker.depth(most) };
+        let room = self.jobs_left(worker_key.slot).min(u64::from(depth));
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
         // Several at once: each write may wake the worker.
         let room = if worker.prefetched.len() > room / 2 { 0 } else { room };
@@ -53,6 +61,10 @@ impl Step<'_> {
         }
         let patience = SHORT * self.oversubscription();
         let worker = self.worker(worker_key);
+        if worker.is_far() {
+            // Only where another worker has nothing to do.
+            return;
+        }
         let at = worker.current.filter(|_| worker.has_unrecalled()).and_then(|of| of.since.checked_add(patience));
         worker.timers.set(Timer::Recall, at);
     }
@@ -66,9 +78,11 @@ impl Step<'_> {
     /// What lies behind the job that has run `since` is recalled as soon as that is no short one, however many workers share
     /// the cores.
     pub(super) fn recall_behind(&mut self, worker_key: WorkerKey, since: Duration) {
+        let others_are_free = !self.machine.free.is_empty();
         let worker = self.worker(worker_key);
-        let Some(at) = since.checked_add(SHORT) else { return };
-        if worker.has_unrecalled() {
+        let is_far = worker.is_far();
+        let Some(at) = since.checked_add(if is_far { FAR_SHORT } else { SHORT }) else { return };
+        if worker.has_unrecalled() && (others_are_free || !is_far) {
             let before = worker.timers.get(Timer::Recall);
             worker.timers.set(Timer::Recall, Some(before.map_or(at, |before| before.min(at))));
             if at <= self.now {
@@ -81,15 +95,14 @@ impl Step<'_> {
     pub(super) fn recall_for_the_free(&mut self) {
         let workers = self.machine.config.max_processes.max(self.machine.live.len());
         let never_crowded = workers <= self.machine.config.cores;
-        if self.machine.free.is_empty() || never_crowded {
+        if self.machine.free.is_empty() || (never_crowded && !self.machine.config.is_far()) {
             // Where nobody waits for a core, jobs are recalled in time anyway.
             return;
         }
         for at in 0..self.machine.live.len() {
             let slot = self.machine.live[at];
-            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.has_unrecalled()) else {
-                continue;
-            };
+            let waits = |worker: &&Worker| worker.has_unrecalled() && (worker.is_far() || !never_crowded);
+            let Some(worker) = self.machine.slots[slot].as_ref().filter(waits) else { continue };
             if let Some(current) = worker.current {
                 self.recall_behind(WorkerKey { slot, worker: worker.id }, current.since);
             }

@@ -55,7 +55,8 @@ impl Supervisor {
         let waiting = self.pending.iter().map(|job| &job.settings);
         let jobs = self.jobs.iter().map(|(_, entry)| &entry.settings).chain(waiting);
         jobs.filter_map(|settings| settings.limit()).for_each(|limit| uses.entry(limit.key).or_default().0 += 1);
-        let permits = self.slots.iter().flatten().flat_map(Worker::permits);
+        let of_the_lost = self.far_permits.iter().map(|&(_, limit_key)| limit_key);
+        let permits = self.slots.iter().flatten().flat_map(Worker::permits).chain(of_the_lost);
         permits.for_each(|limit_key| uses.entry(limit_key).or_default().1 += 1);
         debug_assert_eq!(self.backlog.uses().collect::<BTreeMap<_, _>>(), uses, "keys");
     }

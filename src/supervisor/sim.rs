@@ -9,6 +9,7 @@
 mod actor;
 mod checker;
 mod explore;
+mod far;
 pub(crate) mod fuzz;
 mod hosts;
 mod saboteur;

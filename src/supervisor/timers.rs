@@ -21,6 +21,10 @@ pub(super) enum Timer {
     PendingKill,
     /// Its memory is to be measured.
     Measure,
+    /// A far worker is to be told that the pool is there.
+    Heartbeat,
+    /// Nothing has come from a far worker for its limit of silence.
+    Silence,
     /// The wait for the other signs of its death is over.
     Death,
     /// It has been without a job for long.
@@ -30,7 +34,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 10] = [
+    pub(super) const ALL: [Timer; 12] = [
         Timer::Recall,
         Timer::Unanswered,
         Timer::PendingKill,
@@ -38,14 +42,24 @@ impl Timer {
         Timer::Limit,
         Timer::Cancel,
         Timer::Measure,
+        Timer::Heartbeat,
+        Timer::Silence,
         Timer::Death,
         Timer::Idle,
         Timer::Age,
     ];
 
     /// What is due no more once the worker is on its way out.
-    pub(super) const ENDED_BY_EXIT: [Timer; 6] =
-        [Timer::Recall, Timer::Unanswered, Timer::PendingKill, Timer::Measure, Timer::Idle, Timer::Age];
+    pub(super) const ENDED_BY_EXIT: [Timer; 8] = [
+        Timer::Recall,
+        Timer::Unanswered,
+        Timer::PendingKill,
+        Timer::Measure,
+        Timer::Heartbeat,
+        Timer::Silence,
+        Timer::Idle,
+        Timer::Age,
+    ];
 }
 
 /// The times at which a worker's timers are due: none where a timer is not set.
@@ -158,6 +172,10 @@ impl JobTimers {
 
     pub(super) fn is_set(&self, key: JobKey) -> bool {
         self.at.contains_key(&key.place)
+    }
+
+    pub(super) fn get(&self, key: JobKey) -> Option<Duration> {
+        self.at.get(&key.place).copied()
     }
 
     pub(super) fn set(&mut self, key: JobKey, at: Duration) {

@@ -7,6 +7,7 @@ mod admission;
 mod at_most_once;
 mod cancel;
 mod expiry;
+mod far;
 mod keys;
 mod leaving;
 mod memory;
@@ -174,6 +175,8 @@ impl Script {
             Effect::Do(Action::SendCancel { worker_key, id, within: None }) => {
                 format!("cancel {id} at {}", at(worker_key))
             }
+            Effect::Do(Action::SendHeartbeat { worker_key, .. }) => format!("heartbeat {}", at(worker_key)),
+            Effect::Tell(Notice::Silent(worker_key)) => format!("{} is silent", at(worker_key)),
             Effect::Do(Action::SendLeave(worker_key)) => format!("leave {}", at(worker_key)),
             Effect::Do(Action::Signal(worker_key, signal)) => format!("{signal:?} {}", at(worker_key)),
             Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),

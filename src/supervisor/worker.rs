@@ -130,6 +130,12 @@ pub(crate) struct Worker {
     pub(super) cancelled_until: Option<Duration>,
     /// Whether the grace time of its cancelled job is over, and what it has written in time is being read.
     pub(super) cancel_draining: bool,
+    /// Whether its limit of silence is over, and what has come from it in time is being read.
+    pub(super) silence_draining: bool,
+    /// Whether it has said why it ends: it begins nothing any more.
+    pub(super) said_last: bool,
+    /// When its end is certain, where it is far and may have gone on without its connection.
+    pub(super) gone_at: Option<Duration>,
     pub(super) timers: Timers,
     pub(super) stdout_closed: bool,
     pub(super) stderr_closed: bool,
@@ -167,6 +173,9 @@ impl Worker {
             pending_kill: None,
             cancelled_until: None,
             cancel_draining: false,
+            silence_draining: false,
+            said_last: false,
+            gone_at: None,
             timers: Timers::default(),
             stdout_closed: false,
             stderr_closed: false,

@@ -19,6 +19,7 @@ pub mod scratch;
 pub mod shapes;
 pub mod signals;
 pub mod slurm;
+pub mod sshd;
 pub mod staged;
 pub mod starts;
 
@@ -114,6 +115,8 @@ pub enum Do {
     SpawnThread,
     /// Takes so many bytes of memory for good, and uses them.
     Leak(usize),
+    /// Takes so many microseconds, and gives when it has begun and ended, in nanoseconds of the worker's clock.
+    Nap(u64),
 }
 
 /// What the general worker tells while it works.

@@ -817,6 +817,10 @@ impl Checker {
                 ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
             Effect::Tell(Notice::AllReady) => Ok(()),
+            // Far workers have a world of their own.
+            Effect::Do(Action::SendHeartbeat { worker_key, .. }) | Effect::Tell(Notice::Silent(worker_key)) => {
+                Err(format!("{worker_key:?} is not far"))
+            }
             Effect::Tell(Notice::QueuedAborted { call, aborted }) => self.queued_aborted(now, call, aborted),
         }
     }

@@ -288,6 +288,7 @@ fn kind_of_input(input: &Input) -> &'static str {
             Message::Skipped { .. } => "Skipped",
             Message::Retire => "Retire",
         },
+        Input::Heard(_) => "Alive",
         Input::Drained(_) => "Heard",
         Input::Stopped(_) => "Stopped",
         Input::Resident { .. } => "Resident",
@@ -346,6 +347,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Do(Action::SendJob { .. }) => "SendJob",
         Effect::Do(Action::SendSkip { .. }) => "SendSkip",
         Effect::Do(Action::SendCancel { .. }) => "SendCancel",
+        Effect::Do(Action::SendHeartbeat { .. }) => "SendHeartbeat",
         Effect::Do(Action::SendLeave(_)) => "SendLeave",
         Effect::Do(Action::Drain(_)) => "Hear",
         Effect::Do(Action::Signal(_, Signal::Terminate)) => "Terminate",
@@ -373,6 +375,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Tell(Notice::OverHardLimit { .. }) => "OverMemory",
         Effect::Tell(Notice::RecallIgnored(_)) => "RecallIgnored",
         Effect::Tell(Notice::PipeClosed(_)) => "OutputClosed",
+        Effect::Tell(Notice::Silent(_)) => "Silent",
         Effect::Tell(Notice::Violated(..)) => "Violated",
         Effect::Tell(Notice::TerminalFailure(_)) => "LastWords",
         Effect::Tell(Notice::Died { .. }) => "Died",
@@ -651,6 +654,7 @@ fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
         | Input::Greeted { worker_key, .. }
         | Input::Message { worker_key, .. } => Some(worker_key),
         Input::Drained(worker_key)
+        | Input::Heard(worker_key)
         | Input::Stopped(worker_key)
         | Input::Orphaned(worker_key)
         | Input::Resident { worker_key, .. }

@@ -6,7 +6,7 @@ use hirelings_worker_kit::{Context, serve};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use std::ffi::CString;
 use std::process::{Command, Stdio, abort, exit, id};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 /// What its arguments ask for is done before it serves, and so comes last when it exits; others are a test's.
 fn main() {
@@ -104,9 +104,20 @@ fn run(job: Do, ctx: &mut Context<Do>) -> Result<String, String> {
         Do::PrintAtExit(text) => print_at_exit(text),
         Do::SpawnThread => drop(std::thread::spawn(|| hang())),
         Do::Leak(bytes) => drop(std::hint::black_box(vec![1u8; bytes].leak())),
+        Do::Nap(micros) => return nap(Duration::from_micros(micros)),
         Do::ReadInput => return std::io::read_to_string(std::io::stdin()).map_err(text),
     }
     Ok(id().to_string())
+}
+
+fn nap(long: Duration) -> Result<String, String> {
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_nanos()).map_err(text);
+    let begun = now()?;
+    let end = Instant::now() + long;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+    Ok(format!("{begun} {}", now()?))
 }
 
 fn shell(line: &str) -> Command {

@@ -1,4 +1,5 @@
-//! The examples, as a person runs them. `thumbnails`, `shutdown`, `parallel` and `two_levels` have files of their own.
+//! The examples, as a person runs them. `thumbnails`, `shutdown`, `parallel` and `two_levels` have files of their own;
+//! `programs.rs` has those that show how a whole program is put together.
 
 use super::python_kit::has_python;
 use hirelings::EventKind;
@@ -9,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::{env, fs};
 
 /// The examples that are run here.
-const RUN: [&str; 10] = [
+const RUN: [&str; 17] = [
     "hash_files",
     "pillow",
     "smallest",
@@ -20,9 +21,16 @@ const RUN: [&str; 10] = [
     "progress_bar",
     "ssh",
     "markdown",
+    "node_hirelings",
+    "word_count",
+    "test_runner",
+    "first_prime",
+    "hostile",
+    "service",
+    "crawler",
 ];
 
-fn example(name: &str) -> Command {
+pub(super) fn example(name: &str) -> Command {
     assert!(RUN.contains(&name));
     let program = program("examples").join(name);
     assert!(program.exists(), "{} is not built: run bare `cargo test`, which builds it too", program.display());
@@ -30,14 +38,14 @@ fn example(name: &str) -> Command {
 }
 
 /// What it said and how it ended. It says less than a pipe holds.
-fn output(command: &mut Command) -> Output {
+pub(super) fn output(command: &mut Command) -> Output {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("the example ends", || child.try_wait().unwrap().is_some());
     child.wait_with_output().unwrap()
 }
 
 /// What it said, where all went well.
-fn said(command: &mut Command) -> String {
+pub(super) fn said(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = output(command);
     let (said, complained) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
     assert!(status.success() && complained.is_empty(), "{status}\n{said}\n{complained}");

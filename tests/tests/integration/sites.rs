@@ -1,0 +1,239 @@
+//! Pools of sites, with an sshd of the test's own: each test of it is skipped, and says so, where there is none.
+
+use hirelings::{
+    Begun, BuildErrorKind, CrashCause, EventKind, JobError, Limits, Pool, PoolBuilder, Site, StartMethod, Stderr,
+};
+use hirelings_tests::processes::{group_of, is_alive, kill, of_group};
+use hirelings_tests::sshd::{Proxy, Sshd, has_sshd};
+use hirelings_tests::{Do, Gate, Scratch, WATCHDOG, begun, eventually, settled, spawned, stubborn_worker, worker};
+use std::fs;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const SILENCE: Duration = Duration::from_secs(1);
+
+fn pool_on<const N: usize>(sites: [Site; N], program: Command) -> PoolBuilder<Do> {
+    Pool::<Do>::builder_on(sites, program).stderr(Stderr::Null).timeout_working(None)
+}
+
+/// One worker at a far site, with a limit of silence of a second.
+fn far(sshd: &Sshd, port: u16, program: Command) -> PoolBuilder<Do> {
+    pool_on([sshd.site(port, 1).silence(SILENCE)], program)
+}
+
+/// The parent of a process.
+fn parent_of(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn local_sites_are_slots_with_names() {
+    let sites = [Site::local(1).name("one").env("PLACE", "first"), Site::local(1).name("two").env("PLACE", "second")];
+    let pool = pool_on(sites, worker()).build().unwrap();
+    pool.wait_ready(WATCHDOG).unwrap();
+    let names: Vec<_> =
+        pool.workers().iter().map(|worker| (worker.slot.index(), worker.site.clone().unwrap())).collect();
+    assert_eq!(names, [(0, "one".into()), (1, "two".into())]);
+    let (tell, told) = mpsc::channel();
+    pool.on(EventKind::JobFailure, move |event| drop(tell.send(event.site().map(str::to_owned))));
+    let error = settled(pool.enqueue(Do::Exit(3))).unwrap_err();
+    let site = told.recv_timeout(WATCHDOG).unwrap().unwrap();
+    assert!(error.to_string().contains(&format!("at site {site}")), "{error}");
+    let sites = pool.stats().sites;
+    assert_eq!(sites.iter().map(|site| (&*site.name, site.slots)).collect::<Vec<_>>(), [("one", 1), ("two", 1)]);
+}
+
+#[test]
+fn what_cannot_be_done_far_away_is_refused() {
+    let site = || Site::ssh("build1", 2);
+    let refused = |builder: PoolBuilder<Do>| {
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), BuildErrorKind::Options);
+        error.to_string()
+    };
+    let builder = || pool_on([site()], worker());
+    for (builder, says) in [
+        (builder().limits(Limits::new().cpu_time(Duration::from_secs(9))), "limits cannot be set on other machines"),
+        (builder().max_memory_hard(1 << 30), "max_memory cannot be had on other machines"),
+        (builder().start_method(StartMethod::ForkServer), "cannot fork on other machines"),
+        (builder().max_processes(3), "the sites have 2 slots"),
+        (pool_on([], worker()), "given no sites"),
+        (pool_on([Site::local(0)], worker()), "has 0 slots"),
+        (pool_on([Site::local(1).option("x")], worker()), "is this machine and has no option"),
+        (pool_on([Site::local(1), Site::local(2)], worker()), "two sites are called local"),
+        (pool_on([site().silence(Duration::from_millis(1))], worker()), "at least 500ms is needed"),
+        (pool_on([site().name("")], worker()), "empty name"),
+        (pool_on([site()], hirelings::self_exec::<Do>()), "give the site a program"),
+    ] {
+        let said = refused(builder);
+        assert!(said.contains(says), "{said}");
+    }
+    let pool = pool_on([Site::local(1)], worker()).build().unwrap();
+    assert!(pool.set_max_processes(2).unwrap_err().to_string().contains("sum of their slots"));
+}
+
+#[test]
+fn words_go_over_ssh_unchanged() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let odd = "it's $HOME \\ \"x\" `id`\n*";
+    let folder = std::env::temp_dir().join(format!("a folder's {}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let site = sshd.site(sshd.port, 2).env("ODD", odd).current_dir(&folder);
+    let pool = pool_on([site], worker()).build().unwrap();
+    let said = settled(pool.enqueue(Do::Shell("printf '%s|%s' \"$PWD\" \"$ODD\"".into()))).unwrap();
+    assert_eq!(said, format!("{}|{odd}", folder.display()));
+    let workers = pool.workers();
+    let far = &workers[0];
+    assert!(far.is_far && far.resident.is_none() && far.site.as_deref() == Some("far"), "{far:?}");
+    pool.exit();
+    fs::remove_dir(&folder).unwrap();
+}
+
+/// What a lost connection costs: the job is charged, says that it had begun, and nothing far goes on for long.
+fn lost(kill_it: impl FnOnce(u32, u32)) {
+    let sshd = Sshd::running();
+    let pool = far(&sshd, sshd.port, stubborn_worker()).build().unwrap();
+    let gate = Gate::new();
+    let job = Do::Then(vec![Do::Spawn("sleep 1000".into()), Do::Wait(gate.path())]);
+    let (handle, sleeper) = spawned(pool.request(job));
+    let group = group_of(sleeper).unwrap();
+    kill_it(pool.workers()[0].pid, group);
+    let error = settled(handle).unwrap_err();
+    assert_eq!(error.begun(), Begun::Yes, "{error}");
+    match &error {
+        JobError::Crashed(crash) => assert_eq!(crash.cause, CrashCause::ConnectionLost),
+        other => panic!("{other}"),
+    }
+    assert!(error.to_string().contains("at site far was lost with its connection"), "{error}");
+    eventually("the far group is gone", || of_group(group).is_empty());
+    assert!(!is_alive(sleeper));
+    pool.wait_idle();
+}
+
+#[test]
+fn the_far_group_ends_when_the_local_ssh_is_killed() {
+    if has_sshd() {
+        lost(|ssh, _| kill(ssh));
+    }
+}
+
+#[test]
+fn the_far_group_ends_when_sshds_child_is_killed() {
+    if has_sshd() {
+        lost(|_, worker| kill(parent_of(worker)));
+    }
+}
+
+/// No end of input ever comes: only the guard's own limit ends it, though it ignores SIGTERM and hangs.
+#[test]
+fn a_half_open_connection_ends_both_sides_by_silence() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let proxy = Proxy::new(sshd.port, Duration::ZERO);
+    let pool = far(&sshd, proxy.port, stubborn_worker()).build().unwrap();
+    let gate = Gate::new();
+    let job = Do::Then(vec![Do::Spawn("sleep 1000".into()), Do::Wait(gate.path())]);
+    let (handle, sleeper) = spawned(pool.request(job));
+    let group = group_of(sleeper).unwrap();
+    proxy.stall();
+    let error = settled(handle).unwrap_err();
+    assert!(matches!(&error, JobError::Crashed(crash) if crash.cause == CrashCause::ConnectionLost), "{error}");
+    eventually("the far group is gone", || of_group(group).is_empty());
+}
+
+/// The far handler hangs, and the local ssh is killed at once: the retry begins after the far one's end.
+#[test]
+fn a_retry_waits_for_the_end_of_the_far_attempt() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let proxy = Proxy::new(sshd.port, Duration::ZERO);
+    let sites = [sshd.site(proxy.port, 1).silence(SILENCE)];
+    let pool = pool_on(sites, stubborn_worker()).retries(1).build().unwrap();
+    let notes = Scratch::new();
+    let gate = Gate::new();
+    let wait = Do::Before(2, Box::new(Do::Wait(gate.path())));
+    let handle = begun(pool.request(Do::Alone(notes.path(), Box::new(wait))));
+    proxy.stall();
+    let ssh = pool.workers()[0].pid;
+    let killed = Instant::now();
+    // A new connection would not pass the proxy that stalls; this pool has no other way, so the retry is not to be seen
+    // before the site is reached again.
+    kill(ssh);
+    let (tell, told) = mpsc::channel();
+    handle.on_retry(move |error| {
+        let _ = tell.send((Instant::now(), error.begun()));
+    });
+    let (at, how) = told.recv_timeout(WATCHDOG).unwrap();
+    assert!(how != Begun::No && at >= killed);
+    proxy.resume();
+    settled(handle).unwrap();
+    assert!(killed.elapsed() >= SILENCE + SILENCE / 2, "{:?}", killed.elapsed());
+    assert!(!notes.lines().contains(&"two at once".into()), "{:?}", notes.lines());
+}
+
+#[test]
+fn a_site_that_is_down_costs_its_slots_and_heals() {
+    if !has_sshd() {
+        return;
+    }
+    let mut sshd = Sshd::new();
+    let pool = pool_on([Site::local(1), sshd.site(sshd.port, 1)], worker()).start_failures(2).build().unwrap();
+    for _ in 0..20 {
+        settled(pool.enqueue(Do::Pid)).unwrap();
+    }
+    let error = pool.wait_ready(Duration::from_secs(3)).unwrap_err();
+    let failure = error.start_failure().unwrap();
+    assert_eq!(failure.site.as_deref(), Some("far"), "{error}");
+    assert!(error.to_string().contains("at site far: ssh exited with status 255"), "{error}");
+    sshd.start();
+    pool.wait_ready(WATCHDOG).unwrap();
+    let sites: Vec<_> = pool.stats().sites.iter().map(|site| site.workers).collect();
+    assert_eq!(sites, [1, 1]);
+}
+
+#[test]
+fn a_far_worker_of_another_job_type_is_refused() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let other = Command::new(hirelings_tests::program("shapes"));
+    let pool = far(&sshd, sshd.port, other).start_failures(1).build().unwrap();
+    let error = settled(pool.enqueue(Do::Pid)).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("at site far") && said.contains("does jobs of type"), "{said}");
+}
+
+/// Jobs of a millisecond over a connection of 20 ms: what is sent ahead keeps the worker at work.
+#[test]
+fn jobs_sent_ahead_keep_a_far_worker_busy() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let proxy = Proxy::new(sshd.port, Duration::from_millis(10));
+    let pool = pool_on([sshd.site(proxy.port, 1).prefetch(64)], worker()).max_jobs_per_process(2000).build().unwrap();
+    settled(pool.enqueue(Do::Pid)).unwrap();
+    let handles: Vec<_> = (0..1000).map(|_| pool.enqueue(Do::Nap(1000))).collect();
+    let mut naps: Vec<(u128, u128)> = Vec::new();
+    for handle in handles {
+        let said = settled(handle).unwrap();
+        let (begun, ended) = said.split_once(' ').unwrap();
+        naps.push((begun.parse().unwrap(), ended.parse().unwrap()));
+    }
+    let busy: u128 = naps.iter().map(|(begun, ended)| ended - begun).sum();
+    let whole = naps[999].1 - naps[0].0;
+    let percent = busy * 100 / whole;
+    println!("busy for {percent} % of {} ms", whole / 1_000_000);
+    assert!(percent >= 90, "busy for {percent} % of {} ms", whole / 1_000_000);
+}
