@@ -246,6 +246,7 @@ impl Driver {
             SiteStats {
                 name: Arc::clone(name),
                 slots: self.machine.site_slots(at),
+                is_down: self.machine.is_site_down(at),
                 workers: workers().count(),
                 busy: workers().filter(|(_, worker)| worker.is_busy()).count(),
             }

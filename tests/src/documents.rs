@@ -18,6 +18,7 @@ compiled! {
     Architecture: "docs/architecture.md",
     Shutdown: "docs/shutdown.md",
     Scale: "docs/scale.md",
+    OtherMachines: "docs/other-machines.md",
     Sizing: "docs/sizing.md",
     FailureCases: "docs/failure-cases.md",
     FromNodeHirelings: "docs/from-node-hirelings.md",
