@@ -521,6 +521,8 @@ pub struct StartFailure {
     pub stderr: String,
     /// Why it was not spawned, or what it did before it was ready.
     pub reason: String,
+    /// How many attempts were made before; 0 where it is no job's error.
+    pub attempts: u32,
     /// Whether the job that fails of it had begun in an attempt before.
     pub(crate) begun: Begun,
 }
@@ -558,13 +560,22 @@ impl fmt::Display for StartFailure {
 pub struct CodecError {
     /// The name of the value's type.
     pub type_name: &'static str,
+    /// How many attempts were made; 0 of a job that could not be encoded.
+    pub attempts: u32,
     pub(crate) message: String,
     pub(crate) begun: Begun,
 }
 
 impl CodecError {
-    pub(crate) fn here(type_name: &'static str, what: &str, verb: &str, why: impl fmt::Display, begun: Begun) -> Self {
-        CodecError { type_name, message: format!("{what} could not be {verb} as {type_name}: {why}"), begun }
+    pub(crate) fn here(
+        type_name: &'static str,
+        what: &str,
+        verb: &str,
+        why: impl fmt::Display,
+        begun: Begun,
+        attempts: u32,
+    ) -> Self {
+        CodecError { type_name, attempts, message: format!("{what} could not be {verb} as {type_name}: {why}"), begun }
     }
 }
 

@@ -527,7 +527,7 @@ impl Event {
             More::Failure { failure, job_type } | More::Described { failure, job_type, .. }
                 if *job_type == J::name() =>
             {
-                Some(typed::<J>(failure))
+                Some(typed::<J>(failure, || self.attempt().unwrap_or(0)))
             }
             _ => None,
         }

@@ -35,23 +35,25 @@ pub(crate) enum Failure {
 /// A job's result, still encoded.
 pub(crate) type Settled = Result<Payload, Arc<Failure>>;
 
-/// Decodes a copy of the result for one reader.
-pub(crate) fn decoded<J: Job>(settled: &Settled) -> JobResult<J> {
+/// Decodes a copy of the result for one reader. `attempts` is how many were made.
+pub(crate) fn decoded<J: Job>(settled: &Settled, attempts: impl Fn() -> u32) -> JobResult<J> {
     match settled {
         Ok(output) => output.decode().map_err(|fault| {
-            JobError::Decode(CodecError::here(type_name::<J::Output>(), "the answer", "decoded", fault, Begun::Yes))
+            let name = type_name::<J::Output>();
+            JobError::Decode(CodecError::here(name, "the answer", "decoded", fault, Begun::Yes, attempts()))
         }),
-        Err(failure) => Err(typed::<J>(failure)),
+        Err(failure) => Err(typed::<J>(failure, attempts)),
     }
 }
 
 /// The failure, with the handler's own error decoded.
-pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
+pub(crate) fn typed<J: Job>(failure: &Failure, attempts: impl Fn() -> u32) -> JobError<J::Error> {
     match failure {
         Failure::Failed(error) => match error.decode() {
             Ok(error) => JobError::Failed(error),
             Err(fault) => {
-                JobError::Decode(CodecError::here(type_name::<J::Error>(), "the error", "decoded", fault, Begun::Yes))
+                let name = type_name::<J::Error>();
+                JobError::Decode(CodecError::here(name, "the error", "decoded", fault, Begun::Yes, attempts()))
             }
         },
         Failure::Panicked(panic) => JobError::Panicked(panic.clone()),
@@ -62,10 +64,10 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
         Failure::Closed => JobError::Closed,
         Failure::Expired => JobError::Expired,
         Failure::NoWorker(failure, begun) => {
-            JobError::NoWorker(StartFailure { begun: *begun, ..StartFailure::clone(failure) })
+            JobError::NoWorker(StartFailure { begun: *begun, attempts: attempts(), ..StartFailure::clone(failure) })
         }
         Failure::NotEncoded(why) => {
-            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone(), Begun::No))
+            JobError::Encode(CodecError::here(type_name::<J>(), "the job", "encoded", why.clone(), Begun::No, 0))
         }
         Failure::Unusable { fault, message, who } => {
             let work = who.work.as_ref().map(|work| format!(" of {work}")).unwrap_or_default();
@@ -77,7 +79,8 @@ pub(crate) fn typed<J: Job>(failure: &Failure) -> JobError<J::Error> {
             };
             let message = format!("{who} could not {verb} {what}{work}, a {name}: {message}");
             let begun = who.work.as_ref().map_or(Begun::Perhaps, |work| work.begun);
-            let error = CodecError { type_name: name, message, begun };
+            let attempts = who.work.as_ref().map_or_else(attempts, |work| work.attempt);
+            let error = CodecError { type_name: name, message, attempts, begun };
             if *fault == Fault::DecodeJob { JobError::Decode(error) } else { JobError::Encode(error) }
         }
         Failure::Protocol(error) => JobError::Protocol(error.clone()),
@@ -89,7 +92,8 @@ pub(crate) type Describe = fn(&Failure) -> String;
 
 /// The one for jobs of type `J`.
 pub(crate) fn describe<J: Job>(failure: &Failure) -> String {
-    typed::<J>(failure).to_string()
+    // Of the sentence they are no part.
+    typed::<J>(failure, || 0).to_string()
 }
 
 impl Failure {

@@ -3,7 +3,7 @@
 use crate::dispatcher::Notification;
 use crate::driver::{Command, PendingCancel};
 use crate::error::{JobError, JobResult};
-use crate::failure::{Failure, decoded, typed};
+use crate::failure::{Failure, Settled, decoded, typed};
 use crate::id::JobId;
 use crate::progress::ProgressStream;
 use crate::record::{JobHook, JobRecord, JobStatus};
@@ -65,7 +65,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome()))
+        self.decoded(&self.pool.dispatcher.blocking(|| self.record.outcome()))
     }
 
     /// Like [`wait`](JobHandle::wait), and says what the job took: how many attempts, how long it waited and ran, and which
@@ -91,16 +91,16 @@ impl<J: Job> JobHandle<J> {
     /// ```
     pub fn wait_with_report(self) -> (JobResult<J>, JobReport) {
         let (settled, report) = self.pool.dispatcher.blocking(|| self.record.outcome_with_report());
-        (decoded::<J>(&settled), report)
+        (self.decoded(&settled), report)
     }
 
     /// The result, if it is there; else the task is woken once it is.
     pub(crate) fn poll_outcome(&self, context: &Context<'_>) -> Poll<JobResult<J>> {
         // On the hook thread nobody else could wake the task.
         if self.pool.dispatcher.is_this_thread() {
-            return Poll::Ready(decoded::<J>(&self.pool.dispatcher.blocking(|| self.record.outcome())));
+            return Poll::Ready(self.decoded(&self.pool.dispatcher.blocking(|| self.record.outcome())));
         }
-        self.record.poll_outcome(context).map(|settled| decoded::<J>(&settled))
+        self.record.poll_outcome(context).map(|settled| self.decoded(&settled))
     }
 
     /// Sends `number` once it is settled.
@@ -122,7 +122,7 @@ impl<J: Job> JobHandle<J> {
     pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
         let settled = self.pool.dispatcher.blocking(|| self.record.outcome());
         let bytes = settled.as_ref().map_or(0, Payload::len);
-        (decoded::<J>(&settled), bytes)
+        (self.decoded(&settled), bytes)
     }
 
     /// Like [`wait`](JobHandle::wait), for at most `limit`. After that the handle is returned, and the job goes on.
@@ -150,7 +150,7 @@ impl<J: Job> JobHandle<J> {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
         });
-        outcome.map(|settled| decoded::<J>(&settled)).ok_or(self)
+        outcome.map(|settled| self.decoded(&settled)).ok_or(self)
     }
 
     /// The job's result if it is settled; otherwise the handle is returned.
@@ -176,7 +176,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn try_wait(self) -> Result<JobResult<J>, JobHandle<J>> {
-        self.record.try_outcome().map(|settled| decoded::<J>(&settled)).ok_or(self)
+        self.record.try_outcome().map(|settled| self.decoded(&settled)).ok_or(self)
     }
 
     /// The job's number, which events and errors name too.
@@ -253,7 +253,7 @@ impl<J: Job> JobHandle<J> {
     /// # }
     /// ```
     pub fn attempt(&self) -> Option<u32> {
-        self.record.attempt()
+        Some(self.record.attempts()).filter(|&attempt| attempt > 0)
     }
 
     /// Whether the job is settled: `wait` returns at once.
@@ -501,6 +501,10 @@ impl<J: Job> JobHandle<J> {
         self.hook(on_done::<J>(f))
     }
 
+    fn decoded(&self, settled: &Settled) -> JobResult<J> {
+        decoded::<J>(settled, || self.record.attempts())
+    }
+
     fn hook(&self, hook: JobHook) -> &Self {
         self.record.expect_hooks();
         self.pool.dispatcher.notify(Notification::AddHook(Arc::clone(&self.record), hook));
@@ -547,26 +551,26 @@ pub(crate) fn on_progress<J: Job>(mut f: impl FnMut(J::Progress) + Send + 'stati
 }
 
 pub(crate) fn on_retry<J: Job>(mut f: impl FnMut(&JobError<J::Error>) + Send + 'static) -> JobHook {
-    JobHook::Retry(Box::new(move |failure| f(&typed::<J>(failure))))
+    JobHook::Retry(Box::new(move |failure, attempts| f(&typed::<J>(failure, || attempts))))
 }
 
 pub(crate) fn on_success<J: Job>(f: impl FnOnce(J::Output) + Send + 'static) -> JobHook {
-    JobHook::Done(Box::new(move |settled| {
-        if let Ok(output) = decoded::<J>(settled) {
+    JobHook::Done(Box::new(move |settled, attempts| {
+        if let Ok(output) = decoded::<J>(settled, || attempts) {
             f(output);
         }
     }))
 }
 
 pub(crate) fn on_failure<J: Job>(f: impl FnOnce(JobError<J::Error>) + Send + 'static) -> JobHook {
-    JobHook::Done(Box::new(move |settled| match decoded::<J>(settled) {
+    JobHook::Done(Box::new(move |settled, attempts| match decoded::<J>(settled, || attempts) {
         Err(JobError::Aborted) | Ok(_) => {}
         Err(error) => f(error),
     }))
 }
 
 pub(crate) fn on_abort(f: impl FnOnce() + Send + 'static) -> JobHook {
-    JobHook::Done(Box::new(move |settled| {
+    JobHook::Done(Box::new(move |settled, _| {
         if settled.as_ref().is_err_and(|failure| matches!(**failure, Failure::Aborted)) {
             f();
         }
@@ -574,7 +578,7 @@ pub(crate) fn on_abort(f: impl FnOnce() + Send + 'static) -> JobHook {
 }
 
 pub(crate) fn on_done<J: Job>(f: impl FnOnce(JobResult<J>) + Send + 'static) -> JobHook {
-    JobHook::Done(Box::new(move |settled| f(decoded::<J>(settled))))
+    JobHook::Done(Box::new(move |settled, attempts| f(decoded::<J>(settled, || attempts))))
 }
 
 /// Aborts or cancels one job, from wherever it is cloned to.

@@ -146,6 +146,7 @@ pub(crate) fn not_started(program: &str, reason: impl Into<String>) -> StartFail
         status: None,
         stderr: String::new(),
         reason: reason.into(),
+        attempts: 0,
         begun: Begun::No,
     }
 }

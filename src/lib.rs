@@ -123,8 +123,8 @@
 //! ```
 //!
 //! The command is std's own: arguments, environment, directory, user. [`Pool::builder_with`] asks a closure at each
-//! spawn, with the [`Slot`], so that workers may run on other hosts, behind `ssh` or whatever else carries standard
-//! input and output. In a worker, standard output *is* standard error and standard input is empty: nothing that is
+//! spawn, with the [`Slot`], and takes whatever carries standard input and output. [`Pool::builder_on`] has workers in several
+//! places: on this machine, on hosts over ssh, in a Slurm cluster. In a worker, standard output *is* standard error and standard input is empty: nothing that is
 //! printed can get into the protocol. A worker with a handler only, and no state, calls [`worker::serve`].
 //!
 //! `build` starts the first worker and does not wait for it. [`Pool::wait_ready`] starts all of them, waits, and says

@@ -84,12 +84,18 @@ pub(crate) struct Observers {
     waker: Option<Waker>,
 }
 
+/// Called with the failure, and the number of attempts that were made.
+type RetryHook = Box<dyn FnMut(&Failure, u32) + Send>;
+
+/// Called with the result, and the number of attempts that were made.
+type DoneHook = Box<dyn FnOnce(&Settled, u32) + Send>;
+
 /// A caller's hook on one job; what it is given is still encoded.
 pub(crate) enum JobHook {
     Start { called: u32, hook: Box<dyn FnMut() + Send> },
     Progress(Box<dyn FnMut(&Payload) + Send>),
-    Retry(Box<dyn FnMut(&Failure) + Send>),
-    Done(Box<dyn FnOnce(&Settled) + Send>),
+    Retry(RetryHook),
+    Done(DoneHook),
 }
 
 impl JobHook {
@@ -214,9 +220,9 @@ impl JobRecord {
         }
     }
 
-    /// The last one that has begun.
-    pub(crate) fn attempt(&self) -> Option<u32> {
-        Some(self.state.lock().history.started()).filter(|&attempt| attempt > 0)
+    /// How many attempts have begun.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.state.lock().history.started()
     }
 
     pub(crate) fn status(&self) -> JobStatus {
@@ -336,7 +342,7 @@ impl JobRecord {
             hook();
         }
         match (hook, settled) {
-            (JobHook::Done(hook), Some(settled)) => hook(&settled),
+            (JobHook::Done(hook), Some(settled)) => hook(&settled, started),
             (hook, None) => self.state.lock().observers.get_or_insert_default().hooks.push(hook),
             (_, Some(_)) => {}
         }
@@ -364,20 +370,22 @@ impl JobRecord {
                 }
             }
             JobUpdate::Retry(failure) => {
+                let attempts = self.attempts();
                 for hook in &mut hooks {
                     if let JobHook::Retry(hook) = hook {
-                        guarded(&mut || hook(failure));
+                        guarded(&mut || hook(failure, attempts));
                     }
                 }
             }
             JobUpdate::Done => {
                 let Some(settled) = self.try_outcome() else { return };
+                let attempts = self.attempts();
                 for hook in hooks {
                     let mut hook = Some(hook);
                     // One that is not called is dropped here too: what it holds is the user's.
                     guarded(&mut || {
                         if let Some(JobHook::Done(hook)) = hook.take() {
-                            hook(&settled);
+                            hook(&settled, attempts);
                         }
                     });
                 }
@@ -480,7 +488,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let begun = self.0.begun();
-        let report = JobReport { attempts: self.0.attempt().unwrap_or(0), ..JobReport::default() };
+        let report = JobReport { attempts: self.0.attempts(), ..JobReport::default() };
         drop(self.0.settle(Err(Arc::new(Failure::Closed)), begun, report));
     }
 }

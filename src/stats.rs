@@ -196,6 +196,10 @@ pub struct SiteStats {
     pub workers: usize,
     /// How many of them run a job, or tidy up after one.
     pub busy: usize,
+    /// Whether as many starts in a row as [`start_failures`](crate::PoolBuilder::start_failures) says have failed there, and none
+    /// has succeeded since. One worker at a time finds out whether it is still so: after 100 ms, and then after twice as
+    /// long each time, up to a minute.
+    pub is_down: bool,
 }
 
 /// One worker process, as it is now.

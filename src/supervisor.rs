@@ -159,7 +159,10 @@ impl Supervisor {
     pub(crate) fn new(config: Config) -> Self {
         let slots = (0..config.max_processes).map(|_| None).collect();
         Supervisor {
-            restarts: RestartPolicy::new(config.max_processes, config.start_failures),
+            restarts: {
+                let sites = config.sites.iter().map(|site| site.slots);
+                RestartPolicy::new(config.max_processes, config.start_failures, sites)
+            },
             config,
             admits: Admits::All,
             paused: false,
@@ -253,6 +256,11 @@ impl Supervisor {
     /// In which of the sites a slot is.
     pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
         self.config.site_of(slot)
+    }
+
+    /// Whether no worker would start at the site, and none has since.
+    pub(crate) fn is_site_down(&self, site: usize) -> bool {
+        self.restarts.is_down(site)
     }
 
     pub(crate) fn site_slots(&self, site: usize) -> usize {

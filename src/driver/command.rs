@@ -33,13 +33,16 @@ pub(crate) enum Command {
     Trouble(Sender<Option<StartFailure>>),
     WaitIdle(Sender<()>),
     /// The figures, and those of each key, of which there may be many: whoever asks puts them in their place.
-    Stats(Sender<(Stats, Vec<(Arc<str>, KeyStats)>)>),
+    Stats(Sender<(Stats, KeyFigures)>),
     Workers(Sender<Vec<WorkerInfo>>),
     /// Take no new jobs; says how many are not settled.
     Close(Sender<u64>),
     /// End everything; says how many jobs that left undone.
     Exit(Option<Sender<u64>>),
 }
+
+/// The figures of each key, in no order.
+pub(crate) type KeyFigures = Vec<(Arc<str>, KeyStats)>;
 
 /// Whether a job was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +236,7 @@ impl Driver {
         }
     }
 
-    fn key_stats(&self) -> Vec<(Arc<str>, KeyStats)> {
+    fn key_stats(&self) -> KeyFigures {
         let keys = self.machine.keys().filter_map(|(key, permits, taken, queued)| {
             let of = KeyStats { limit: permits as usize, running: taken as usize, queued };
             Some((Arc::clone(self.keys.text(key)?), of))
@@ -248,6 +251,7 @@ impl Driver {
             SiteStats {
                 name: Arc::clone(name),
                 slots: self.machine.site_slots(at),
+                is_down: self.machine.is_site_down(at),
                 workers: workers().count(),
                 busy: workers().filter(|(_, worker)| worker.is_busy()).count(),
             }

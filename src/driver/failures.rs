@@ -110,7 +110,7 @@ pub(super) fn start_failure_of(child: &Child) -> StartFailure {
         None if child.reaped.is_some_and(|reaped| reaped.orphaned) => format!("{ORPHANED}, before it was ready"),
         None => format!("{} before it was ready", ended_with(status, &stderr)),
     };
-    StartFailure { program: child.program.clone(), site: None, status, stderr, reason, begun: Begun::No }
+    StartFailure { program: child.program.clone(), site: None, status, stderr, reason, attempts: 0, begun: Begun::No }
 }
 
 /// How a worker ended that the pool did not end, as far as is known.

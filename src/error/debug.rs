@@ -25,8 +25,8 @@ sentence_or_fields! {
     Crash { pid, cause, status, stderr, attempts, who }
     OutOfMemory { resident, limit, pid, stderr, attempts, who }
     Timeout { state, limit, pid, stderr, attempts, who }
-    StartFailure { program, site, status, stderr, reason }
-    CodecError { type_name, message }
+    StartFailure { program, site, status, stderr, reason, attempts }
+    CodecError { type_name, message, attempts }
     ProtocolError { pid, reason, attempts, who }
     BuildError { kind, message, source }
     ReadyError { message, failure }
@@ -121,6 +121,7 @@ mod tests {
             status: None,
             stderr: "no licence".into(),
             reason: "exited with status 3".into(),
+            attempts: 0,
             begun: Begun::No,
         };
         let panic = WorkerPanic {
@@ -149,7 +150,7 @@ mod tests {
             who: who(),
         };
         let protocol = ProtocolError { pid: 4711, reason: "it spoke of job 2".into(), attempts: 2, who: who() };
-        let codec = CodecError::here("some::Type", "the answer", "decoded", "it ends too early", Begun::Yes);
+        let codec = CodecError::here("some::Type", "the answer", "decoded", "it ends too early", Begun::Yes, 1);
         let enqueue = EnqueueError { kind: EnqueueErrorKind::Full, rejected: 7, message: "the backlog is full".into() };
         let ready =
             ReadyError { message: "the workers were not ready within 1s".into(), failure: Some(Box::new(start())) };

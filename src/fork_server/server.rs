@@ -175,6 +175,7 @@ impl Server {
             status,
             stderr: String::from_utf8_lossy(&printed).trim_end().to_owned(),
             reason,
+            attempts: 0,
             begun: Begun::No,
         }
     }

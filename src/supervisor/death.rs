@@ -168,8 +168,9 @@ impl Step<'_> {
             self.machine.restarts.want(worker_key.slot);
         }
         let decision = if worker.failed_to_start() {
-            let others_ready = self.machine.alive().any(|(_, other)| other.phase.has_been_ready());
-            Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, others_ready))
+            let ready = self.machine.alive().filter(|(_, other)| other.phase.has_been_ready());
+            let others: Vec<usize> = ready.map(|(other, _)| other.slot).collect();
+            Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, &others))
         } else {
             self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
             None

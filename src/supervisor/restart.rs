@@ -7,6 +7,8 @@ use std::time::Duration;
 /// The wait after the second start failure in a row; the first has none, and each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// The longest wait between two looks whether a site is still down.
+const LONGEST_SITE_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Slot {
@@ -16,6 +18,44 @@ struct Slot {
     not_before: Duration,
     /// Whether it is to get a worker though there is no work.
     wanted: bool,
+}
+
+/// One of several places. While it is down, one worker at a time finds out whether it still is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Site {
+    /// The slot behind its last.
+    end: usize,
+    /// Start failures in a row, in whatever slots, while no worker there had been ready.
+    failures: u32,
+    down: bool,
+    /// The slot of the worker that finds it out.
+    probe: Option<usize>,
+    /// How often that has failed, and when it may be tried again.
+    probes: u32,
+    not_before: Duration,
+}
+
+impl Site {
+    fn new(end: usize) -> Self {
+        Site { end, failures: 0, down: false, probe: None, probes: 0, not_before: Duration::ZERO }
+    }
+
+    /// No worker starts there, as the one in `slot` shows. Gives how long the site is left alone, if it is.
+    fn fails(&mut self, slot: usize, now: Duration, limit: u32) -> Duration {
+        let was_down = self.down;
+        if !was_down {
+            self.failures = self.failures.saturating_add(1);
+            self.down = self.failures >= limit;
+        }
+        // Those that were asked for before it was known say nothing of how long it lasts.
+        if !self.down || (was_down && self.probe != Some(slot)) {
+            return Duration::ZERO;
+        }
+        let wait = FIRST_WAIT.saturating_mul(1 << self.probes.min(16)).min(LONGEST_SITE_WAIT);
+        self.probes = self.probes.saturating_add(1);
+        (self.probe, self.not_before) = (None, now + wait);
+        wait
+    }
 }
 
 /// What workers are needed for.
@@ -41,6 +81,8 @@ pub(super) struct Decision {
 pub(super) struct RestartPolicy {
     /// As many as there ever were.
     slots: Vec<Slot>,
+    /// Where they are, if in several places.
+    sites: Vec<Site>,
     /// How many may have a worker, from the first.
     open: usize,
     /// How many slots are wanted.
@@ -53,16 +95,33 @@ pub(super) struct RestartPolicy {
 }
 
 impl RestartPolicy {
-    pub(super) fn new(slots: usize, limit: u32) -> Self {
+    /// `sites`: how many slots each has.
+    pub(super) fn new(slots: usize, limit: u32, sites: impl Iterator<Item = usize>) -> Self {
         let mut slots = vec![Slot::default(); slots];
         // A program that cannot be started is found out before the first job needs it.
         slots[0].wanted = true;
         let open = slots.len();
-        RestartPolicy { slots, open, wanted: 1, limit, circuit_open: false, due_at: None }
+        let mut end = 0;
+        let behind = |slots| {
+            end += slots;
+            Site::new(end)
+        };
+        let sites = sites.map(behind).collect();
+        RestartPolicy { slots, sites, open, wanted: 1, limit, circuit_open: false, due_at: None }
     }
 
     pub(super) fn is_circuit_open(&self) -> bool {
         self.circuit_open
+    }
+
+    /// Whether no worker would start at the site, and none has since.
+    pub(super) fn is_down(&self, site: usize) -> bool {
+        self.sites[site].down
+    }
+
+    fn site_of(&self, slot: usize) -> Option<usize> {
+        let site = self.sites.partition_point(|site| site.end <= slot);
+        (site < self.sites.len()).then_some(site)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
@@ -108,6 +167,14 @@ impl RestartPolicy {
     /// A worker is past its first ready: the pool is whole.
     pub(super) fn one_is_ready(&mut self, slot: usize) {
         self.circuit_open = false;
+        if let Some(site) = self.site_of(slot) {
+            let end = self.sites[site].end;
+            let first = site.checked_sub(1).map_or(0, |before| self.sites[before].end);
+            if std::mem::replace(&mut self.sites[site], Site::new(end)).down {
+                // The others have waited for the site, and need not wait for themselves.
+                self.slots[first..end].iter_mut().for_each(|slot| slot.not_before = Duration::ZERO);
+            }
+        }
         if std::mem::take(&mut self.slots[slot].wanted) {
             self.wanted -= 1;
         }
@@ -124,10 +191,14 @@ impl RestartPolicy {
             self.one_has_worked(slot);
         }
         self.slots[slot].not_before = Duration::ZERO;
+        if let Some(site) = self.site_of(slot) {
+            let probe = &mut self.sites[site].probe;
+            *probe = probe.filter(|&probe| probe != slot);
+        }
     }
 
-    /// A worker has ended before it got to work. `others_ready`: whether another is past its first ready.
-    pub(super) fn one_has_failed(&mut self, slot: usize, now: Duration, others_ready: bool) -> Decision {
+    /// A worker has ended before it got to work. `others`: the slots of those that are past their first ready.
+    pub(super) fn one_has_failed(&mut self, slot: usize, now: Duration, others: &[usize]) -> Decision {
         let place = &mut self.slots[slot];
         place.failures = place.failures.saturating_add(1);
         let wait = match place.failures {
@@ -137,7 +208,16 @@ impl RestartPolicy {
         place.not_before = now + wait;
         let in_a_row = place.failures;
         let before = self.circuit_open;
-        self.circuit_open |= in_a_row >= self.limit && !others_ready;
+        let (wait, none_starts) = match self.site_of(slot) {
+            None => (wait, in_a_row >= self.limit),
+            Some(site) => {
+                let site_ready = others.iter().any(|&other| self.site_of(other) == Some(site));
+                let limit = self.limit;
+                let pause = if site_ready { Duration::ZERO } else { self.sites[site].fails(slot, now, limit) };
+                (wait.max(pause), self.sites.iter().all(|site| site.down))
+            }
+        };
+        self.circuit_open |= none_starts && others.is_empty();
         if self.circuit_open {
             // Nobody asks for workers any more but jobs.
             self.wanted = 0;
@@ -160,14 +240,24 @@ impl RestartPolicy {
         let mut empty: Vec<usize> = (0..self.open).filter(|&slot| workers[slot].is_none()).collect();
         empty.sort_by_key(|&slot| (!self.slots[slot].wanted, slot));
         for slot in empty {
-            let place = &self.slots[slot];
-            if place.not_before <= now {
+            let mut not_before = self.slots[slot].not_before;
+            let down = self.site_of(slot).filter(|&site| self.sites[site].down);
+            if let Some(site) = down {
+                if self.sites[site].probe.is_some() {
+                    continue;
+                }
+                not_before = not_before.max(self.sites[site].not_before);
+            }
+            if not_before <= now {
                 due.push(slot);
+                if let Some(site) = down {
+                    self.sites[site].probe = Some(slot);
+                }
                 if due.len() == needed {
                     break;
                 }
             } else {
-                self.due_at = Some(self.due_at.map_or(place.not_before, |at| at.min(place.not_before)));
+                self.due_at = Some(self.due_at.map_or(not_before, |at| at.min(not_before)));
             }
         }
         if due.len() == needed {
@@ -191,6 +281,9 @@ impl RestartPolicy {
         if self.circuit_open {
             return usize::from(queued > 0 && starting == 0);
         }
+        // No job waits for a worker that finds out whether a site is still down.
+        let probes = self.sites.iter().filter_map(|site| site.probe);
+        let starting = starting - probes.filter_map(|slot| workers[slot].as_ref()).filter(starts).count();
         let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();
         let wanted = if self.wanted == 0 { 0 } else { (0..self.slots.len()).filter(is_wanted).count() };
         let lasting = alive().filter(|worker| !worker.is_exiting() && !worker.surplus).count();

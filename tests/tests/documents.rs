@@ -220,8 +220,8 @@ fn every_field(event: Event, stats: Stats, worker: WorkerInfo, id: WorkerId) {
     for Distribution { count, p50, p90, p99, max, .. } in [waiting, running] {
         let _: (u64, [Duration; 4]) = (count, [p50, p90, p99, max]);
     }
-    for SiteStats { name, slots, workers, busy, .. } in sites {
-        let _: (Arc<str>, [usize; 3]) = (name, [slots, workers, busy]);
+    for SiteStats { name, slots, workers, busy, is_down, .. } in sites {
+        let _: (Arc<str>, [usize; 3], bool) = (name, [slots, workers, busy], is_down);
     }
     let Rate { enqueued, finished, over, .. } = rate;
     let _: (u64, u64, Duration, f64) = (enqueued, finished, over, rate.finished_per_second());

@@ -12,13 +12,16 @@ use crate::supervisor::{
     Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
     Violation, WorkerKey,
 };
-use shapes::{Shape, Trouble, shapes};
+use shapes::{Shape, Times, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// How often time may pass though something else could happen. It passes always when nothing else can.
 const EARLY_TICKS: u32 = 1;
+
+/// The same, where the times of jobs are to be over while something else could happen.
+const EARLY_TICKS_OF_TIMES: u32 = 2;
 
 /// How long a cancelled job may take to come to its end.
 const CANCEL_GRACE: Duration = Duration::from_millis(3);
@@ -79,6 +82,7 @@ enum Step {
     /// One job, or all.
     AbortQueued(Option<u64>),
     Resize,
+    AllWanted,
     Recycle,
     Pause,
     Resume,
@@ -106,16 +110,16 @@ impl State {
             max_processes: shape.workers,
             min_processes: 0,
             max_jobs_per_process: Some(shape.max_jobs),
-            idle_timeout: None,
-            max_age: None,
+            idle_timeout: shape.times.is(Times::Idle, milli(6)),
+            max_age: shape.times.is(Times::Age, milli(6)),
             max_backlog: shape.max_backlog,
             retry: shape.retry(),
-            expires: None,
+            expires: shape.times.is(Times::Expires, milli(3)),
             seed: 0,
             timeout_initializing: None,
             timeout_working: hangs.then_some(milli(20)),
             timeout_recovering: None,
-            soft_timeout: None,
+            soft_timeout: shape.times.is(Times::SoftLimit, milli(2)),
             kill_grace: milli(5),
             start_failures: 3,
             prefetch: shape.prefetch,
@@ -136,7 +140,7 @@ impl State {
             to_come: shape.jobs,
             troubles: shape.troubles,
             begun: BTreeSet::new(),
-            early_ticks: EARLY_TICKS,
+            early_ticks: if shape.times.are_of_jobs() { EARLY_TICKS_OF_TIMES } else { EARLY_TICKS },
             exited: false,
         };
         state.input(shape, Input::Tick)?;
@@ -215,6 +219,7 @@ impl State {
                     steps.extend(each.chain([None]).map(Step::AbortQueued));
                 }
                 Trouble::Resize => steps.push(Step::Resize),
+                Trouble::AllWanted => steps.push(Step::AllWanted),
                 Trouble::Recycle => steps.push(Step::Recycle),
                 Trouble::Pause => steps.push(Step::Pause),
                 Trouble::Drain => steps.push(Step::Close),
@@ -249,6 +254,14 @@ impl State {
                     settings.set_numbered_limit(0, 1);
                 }
                 self.checker.new_job(id, priority, None, limit);
+                if let Some(delay) = shape.times.is(Times::Delay, Duration::from_millis(3)).filter(|_| id == 2) {
+                    settings.set_delay(delay);
+                    self.checker.timed(id, delay, None);
+                }
+                if shape.times == Times::Idempotent {
+                    settings.set_idempotent(true);
+                    self.checker.idempotent(id);
+                }
                 self.input(shape, Input::Enqueue { id, settings, when_full: shape.when_full(id) })
             }
             Step::Spawned(worker_key) => {
@@ -380,6 +393,10 @@ impl State {
             Step::Resize => {
                 self.happened(Trouble::Resize);
                 self.input(shape, Input::SetMaxProcesses(3 - shape.workers))
+            }
+            Step::AllWanted => {
+                self.happened(Trouble::AllWanted);
+                self.input(shape, Input::SpawnWorkers)
             }
             Step::Recycle => {
                 self.happened(Trouble::Recycle);
@@ -564,6 +581,9 @@ impl State {
         match steps {
             [Step::Exit] if self.troubles == [None; 2] && self.machine.unsettled() > 0 => {
                 Err(format!("{} jobs wait for nothing", self.machine.unsettled()))
+            }
+            [Step::Exit] if self.machine.awaiting_ready && self.machine.is_open() => {
+                Err("somebody waits until all are ready, and they are not to be".into())
             }
             [] => self.checker.at_the_end(&self.machine),
             _ => Ok(()),

@@ -165,6 +165,35 @@ fn a_limit_calls_back_what_lies_behind_and_closes_then() {
     assert!(lines.contains(&"1 waits for 4.5s".into()) && lines.contains(&"3 waits for 4.5s".into()), "{lines:?}");
 }
 
+/// A site that is down is tried by one worker at a time, more and more slowly; jobs are done elsewhere, and it heals.
+#[test]
+fn a_site_that_is_down_is_tried_again_and_heals() {
+    let near = SiteRules { slots: 1, silence: None, prefetch: None, timeout_initializing: None };
+    let sites = vec![near, SiteRules { slots: 2, ..far().sites[0] }];
+    let mut script = Script::new(Config { max_processes: 3, start_failures: 2, sites, ..far() });
+    script.tick();
+    script.input(Input::Spawned(FIRST));
+    script.message(FIRST, Message::Ready);
+    let [one, two] = [worker_key(1, 2), worker_key(2, 3)];
+    assert_eq!(script.input(Input::SpawnWorkers), ["spawn 1#2", "spawn 2#3"]);
+    assert_eq!(script.input(Input::SpawnFailed(one)), ["no start of 1#2, 1 in a row, waits 0ns", "spawn 1#4"]);
+    assert_eq!(script.input(Input::SpawnFailed(two)), ["no start of 2#3, 1 in a row, waits 100ms"], "it is down");
+    assert!(script.machine.is_site_down(1) && !script.machine.is_site_down(0));
+    // The one that was on its way says nothing new.
+    let lines = script.input(Input::SpawnFailed(worker_key(1, 4)));
+    assert_eq!(lines, ["no start of 1#4, 2 in a row, waits 100ms"]);
+    assert_eq!(script.wait(MILLI * 100), ["spawn 1#5"], "one, and not both");
+    let lines = script.input(Input::SpawnFailed(worker_key(1, 5)));
+    assert_eq!(lines, ["no start of 1#5, 3 in a row, waits 200ms"]);
+    assert_eq!(script.wait(MILLI * 200), ["spawn 1#6"]);
+    let probe = worker_key(1, 6);
+    script.input(Input::Spawned(probe));
+    script.input(Input::Greeted { worker_key: probe, recalls: true });
+    let lines = script.message(probe, Message::Ready);
+    assert_eq!(lines.last().map(String::as_str), Some("spawn 2#7"), "it has healed: {lines:?}");
+    assert!(!script.machine.is_site_down(1));
+}
+
 /// Two far workers share the jobs; jobs ahead at one are called back once the other has nothing to do.
 #[test]
 fn jobs_ahead_come_back_only_for_a_worker_that_is_free() {

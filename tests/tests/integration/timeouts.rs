@@ -203,6 +203,7 @@ fn a_worker_that_initializes_too_long_is_killed() {
     let error = settled(handle).unwrap_err();
     let JobError::NoWorker(failure) = &error else { panic!("{error}") };
     assert!(failure.reason.contains("initializing for more than 100ms"), "{failure}");
+    assert_eq!(failure.attempts, 0);
     assert!(failure.program.ends_with("staged"), "{failure}");
     assert_eq!(pool.stats().timed_out, 2);
 }

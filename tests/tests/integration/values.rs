@@ -30,7 +30,7 @@ fn a_job_that_cannot_be_encoded_is_refused() {
     assert!(refused.is_finished());
     let error = settled(refused).unwrap_err();
     assert!(error.to_string().contains("it broke while it was encoded"), "{error}");
-    assert!(matches!(&error, JobError::Encode(codec) if codec.type_name.ends_with("Carry")));
+    assert!(matches!(&error, JobError::Encode(codec) if codec.type_name.ends_with("Carry") && codec.attempts == 0));
     let error = pool.try_enqueue(Carry::job(Brittle::NoEncode)).unwrap_err();
     assert_eq!((error.kind, error.rejected.job), (EnqueueErrorKind::Encode, Brittle::NoEncode));
     is_unharmed(&pool);
@@ -62,7 +62,7 @@ fn a_hundred_bad_jobs_among_good_ones_all_settle() {
 fn a_job_that_the_worker_cannot_decode_fails_alone() {
     let pool = carriers().build().unwrap();
     let error = outcome(&pool, Carry::job(Brittle::NoDecode)).unwrap_err();
-    assert!(matches!(&error, JobError::Decode(codec) if codec.type_name.ends_with("Carry")));
+    assert!(matches!(&error, JobError::Decode(codec) if codec.type_name.ends_with("Carry") && codec.attempts == 1));
     assert!(error.to_string().contains("it broke while it was decoded"), "{error}");
     is_unharmed(&pool);
 }
@@ -106,7 +106,10 @@ fn an_answer_not_decoded_is_a_success_in_the_figures() {
     let (builder, mut record) = Record::of(carriers());
     let pool = builder.build().unwrap();
     let error = outcome(&pool, Carry::output(Brittle::NoDecode)).unwrap_err();
-    assert!(matches!(&error, JobError::Decode(codec) if codec.type_name.ends_with("Brittle")), "{error}");
+    assert!(
+        matches!(&error, JobError::Decode(codec) if codec.type_name.ends_with("Brittle") && codec.attempts == 1),
+        "{error:#?}"
+    );
     assert_eq!((pool.stats().succeeded, pool.stats().failed), (1, 0));
     let error = outcome(&pool, Carry::error(Brittle::NoDecode)).unwrap_err();
     assert!(matches!(error, JobError::Decode(_)), "{error}");
@@ -114,6 +117,23 @@ fn an_answer_not_decoded_is_a_success_in_the_figures() {
     is_unharmed(&pool);
     pool.exit();
     assert_eq!((record.count(EventKind::JobSuccess), record.count(EventKind::JobFailure)), (2, 1));
+}
+
+#[test]
+fn an_error_not_decoded_tells_how_often_it_was_tried() {
+    let pool = carriers().retries(2).build().unwrap();
+    let (told, tries) = crossbeam_channel::unbounded();
+    let of = |error: &JobError<Brittle>| match error {
+        JobError::Decode(error) => error.attempts,
+        other => panic!("{other:#?}"),
+    };
+    let retried = told.clone();
+    let request = pool.request(Carry::error(Brittle::NoDecode));
+    let request = request.on_retry(move |error| retried.send(of(error)).unwrap());
+    let handle = request.on_failure(move |error| told.send(of(&error)).unwrap()).enqueue();
+    assert_eq!(of(&settled(handle).unwrap_err()), 3);
+    pool.exit();
+    assert_eq!(tries.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
 }
 
 #[test]

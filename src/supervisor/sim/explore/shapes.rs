@@ -38,6 +38,8 @@ pub(super) enum Trouble {
     AbortQueued,
     /// The pool is to have one worker in place of two, or the other way round.
     Resize,
+    /// A caller waits until all workers are ready.
+    AllWanted,
     /// All workers are to be replaced.
     Recycle,
     /// The callers pause the pool, and resume it at any moment after that.
@@ -47,12 +49,61 @@ pub(super) enum Trouble {
     Exit,
 }
 
+/// What is set of the times of the pool, or of its jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Times {
+    None,
+    /// The second job is not queued before a time.
+    Delay,
+    /// A job is over at a time, unless a worker has begun it.
+    Expires,
+    /// Jobs are idempotent: no time, but as rare.
+    Idempotent,
+    /// Workers that have nothing to do leave.
+    Idle,
+    /// Old workers leave.
+    Age,
+    /// A job that takes long is asked to come to its end.
+    SoftLimit,
+}
+
+impl Times {
+    pub(super) fn is(self, of: Times, time: Duration) -> Option<Duration> {
+        (self == of).then_some(time)
+    }
+
+    /// What goes wrong where they are set: what they have to do with.
+    fn troubles(self) -> &'static [Option<Trouble>] {
+        use Trouble::*;
+        match self {
+            Times::None => &[],
+            Times::Delay => &[None, Some(Crash), Some(AbortQueued), Some(Pause), Some(Drain)],
+            Times::Expires => &[None, Some(Crash), Some(Freeze), Some(AbortQueued), Some(Cancel), Some(Pause)],
+            Times::Idempotent => &[Some(Crash), Some(Garble), Some(Freeze), Some(Cancel)],
+            Times::Idle => &[None, Some(AllWanted), Some(Resize), Some(Pause)],
+            Times::Age => &[None, Some(AllWanted), Some(Resize)],
+            Times::SoftLimit => &[None, Some(Hang), Some(Freeze), Some(Cancel), Some(AbortQueued)],
+        }
+    }
+
+    /// Whether they are those of jobs, and not of workers.
+    pub(super) fn are_of_jobs(self) -> bool {
+        !matches!(self, Times::None | Times::Idle | Times::Age)
+    }
+
+    /// How many workers and jobs there are: workers leave where there are others.
+    fn size(self) -> (usize, u64) {
+        if self.are_of_jobs() { (1, 3) } else { (2, 2) }
+    }
+}
+
 /// The pool's options, and the workers' way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) workers: usize,
     pub(super) jobs: u64,
     pub(super) troubles: [Option<Trouble>; 2],
+    pub(super) times: Times,
     pub(super) prefetch: u32,
     pub(super) max_jobs: u64,
     pub(super) max_backlog: Option<usize>,
@@ -139,6 +190,7 @@ pub(super) fn shapes() -> Vec<Shape> {
                         workers,
                         jobs,
                         troubles,
+                        times: Times::None,
                         prefetch,
                         max_jobs,
                         max_backlog,
@@ -152,5 +204,30 @@ pub(super) fn shapes() -> Vec<Shape> {
             }
         }
     }
+    shapes.extend(shapes_with_times());
     shapes
+}
+
+/// One way for each of the times: all of them at once would be too many states.
+fn shapes_with_times() -> impl Iterator<Item = Shape> {
+    use Times::*;
+    let each = [Delay, Expires, Idempotent, Idle, Age, SoftLimit].into_iter();
+    let each = each.flat_map(|times| times.troubles().iter().map(move |&trouble| (times, trouble)));
+    each.map(|(times, trouble)| {
+        let (workers, jobs) = times.size();
+        Shape {
+            workers,
+            jobs,
+            troubles: [trouble, Option::None],
+            times,
+            prefetch: 2,
+            max_jobs: 64,
+            max_backlog: Option::None,
+            retries: 0,
+            keyed: false,
+            differ: false,
+            recovers: false,
+            ignores_term: false,
+        }
+    })
 }
