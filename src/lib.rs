@@ -127,6 +127,9 @@
 //! places: on this machine, on hosts over ssh, in a Slurm cluster. In a worker, standard output *is* standard error and standard input is empty: nothing that is
 //! printed can get into the protocol. A worker with a handler only, and no state, calls [`worker::serve`].
 //!
+//! `docs/scale.md` says how many workers one pool carries, and how a thousand hosts are done: one worker a host, which has a
+//! pool of its own.
+//!
 //! `build` starts the first worker and does not wait for it. [`Pool::wait_ready`] starts all of them, waits, and says
 //! what stopped them: the thing to call in a service's start.
 //!

@@ -51,7 +51,8 @@ pub fn ssh(host: impl Into<OsString>) -> Remote {
 
 /// Programs wherever Slurm has room, each started as one task by `srun` with these options.
 ///
-/// `srun` passes this process's environment on, as it always does. Leave `--unbuffered` out: it breaks binary output.
+/// `srun` passes this process's environment on, as it always does. It is called with `--unbuffered`: without that it holds back
+/// what a worker writes until a line ends, which in binary output may be never.
 ///
 /// ```no_run
 /// # use std::process::Command;
@@ -121,7 +122,7 @@ impl Remote {
             }
             Carrier::Srun => {
                 let mut srun = Command::new("srun");
-                srun.arg("--ntasks=1").args(&self.arguments).args(["/bin/sh", "-c"]).arg(script);
+                srun.args(["--ntasks=1", "--unbuffered"]).args(&self.arguments).args(["/bin/sh", "-c"]).arg(script);
                 srun
             }
         }
@@ -264,7 +265,7 @@ mod tests {
         let command = srun(["--mem=1G"]).option("--time=1").command(&Command::new("worker"));
         assert_eq!(
             self::words(&command),
-            ["srun", "--ntasks=1", "--mem=1G", "--time=1", "/bin/sh", "-c", "exec worker"]
+            ["srun", "--ntasks=1", "--unbuffered", "--mem=1G", "--time=1", "/bin/sh", "-c", "exec worker"]
         );
     }
 }

@@ -73,7 +73,7 @@ use lifecycle::{Course, End, Phase};
 use restart::RestartPolicy;
 use std::collections::VecDeque;
 use std::time::Duration;
-use timers::{JobTimers, Timer};
+use timers::{Deadlines, JobTimers, Timer};
 use worker::Worker;
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
@@ -132,6 +132,9 @@ pub(crate) struct Supervisor {
     slots: Vec<Option<Worker>>,
     /// The slots that have one, in order.
     live: Vec<usize>,
+    deadlines: Deadlines,
+    /// The slots whose workers this step may have changed: none between two steps.
+    touched: Vec<usize>,
     /// How long the last start took, from the spawn to ready.
     init_took: Duration,
     restarts: RestartPolicy,
@@ -174,6 +177,8 @@ impl Supervisor {
             abort_calls: VecDeque::new(),
             slots,
             live: Vec::new(),
+            deadlines: Deadlines::default(),
+            touched: Vec::new(),
             init_took: Duration::ZERO,
             free: Vec::new(),
             next_worker: 1,
@@ -290,11 +295,11 @@ impl Supervisor {
 
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let workers = self.alive().filter_map(|(_, worker)| worker.timers.next());
         let abort_calls = self.abort_calls.front().map(|call| call.until);
         let jobs = [self.delays.next(), self.expiries.next(), abort_calls, self.far_gone_at];
         let permits = self.far_permits.iter().map(|&(at, _)| at);
-        workers.chain(self.restarts.next_deadline()).chain(jobs.into_iter().flatten()).chain(permits).min()
+        let workers = [self.deadlines.next(), self.restarts.next_deadline()];
+        workers.into_iter().chain(jobs).flatten().chain(permits).min()
     }
 
     // ------------------------------------------------------------ what happened
@@ -384,9 +389,17 @@ impl Step<'_> {
 
     /// The worker in `worker_key`, which is known to be there.
     fn worker(&mut self, worker_key: WorkerKey) -> &mut Worker {
+        self.touch(worker_key.slot);
         match &mut self.machine.slots[worker_key.slot] {
             Some(worker) if worker.id == worker_key.worker => worker,
             _ => unreachable!("a worker key is used only while its worker is in its slot"),
+        }
+    }
+
+    /// Notes that the worker in `slot` may change.
+    fn touch(&mut self, slot: usize) {
+        if self.machine.touched.last() != Some(&slot) {
+            self.machine.touched.push(slot);
         }
     }
 
@@ -413,14 +426,19 @@ impl Step<'_> {
             machine.worked = false;
             self.tell(Notice::Idle);
         }
+        let Supervisor { touched, deadlines, slots, .. } = &mut *self.machine;
+        for slot in touched.drain(..) {
+            deadlines.set(slot, slots[slot].as_ref().and_then(|worker| worker.timers.next()));
+        }
         #[cfg(debug_assertions)]
         self.machine.check_counts();
     }
 
     fn tick(&mut self) {
         let now = self.now;
-        let due = self.machine.alive().filter(|(_, worker)| worker.timers.is_any_due(now));
-        for worker_key in due.map(|(worker_key, _)| worker_key).collect::<Vec<_>>() {
+        for slot in self.machine.deadlines.due(now) {
+            let Some(worker) = &self.machine.slots[slot] else { continue };
+            let worker_key = WorkerKey { slot, worker: worker.id };
             for timer in Timer::ALL {
                 // One that was due first may have ended the worker.
                 if self.machine.worker(worker_key).is_some() && self.worker(worker_key).timers.take_due(timer, now) {

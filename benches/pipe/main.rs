@@ -5,9 +5,10 @@
 //! thread, one job in flight a child. What counts is the ratio.
 //!
 //! ```text
-//! cargo bench --bench pipe                        all cases but growth
+//! cargo bench --bench pipe                        all cases but those that are run only where they are named
 //! cargo bench --bench pipe -- latency throughput  those two
-//! cargo bench --bench pipe -- growth --json       for benches/plots
+//! cargo bench --bench pipe -- growth_workers      how it grows, for benches/plots; growth_jobs, growth_payload
+//! cargo bench --bench pipe -- scale               what one pool carries, for docs/scale.md
 //! cargo bench --bench pipe -- --short             less of everything, for CI
 //! cargo bench --bench pipe -- --json              a line of JSON a figure
 //! cargo bench --bench pipe -- --check             exit code 1 where a ratio is twice worse than its bar
@@ -24,6 +25,7 @@ mod growth;
 mod hops;
 mod measure;
 mod raw;
+mod scale;
 mod speed;
 mod standing;
 mod starts;
@@ -57,10 +59,10 @@ struct Case {
     run: fn(Measure) -> Figures,
 }
 
-/// The case that is run only where it is named: it is for the plots.
-const GROWTH: &str = "growth";
+/// The cases that are run only where they are named: those for the plots, and one that takes a thousand processes.
+const NAMED: [&str; 4] = ["growth_jobs", "growth_workers", "growth_payload", "scale"];
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 23] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
     Case { name: "defaults", run: defaults::defaults },
@@ -80,7 +82,10 @@ const CASES: [Case; 20] = [
     Case { name: "many", run: starts::many },
     Case { name: "cpu", run: speed::cpu },
     Case { name: "fair", run: fair::fair },
-    Case { name: GROWTH, run: growth::growth },
+    Case { name: "growth_jobs", run: growth::growth_jobs },
+    Case { name: "growth_workers", run: growth::growth_workers },
+    Case { name: "growth_payload", run: growth::growth_payload },
+    Case { name: "scale", run: scale::scale },
 ];
 
 /// The argument of a process that measures one case's memory alone; the case's name follows.
@@ -144,7 +149,7 @@ fn run(asked: &Asked) -> ExitCode {
     let measure = Measure { short: asked.short };
     let (mut failed, mut lost) = (false, false);
     let is_asked = |case: &&Case| match &asked.cases[..] {
-        [] => case.name != GROWTH,
+        [] => !NAMED.contains(&case.name),
         names => names.iter().any(|name| name == case.name),
     };
     for case in CASES.iter().filter(is_asked) {

@@ -2,6 +2,7 @@
 
 use crate::figure::{Bar, Figure};
 use crate::measure::{median, medians, resident, switches};
+use crate::scale::scale_alone;
 use crate::starts::large_parent_alone;
 use crate::work::{Work, builder, drive, pool, ready, small, small_job};
 use crate::{ALONE, Figures, Measure, SHORT, this_program};
@@ -32,11 +33,15 @@ pub(crate) fn alone_in_a_process<const N: usize>(case: &str, measure: Measure) -
 
 /// The main of such a process: one line of figures.
 pub(crate) fn alone(case: &str, measure: Measure) -> ExitCode {
+    let workers = case.strip_prefix("scale_").map(str::parse);
     let figures = match case {
         "backlog" => backlog_alone(measure).map(Vec::from),
         "map" => map_alone(measure).map(Vec::from),
         "large_parent" => Ok(large_parent_alone(measure).into()),
-        _ => Err(io::Error::other("no such case")),
+        _ => match workers {
+            Some(Ok(workers)) => scale_alone(workers, measure).map(Vec::from),
+            _ => Err(io::Error::other("no such case")),
+        },
     };
     match figures {
         Ok(figures) => {

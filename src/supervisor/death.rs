@@ -161,6 +161,7 @@ impl Step<'_> {
     /// The slot is empty again: whether that was a start failure is decided, and what was left in it goes back.
     pub(super) fn vacate(&mut self, worker_key: WorkerKey) {
         self.no_longer_free(worker_key);
+        self.touch(worker_key.slot);
         let Some(worker) = self.machine.slots[worker_key.slot].take() else { return };
         self.machine.live.retain(|&slot| slot != worker_key.slot);
         self.machine.busy -= usize::from(worker.counted_busy);

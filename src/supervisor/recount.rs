@@ -38,6 +38,9 @@ impl Supervisor {
             self.pending.is_empty() || (self.admits == Admits::All && !self.has_room_for_pending()),
             "pending"
         );
+        let slots = self.slots.iter().enumerate();
+        let deadline = |(slot, worker): (usize, &Option<Worker>)| Some((slot, worker.as_ref()?.timers.next()?));
+        self.deadlines.check(slots.filter_map(deadline));
         self.restarts.check_counts();
         workers().for_each(check_worker);
         self.backlog.check_counts(&self.jobs);

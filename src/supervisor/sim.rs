@@ -11,6 +11,7 @@ mod checker;
 mod explore;
 mod far;
 pub(crate) mod fuzz;
+mod hosts;
 mod saboteur;
 mod world;
 

@@ -108,9 +108,48 @@ impl Timers {
     pub(super) fn next(&self) -> Option<Duration> {
         self.next
     }
+}
 
-    pub(super) fn is_any_due(&self, now: Duration) -> bool {
-        self.next.is_some_and(|at| at <= now)
+/// Of each slot, when the first timer of its worker is due: so that the search for the next one takes no longer where there are
+/// a thousand workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Deadlines {
+    due: BTreeSet<(Duration, usize)>,
+    at: Vec<Option<Duration>>,
+}
+
+impl Deadlines {
+    pub(super) fn set(&mut self, slot: usize, at: Option<Duration>) {
+        if slot >= self.at.len() {
+            self.at.resize(slot + 1, None);
+        }
+        let before = std::mem::replace(&mut self.at[slot], at);
+        if before == at {
+            return;
+        }
+        if let Some(before) = before {
+            self.due.remove(&(before, slot));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, slot));
+        }
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// The slots whose workers have a timer that is due, in their order.
+    pub(super) fn due(&self, now: Duration) -> Vec<usize> {
+        let mut slots: Vec<usize> = self.due.range(..=(now, usize::MAX)).map(|&(_, slot)| slot).collect();
+        slots.sort_unstable();
+        slots
+    }
+
+    #[cfg(debug_assertions)]
+    pub(super) fn check(&self, all: impl Iterator<Item = (usize, Duration)>) {
+        let expected: BTreeSet<_> = all.map(|(slot, at)| (at, slot)).collect();
+        debug_assert_eq!(self.due, expected, "the workers' deadlines");
     }
 }
 
@@ -210,6 +249,19 @@ mod tests {
         assert_eq!(timers.next(), Some(milli(4)));
         timers.set(Timer::Recall, Some(milli(9)));
         assert_eq!(timers.next(), Some(milli(5)));
-        assert!(timers.is_any_due(milli(5)) && !timers.is_any_due(milli(4)));
+    }
+
+    #[test]
+    fn the_slots_that_are_due_come_in_their_order() {
+        let milli = Duration::from_millis;
+        let mut deadlines = Deadlines::default();
+        for (slot, at) in [(7, 1), (2, 3), (5, 3), (0, 9), (2, 2)] {
+            deadlines.set(slot, Some(milli(at)));
+        }
+        assert_eq!((deadlines.next(), deadlines.due(milli(0))), (Some(milli(1)), vec![]));
+        assert_eq!(deadlines.due(milli(3)), [2, 5, 7]);
+        deadlines.set(7, None);
+        deadlines.set(9, None);
+        assert_eq!((deadlines.next(), deadlines.due(milli(2))), (Some(milli(2)), vec![2]));
     }
 }

@@ -17,6 +17,7 @@ compiled! {
     Changelog: "CHANGELOG.md",
     Architecture: "docs/architecture.md",
     Shutdown: "docs/shutdown.md",
+    Scale: "docs/scale.md",
     OtherMachines: "docs/other-machines.md",
     Sizing: "docs/sizing.md",
     FailureCases: "docs/failure-cases.md",

@@ -18,6 +18,7 @@ pub mod record;
 pub mod scratch;
 pub mod shapes;
 pub mod signals;
+pub mod slurm;
 pub mod sshd;
 pub mod staged;
 pub mod starts;

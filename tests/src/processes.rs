@@ -44,6 +44,16 @@ pub fn children_of(parent: u32) -> BTreeSet<u32> {
     all().filter(is_child).filter(|&pid| field(pid, 0).is_some_and(|state| state != "X")).collect()
 }
 
+/// The processes that are alive and have this variable in their environment: a process and all that it has started.
+pub fn with_variable(name: &str, value: &str) -> BTreeSet<u32> {
+    let variable = format!("{name}={value}");
+    let has_it = |&pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|one| one == variable.as_bytes())
+    };
+    all().filter(has_it).filter(|&pid| is_alive(pid)).collect()
+}
+
 fn all() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 ///
 /// Where one of the three is closed, or standard input or output is a terminal: then a person has started the worker by hand.
 pub(crate) fn take() -> io::Result<(OwnedFd, OwnedFd)> {
-    if io::stdin().is_terminal() || io::stdout().is_terminal() {
+    // Not its output: `srun --unbuffered` makes that a terminal, which changes nothing that goes through it.
+    if io::stdin().is_terminal() {
         return Err(io::Error::other("it was started at a terminal: this program is a worker, which a pool starts"));
     }
     // The copies are closed on exec, so what the handler spawns inherits neither.

@@ -1,6 +1,6 @@
 //! A program that has a pool, in circumstances that its test has arranged: what it is to do is its first argument.
 
-use hirelings::{EventKind, Stderr};
+use hirelings::{EventKind, Pool, Site, Stderr};
 use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, eventually, processes, program, settled, spawned, worker};
 use rustix::process::{Resource, Rlimit, WaitOptions, getpid, getrlimit, set_child_subreaper, setrlimit, wait};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -28,7 +28,19 @@ fn main() {
         "one processor" => one_processor(),
         "exits" => exits(),
         "stopped" => stopped(),
+        "slurm" => on_slurm(),
         other => panic!("what is {other:?}?"),
+    }
+}
+
+/// A worker that Slurm has placed, which has a child and hangs: the group that it leads is told, and this program waits to be
+/// killed.
+fn on_slurm() {
+    let pool = Pool::<Do>::builder_on([Site::slurm(1)], worker()).stderr(Stderr::Null).build().unwrap();
+    let (_job, child) = spawned(pool.request(Do::Then(vec![Do::Spawn("exec sleep 1000".into()), Do::Spin])));
+    println!("{}", processes::group_of(child).unwrap());
+    loop {
+        thread::park();
     }
 }
 

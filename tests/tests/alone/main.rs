@@ -8,3 +8,4 @@ mod idle;
 mod leftovers;
 mod log_lines;
 mod signals;
+mod slurm;

@@ -1,5 +1,5 @@
-//! The examples, as a person runs them. `thumbnails`, `shutdown` and `parallel` have files of their own; `programs.rs` has those
-//! that show how a whole program is put together.
+//! The examples, as a person runs them. `thumbnails`, `shutdown`, `parallel` and `two_levels` have files of their own;
+//! `programs.rs` has those that show how a whole program is put together.
 
 use super::python_kit::has_python;
 use hirelings::EventKind;
@@ -57,7 +57,8 @@ fn every_example_is_run_by_a_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let names: BTreeSet<String> = names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(names, RUN.into_iter().chain(["parallel", "shutdown", "thumbnails"]).map(str::to_owned).collect());
+    let elsewhere = ["parallel", "shutdown", "thumbnails", "two_levels"];
+    assert_eq!(names, RUN.into_iter().chain(elsewhere).map(str::to_owned).collect());
 }
 
 #[test]

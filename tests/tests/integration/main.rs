@@ -50,6 +50,7 @@ mod thumbnails;
 mod timeouts;
 mod torture;
 mod transport;
+mod two_levels;
 mod unreaped;
 mod unwanted;
 mod values;
