@@ -620,23 +620,24 @@ fn explore(shape: Shape) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-/// Goes from the beginning to an end by steps at random, again and again, until it has seen so many states, or has seen nothing
-/// new for as many steps.
+/// Goes from the beginning to an end by steps at random, again and again, until it has seen so many states, or has taken twenty
+/// times as many steps.
 fn wander(shape: Shape, most: usize) -> Result<usize, String> {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let (mut seen, mut rng, mut in_vain) = (HashSet::new(), Rng::new(1), 0);
-    while seen.len() < most && in_vain < most {
+    let (mut seen, mut rng, mut taken) = (HashSet::new(), Rng::new(1), 0);
+    while seen.len() < most && taken < 20 * most {
         let (mut state, mut way) = (State::new(shape)?, Vec::new());
         let mut steps = state.steps();
         while !steps.is_empty() {
             let step = steps[rng.below(steps.len() as u64) as usize];
             way.push(step);
-            let taken = state.take(shape, step);
+            taken += 1;
+            let found = state.take(shape, step);
             steps = state.steps();
-            if let Err(found) = taken.and_then(|()| state.check_quiet(&steps)) {
+            if let Err(found) = found.and_then(|()| state.check_quiet(&steps)) {
                 return Err(format!("{shape:?}: {found}, after {way:?}"));
             }
-            in_vain = if seen.insert(hasher.hash_one(&state)) { 0 } else { in_vain + 1 };
+            seen.insert(hasher.hash_one(&state));
         }
     }
     Ok(seen.len())
