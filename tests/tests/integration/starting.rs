@@ -1,7 +1,7 @@
 //! How workers are started: by what, with what, when, and what happens where they are not.
 
 use crossbeam_channel::{bounded, unbounded};
-use hirelings::{EventKind, JobError, JobHandle, Pool, Stderr};
+use hirelings::{EventKind, JobError, JobHandle, Pool, Slot, Stderr};
 use hirelings_tests::staged::{Stage, Staged};
 use hirelings_tests::{
     Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, staged, worker,
@@ -10,6 +10,7 @@ use std::fs::File;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// A worker that dies with a complaint until a file exists.
@@ -65,7 +66,7 @@ fn no_enqueue_goes_round_the_wait() {
     let mut jobs = vec![pool.enqueue(Do::Pid)];
     while !jobs[0].is_finished() {
         jobs.push(pool.enqueue(Do::Pid));
-        std::thread::yield_now();
+        thread::yield_now();
     }
     // Waits of 0, 100 and 200 ms lie between the first and the fourth.
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
@@ -133,7 +134,7 @@ fn several_threads_learn_why_and_go_on_once_it_starts() {
     let pool = Pool::<Do>::builder(until_exists(&file)).stderr(Stderr::Null).max_processes(3).start_failures(2);
     let pool = pool.build().unwrap();
     let by_threads = |of_one: &(dyn Fn() + Sync)| {
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let threads: Vec<_> = (0..6).map(|_| scope.spawn(|| (0..2).for_each(|_| of_one()))).collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
         });
@@ -175,7 +176,7 @@ fn exit_ends_the_wait_before_the_next_start() {
 
 #[test]
 fn one_slot_that_cannot_start_stops_no_other() {
-    let launch = |slot: hirelings::Slot| if slot.index() == 0 { worker() } else { Command::new("false") };
+    let launch = |slot: Slot| if slot.index() == 0 { worker() } else { Command::new("false") };
     let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2).start_failures(1);
     let pool = pool.build().unwrap();
     settled(pool.enqueue(Do::Pid)).unwrap();
@@ -281,7 +282,7 @@ fn a_launcher_that_panics_is_a_start_failure() {
 fn a_launcher_that_blocks_holds_up_nothing_but_starts() {
     let (release, blocked) = bounded::<()>(0);
     let (entered, inside) = bounded(1);
-    let launch = move |slot: hirelings::Slot| {
+    let launch = move |slot: Slot| {
         if slot.index() > 0 {
             let _ = entered.send(());
             let _ = blocked.recv();
@@ -296,7 +297,7 @@ fn a_launcher_that_blocks_holds_up_nothing_but_starts() {
     let error = pool.wait_ready(Duration::from_millis(50)).unwrap_err().to_string();
     assert!(error.contains("not ready within 50ms"), "{error}");
     let (done, exited) = bounded(1);
-    std::thread::spawn(move || {
+    thread::spawn(move || {
         pool.exit();
         let _ = done.send(pool.stats().workers);
     });
@@ -306,7 +307,7 @@ fn a_launcher_that_blocks_holds_up_nothing_but_starts() {
 
 #[test]
 fn each_slot_has_its_own_command() {
-    let launch = |slot: hirelings::Slot| {
+    let launch = |slot: Slot| {
         let mut command = worker();
         command.env("PLACE", format!("slot {}", slot.index()));
         command
@@ -390,7 +391,7 @@ fn idle_workers_are_used_before_others_are_started() {
 fn many_callers_start_no_more_than_the_maximum() {
     let mut gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(3).timeout_initializing(None).build().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let callers: Vec<_> =
             (0..20).map(|_| scope.spawn(|| settled(pool.enqueue(Staged { after: Stage::Pass })).unwrap())).collect();
         eventually("all of them wait for three workers", || {
@@ -450,11 +451,35 @@ fn wait_ready_says_what_stopped_it() {
 fn exit_ends_the_wait_for_workers() {
     let gate = Gate::new();
     let pool = staged::pool(Stage::Wait(gate.path())).max_processes(2).timeout_initializing(None).build().unwrap();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let waiter = scope.spawn(|| pool.wait_ready(WATCHDOG));
         eventually("all are spawned", || pool.stats().spawned == 2);
         pool.exit();
         let error = waiter.join().unwrap().unwrap_err().to_string();
         assert!(error.contains("closed") || error.contains("ended"), "{error}");
     });
+}
+
+#[test]
+fn who_waits_for_all_gets_the_successor_of_one() {
+    let (open, opened) = bounded::<()>(0);
+    let (asked, is_asked) = bounded(8);
+    let launch = move |slot: Slot| {
+        if slot.index() == 1 {
+            let _ = asked.send(());
+            // Until the other end is dropped.
+            let _ = opened.recv();
+        }
+        worker()
+    };
+    let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2).build().unwrap();
+    thread::scope(|scope| {
+        let ready = scope.spawn(|| pool.wait_ready(WATCHDOG));
+        is_asked.recv_timeout(WATCHDOG).unwrap();
+        settled(pool.enqueue(Do::Retire)).unwrap();
+        eventually("it has left", || pool.stats().exited == 1);
+        drop(open);
+        ready.join().unwrap().unwrap();
+    });
+    assert_eq!((pool.workers().len(), pool.stats().spawned), (2, 3));
 }
