@@ -22,7 +22,9 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn stats(&self) -> Stats {
-        let stats = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
+        let asked = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
+        // Sorted here, since the supervisor's thread has other things to do.
+        let stats = asked.map(|(stats, keys)| Stats { keys: keys.into_iter().collect(), ..stats });
         stats.unwrap_or_else(|| self.last_stats.lock().clone())
     }
 

@@ -32,13 +32,17 @@ pub(crate) enum Command {
     /// The last start failure, for a wait that was too long.
     Trouble(Sender<Option<StartFailure>>),
     WaitIdle(Sender<()>),
-    Stats(Sender<Stats>),
+    /// The figures, and those of each key, of which there may be many: whoever asks puts them in their place.
+    Stats(Sender<(Stats, KeyFigures)>),
     Workers(Sender<Vec<WorkerInfo>>),
     /// Take no new jobs; says how many are not settled.
     Close(Sender<u64>),
     /// End everything; says how many jobs that left undone.
     Exit(Option<Sender<u64>>),
 }
+
+/// The figures of each key, in no order.
+pub(crate) type KeyFigures = Vec<(Arc<str>, KeyStats)>;
 
 /// Whether a job was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +124,7 @@ impl Driver {
             }
             Command::Trouble(reply) => drop(reply.send(self.last_failure.as_deref().cloned())),
             Command::WaitIdle(reply) => self.idle_waiters.push(reply),
-            Command::Stats(reply) => drop(reply.send(self.stats())),
+            Command::Stats(reply) => drop(reply.send((self.stats(), self.key_stats()))),
             Command::Workers(reply) => drop(reply.send(self.workers())),
             Command::Close(reply) => {
                 let unsettled = self.machine.unsettled() as u64;
@@ -203,6 +207,7 @@ impl Driver {
         ReadyError { message: why.into(), failure: self.last_failure.as_deref().cloned().map(Box::new) }
     }
 
+    /// All of them but those of keys.
     pub(super) fn stats(&self) -> Stats {
         let counters = self.machine.counters();
         Stats {
@@ -226,12 +231,12 @@ impl Driver {
             waiting: self.figures.waiting(),
             running: self.figures.running(),
             rate: self.figures.rate(self.now),
-            keys: self.key_stats(),
+            keys: BTreeMap::new(),
             sites: self.sites(),
         }
     }
 
-    fn key_stats(&self) -> BTreeMap<Arc<str>, KeyStats> {
+    fn key_stats(&self) -> KeyFigures {
         let keys = self.machine.keys().filter_map(|(key, permits, taken, queued)| {
             let of = KeyStats { limit: permits as usize, running: taken as usize, queued };
             Some((Arc::clone(self.keys.text(key)?), of))
