@@ -96,6 +96,8 @@ fn hosts_that_are_lost_lose_no_item() {
     let words = String::from_utf8_lossy(&said.stdout);
     assert!(said.status.success() && words.contains("200 succeeded, 0 failed, "), "{words}");
     assert!(words.contains(" batches, 1 lost, "), "{words}");
+    // Its srun was killed, so it ends once it has heard nothing for long.
+    eventually("the lost host has ended too", || steps().is_empty());
     let mut begun = log.lines();
     begun.sort_unstable();
     assert!(begun.windows(2).all(|two| two[0] != two[1]), "an item has begun twice in one round");
