@@ -1,12 +1,15 @@
 //! Pools of sites, with an sshd of the test's own: each test of it is skipped, and says so, where there is none.
 
+use super::node_kit::node_is_missing;
+use super::python_kit::{has_python, script};
 use hirelings::{
-    Begun, BuildErrorKind, CrashCause, EventKind, JobError, JobHandle, Limits, Pool, PoolBuilder, Site, StartMethod,
-    Stderr,
+    Begun, BuildErrorKind, Codec, CrashCause, EventKind, JobError, JobHandle, Limits, Pool, PoolBuilder, Site,
+    StartMethod, Stderr,
 };
 use hirelings_tests::processes::{group_of, is_alive, kill, of_group};
 use hirelings_tests::sshd::{Proxy, Sshd, has_sshd};
 use hirelings_tests::{Do, Gate, Scratch, WATCHDOG, begun, eventually, settled, spawned, stubborn_worker, worker};
+use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
 use std::sync::mpsc;
@@ -97,9 +100,7 @@ fn words_go_over_ssh_unchanged() {
 }
 
 /// What a lost connection costs: the job is charged, says that it had begun, and nothing far goes on for long.
-fn lost(kill_it: impl FnOnce(u32, u32)) {
-    let sshd = Sshd::running();
-    let pool = far(&sshd, sshd.port, stubborn_worker()).build().unwrap();
+fn lost(pool: &Pool<Do>, kill_it: impl FnOnce(u32, u32)) {
     let gate = Gate::new();
     let job = Do::Then(vec![Do::Spawn("sleep 1000".into()), Do::Wait(gate.path())]);
     let (handle, sleeper) = spawned(pool.request(job));
@@ -120,14 +121,49 @@ fn lost(kill_it: impl FnOnce(u32, u32)) {
 #[test]
 fn the_far_group_ends_when_the_local_ssh_is_killed() {
     if has_sshd() {
-        lost(|ssh, _| kill(ssh));
+        let sshd = Sshd::running();
+        lost(&far(&sshd, sshd.port, stubborn_worker()).build().unwrap(), |ssh, _| kill(ssh));
     }
 }
 
 #[test]
 fn the_far_group_ends_when_sshds_child_is_killed() {
     if has_sshd() {
-        lost(|_, worker| kill(parent_of(worker)));
+        let sshd = Sshd::running();
+        lost(&far(&sshd, sshd.port, stubborn_worker()).build().unwrap(), |_, worker| kill(parent_of(worker)));
+    }
+}
+
+/// What a worker of a kit does over there: jobs, an error, and the end of its group.
+fn far_kit(program: Command) {
+    let sshd = Sshd::running();
+    let pool = far(&sshd, sshd.port, program).codec(Codec::Json).build().unwrap();
+    let pids: HashSet<_> = (0..20).map(|_| settled(pool.enqueue(Do::Pid)).unwrap()).collect();
+    assert!(pids.len() == 1 && !pids.contains(&pool.workers()[0].pid.to_string()), "{pids:?}");
+    match settled(pool.enqueue(Do::Recurse)).unwrap_err() {
+        JobError::Failed(error) => assert!(error.contains("this worker does no Recurse"), "{error}"),
+        other => panic!("{other}"),
+    }
+    // Longer than the limit of silence: the guard answers heartbeats while the handler runs.
+    settled(pool.enqueue(Do::Run("sleep 2".into()))).unwrap();
+    lost(&pool, |ssh, _| kill(ssh));
+    assert_eq!(pool.stats().crashed, 1);
+}
+
+#[test]
+fn a_far_worker_in_python_ends_with_its_connection() {
+    if has_sshd() && has_python() {
+        far_kit(script("do.py"));
+    }
+}
+
+/// Its standard input is a socket there, so it starts itself once more.
+#[test]
+fn a_far_worker_in_node_ends_with_its_connection() {
+    if has_sshd() && !node_is_missing() {
+        let mut program = Command::new("node");
+        program.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/workers/node/do.js"));
+        far_kit(program);
     }
 }
 
