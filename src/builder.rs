@@ -800,6 +800,9 @@ impl<J: Job> PoolBuilder<J> {
     /// * Where a worker dies, the pool cannot see how much of its input it had read. The first job that it was sent and did not
     ///   answer has used its attempt, although the worker may not have read it.
     ///
+    /// At a [`Site`](crate::Site) on another machine, sockets reach the local `ssh` or `srun`. What the worker has over there, that
+    /// program's other side decides.
+    ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);

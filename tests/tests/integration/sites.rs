@@ -2,9 +2,10 @@
 
 use super::node_kit::node_is_missing;
 use super::python_kit::{has_python, script};
+use super::transport::sockets_of;
 use hirelings::{
     Begun, BuildErrorKind, Codec, CrashCause, EventKind, JobError, JobHandle, Limits, Pool, PoolBuilder, Site,
-    StartMethod, Stderr,
+    StartMethod, Stderr, Transport,
 };
 use hirelings_tests::processes::{group_of, is_alive, kill, of_group};
 use hirelings_tests::sshd::{Proxy, Sshd, has_sshd};
@@ -97,6 +98,29 @@ fn words_go_over_ssh_unchanged() {
     assert!(far.is_far && far.resident.is_none() && far.site.as_deref() == Some("far"), "{far:?}");
     pool.exit();
     fs::remove_dir(&folder).unwrap();
+}
+
+/// What a site starts here, the worker or its ssh, has sockets: payloads of each size pass, and so does the end.
+#[test]
+fn sockets_reach_workers_here_and_far_away() {
+    let text = "0123456789abcde,".repeat(1 << 18);
+    let echoes = |pool: &Pool<Do>, sockets: usize| {
+        for text in ["", &text[..70_000], &text] {
+            let job = pool.request(Do::Echo(text.into())).timeout(None).enqueue();
+            assert!(settled(job).unwrap() == text, "{} bytes", text.len());
+        }
+        let here = pool.workers()[0].pid;
+        assert!(sockets_of(&here.to_string()) >= sockets);
+    };
+    let here = pool_on([Site::local(1)], worker()).transport(Transport::Sockets).build().unwrap();
+    echoes(&here, 2);
+    if has_sshd() {
+        let sshd = Sshd::running();
+        let pool = far(&sshd, sshd.port, stubborn_worker()).transport(Transport::Sockets).build().unwrap();
+        // The third is the connection.
+        echoes(&pool, 3);
+        lost(&pool, |ssh, _| kill(ssh));
+    }
 }
 
 /// What a lost connection costs: the job is charged, says that it had begun, and nothing far goes on for long.

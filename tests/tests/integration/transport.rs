@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 /// How many sockets a process has.
-fn sockets_of(pid: &str) -> usize {
+pub(super) fn sockets_of(pid: &str) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
     targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
