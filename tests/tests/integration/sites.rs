@@ -9,7 +9,9 @@ use hirelings::{
 };
 use hirelings_tests::processes::{group_of, is_alive, kill, of_group};
 use hirelings_tests::sshd::{Proxy, Sshd, has_sshd};
-use hirelings_tests::{Do, Gate, Scratch, WATCHDOG, begun, eventually, settled, spawned, stubborn_worker, worker};
+use hirelings_tests::{
+    Do, Gate, Scratch, WATCHDOG, begun, eventually, settled, spawned, stubborn_worker, within, worker,
+};
 use std::collections::HashSet;
 use std::fs;
 use std::process::Command;
@@ -300,18 +302,21 @@ fn jobs_sent_ahead_keep_a_far_worker_busy() {
         return;
     }
     let sshd = Sshd::running();
-    let proxy = Proxy::new(sshd.port, Duration::from_millis(10));
-    let pool = pool_on([sshd.site(proxy.port, 1).prefetch(64)], worker()).max_jobs_per_process(6000).build().unwrap();
-    settled(pool.enqueue(Do::Pid)).unwrap();
-    // What else the machine does can only lower it.
-    let mut best = 0;
-    for _ in 0..5 {
-        best = share_at_work(&pool).max(best);
-        if best >= 90 {
-            break;
-        }
-    }
-    assert!(best >= 90, "at work for {best} % of the time");
+    let [far, near] = [Duration::from_millis(10), Duration::ZERO].map(|delay| {
+        let proxy = Proxy::new(sshd.port, delay);
+        let site = sshd.site(proxy.port, 1).prefetch(64);
+        let pool = pool_on([site], worker()).max_jobs_per_process(100_000).build().unwrap();
+        settled(pool.enqueue(Do::Pid)).unwrap();
+        (pool, proxy)
+    });
+    // A machine that has other things to do lowers both.
+    let mut shares = Vec::new();
+    let is_busy = within(WATCHDOG, || {
+        let (far, near) = (share_at_work(&far.0), share_at_work(&near.0));
+        shares.push((far, near));
+        far >= 90 || far * 100 >= near * 90
+    });
+    assert!(is_busy, "at work for so many hundredths of the time, far and near: {shares:?}");
 }
 
 /// For how many hundredths of the time a thousand jobs of a millisecond keep the only worker at work, by its own clock.

@@ -58,8 +58,8 @@ test('a heartbeat is answered while a handler does not return', async () => {
 
 test('a pool that is silent for longer than it said is lost', async () => {
   const pool = await Pool.ready(GENERAL);
-  pool.write(job(1, ['spin']), heartbeat(300));
   const begin = Date.now();
+  pool.write(job(1, ['spin']), heartbeat(300));
   assert.strictEqual((await pool.ended).signal, 'SIGKILL');
   assert(Date.now() - begin >= 300);
 });
