@@ -4,6 +4,7 @@
 //! Where the random worlds go deep, this goes everywhere. A state of machine, workers and calls that has been seen is not
 //! gone on from again; it is known by 64 bits of hash. The checker watches every step, and is no part of the state.
 
+mod far;
 mod shapes;
 
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
@@ -15,6 +16,7 @@ use crate::supervisor::{
 };
 use shapes::{Shape, Times, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt::Debug;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -592,27 +594,41 @@ impl State {
     }
 }
 
-/// Goes through all states; gives their number, or what is wrong and the way to it.
 fn explore(shape: Shape) -> Result<usize, String> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let mut seen = HashSet::new();
     let first = State::new(shape)?;
-    seen.insert(hasher.hash_one(&first));
-    // The way to the state at hand: at each, the state and the steps that are still to be tried.
     let steps = first.steps();
-    let mut way: Vec<(State, Vec<Step>, Option<Step>)> = vec![(first, steps, None)];
+    let take = |state: &mut State, step| {
+        state.take(shape, step)?;
+        let steps = state.steps();
+        state.check_quiet(&steps).map(|()| steps)
+    };
+    go_through(first, steps, take).map_err(|found| format!("{shape:?}: {found}"))
+}
+
+/// Goes through all states; gives their number, or what is wrong and the way to it. `take` takes a step, and gives those that can
+/// follow.
+fn go_through<S: Clone + Hash, T: Copy + Debug>(
+    first: S,
+    steps: Vec<T>,
+    take: impl Fn(&mut S, T) -> Result<Vec<T>, String>,
+) -> Result<usize, String> {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let mut seen = HashSet::from([hasher.hash_one(&first)]);
+    // The way to the state at hand: at each, the state and the steps that are still to be tried.
+    let mut way: Vec<(S, Vec<T>, Option<T>)> = vec![(first, steps, None)];
     while let Some((state, left, _)) = way.last_mut() {
         let Some(step) = left.pop() else {
             way.pop();
             continue;
         };
         let mut next = state.clone();
-        let found = next.take(shape, step);
-        let steps = next.steps();
-        if let Err(found) = found.and_then(|()| next.check_quiet(&steps)) {
-            let taken = way.iter().filter_map(|(_, _, by)| *by).chain([step]);
-            return Err(format!("{shape:?}: {found}, after {:?}", taken.collect::<Vec<_>>()));
-        }
+        let steps = match take(&mut next, step) {
+            Ok(steps) => steps,
+            Err(found) => {
+                let taken = way.iter().filter_map(|(_, _, by)| *by).chain([step]);
+                return Err(format!("{found}, after {:?}", taken.collect::<Vec<_>>()));
+            }
+        };
         if seen.insert(hasher.hash_one(&next)) {
             way.push((next, steps, Some(step)));
         }

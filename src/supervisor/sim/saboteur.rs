@@ -202,6 +202,10 @@ pub(super) fn all() -> Vec<Sabotage> {
 /// What is found only within some ten thousand worlds.
 pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::EffectTwice("RecallIgnored")];
 
+/// What only workers on other machines have: it is found in the small worlds with those.
+pub(super) const FAR: [Sabotage; 3] =
+    [Sabotage::EffectLost("SendHeartbeat"), Sabotage::InputLost("Alive"), Sabotage::EffectLost("Silent")];
+
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
