@@ -24,8 +24,7 @@ impl Driver {
             Action::SendLeave(worker_key) => {
                 self.figures.told_to_leave(worker_key);
                 self.send(worker_key, &ToWorker::Leave);
-                let pid = self.pid(worker_key);
-                self.log(log::Level::Debug, || format!("worker process {pid} has done its jobs and leaves"));
+                self.log(log::Level::Debug, || format!("{} has done its jobs and leaves", self.named(worker_key)));
             }
             Action::Drain(worker_key) => self.drain(worker_key),
             Action::Signal(worker_key, signal) => self.signal(worker_key, signal),
@@ -50,6 +49,15 @@ impl Driver {
     /// The name of the site that a slot is in.
     pub(super) fn site(&self, slot: usize) -> Option<Arc<str>> {
         self.plan.sites.get(self.machine.site_of(slot)?).cloned()
+    }
+
+    /// What a line of the log calls a worker.
+    pub(super) fn named(&self, worker_key: WorkerKey) -> String {
+        let pid = self.pid(worker_key);
+        match self.site(worker_key.slot) {
+            Some(site) => format!("worker process {pid} at site {site}"),
+            None => format!("worker process {pid}"),
+        }
     }
 
     pub(super) fn pid(&self, worker_key: WorkerKey) -> u32 {
@@ -90,21 +98,21 @@ impl Driver {
         // A worker of version 1 does not know this message: its job has just the grace time.
         if self.child(worker_key).is_some_and(|child| child.version >= 2) {
             self.send(worker_key, &ToWorker::Cancel { job, within_ms: within.map_or(u64::MAX, millis) });
-            let pid = self.pid(worker_key);
-            self.log(log::Level::Debug, || format!("worker process {pid} is asked to come to an end with job {job}"));
+            self.log(log::Level::Debug, || {
+                format!("{} is asked to come to an end with job {job}", self.named(worker_key))
+            });
         }
     }
 
     fn signal(&mut self, worker_key: WorkerKey, signal: Signal) {
         let Some(child) = self.child(worker_key) else { return };
         child.process.signal(signal);
-        let pid = child.pid;
         match signal {
             Signal::Stop => self.drain_when_stopped(worker_key),
             Signal::Continue => self.stop_draining(worker_key),
             Signal::Terminate | Signal::Kill => {}
         }
-        self.log(log::Level::Debug, || format!("worker process {pid} is sent {signal:?}"));
+        self.log(log::Level::Debug, || format!("{} is sent {signal:?}", self.named(worker_key)));
     }
 }
 

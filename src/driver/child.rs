@@ -170,10 +170,9 @@ impl Driver {
         let Some(child) = self.child(worker_key) else { return };
         let room = PREAMBLE_QUOTED - child.preamble.len();
         child.preamble.extend_from_slice(&preamble[..preamble.len().min(room)]);
-        let pid = child.pid;
         let quoted = String::from_utf8_lossy(&preamble[..preamble.len().min(PREAMBLE_QUOTED)]).into_owned();
         self.log(log::Level::Warn, || {
-            format!("worker process {pid} wrote {} bytes before its hello: {quoted:?}", preamble.len())
+            format!("{} wrote {} bytes before its hello: {quoted:?}", self.named(worker_key), preamble.len())
         });
     }
 

@@ -92,9 +92,8 @@ impl Driver {
                 let Some(record) = self.record(key) else { return };
                 record.set_queued_again(begun);
                 self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
-                let pid = self.pid(worker_key);
                 self.log(log::Level::Debug, || {
-                    format!("worker process {pid} died before it had read job {}", record.id)
+                    format!("{} died before it had read job {}", self.named(worker_key), record.id)
                 });
             }
             Notice::Settled { key, attempt, attempts, outcome, begun, worker_key } => {
@@ -114,59 +113,59 @@ impl Driver {
                     let (pid, program) = (child.pid, child.program.clone());
                     self.figures.spawned(worker_key, pid);
                     self.log(log::Level::Debug, || {
-                        format!("worker process {pid} was spawned in slot {}: {program}", worker_key.slot)
+                        format!("{} was spawned in slot {}: {program}", self.named(worker_key), worker_key.slot)
                     });
                 }
             }
             Notice::State { worker_key, state, job } => self.state(worker_key, state, job),
             Notice::TimedOut { worker_key, state, limit, job } => self.timed_out(worker_key, state, limit, job),
             Notice::OverSoftLimit { worker_key, bytes } => {
-                let (pid, held) = (self.pid(worker_key), Mebibytes(bytes));
+                let held = Mebibytes(bytes);
                 self.log(log::Level::Info, || {
-                    format!("worker process {pid} holds {held}, and is replaced after its job")
+                    format!("{} holds {held}, and is replaced after its job", self.named(worker_key))
                 });
             }
             Notice::OverHardLimit { worker_key, bytes, limit } => {
                 if let Some(child) = self.child(worker_key) {
-                    let (pid, held, limit) = (child.pid, Mebibytes(bytes), Mebibytes(limit));
+                    let (held, limit) = (Mebibytes(bytes), Mebibytes(limit));
                     child.reason = Some(format!("held {held}, over its limit of {limit}, and was killed"));
                     self.log(log::Level::Warn, || {
-                        format!("worker process {pid} holds {held}, more than {limit}, and is killed")
+                        format!("{} holds {held}, more than {limit}, and is killed", self.named(worker_key))
                     });
                 }
             }
             Notice::RecallIgnored(worker_key) => {
-                let pid = self.pid(worker_key);
                 self.log(log::Level::Warn, || {
                     format!(
-                        "worker process {pid} was asked to skip jobs and does not answer; no more jobs are prefetched to it"
+                        "{} was asked to skip jobs and does not answer; no more jobs are prefetched to it",
+                        self.named(worker_key)
                     )
                 });
             }
             Notice::PipeClosed(worker_key) => {
                 if let Some(child) = self.child(worker_key) {
                     child.closed_pipe = true;
-                    let pid = child.pid;
                     self.log(log::Level::Warn, || {
-                        format!("worker process {pid} closed its pipe and lives, and is killed")
+                        format!("{} closed its pipe and lives, and is killed", self.named(worker_key))
                     });
                 }
             }
             Notice::Silent(worker_key) => {
                 if let Some(child) = self.child(worker_key) {
-                    let pid = child.pid;
                     child.reason = Some("was silent for too long, so that its connection is lost".into());
                     self.log(log::Level::Warn, || {
-                        format!("nothing comes from worker process {pid} any more: its connection is taken for lost")
+                        format!(
+                            "nothing comes from {} any more: its connection is taken for lost",
+                            self.named(worker_key)
+                        )
                     });
                 }
             }
             Notice::Violated(worker_key, violation) => {
                 let Some(child) = self.child(worker_key) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
-                let pid = child.pid;
                 self.log(log::Level::Warn, || {
-                    format!("worker process {pid} broke the protocol and is killed: {}", what_it_did(&reason))
+                    format!("{} broke the protocol and is killed: {}", self.named(worker_key), what_it_did(&reason))
                 });
             }
             Notice::TerminalFailure(worker_key) => self.terminal_failure(worker_key, context),
@@ -325,9 +324,8 @@ impl Driver {
         self.emit_event(EventKind::WorkerTimeout, About::held(&held, worker_key), || More::TimedOut { state, limit });
         if let Some(child) = self.child(worker_key) {
             child.reason = Some(format!("was {state} for more than {limit:?} and was killed"));
-            let pid = child.pid;
             self.log(log::Level::Warn, || {
-                format!("worker process {pid} was {state} for more than {limit:?} and is killed")
+                format!("{} was {state} for more than {limit:?} and is killed", self.named(worker_key))
             });
         }
     }
@@ -342,8 +340,7 @@ impl Driver {
         }
         if let Some(child) = self.child(worker_key) {
             child.reason = Some(format!("said: {message}"));
-            let pid = child.pid;
-            self.log(log::Level::Warn, || format!("worker process {pid} ends: {message}"));
+            self.log(log::Level::Warn, || format!("{} ends: {message}", self.named(worker_key)));
         }
     }
 
@@ -353,8 +350,7 @@ impl Driver {
         for kind in [EventKind::WorkerExit, EventKind::Exit] {
             self.emit_event(kind, About::worker(worker_key), || More::Ended { status });
         }
-        let pid = self.pid(worker_key);
-        self.log(log::Level::Debug, || format!("worker process {pid} {}", how_it_ended(reaped)));
+        self.log(log::Level::Debug, || format!("{} {}", self.named(worker_key), how_it_ended(reaped)));
         if let Some(start_failed) = start_failed
             && let Some(failure) = self.child(worker_key).map(|child| start_failure_of(child))
         {
@@ -386,10 +382,9 @@ impl Driver {
             return;
         }
         let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
-        let pid = self.pid(worker_key);
         for line in lines_of(&lines) {
             if self.plan.stderr == Stderr::Log {
-                self.log(log::Level::Info, || format!("worker process {pid}: {line}"));
+                self.log(log::Level::Info, || format!("{}: {line}", self.named(worker_key)));
             }
             let about = About::held(&held, worker_key);
             self.emit_charged(EventKind::WorkerStderr, about, || More::Stderr(line), Some(&charge));
