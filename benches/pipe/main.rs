@@ -62,11 +62,12 @@ struct Case {
 /// The cases that are run only where they are named: those for the plots, and one that takes a thousand processes.
 const NAMED: [&str; 4] = ["growth_jobs", "growth_workers", "growth_payload", "scale"];
 
-const CASES: [Case; 23] = [
+const CASES: [Case; 24] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
     Case { name: "defaults", run: defaults::defaults },
     Case { name: "payload", run: speed::payload },
+    Case { name: "payload_sockets", run: speed::payload_sockets },
     Case { name: "isolate", run: starts::isolate },
     Case { name: "isolate_forked", run: starts::isolate_forked },
     Case { name: "hops", run: hops::hops },

@@ -5,7 +5,7 @@ use crate::measure::{cpu_time, in_turn, percentile};
 use crate::raw::RawChild;
 use crate::work::{Work, builder, drive, drive_raw, pool, ready, small, small_job};
 use crate::{Figures, Measure};
-use hirelings::{Bytes, EventKind, Pool};
+use hirelings::{Bytes, EventKind, Pool, Transport};
 use std::cell::RefCell;
 use std::io;
 use std::process;
@@ -66,19 +66,30 @@ pub(crate) fn throughput(measure: Measure) -> Figures {
 
 /// Large echoes, one at a time, counted both ways; the median echo of each round counts.
 pub(crate) fn payload(measure: Measure) -> Figures {
+    let [of_64k, of_1m, of_16m] = payloads(measure, pool(1), "payload");
+    Ok(vec![of_64k, of_1m, of_16m.bar(Bar::AtLeast(0.9))])
+}
+
+/// The same over sockets, against the same raw pipes.
+pub(crate) fn payload_sockets(measure: Measure) -> Figures {
+    let pool = ready(builder(1).transport(Transport::Sockets));
+    let [of_64k, of_1m, of_16m] = payloads(measure, pool, "payload_sockets");
+    Ok(vec![of_64k.bar(Bar::AtLeast(0.9)), of_1m.bar(Bar::AtLeast(1.3)), of_16m.bar(Bar::AtLeast(1.3))])
+}
+
+fn payloads(measure: Measure, pool: Pool<Work>, case: &str) -> [Figure; 3] {
     let rounds = measure.of(7, 3);
     let mut child = RawChild::start();
-    let pool = pool(1);
-    let mut of_size = |case: &str, size, count| {
+    let mut of_size = |suffix: &str, size, count| {
         let [raw, ours] = echo_rates(&mut child, &pool, size, count, rounds);
-        Figure::new(case, ours, "MB/s").raw(raw)
+        Figure::new(format!("{case}{suffix}"), ours, "MB/s").raw(raw)
     };
-    Ok(vec![
+    [
         // The largest last: after it the allocator keeps what it would give back otherwise.
-        of_size("payload_64k", 64 << 10, measure.of(600, 300)),
-        of_size("payload_1m", 1 << 20, measure.of(60, 30)),
-        of_size("payload", 16 << 20, measure.of(6, 3)).bar(Bar::AtLeast(0.9)),
-    ])
+        of_size("_64k", 64 << 10, measure.of(600, 300)),
+        of_size("_1m", 1 << 20, measure.of(60, 30)),
+        of_size("", 16 << 20, measure.of(6, 3)),
+    ]
 }
 
 /// The megabytes a second of `count` echoes of `size` bytes, through a raw child and through a pool.

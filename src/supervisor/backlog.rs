@@ -52,6 +52,7 @@ impl Key {
 }
 
 impl Backlog {
+    #[cfg(debug_assertions)]
     pub(super) fn len(&self) -> usize {
         self.plain.len() + self.keyed
     }

@@ -176,7 +176,8 @@ impl Case<'_> {
         }
         // A worker that is killed as it takes a job has begun it, and may not have come to its handler.
         let by_signal = matches!(self.result, Err(JobError::Crashed(crash)) if struck.contains_key(&crash.pid));
-        let cut_short = !struck.is_empty() && (by_signal || self.aborted || last > 1);
+        let by_pool = self.aborted || matches!(self.result, Err(JobError::TimedOut(_)));
+        let cut_short = by_pool || by_signal || (!struck.is_empty() && last > 1);
         if !cut_short && !self.told.started.is_subset(&attempts) {
             say("JobStart was said of an attempt that has not begun");
         }
