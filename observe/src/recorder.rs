@@ -234,7 +234,7 @@ fn note<J: Job>(recording: &mut Recording, event: &Event) {
         EventKind::Task => {
             let (Some(worker), Some(slot)) = (fields.worker, fields.slot) else { return };
             // It may have been started, and have been ready, before the recording began.
-            let seen = recording.worker(worker.get(), slot.index(), fields.pid.unwrap_or(0), at);
+            let seen = recording.worker(worker.get(), slot.index(), fields.site.as_ref(), fields.pid.unwrap_or(0), at);
             seen.ready = seen.ready.or(Some(at));
             recording.task(job, at, worker.get(), slot.index(), fields.attempt.unwrap_or(1));
         }
@@ -253,7 +253,7 @@ fn note<J: Job>(recording: &mut Recording, event: &Event) {
         _ => {
             let (Some(worker), Some(slot)) = (fields.worker, fields.slot) else { return };
             let pid = fields.pid.unwrap_or(0);
-            let seen = recording.worker(worker.get(), slot.index(), pid, at);
+            let seen = recording.worker(worker.get(), slot.index(), fields.site.as_ref(), pid, at);
             match fields.kind {
                 EventKind::WorkerReady => seen.ready = seen.ready.or(Some(at)),
                 EventKind::WorkerExiting => seen.exiting = seen.exiting.or(Some(at)),

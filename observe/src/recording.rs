@@ -127,6 +127,7 @@ struct Pending {
 pub(crate) struct WorkerSeen {
     pub(crate) id: u64,
     pub(crate) slot: usize,
+    pub(crate) site: Option<Arc<str>>,
     pub(crate) pid: u32,
     pub(crate) spawned: u64,
     pub(crate) ready: Option<u64>,
@@ -395,12 +396,20 @@ impl Recording {
     // ------------------------------------------------------------ workers
 
     /// The worker, which may not have been seen before.
-    pub(crate) fn worker(&mut self, id: u64, slot: usize, pid: u32, at: u64) -> &mut WorkerSeen {
+    pub(crate) fn worker(
+        &mut self,
+        id: u64,
+        slot: usize,
+        site: Option<&Arc<str>>,
+        pid: u32,
+        at: u64,
+    ) -> &mut WorkerSeen {
         let place = *self.places.entry(id).or_insert_with(|| {
             let (exited, status, limit) = (None, None, None);
             let seen = WorkerSeen {
                 id,
                 slot,
+                site: site.cloned(),
                 pid,
                 spawned: at,
                 ready: None,

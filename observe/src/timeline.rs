@@ -72,7 +72,7 @@ fn data(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
         let (limit_at, limit) = seen.limit.as_ref().map(|(at, limit)| (*at, text(limit))).unzip();
         write!(
             out,
-            "{comma}[{},{},{},{},{},{},{},{},{},{},{},{}]",
+            "{comma}[{},{},{},{},{},{},{},{},{},{},{},{},{}]",
             seen.id,
             seen.slot,
             seen.pid,
@@ -84,7 +84,8 @@ fn data(recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
             or_null(status),
             or_null(limit_at),
             or_null(limit),
-            seen.jobs
+            seen.jobs,
+            or_null(seen.site.as_deref().map(text))
         )?;
     }
     out.write_all(b"],\"samples\":{\"at\":")?;

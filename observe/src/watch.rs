@@ -19,6 +19,7 @@ const SECONDS: usize = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) slot: usize,
+    pub(crate) site: Option<Arc<str>>,
     pub(crate) pid: u32,
     pub(crate) state: &'static str,
     pub(crate) since: Duration,
@@ -161,7 +162,8 @@ impl State {
             let (slot, pid, job) = (worker.slot.index(), worker.pid, worker.job.map(|job| job.get()));
             let state = if job.is_some() { "working" } else { "ready" };
             let since = now.saturating_sub(worker.state_for);
-            let seen = Seen { slot, pid, state, since, job, label: None, done: worker.jobs_done };
+            let (site, done) = (worker.site.as_deref().map(Arc::from), worker.jobs_done);
+            let seen = Seen { slot, site, pid, state, since, job, label: None, done };
             self.workers.insert(worker.id.get(), seen);
         }
     }
@@ -254,8 +256,8 @@ impl State {
             _ => {
                 let (Some(id), Some(slot)) = (fields.worker, fields.slot) else { return None };
                 let (slot, pid) = (slot.index(), fields.pid.unwrap_or(0));
-                let (since, label) = (now, None);
-                let seen = Seen { slot, pid, state: "starting", since, job: None, label, done: 0 };
+                let (since, site) = (now, fields.site.clone());
+                let seen = Seen { slot, site, pid, state: "starting", since, job: None, label: None, done: 0 };
                 let seen = self.workers.entry(id.get()).or_insert(seen);
                 let state = match fields.kind {
                     EventKind::WorkerReady => "ready",

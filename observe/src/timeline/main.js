@@ -67,7 +67,7 @@ function showFacts(lane, n) {
     fact("began", `${duration(lane.start[n])} after the start, at ${clockAt(lane.start[n])}`);
     fact("worker", `${raw.worker[n]} in place ${lane.slot}`);
     if (worker) {
-      fact("process", `${worker.pid}`);
+      fact("process", worker.site === null ? `${worker.pid}` : `${worker.pid} at ${worker.site}`);
       const own = worker.exited !== null && worker.exiting !== null && worker.forJob && worker.exiting >= lane.start[n]
         && (n + 1 >= lane.count || lane.raw.worker[n + 1] !== worker.id);
       if (own) fact("its worker then", worker.status);

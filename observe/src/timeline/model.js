@@ -13,8 +13,8 @@ const CLASS_OF = {
 const classOfOutcome = data.outcomes.map((name) => CLASS_OF[name]);
 
 const workers = data.workers.map(
-  ([id, slot, pid, spawned, ready, exiting, forJob, exited, status, limitAt, limit, jobs]) =>
-    ({ id, slot, pid, spawned, ready, exiting, forJob: forJob === 1, exited, status, limitAt, limit, jobs }));
+  ([id, slot, pid, spawned, ready, exiting, forJob, exited, status, limitAt, limit, jobs, site]) =>
+    ({ id, slot, pid, spawned, ready, exiting, forJob: forJob === 1, exited, status, limitAt, limit, jobs, site }));
 const workerById = new Map(workers.map((worker) => [worker.id, worker]));
 
 const lanes = data.lanes.map((raw, index) => {

@@ -51,6 +51,7 @@ pub(super) fn render(state: &State, now: Duration, columns: u16, rows: u16) -> B
 
     let seconds = |seen: &Seen| duration(now.saturating_sub(seen.since));
     let memory = |seen: &Seen| resident(seen.pid).map_or_else(|| "-".to_owned(), bytes);
+    let has_sites = state.workers.values().any(|seen| seen.site.is_some());
     let lines = workers.iter().map(|seen| {
         let job = match (&seen.label, seen.job) {
             (Some(label), _) => printable(label),
@@ -58,9 +59,13 @@ pub(super) fn render(state: &State, now: Duration, columns: u16, rows: u16) -> B
             (None, None) => String::new(),
         };
         let (slot, pid, done) = (seen.slot.to_string(), seen.pid.to_string(), seen.done.to_string());
-        Row::new([slot, pid, seen.state.to_owned(), seconds(seen), done, memory(seen), job]).style(colour(seen.state))
+        let mut cells = vec![slot, pid, seen.state.to_owned(), seconds(seen), done, memory(seen), job];
+        if has_sites {
+            cells.insert(1, seen.site.as_deref().map(printable).unwrap_or_default());
+        }
+        Row::new(cells).style(colour(seen.state))
     });
-    let widths = [
+    let mut widths = vec![
         Constraint::Length(6),
         Constraint::Length(8),
         Constraint::Length(10),
@@ -69,8 +74,12 @@ pub(super) fn render(state: &State, now: Duration, columns: u16, rows: u16) -> B
         Constraint::Length(8),
         Constraint::Fill(1),
     ];
-    let head = Row::new(["worker", "process", "state", "for", "done", "memory", "job"]).bold();
-    let table = Table::new(lines, widths).header(head).column_spacing(1);
+    let mut head = vec!["worker", "process", "state", "for", "done", "memory", "job"];
+    if has_sites {
+        widths.insert(1, Constraint::Length(12));
+        head.insert(1, "site");
+    }
+    let table = Table::new(lines, widths).header(Row::new(head).bold()).column_spacing(1);
     let of_table = u16::try_from(1 + workers.len()).unwrap_or(u16::MAX);
     table.render(Rect::new(0, 1, width, of_table), &mut buffer);
     let mut row = 1 + of_table;

@@ -2,14 +2,30 @@
 
 use crate::timeline::data_of;
 use crate::tools;
+use hirelings::{Pool, Site};
 use hirelings_observe::Recorder;
-use hirelings_tests::{Do, WATCHDOG, begun, eventually, pool};
+use hirelings_tests::{Do, WATCHDOG, begun, eventually, pool, worker};
 use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
 fn numbers(list: &Value) -> Vec<u64> {
     list.as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect()
+}
+
+#[test]
+fn each_worker_has_the_name_of_its_site() {
+    let page = tools::folder("sites").join("run.html");
+    let sites = [Site::local(1).name("one"), Site::local(1).name("two")];
+    let pool = Pool::<Do>::builder_on(sites, worker()).build().unwrap();
+    let recorder = Recorder::attach(&pool);
+    pool.wait_ready(WATCHDOG).unwrap();
+    pool.exit();
+    recorder.write_timeline(&page).unwrap();
+    let data = data_of(&page);
+    let mut seen: Vec<_> = data["workers"].as_array().unwrap().iter().map(|of| (&of[1], &of[12])).collect();
+    seen.sort_by_key(|(slot, _)| slot.as_u64());
+    assert_eq!(seen, [(&Value::from(0), &Value::from("one")), (&Value::from(1), &Value::from("two"))]);
 }
 
 #[test]
