@@ -143,6 +143,44 @@ fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
 }
 
 #[test]
+fn nothing_more_is_sent_ahead_to_a_worker_that_does_not_answer_recalls() {
+    let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
+    script.wait(2 * SHORT);
+    let other = worker_key(1, 2);
+    script.input(Input::Spawned(other));
+    script.input(Input::Greeted { worker_key: other, recalls: true });
+    script.message(other, Message::Ready);
+    for job in [5, 6] {
+        script.message(other, success(job));
+    }
+    assert_eq!(script.wait(SECOND), ["0#1 does not answer recalls"]);
+    for job in [2, 3, 4] {
+        script.message(FIRST, success(job));
+    }
+    // From here on all of its jobs are short again, as those of the other are.
+    for _ in 0..40 {
+        script.enqueue();
+    }
+    let sent =
+        |lines: &[String], to: &str| lines.iter().filter(|line| line.starts_with("send") && line.ends_with(to)).count();
+    let mut most = [0, 0];
+    for _ in 0..10 {
+        for (at, (worker_key, name)) in [(FIRST, "0#1"), (other, "1#2")].into_iter().enumerate() {
+            script.now += MILLI / 100;
+            let Some(job) =
+                script.machine.worker(worker_key).and_then(|worker| worker.current).map(|current| current.id)
+            else {
+                continue;
+            };
+            let lines = script.message(worker_key, success(job));
+            most[at] = sent(&lines, name).max(most[at]);
+        }
+    }
+    assert_eq!(most[0], 1, "one at a time");
+    assert!(most[1] > 1, "{most:?}");
+}
+
+#[test]
 fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
     let mut script = two_behind();
     script.wait(SHORT);
