@@ -120,13 +120,12 @@ fn the_same_seed_is_the_same_world() {
 /// The simulator is only as good as what it finds: whatever is spoiled is found, and soon.
 #[test]
 fn every_sabotage_is_found() {
-    let asked = from_env("HIRELINGS_SEEDS");
-    let within = asked.unwrap_or(2_000);
+    let within = from_env("HIRELINGS_SEEDS").unwrap_or(2_000);
     // What is spoiled often breaks an invariant of the machine's own; its words are not wanted here.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    // What takes thousands of worlds is left to a run that asks for so many.
-    let all = saboteur::all().into_iter().filter(|of| asked.is_some() || !saboteur::RARE.contains(of));
+    // What takes thousands of worlds is left to a run that asks for as many.
+    let all = saboteur::all().into_iter().filter(|of| within >= 50_000 || !saboteur::RARE.contains(of));
     let find = |sabotage| (0..within).find_map(|seed| Some((seed, run(seed, Some(sabotage), false).err()?)));
     let lives = all.filter(|&sabotage| {
         let first = find(sabotage);

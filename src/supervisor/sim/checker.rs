@@ -351,6 +351,11 @@ impl Checker {
         self.is_at(*job, *worker_key)
     }
 
+    /// Whether a job of a higher priority is queued. One that was queued in this step may have been sent in it as well.
+    fn is_pressed(&self, priority: i32) -> bool {
+        self.jobs.values().any(|job| job.stage == Stage::Backlogged && job.priority > priority)
+    }
+
     /// What a step must not leave out.
     pub(super) fn is_complete(&self, input: &Input) -> Found {
         let steered = matches!(input, Input::SetMaxProcesses(_) | Input::Recycle | Input::Pause);
@@ -361,7 +366,7 @@ impl Checker {
                 && !self.told.is_exiting(worker_key);
             let unwanted = self.over_soft_limit == Some(worker_key)
                 || self.orphaned == Some(worker_key)
-                || self.pressing.is_some_and(|pressing| job.priority < pressing)
+                || self.pressing.is_some_and(|pressing| job.priority < pressing && self.is_pressed(job.priority))
                 || self.paused
                 || self.is_dismissed(worker_key);
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
