@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 
 /// What a worker's standard input and output are.
 ///
-/// Many bytes cross a Unix socket in little more than half of the time that they take through a pipe, and few bytes take some
-/// microseconds longer. `docs/performance.md` has the figures. Standard error is a pipe in any case.
+/// Large payloads cross Unix sockets in two thirds to three quarters of the time that they take through pipes.
+/// `docs/performance.md` has the figures. Standard error is a pipe in any case.
 ///
 /// ```no_run
 /// # use hirelings::*;
