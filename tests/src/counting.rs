@@ -11,6 +11,30 @@ pub struct Counting;
 /// How many bytes are in use.
 pub static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
+/// How many pieces are in use of each size: at `n`, those of `1 << n` bytes and more.
+static PIECES: [AtomicUsize; 64] = [const { AtomicUsize::new(0) }; 64];
+
+/// How many pieces are in use of 4 KiB and more, by size: the size is the lower bound of its class, a power of two.
+pub fn pieces() -> Vec<(usize, usize)> {
+    let count = |class: usize| (1 << class, PIECES[class].load(Ordering::Relaxed));
+    (12..48).map(count).filter(|(_, count)| *count > 0).collect()
+}
+
+fn take(size: usize) {
+    IN_USE.fetch_add(size, Ordering::Relaxed);
+    PIECES[class(size)].fetch_add(1, Ordering::Relaxed);
+    note(size);
+}
+
+fn give(size: usize) {
+    IN_USE.fetch_sub(size, Ordering::Relaxed);
+    PIECES[class(size)].fetch_sub(1, Ordering::Relaxed);
+}
+
+fn class(size: usize) -> usize {
+    size.checked_ilog2().unwrap_or(0) as usize
+}
+
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
@@ -30,29 +54,26 @@ fn note(asked: usize) {
 // SAFETY: everything is done by the system's allocator; only numbers are kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        note(layout.size());
+        take(layout.size());
         // SAFETY: the caller keeps to the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        note(layout.size());
+        take(layout.size());
         // SAFETY: the caller keeps to the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        give(layout.size());
         // SAFETY: the caller keeps to the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        IN_USE.fetch_add(size, Ordering::Relaxed);
-        note(size);
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        take(size);
+        give(layout.size());
         // SAFETY: the caller keeps to the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }

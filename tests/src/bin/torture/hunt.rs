@@ -5,7 +5,7 @@ use crate::deed::Order;
 use crate::raw;
 use hirelings::Pool;
 use hirelings_tests::dice::Dice;
-use hirelings_tests::{counting, processes, within};
+use hirelings_tests::{WATCHDOG, counting, processes, within};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::fs;
@@ -164,8 +164,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What there is once the pool has given back the buffers that it keeps for a tenth of a second.
-    pub fn at_rest() -> Self {
+    /// What there is once the pool has given back the buffers that it keeps for a tenth of a second. No more than `most` of
+    /// the heap may be in use then; where more is, what holds it has the watchdog's time to let it go.
+    pub fn at_rest(most: u64) -> Self {
+        if !within(WATCHDOG, || counting::IN_USE.load(Ordering::SeqCst) as u64 <= most) {
+            eprintln!("more than {most} bytes are in use; (size, pieces): {:?}", counting::pieces());
+        }
         let in_use = rest(Duration::from_millis(300), || counting::IN_USE.load(Ordering::SeqCst) as u64);
         let kept = resident();
         raw::give_back();

@@ -20,6 +20,7 @@ mod worker;
 
 use begun::Begun;
 use books::Fault;
+use hirelings_tests::WATCHDOG;
 use hirelings_tests::counting::Counting;
 use hirelings_tests::dice::Dice;
 use hunt::{Holdings, Memory};
@@ -167,7 +168,10 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
         ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
         shortage::run_out_of_processes(tag, &mut dice, if whole { 7 } else { 3 });
         parents::end_all(tag, &mut dice, &mut parents);
-        memory = Memory::at_rest();
+        if !pool.wait_idle_timeout(WATCHDOG) {
+            books::wrong(format!("a worker was busy {WATCHDOG:?} after all was settled: {:?}", pool.workers()));
+        }
+        memory = Memory::at_rest(if number == 1 { u64::MAX } else { warm.in_use + LEAK });
         if number == 1 {
             warm = memory;
         }
