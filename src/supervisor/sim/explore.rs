@@ -5,6 +5,7 @@
 //! gone on from again; it is known by 64 bits of hash. The checker watches every step, and is no part of the state.
 
 mod far;
+mod mixer;
 mod shapes;
 
 use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
@@ -14,10 +15,11 @@ use crate::supervisor::{
     Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
     Violation, WorkerKey,
 };
+use mixer::Mixer;
 use shapes::{Shape, Times, Trouble, shapes};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt::Debug;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::time::Duration;
 
 /// How often time may pass though something else could happen. It passes always when nothing else can.
@@ -239,6 +241,22 @@ impl State {
     }
 
     fn take(&mut self, shape: Shape, step: Step) -> Result<(), String> {
+        self.happens(shape, step)?;
+        self.forget_the_dead();
+        Ok(())
+    }
+
+    /// One that is reaped and of which nothing more is read is like all others of that kind, whatever it did in its life.
+    fn forget_the_dead(&mut self) {
+        for (worker_key, actor) in &mut self.actors {
+            if actor.reaped && actor.going.is_empty() && !self.unread.contains(worker_key) {
+                let lied = actor.lied;
+                *actor = Actor { alive: false, reaped: true, lied, phase: Phase::Hung, ..Actor::new(Start::Fine) };
+            }
+        }
+    }
+
+    fn happens(&mut self, shape: Shape, step: Step) -> Result<(), String> {
         match step {
             Step::Enqueue => {
                 let id = 1 + shape.jobs - self.to_come;
@@ -612,8 +630,9 @@ fn go_through<S: Clone + Hash, T: Copy + Debug>(
     steps: Vec<T>,
     take: impl Fn(&mut S, T) -> Result<Vec<T>, String>,
 ) -> Result<usize, String> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
-    let mut seen = HashSet::from([hasher.hash_one(&first)]);
+    let hasher = BuildHasherDefault::<Mixer>::default();
+    let mut seen = HashSet::with_hasher(BuildHasherDefault::<Mixer>::default());
+    seen.insert(hasher.hash_one(&first));
     // The way to the state at hand: at each, the state and the steps that are still to be tried.
     let mut way: Vec<(S, Vec<T>, Option<T>)> = vec![(first, steps, None)];
     while let Some((state, left, _)) = way.last_mut() {
@@ -639,7 +658,7 @@ fn go_through<S: Clone + Hash, T: Copy + Debug>(
 /// Goes from the beginning to an end by steps at random, again and again, until it has seen so many states, or has taken twenty
 /// times as many steps.
 fn wander(shape: Shape, most: usize) -> Result<usize, String> {
-    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let hasher = BuildHasherDefault::<Mixer>::default();
     let (mut seen, mut rng, mut taken) = (HashSet::new(), Rng::new(1), 0);
     while seen.len() < most && taken < 20 * most {
         let (mut state, mut way) = (State::new(shape)?, Vec::new());

@@ -4,13 +4,24 @@ use super::super::from_env;
 use crate::supervisor::{RetryPolicy, WhenFull};
 use std::time::Duration;
 
-/// How many workers, jobs and troubles, and whether in each way. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs, and 32 for
-/// three jobs and two troubles; both are for a release build.
-fn sizes() -> &'static [(usize, u64, usize, bool)] {
+/// How many options of the pool are gone through, and ways of its workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ways {
+    All,
+    /// Only with jobs sent ahead, and one way for each number of jobs a process.
+    Some,
+    /// Jobs sent ahead, with and without a key, to workers that do as they are told at once.
+    Ahead,
+}
+
+/// How many workers, jobs and troubles, and in which ways. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs or two troubles, 32
+/// for both, and 320 for both in every way, which takes days; all are for a release build.
+fn sizes() -> &'static [(usize, u64, usize, Ways)] {
     match from_env("HIRELINGS_SMALL_WORLDS") {
-        Some(3) => &[(2, 3, 1, true), (2, 2, 2, true)],
-        Some(32) => &[(2, 3, 2, true)],
-        _ => &[(2, 2, 1, false), (1, 3, 1, true)],
+        Some(3) => &[(2, 3, 1, Ways::All), (2, 2, 2, Ways::All)],
+        Some(32) => &[(2, 3, 2, Ways::Ahead)],
+        Some(320) => &[(2, 3, 2, Ways::All)],
+        _ => &[(2, 2, 1, Ways::Some), (1, 3, 1, Ways::All)],
     }
 }
 
@@ -174,15 +185,15 @@ pub(super) fn shapes() -> Vec<Shape> {
     ];
     let ways = [(false, false), (true, true)];
     let mut shapes = Vec::new();
-    for &(workers, jobs, count, each_way) in sizes() {
+    for &(workers, jobs, count, of) in sizes() {
         for troubles in troubles(count) {
             for (at, (prefetch, max_jobs, max_backlog, keyed)) in options.into_iter().enumerate() {
-                // Where time is short: only with jobs sent ahead, and one way for each number of jobs a process.
-                let ways = match (each_way, prefetch, max_jobs) {
-                    (true, _, _) => &ways[..],
-                    (false, 0, _) => &[],
-                    (false, _, 64) => &ways[..1],
-                    (false, _, _) => &ways[1..],
+                let ways = match (of, prefetch, max_jobs) {
+                    (Ways::All, _, _) => &ways[..],
+                    (Ways::Some, 0, _) | (Ways::Ahead, 0, _) => &[],
+                    (Ways::Some | Ways::Ahead, _, 64) => &ways[..1],
+                    (Ways::Some, _, _) => &ways[1..],
+                    (Ways::Ahead, _, _) => &[],
                 };
                 for &(recovers, ignores_term) in ways {
                     let (retries, differ) = ([1, 0, 1, 2, 1][at], prefetch > 0 && recovers);
