@@ -108,7 +108,11 @@ impl JobHook {
 pub(crate) enum JobUpdate {
     Start(u32),
     Progress(EncodedProgress),
-    Retry(Arc<Failure>),
+    Retry {
+        failure: Arc<Failure>,
+        /// The one that has failed: a later one may have begun by the time the hooks are called.
+        attempt: u32,
+    },
     Done,
 }
 
@@ -369,11 +373,10 @@ impl JobRecord {
                     }
                 }
             }
-            JobUpdate::Retry(failure) => {
-                let attempts = self.attempts();
+            JobUpdate::Retry { failure, attempt } => {
                 for hook in &mut hooks {
                     if let JobHook::Retry(hook) = hook {
-                        guarded(&mut || hook(failure, attempts));
+                        guarded(&mut || hook(failure, *attempt));
                     }
                 }
             }

@@ -245,7 +245,10 @@ impl Driver {
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
-            self.plan.hooks.queue(Notification::Job(Arc::clone(&record), JobUpdate::Retry(Arc::clone(&failure))));
+            self.plan.hooks.queue(Notification::Job(
+                Arc::clone(&record),
+                JobUpdate::Retry { failure: Arc::clone(&failure), attempt: tried.attempt },
+            ));
         }
         let job_type = self.plan.job_type;
         let about = About::attempt(&record, tried.attempt, Some(worker_key));

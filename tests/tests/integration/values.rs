@@ -128,10 +128,15 @@ fn an_error_not_decoded_tells_how_often_it_was_tried() {
         other => panic!("{other:#?}"),
     };
     let retried = told.clone();
-    let request = pool.request(Carry::error(Brittle::NoDecode));
+    // The hooks are called once all attempts are over: each is told of the one that failed, not of the last.
+    let (all_over, wait_for_it) = crossbeam_channel::bounded::<()>(0);
+    let request = pool.request(Carry::error(Brittle::NoDecode)).on_start(move || {
+        wait_for_it.recv().unwrap_err();
+    });
     let request = request.on_retry(move |error| retried.send(of(error)).unwrap());
     let handle = request.on_failure(move |error| told.send(of(&error)).unwrap()).enqueue();
     assert_eq!(of(&settled(handle).unwrap_err()), 3);
+    drop(all_over);
     pool.exit();
     assert_eq!(tries.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
 }
