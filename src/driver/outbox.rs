@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 /// A payload up to this is copied behind its message; a larger one is written from where it is.
 const COPIED_UP_TO: usize = 4096;
-/// From this on a payload is worth a larger pipe.
-const LARGE: usize = 128 * 1024;
+/// From this on a payload is worth a larger pipe: two of them do not fit one of the usual size, nor does one of 64 KiB with
+/// its message.
+const LARGE: usize = 32 * 1024;
 /// How many pieces go into one write.
 const PIECES: usize = 16;
 /// A buffer larger than this is not kept.

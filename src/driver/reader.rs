@@ -20,8 +20,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// From this on what is missing of a frame is worth a larger pipe.
-const LARGE: usize = 128 * 1024;
+/// From this on a frame that has not come in one piece is worth a larger pipe.
+const LARGE: usize = 32 * 1024;
 
 /// What a frame costs beside its bytes, as the event and the notification that wait for the hook thread.
 const FRAME_COST: usize = 512;
@@ -118,7 +118,7 @@ impl Reader {
                 self.hear();
                 self.left = self.left.saturating_sub(read as u64);
                 self.answer();
-                if self.buffer.missing() >= LARGE && self.enlarged.is_none() {
+                if self.enlarged.is_none() && self.buffer.incomplete() >= LARGE {
                     self.enlarged = Enlarged::new(&self.reading.output.pipe);
                 }
             }

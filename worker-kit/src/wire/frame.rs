@@ -163,10 +163,10 @@ impl FrameBuffer {
         if len > self.max { Err(FrameFault::TooLong { len, max: self.max }) } else { Ok(Some(len)) }
     }
 
-    /// How much of the next frame has not arrived, as far as is known.
-    pub fn missing(&self) -> usize {
+    /// How long the next frame is of which a part has arrived, and a part has not; 0 where there is none.
+    pub fn incomplete(&self) -> usize {
         match self.announced() {
-            Ok(Some(len)) => (4 + len).saturating_sub(self.pending().len()),
+            Ok(Some(len)) if self.pending().len() < 4 + len => 4 + len,
             _ => 0,
         }
     }
