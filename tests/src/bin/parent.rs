@@ -2,7 +2,7 @@
 //! first argument. The second is a gate that stays closed; `python` or `node`
 //! behind it asks for workers of that kit, and `node woken` for some that are started by setpriv(1).
 
-use hirelings::{Codec, Stderr};
+use hirelings::{Codec, Pool, Stderr};
 use hirelings_tests::{Do, WATCHDOG, begun, eventually, processes, spawned};
 use std::io::{Read, Write};
 use std::process::{Command, abort, exit};
@@ -24,12 +24,12 @@ fn main() {
         "node woken" => command.args(["setpriv", "--pdeathsig", "CONT", "node", node]),
         _ => command.arg(hirelings_tests::program("worker")),
     };
-    let codec = if kind.is_empty() { Codec::Bincode } else { Codec::Json };
-    let pool = hirelings_tests::builder::<Do>(command)
-        .codec(codec)
-        .stderr(Stderr::Null)
-        .max_processes(6)
-        .timeout_working(None);
+    // Those of other kits cannot be forked.
+    let pool = match kind.as_str() {
+        "" => hirelings_tests::builder::<Do>(command),
+        _ => Pool::<Do>::builder(command).codec(Codec::Json),
+    };
+    let pool = pool.stderr(Stderr::Null).max_processes(6).timeout_working(None);
     let pool = pool.timeout_initializing(WATCHDOG).build().unwrap();
     pool.wait_ready(WATCHDOG).unwrap();
     let groups: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();

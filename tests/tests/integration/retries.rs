@@ -1,6 +1,6 @@
 //! An attempt that fails is followed by another, at the back of the queue and never beside the one before.
 
-use hirelings::{Begun, CrashCause, EventKind, JobError, JobErrorKind, RetryPolicy};
+use hirelings::{Begun, CrashCause, EventKind, JobError, JobErrorKind, Pool, RetryPolicy};
 use hirelings_tests::{Do, Gate, Record, Scratch, begun, pool, processes, settled, stubborn_worker};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -334,7 +334,7 @@ fn an_attempt_in_doubt_uses_up_no_retry_twice() {
     // These workers end at any job but an echo, without a word.
     let mut liar = std::process::Command::new(hirelings_tests::program("liar"));
     liar.arg("ends without a word");
-    let pool = hirelings_tests::builder::<Do>(liar).max_processes(1).build().unwrap();
+    let pool = Pool::<Do>::builder(liar).max_processes(1).build().unwrap();
     for (idempotent, attempts) in [(true, 3), (false, 1)] {
         let error = settled(pool.request(Do::Pid).idempotent(idempotent).enqueue()).unwrap_err();
         assert_eq!(error.begun(), Begun::Perhaps, "{error}");

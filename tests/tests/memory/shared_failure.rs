@@ -18,6 +18,8 @@ fn jobs_of_one_start_failure_share_its_words() {
     let pool = Pool::<Do>::builder(worker).stderr(Stderr::Null).max_processes(1).start_failures(1);
     let pool = pool.timeout_initializing(None).build().unwrap();
     let handles: Vec<_> = (0..JOBS).map(|_| pool.enqueue(Do::Pid)).collect();
+    // All are in the pool's tables, and not on their way to them.
+    assert_eq!(pool.stats().backlog, JOBS);
     let before = IN_USE.load(Ordering::Relaxed);
     std::fs::write(told_to_fail.path(), "now").unwrap();
     eventually("all have failed", || handles.iter().all(hirelings::JobHandle::is_finished));

@@ -97,7 +97,7 @@ pub fn end_in_the_middle(tag: &str, dice: &mut Dice) {
 
 /// Notes what is left of the groups of a pool that has ended.
 pub fn report_strays(tag: &str) {
-    let strays = hunt::strays(tag, &Default::default());
+    let strays = hunt::strays(tag, &Default::default(), 0);
     if !strays.is_empty() {
         books::add(&books::CHILDREN_LEFT, strays.len() as u64);
         books::wrong(format!("processes of {tag} are left: {strays:?}"));

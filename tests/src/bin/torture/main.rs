@@ -156,7 +156,7 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
         number += 1;
         load::round(&pool, &ledger, &mut dice, load);
         let workers: BTreeSet<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
-        let strays = hunt::strays(tag, &workers);
+        let strays = hunt::strays(tag, &workers, pool.stats().fork_servers);
         if !strays.is_empty() {
             books::add(&books::CHILDREN_LEFT, strays.len() as u64);
             books::wrong(format!("processes in the groups of workers that are no more: {strays:?}"));

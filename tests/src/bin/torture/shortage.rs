@@ -75,7 +75,7 @@ pub fn run_out_of_processes(tag: &str, dice: &mut Dice, times: u64) {
         books::wrong(format!("the poor: {errors}"));
         books::add(&books::WRONG, wrong - 1);
     }
-    let left = hunt::strays(&tag, &Default::default());
+    let left = hunt::strays(&tag, &Default::default(), 0);
     if !left.is_empty() {
         books::wrong(format!("the poor left processes: {left:?}"));
         books::add(&books::CHILDREN_LEFT, left.len() as u64);
