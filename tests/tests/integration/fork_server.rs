@@ -444,12 +444,18 @@ fn one_that_dies_again_and_again_costs_only_time() {
     let (builder, mut record) = Record::of(builder);
     let pool = builder.build().unwrap();
     let handles: Vec<_> = (0..300).map(|_| pool.enqueue(Ask::Pid)).collect();
+    let mut server = spawned(&mut record);
     for _ in 0..5 {
-        let server = spawned(&mut record);
         // At whatever moment of a fork it is.
         let _ = kill_process(Pid::from_raw(server.cast_signed()).unwrap(), Signal::KILL);
-        record.until_kind(EventKind::ForkServerExited);
+        // The next one may be there before this one is reaped.
+        let mut next = None;
+        record.until(|event| {
+            next = next.or(event.pid().filter(|_| event.kind() == EventKind::ForkServerSpawned));
+            (event.kind(), event.pid()) == (EventKind::ForkServerExited, Some(server))
+        });
         ask(&pool, Ask::Pid);
+        server = next.unwrap_or_else(|| spawned(&mut record));
     }
     for handle in handles {
         settled(handle).unwrap();
