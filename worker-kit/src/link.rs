@@ -398,12 +398,13 @@ impl Link {
         self.write(outbox, &frame)
     }
 
-    /// Sends the terminal failure: a panic, or why the worker does not start or go on.
+    /// Sends the terminal failure: a panic, or why the worker does not start or go on. After it, nothing is said of the job:
+    /// the guard may look at the handler once more before the process is at its end.
     pub(crate) fn send_terminal(&self, message: String, location: Option<String>, backtrace: Option<Backtrace>) {
         let room = self.max_frame.load(SeqCst) / 4;
         let mut outbox = lock(&self.outbox);
         let terminal = FromWorker::Terminal {
-            job: outbox.running.map(|(job, _)| job),
+            job: outbox.running.take().map(|(job, _)| job),
             message: truncate(message, room),
             location: location.map(|place| truncate(place, room)),
             backtrace: backtrace.map(|frames| truncate(frames.to_string(), room)),
@@ -490,5 +491,26 @@ impl Link {
             let _ = rustix::io::read(&wake, &mut drained);
         }
         fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Host, Link};
+    use std::io::Read;
+
+    #[test]
+    fn nothing_is_said_of_a_job_after_the_terminal_failure() {
+        let [(input, _pool), (mut said, output), (_wakes, wake)] = [(); 3].map(|()| os_pipe::pipe().unwrap());
+        let link = Link::new(Host::Thread, input.into(), output.into(), wake);
+        link.begin(7);
+        link.send_terminal("it is over".into(), None, None);
+        // As the guard does, which finds the handler still there.
+        link.start_if_free();
+        drop(link);
+        let mut bytes = Vec::new();
+        said.read_to_end(&mut bytes).unwrap();
+        let first = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+        assert_eq!(bytes.len(), 4 + first, "one frame: {bytes:?}");
     }
 }

@@ -31,11 +31,13 @@ impl Run {
 
 #[test]
 fn lost_hosts_lose_no_item() {
-    let mut run = Run::start(&["--items", "400", "--kill", "2"]);
+    let mut run = Run::start(&["--items", "400", "--kill", "3"]);
     eventually("the example ends", || run.coordinator.try_wait().unwrap().is_some());
     let said = std::io::read_to_string(run.coordinator.stdout.take().unwrap()).unwrap();
     assert!(run.coordinator.wait().unwrap().success(), "{said}");
-    assert!(said.contains("400 succeeded, 0 failed, ") && said.contains(" batches, 2 lost, "), "{said}");
+    assert!(said.contains("400 succeeded, 0 failed, "), "{said}");
+    // One that is killed when it has answered, before the coordinator has heard it, costs no batch.
+    assert!((1..=3).any(|lost| said.contains(&format!(" batches, {lost} lost, "))), "{said}");
     // Of each item that has begun: its number and its round.
     let begun = run.log.lines();
     let distinct: BTreeSet<&String> = begun.iter().collect();

@@ -23,9 +23,9 @@ fn jobs_of_one_start_failure_share_its_words() {
     let before = IN_USE.load(Ordering::Relaxed);
     std::fs::write(told_to_fail.path(), "now").unwrap();
     eventually("all have failed", || handles.iter().all(hirelings::JobHandle::is_finished));
-    // What the pool kept of the jobs is given back, so it may well be less than before.
+    // Each keeps its outcome and its report; the words alone are 8 KiB.
     let grown = IN_USE.load(Ordering::Relaxed).saturating_sub(before);
-    assert!(grown < 100 * JOBS, "{} KiB", grown / 1024);
+    assert!(grown < 300 * JOBS, "{} KiB", grown / 1024);
     for handle in handles {
         match handle.wait() {
             Err(JobError::NoWorker(failure)) => assert_eq!(failure.stderr.len(), 8192),
