@@ -35,6 +35,7 @@ mod restart;
 mod retry;
 mod size;
 mod spawning;
+mod state;
 mod timers;
 mod worker;
 
@@ -52,18 +53,17 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
-pub(crate) use admission::{Refusal, WhenFull};
 #[cfg(any(test, fuzzing))]
 pub(crate) use config::Limit;
 pub(crate) use config::{ADAPTIVE, Config, JobSettings, LimitKey, MaxMemory, SiteRules, check_max_processes};
-pub(crate) use effect::{Action, Effect, Notice, Signal, StartFailed};
-pub(crate) use input::{Input, Message, Undelivered};
+pub(crate) use effect::{Action, Effect, Notice, Refusal, Signal, StartFailed};
+pub(crate) use input::{Input, Message, Undelivered, WhenFull};
 pub(crate) use jobs::JobKey;
 pub use outcome::{Begun, CrashCause, JobErrorKind};
 pub(crate) use outcome::{Outcome, Violation};
 pub use retry::RetryPolicy;
-pub(crate) use worker::WorkerKey;
-pub use worker::WorkerState;
+pub(crate) use state::WorkerKey;
+pub use state::WorkerState;
 
 use abort::AbortCall;
 use admission::PendingJob;

@@ -3,24 +3,7 @@
 //! The limit of the backlog counts the jobs that no worker has begun. A job whose worker died, or that is retried, goes back
 //! whether or not there is room: only new jobs are held up.
 
-use super::{JobKey, JobSettings, Notice, Step, Supervisor};
-
-/// What is done with a job for which the backlog has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum WhenFull {
-    /// Its caller waits, behind those that wait already.
-    Wait,
-    Refuse,
-    /// It is let in: its caller must not wait, and there is no limit, or the caller is the hook thread.
-    Exceed,
-}
-
-/// Why a job was not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Refusal {
-    Full,
-    Closed,
-}
+use super::{JobKey, JobSettings, Notice, Refusal, Step, Supervisor, WhenFull};
 
 /// A job whose caller waits for room.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,5 @@
 //! What comes out of the machine: what is to be done, and what is to be told.
 
-use super::admission::Refusal;
 use super::{Begun, JobKey, LimitKey, Outcome, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
 
@@ -171,4 +170,11 @@ pub(crate) enum Signal {
     /// [`Input::Stopped`](super::Input::Stopped) must follow, unless the worker dies or is continued before.
     Stop,
     Continue,
+}
+
+/// Why a job was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    Full,
+    Closed,
 }

@@ -1,6 +1,5 @@
 //! What goes into the machine.
 
-use super::admission::WhenFull;
 use super::{JobKey, JobSettings, Outcome, WorkerKey};
 use std::time::Duration;
 
@@ -83,4 +82,14 @@ pub(crate) enum Message {
     Terminal { job: Option<u64> },
     Skipped { job: u64 },
     Retire,
+}
+
+/// What is done with a job for which the backlog has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WhenFull {
+    /// Its caller waits, behind those that wait already.
+    Wait,
+    Refuse,
+    /// It is let in: its caller must not wait, and there is no limit, or the caller is the hook thread.
+    Exceed,
 }

@@ -1,4 +1,4 @@
-//! New workers, from the decision to the greeting.
+//! New workers, from the decision to the handshake.
 
 use super::lifecycle::{Phase, Process};
 use super::restart::Need;

@@ -19,16 +19,13 @@ pub type Files = BTreeMap<String, String>;
 type Module = Vec<String>;
 
 /// The circles among the files, each as a sentence that names its files. `trunks` are the modules whose own file is not a
-/// node; inside those that are `opaque` nothing is looked at.
-pub fn circles(files: &Files, trunks: &[&str], opaque: &[&str]) -> Vec<String> {
+/// node.
+pub fn circles(files: &Files, trunks: &[&str]) -> Vec<String> {
     let uses = uses(files);
     let mut found = circles_of(&grouped(&uses, &[], true));
     let parents: BTreeSet<Module> = uses.keys().flat_map(|module| prefixes(module)).collect();
     for parent in parents {
         let name = parent.join("::");
-        if opaque.contains(&name.as_str()) {
-            continue;
-        }
         let is_node = !trunks.contains(&name.as_str());
         found.extend(circles_of(&grouped(&uses, &parent, is_node)));
     }
@@ -469,7 +466,7 @@ mod tests {
     }
 
     fn circle(of: &[(&str, &str)]) -> Vec<String> {
-        circles(&files(of), &["trunk"], &[])
+        circles(&files(of), &["trunk"])
     }
 
     #[test]
