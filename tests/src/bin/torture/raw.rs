@@ -27,5 +27,25 @@ pub fn give_back() {
     unsafe { malloc_trim(0) };
 }
 
+/// Has the allocator give back each large buffer when it is freed. By default glibc raises its limit to the size of the largest
+/// buffer that was ever freed, up to 32 MiB, and keeps up to twice as much at the end of each thread's arena, which
+/// `malloc_trim` does not give back: what is resident would tell which thread freed what when (`M_MMAP_THRESHOLD` and
+/// `M_TRIM_THRESHOLD` in mallopt(3)).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn keep_little() {
+    unsafe extern "C" {
+        fn mallopt(parameter: i32, value: i32) -> i32;
+    }
+    const M_TRIM_THRESHOLD: i32 = -1;
+    const M_MMAP_THRESHOLD: i32 = -3;
+    for parameter in [M_TRIM_THRESHOLD, M_MMAP_THRESHOLD] {
+        // SAFETY: it takes the allocator's own locks, and sets a number.
+        unsafe { mallopt(parameter, 128 << 10) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn keep_little() {}
+
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_back() {}
