@@ -40,7 +40,7 @@ use crate::launch::{Attendance, ForkServers, Launch};
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
-use crate::record::WakeOnDrop;
+use crate::record::Released;
 use crate::stats::Stats;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
 use child::Child;
@@ -124,7 +124,7 @@ pub(crate) struct Driver {
     dirty: Vec<usize>,
     effects: Vec<Effect>,
     /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
-    released: Vec<WakeOnDrop>,
+    released: Vec<Released>,
     /// Workers whose output is to be read before the machine decides about them, and how many questions were asked.
     draining: Vec<WorkerKey>,
     questions: u64,
@@ -341,7 +341,7 @@ impl Driver {
 
     /// Wakes those who listen to what this iteration has brought, and those who wait for it.
     fn end_iteration(&mut self) {
-        for waker in self.released.iter_mut().filter_map(WakeOnDrop::take_waker) {
+        for waker in self.released.iter_mut().filter_map(Released::take_waker) {
             self.plan.hooks.queue(Notification::Wake(waker));
         }
         self.plan.hooks.wake();
@@ -386,12 +386,17 @@ impl Driver {
         let mut answers = Vec::new();
         self.machine.handle(self.now, input, &mut effects);
         loop {
-            for effect in effects.drain(..) {
+            for effect in &effects {
                 match effect {
-                    Effect::Do(action) => answers.extend(self.carry_out(action)),
+                    Effect::Do(action) => {
+                        if let Some(answer) = self.carry_out(action) {
+                            answers.push(answer);
+                        }
+                    }
                     Effect::Tell(notice) => self.tell(notice, context),
                 }
             }
+            effects.clear();
             let Some(answer) = answers.pop() else { break };
             self.machine.handle(self.now, answer, &mut effects);
         }

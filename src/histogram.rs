@@ -14,35 +14,35 @@ const BUCKETS: usize = (64 - PART_BITS as usize + 1) * PARTS;
 pub(crate) struct Histogram {
     buckets: Box<[u64]>,
     count: u64,
-    max: Duration,
+    max: u64,
 }
 
 impl Histogram {
     pub(crate) fn new() -> Self {
-        Histogram { buckets: vec![0; BUCKETS].into(), count: 0, max: Duration::ZERO }
+        Histogram { buckets: vec![0; BUCKETS].into(), count: 0, max: 0 }
     }
 
-    pub(crate) fn count(&mut self, value: Duration) {
-        let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+    /// Counts a duration, in nanoseconds.
+    pub(crate) fn count(&mut self, nanos: u64) {
         self.buckets[bucket(nanos)] += 1;
         self.count += 1;
-        self.max = self.max.max(value);
+        self.max = self.max.max(nanos);
     }
 
     pub(crate) fn distribution(&self) -> Distribution {
         let mut found = [Duration::ZERO; 3];
         let mut wanted = [50, 90, 99].map(|percent| (self.count * percent).div_ceil(100)).into_iter().zip(&mut found);
         let mut next = wanted.next();
-        let mut seen = 0;
+        let (mut seen, max) = (0, Duration::from_nanos(self.max));
         for (at, &count) in self.buckets.iter().enumerate().filter(|(_, count)| **count > 0) {
             seen += count;
             while let Some((_, found)) = next.take_if(|(rank, _)| *rank <= seen) {
-                *found = middle(at).min(self.max);
+                *found = middle(at).min(max);
                 next = wanted.next();
             }
         }
         let [p50, p90, p99] = found;
-        Distribution { count: self.count, p50, p90, p99, max: self.max }
+        Distribution { count: self.count, p50, p90, p99, max }
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
             })
             .collect();
         let mut histogram = Histogram::new();
-        values.iter().for_each(|&nanos| histogram.count(Duration::from_nanos(nanos)));
+        values.iter().for_each(|&nanos| histogram.count(nanos));
         values.sort_unstable();
         let Distribution { count, p50, p90, p99, max } = histogram.distribution();
         assert_eq!((count, max), (10_000, Duration::from_nanos(values[9_999])));

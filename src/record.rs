@@ -126,7 +126,7 @@ impl JobRecord {
     /// A job that never came into the pool.
     pub(crate) fn settled_already(id: u64, failure: Failure, observers: Option<Box<Observers>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, observers);
-        drop(record.settle(Err(Arc::new(failure)), Begun::No, JobReport::default()));
+        drop(Arc::clone(&record).settle(Err(Arc::new(failure)), Begun::No, PackedReport::default()));
         record
     }
 
@@ -197,8 +197,8 @@ impl JobRecord {
 
     /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
     #[must_use]
-    pub(crate) fn settle(self: &Arc<Self>, settled: Settled, begun: Begun, report: JobReport) -> Option<WakeOnDrop> {
-        let ended = Box::new(Ended { settled, report: report.into() });
+    fn settle(self: Arc<Self>, settled: Settled, begun: Begun, report: PackedReport) -> Option<Released> {
+        let ended = Box::new(Ended { settled, report });
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(..)) {
             return None;
@@ -210,7 +210,9 @@ impl JobRecord {
             observers.streams = Vec::new();
             (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
-        Some(WakeOnDrop { record: Arc::clone(self), finished, waker })
+        let is_hooked = state.is_hooked();
+        drop(state);
+        Some(Released { record: self, is_hooked, finished, waker })
     }
 
     // ------------------------------------------------------------ the callers
@@ -447,21 +449,27 @@ impl Observers {
     }
 }
 
-/// Wakes the callers that wait for a settled job when it is dropped.
-pub(crate) struct WakeOnDrop {
+/// A job that is settled: the callers that wait for it are woken when this is dropped.
+pub(crate) struct Released {
     record: Arc<JobRecord>,
+    is_hooked: bool,
     finished: Option<(Sender<usize>, usize)>,
     waker: Option<Waker>,
 }
 
-impl WakeOnDrop {
+impl Released {
+    /// The job, where it has hooks that are to be told. One that is added from here on finds the job settled.
+    pub(crate) fn hooked(&self) -> Option<&Arc<JobRecord>> {
+        self.is_hooked.then_some(&self.record)
+    }
+
     /// The waker of the task that awaits the job. It is the user's code, and so not for the supervisor's thread.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()
     }
 }
 
-impl Drop for WakeOnDrop {
+impl Drop for Released {
     fn drop(&mut self) {
         if let Some((finished, number)) = self.finished.take() {
             // Whoever waited for it may have gone.
@@ -476,23 +484,32 @@ impl Drop for WakeOnDrop {
 }
 
 /// The supervisor's hold on a job: wherever it is lost, the job settles as closed, so no caller waits for ever.
-pub(crate) struct Ticket(Arc<JobRecord>);
+///
+/// Empty only while it is dropped after its job has settled.
+pub(crate) struct Ticket(Option<Arc<JobRecord>>);
 
 impl Ticket {
     pub(crate) fn new(record: Arc<JobRecord>) -> Self {
-        Ticket(record)
+        Ticket(Some(record))
     }
 
     pub(crate) fn record(&self) -> &Arc<JobRecord> {
-        &self.0
+        self.0.as_ref().unwrap_or_else(|| unreachable!("a ticket has its job until it is settled"))
+    }
+
+    /// Settles the job. The callers that wait are woken when the returned value is dropped.
+    #[must_use]
+    pub(crate) fn settle(mut self, settled: Settled, begun: Begun, report: PackedReport) -> Option<Released> {
+        self.0.take()?.settle(settled, begun, report)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let begun = self.0.begun();
-        let report = JobReport { attempts: self.0.attempts(), ..JobReport::default() };
-        drop(self.0.settle(Err(Arc::new(Failure::Closed)), begun, report));
+        let Some(record) = self.0.take() else { return };
+        let (begun, attempts) = (record.begun(), record.attempts());
+        let report = PackedReport { attempts, ..PackedReport::default() };
+        drop(record.settle(Err(Arc::new(Failure::Closed)), begun, report));
     }
 }
 

@@ -35,27 +35,15 @@ pub struct JobReport {
 }
 
 /// The same, in half of the memory: one is kept for each job that has ended.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct PackedReport {
-    queued: u64,
-    running: u64,
+    /// In nanoseconds.
+    pub(crate) queued: u64,
+    pub(crate) running: u64,
     /// 0 is none.
-    worker: u64,
-    pid: u32,
-    attempts: u32,
-}
-
-impl From<JobReport> for PackedReport {
-    fn from(report: JobReport) -> Self {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        PackedReport {
-            queued: nanos(report.queued),
-            running: nanos(report.running),
-            worker: report.worker.map_or(0, WorkerId::get),
-            pid: report.pid.unwrap_or(0),
-            attempts: report.attempts,
-        }
-    }
+    pub(crate) worker: u64,
+    pub(crate) pid: u32,
+    pub(crate) attempts: u32,
 }
 
 impl From<PackedReport> for JobReport {
@@ -75,11 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_the_same() {
-        let (queued, running) = (Duration::new(3, 7), Duration::new(u64::from(u32::MAX), 999_999_999));
+    fn what_is_packed_is_unpacked() {
+        let packed = PackedReport { queued: 3_000_000_007, running: u64::MAX, worker: 5, pid: 4711, attempts: 3 };
+        let (queued, running) = (Duration::new(3, 7), Duration::from_nanos(u64::MAX));
         let report = JobReport { attempts: 3, queued, running, worker: Some(WorkerId(5)), pid: Some(4711) };
-        for report in [report, JobReport::default()] {
-            assert_eq!(JobReport::from(PackedReport::from(report)), report);
-        }
+        assert_eq!(JobReport::from(packed), report);
+        assert_eq!(JobReport::from(PackedReport::default()), JobReport::default());
     }
 }

@@ -313,7 +313,7 @@ impl Supervisor {
     ///
     /// `now` never goes back. What is said of a worker that is no more is ignored.
     pub(crate) fn handle(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
-        let mut step = Step { machine: self, now, effects };
+        let mut step = Step { machine: self, now, effects, last_touched: None };
         match input {
             Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
             Input::Abort(key) => step.abort(key),
@@ -361,6 +361,8 @@ struct Step<'s> {
     machine: &'s mut Supervisor,
     now: Duration,
     effects: &'s mut Vec<Effect>,
+    /// The last of the machine's touched slots: most steps are about one worker.
+    last_touched: Option<usize>,
 }
 
 impl Step<'_> {
@@ -403,7 +405,8 @@ impl Step<'_> {
 
     /// Notes that the worker in `slot` may change.
     fn touch(&mut self, slot: usize) {
-        if self.machine.touched.last() != Some(&slot) {
+        if self.last_touched != Some(slot) {
+            self.last_touched = Some(slot);
             self.machine.touched.push(slot);
         }
     }

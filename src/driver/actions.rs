@@ -9,8 +9,8 @@ use std::time::Duration;
 
 impl Driver {
     /// Carries out an action. Gives its answer, where that is known at once.
-    pub(super) fn carry_out(&mut self, action: Action) -> Option<Input> {
-        match action {
+    pub(super) fn carry_out(&mut self, action: &Action) -> Option<Input> {
+        match *action {
             Action::Spawn(worker_key) => {
                 self.spawning.insert(worker_key);
                 self.spawner.spawn(worker_key);
@@ -42,8 +42,8 @@ impl Driver {
         None
     }
 
-    pub(super) fn record(&self, key: JobKey) -> Option<Arc<JobRecord>> {
-        Some(Arc::clone(self.tickets.get(key)?.record()))
+    pub(super) fn record(&self, key: JobKey) -> Option<&Arc<JobRecord>> {
+        Some(self.tickets.get(key)?.record())
     }
 
     /// The name of the site that a slot is in.

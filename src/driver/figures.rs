@@ -1,13 +1,12 @@
 //! Figures that need a clock: how long jobs waited and ran, how many ended of late, and why workers ended.
 //!
 //! All is taken from what the machine says has happened, with the time of the input that led to it: no clock is read for it, and
-//! a job costs some ten nanoseconds.
+//! a job costs some ten nanoseconds. Times are kept as nanoseconds.
 
 use crate::histogram::{Distribution, Histogram};
-use crate::id::WorkerId;
-use crate::report::JobReport;
+use crate::report::PackedReport;
 use crate::stats::{Rate, Restarts};
-use crate::supervisor::{JobKey, Notice, Outcome, WorkerKey};
+use crate::supervisor::{JobKey, Outcome, WorkerKey};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub(super) struct Figures {
     running: Histogram,
     restarts: Restarts,
     /// Since when each job waits, by its place in the machine's table.
-    queued: Vec<Duration>,
+    queued: Vec<u64>,
     /// What has been of the jobs that were retried, or wait for a time, by number.
     past: HashMap<u64, Past>,
     jobs: usize,
@@ -38,25 +37,26 @@ struct Slot {
     worker: u64,
     pid: u32,
     /// Since when it is in its state.
-    since: Duration,
+    since: u64,
     /// The job that it runs, and since when.
-    job: Option<(u64, Duration)>,
+    job: Option<(u64, u64)>,
     cause: Option<Cause>,
 }
 
 /// Of a job.
 #[derive(Clone, Copy, Default)]
 struct Past {
-    enqueued: Duration,
+    enqueued: u64,
     /// How long its attempts have run that are over.
-    running: Duration,
-    /// The last one's worker, and its process id.
-    worker: Option<(u64, u32)>,
+    running: u64,
+    /// The last one's worker, and its process id; 0 is none.
+    worker: u64,
+    pid: u32,
 }
 
 /// Why a worker ends.
 #[derive(Clone, Copy)]
-enum Cause {
+pub(super) enum Cause {
     Recycled,
     Crashed,
     Panicked,
@@ -82,64 +82,73 @@ impl Figures {
         }
     }
 
-    /// Counts what has happened. Gives what the job has taken, where it is over.
-    pub(super) fn note(&mut self, now: Duration, notice: &Notice) -> Option<JobReport> {
-        match *notice {
-            Notice::Enqueued(key) => {
-                self.jobs += 1;
-                self.queue(key, now);
-                self.this_second(now).0 += 1;
-            }
-            Notice::Task { worker_key, key, .. } => {
-                if let Some(&queued) = self.queued.get(key.place as usize) {
-                    self.waiting.count(now.saturating_sub(queued));
-                }
-                self.slot(worker_key).job = Some((key.id, now));
-            }
-            Notice::Retried { key, outcome, worker_key, .. } => {
-                let past = self.past(key);
-                let past = self.attempt_over(now, key, outcome, worker_key, past);
-                self.past.insert(key.id, past);
-                self.queue(key, now);
-            }
-            Notice::Delayed { key, until } => {
-                let past = self.past(key);
-                self.past.insert(key.id, past);
-                // It waits for a worker from then on.
-                self.queue(key, until);
-            }
-            Notice::Settled { key, attempt, outcome, worker_key, .. } => {
-                let mut past = self.past(key);
-                if !self.past.is_empty() {
-                    self.past.remove(&key.id);
-                }
-                if let Some(worker_key) = worker_key {
-                    past = self.attempt_over(now, key, outcome, worker_key, past);
-                }
-                self.this_second(now).1 += 1;
-                self.jobs = self.jobs.saturating_sub(1);
-                if self.jobs == 0 && self.queued.len() > KEPT {
-                    self.queued = Vec::new();
-                }
-                return Some(JobReport {
-                    attempts: attempt,
-                    queued: now.saturating_sub(past.enqueued).saturating_sub(past.running),
-                    running: past.running,
-                    worker: past.worker.map(|(worker, _)| WorkerId(worker)),
-                    pid: past.worker.map(|(_, pid)| pid),
-                });
-            }
-            Notice::Returned { worker_key, .. } => self.slot(worker_key).job = None,
-            Notice::Spawned(worker_key) | Notice::State { worker_key, .. } => self.slot(worker_key).since = now,
-            Notice::TimedOut { worker_key, .. } => self.because(worker_key, Cause::TimedOut),
-            Notice::OverHardLimit { worker_key, .. } => self.because(worker_key, Cause::OutOfMemory),
-            Notice::PipeClosed(worker_key) => self.because(worker_key, Cause::Crashed),
-            Notice::Violated(worker_key, _) => self.because(worker_key, Cause::Protocol),
-            Notice::TerminalFailure(worker_key) => self.because(worker_key, Cause::Panicked),
-            Notice::Died { worker_key, .. } => self.died(worker_key),
-            _ => {}
+    pub(super) fn enqueued(&mut self, now: Duration, key: JobKey) {
+        self.jobs += 1;
+        self.queue(key, nanos(now));
+        self.this_second(now).0 += 1;
+    }
+
+    /// The job waits for a worker only from `until` on.
+    pub(super) fn delayed(&mut self, key: JobKey, until: Duration) {
+        let past = self.past(key);
+        self.past.insert(key.id, past);
+        self.queue(key, nanos(until));
+    }
+
+    /// The worker has been given the job.
+    pub(super) fn given(&mut self, now: Duration, worker_key: WorkerKey, key: JobKey) {
+        let now = nanos(now);
+        if let Some(&queued) = self.queued.get(key.place as usize) {
+            self.waiting.count(now.saturating_sub(queued));
         }
-        None
+        self.slot(worker_key).job = Some((key.id, now));
+    }
+
+    /// The worker has not begun the job that it was given.
+    pub(super) fn returned(&mut self, worker_key: WorkerKey) {
+        self.slot(worker_key).job = None;
+    }
+
+    pub(super) fn retried(&mut self, now: Duration, key: JobKey, outcome: Outcome, worker_key: WorkerKey) {
+        let past = self.past(key);
+        let past = self.attempt_over(nanos(now), key, outcome, worker_key, past);
+        self.past.insert(key.id, past);
+        self.queue(key, nanos(now));
+    }
+
+    /// Gives what the job has taken.
+    pub(super) fn settled(
+        &mut self,
+        now: Duration,
+        key: JobKey,
+        attempts: u32,
+        outcome: Outcome,
+        worker_key: Option<WorkerKey>,
+    ) -> PackedReport {
+        let mut past = self.past(key);
+        if !self.past.is_empty() {
+            self.past.remove(&key.id);
+        }
+        if let Some(worker_key) = worker_key {
+            past = self.attempt_over(nanos(now), key, outcome, worker_key, past);
+        }
+        self.this_second(now).1 += 1;
+        self.jobs = self.jobs.saturating_sub(1);
+        if self.jobs == 0 && self.queued.len() > KEPT {
+            self.queued = Vec::new();
+        }
+        PackedReport {
+            queued: nanos(now).saturating_sub(past.enqueued).saturating_sub(past.running),
+            running: past.running,
+            worker: past.worker,
+            pid: past.pid,
+            attempts,
+        }
+    }
+
+    /// The worker is in another state.
+    pub(super) fn entered(&mut self, now: Duration, worker_key: WorkerKey) {
+        self.slot(worker_key).since = nanos(now);
     }
 
     /// The worker's process has this number.
@@ -183,13 +192,13 @@ impl Figures {
 
     pub(super) fn state_for(&self, now: Duration, worker_key: WorkerKey) -> Duration {
         let slot = self.slots.get(worker_key.slot).filter(|slot| slot.worker == worker_key.worker);
-        slot.map_or(Duration::ZERO, |slot| now.saturating_sub(slot.since))
+        slot.map_or(Duration::ZERO, |slot| now.saturating_sub(Duration::from_nanos(slot.since)))
     }
 
-    fn queue(&mut self, key: JobKey, now: Duration) {
+    fn queue(&mut self, key: JobKey, now: u64) {
         let place = key.place as usize;
         if place >= self.queued.len() {
-            self.queued.resize(place + 1, Duration::ZERO);
+            self.queued.resize(place + 1, 0);
         }
         self.queued[place] = now;
     }
@@ -203,16 +212,9 @@ impl Figures {
     }
 
     /// Counts an attempt that is over, and adds it to the job's past.
-    fn attempt_over(
-        &mut self,
-        now: Duration,
-        key: JobKey,
-        outcome: Outcome,
-        worker_key: WorkerKey,
-        mut past: Past,
-    ) -> Past {
+    fn attempt_over(&mut self, now: u64, key: JobKey, outcome: Outcome, worker_key: WorkerKey, mut past: Past) -> Past {
         let slot = self.slot(worker_key);
-        past.worker = Some((worker_key.worker, slot.pid));
+        (past.worker, past.pid) = (worker_key.worker, slot.pid);
         if let Some((_, since)) = slot.job.take_if(|(job, _)| *job == key.id) {
             let took = now.saturating_sub(since);
             past.running += took;
@@ -236,14 +238,14 @@ impl Figures {
     }
 
     /// The first cause counts: what follows comes of it. But one that was asked to leave may do something else instead.
-    fn because(&mut self, worker_key: WorkerKey, cause: Cause) {
+    pub(super) fn because(&mut self, worker_key: WorkerKey, cause: Cause) {
         let known = &mut self.slot(worker_key).cause;
         if matches!(known, None | Some(Cause::Recycled)) {
             *known = Some(cause);
         }
     }
 
-    fn died(&mut self, worker_key: WorkerKey) {
+    pub(super) fn died(&mut self, worker_key: WorkerKey) {
         let cause = self.slot(worker_key).cause;
         let restarts = &mut self.restarts;
         *match cause {
@@ -260,6 +262,7 @@ impl Figures {
     }
 
     /// What is counted in the second that goes on.
+    #[inline]
     fn this_second(&mut self, now: Duration) -> &mut (u64, u64) {
         let second = now.as_secs();
         let passed = (second - self.second).min(self.recent.len() as u64);
@@ -272,46 +275,47 @@ impl Figures {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::Begun;
+    use crate::id::WorkerId;
+    use crate::report::JobReport;
 
     #[test]
     fn a_report_is_of_all_attempts() {
         let mut figures = Figures::new();
         let at = |millis: u64| Duration::from_millis(millis);
         let (key, worker_key) = (JobKey { place: 0, id: 7 }, WorkerKey { slot: 1, worker: 5 });
-        let (attempts, begun) = (3, Begun::Yes);
-        let retried = |attempt| Notice::Retried { key, attempt, attempts, outcome: Outcome::Failed, begun, worker_key };
-        let settled =
-            |attempt, outcome, worker_key| Notice::Settled { key, attempt, attempts, outcome, begun, worker_key };
-        figures.note(at(0), &Notice::Spawned(worker_key));
+        figures.entered(at(0), worker_key);
         figures.spawned(worker_key, 4711);
         for round in [0u64, 1] {
             let at = |millis: u64| at(100 * round + millis);
-            figures.note(at(1), &Notice::Enqueued(key));
-            figures.note(at(1), &Notice::Delayed { key, until: at(3) });
-            figures.note(at(4), &Notice::Task { worker_key, key, attempt: 1 });
-            figures.note(at(10), &retried(1));
-            figures.note(at(10), &Notice::Delayed { key, until: at(20) });
+            figures.enqueued(at(1), key);
+            figures.delayed(key, at(3));
+            figures.given(at(4), worker_key, key);
+            figures.retried(at(10), key, Outcome::Failed, worker_key);
+            figures.delayed(key, at(20));
             let over = match round {
                 // It is aborted while it waits.
-                0 => figures.note(at(15), &settled(1, Outcome::Aborted, None)),
+                0 => figures.settled(at(15), key, 1, Outcome::Aborted, None),
                 _ => {
-                    figures.note(at(20), &Notice::Task { worker_key, key, attempt: 2 });
-                    figures.note(at(50), &settled(2, Outcome::Success, Some(worker_key)))
+                    figures.given(at(20), worker_key, key);
+                    figures.settled(at(50), key, 2, Outcome::Success, Some(worker_key))
                 }
             };
             let (attempts, queued, running) = [(1, 8, 6), (2, 13, 36)][round as usize];
             let (queued, running) = (Duration::from_millis(queued), Duration::from_millis(running));
             let (worker, pid) = (Some(WorkerId(5)), Some(4711));
-            assert_eq!(over, Some(JobReport { attempts, queued, running, worker, pid }));
+            assert_eq!(JobReport::from(over), JobReport { attempts, queued, running, worker, pid });
             assert!(figures.past.is_empty());
         }
-        figures.note(at(300), &Notice::Enqueued(key));
-        let over = figures.note(at(307), &settled(0, Outcome::Closed, None));
-        assert_eq!(over, Some(JobReport { queued: at(7), ..JobReport::default() }));
+        figures.enqueued(at(300), key);
+        let over = figures.settled(at(307), key, 0, Outcome::Closed, None);
+        assert_eq!(JobReport::from(over), JobReport { queued: at(7), ..JobReport::default() });
     }
 
     #[test]
@@ -319,16 +323,16 @@ mod tests {
         let mut figures = Figures::new();
         let at = |millis: u64| Duration::from_millis(millis);
         for n in 0..5u64 {
-            figures.note(at(500 + n), &Notice::Enqueued(JobKey { place: 0, id: n }));
+            figures.enqueued(at(500 + n), JobKey { place: 0, id: n });
         }
         assert_eq!(figures.rate(at(700)), Rate { enqueued: 5, finished: 0, over: at(700) });
-        figures.note(at(3_200), &Notice::Enqueued(JobKey { place: 0, id: 9 }));
+        figures.enqueued(at(3_200), JobKey { place: 0, id: 9 });
         assert_eq!(figures.rate(at(3_300)), Rate { enqueued: 6, finished: 0, over: at(3_300) });
         // The first second is forgotten, whether anything has happened since or not.
         assert_eq!(figures.rate(at(10_900)), Rate { enqueued: 6, finished: 0, over: at(10_900) });
         assert_eq!(figures.rate(at(11_100)), Rate { enqueued: 1, finished: 0, over: at(10_100) });
         assert_eq!(figures.rate(at(60_000)), Rate { enqueued: 0, finished: 0, over: at(10_000) });
-        figures.note(at(60_500), &Notice::Enqueued(JobKey { place: 0, id: 10 }));
+        figures.enqueued(at(60_500), JobKey { place: 0, id: 10 });
         assert_eq!(figures.rate(at(60_600)), Rate { enqueued: 1, finished: 0, over: at(10_600) });
     }
 
@@ -339,16 +343,13 @@ mod tests {
         const JOBS: u64 = 100_000;
         let mut figures = Figures::new();
         let worker_key = WorkerKey { slot: 0, worker: 1 };
-        let (attempt, attempts, outcome, begun) = (1, 1, Outcome::Success, Begun::Yes);
         let round = |figures: &mut Figures| {
             let before = std::time::Instant::now();
             for id in 0..JOBS {
                 let (now, key) = (Duration::from_micros(id), JobKey { place: id as u32 % 64, id });
-                let worker_key_of = Some(worker_key);
-                figures.note(now, &Notice::Enqueued(key));
-                figures.note(now, &Notice::Task { worker_key, key, attempt });
-                figures
-                    .note(now, &Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: worker_key_of });
+                figures.enqueued(now, key);
+                figures.given(now, worker_key, key);
+                figures.settled(now, key, 1, Outcome::Success, Some(worker_key));
             }
             before.elapsed() / JOBS as u32
         };

@@ -2,6 +2,7 @@
 
 use super::command::{Admission, NewJob};
 use super::failures::{Tried, how_it_ended, start_failure_of};
+use super::figures::Cause;
 use super::{Context, Driver};
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
@@ -11,7 +12,7 @@ use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
-use crate::report::JobReport;
+use crate::report::PackedReport;
 use crate::supervisor::{JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey, WorkerState};
 use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
@@ -55,9 +56,13 @@ impl<'a> About<'a> {
 
 impl Driver {
     /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
-    pub(super) fn tell(&mut self, notice: Notice, context: &mut Context) {
-        let report = self.figures.note(self.now, &notice);
-        match notice {
+    pub(super) fn tell(&mut self, notice: &Notice, context: &mut Context) {
+        match *notice {
+            // Each job has several of these.
+            Notice::State { worker_key, state, job } => {
+                self.figures.entered(self.now, worker_key);
+                self.state(worker_key, state, job);
+            }
             Notice::Refused { id, refusal } => {
                 if let Some(job) = context.take_job(id).or_else(|| self.waiting.remove(&id)) {
                     self.refused(job, refusal);
@@ -65,6 +70,7 @@ impl Driver {
             }
             Notice::Enqueued(key) => {
                 if let Some(job) = context.take_job(key.id).or_else(|| self.waiting.remove(&key.id)) {
+                    self.figures.enqueued(self.now, key);
                     self.enqueued(key, job);
                 }
             }
@@ -72,42 +78,53 @@ impl Driver {
                 if self.plan.hooks.wants(EventKind::Backlog)
                     && let Some(record) = self.record(key)
                 {
-                    self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
+                    self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
                 }
             }
-            Notice::Delayed { .. } => {}
+            Notice::Delayed { key, until } => self.figures.delayed(key, until),
             Notice::KeyForgotten(key) => self.keys.forget(key),
             Notice::Task { worker_key, key, attempt } => {
+                self.figures.given(self.now, worker_key, key);
                 let Some(record) = self.record(key) else { return };
                 record.set_running(self.pid(worker_key), attempt);
-                self.emit_event(EventKind::Task, About::attempt(&record, attempt, Some(worker_key)), || More::Nothing);
+                self.emit_event(EventKind::Task, About::attempt(record, attempt, Some(worker_key)), || More::Nothing);
             }
             Notice::Started { worker_key, key, attempt } => self.started(worker_key, key, attempt),
             Notice::Progressed { worker_key, key, attempt } => self.progressed(worker_key, key, attempt, context),
             Notice::Retried { key, attempt, attempts, outcome, begun, worker_key } => {
+                self.figures.retried(self.now, key, outcome, worker_key);
                 let tried = Tried { attempt, attempts, begun };
                 self.retried(key, tried, outcome, worker_key, context);
             }
             Notice::Returned { key, begun, worker_key } => {
+                self.figures.returned(worker_key);
                 let Some(record) = self.record(key) else { return };
                 record.set_queued_again(begun);
-                self.emit_event(EventKind::Backlog, About::job(&record), || More::Nothing);
+                self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
                 self.log(log::Level::Debug, || {
                     format!("{} died before it had read job {}", self.named(worker_key), record.id)
                 });
             }
             Notice::Settled { key, attempt, attempts, outcome, begun, worker_key } => {
+                let report = self.figures.settled(self.now, key, attempt, outcome, worker_key);
                 let Some(ticket) = self.tickets.take(key) else { return };
                 let tried = Tried { attempt, attempts, begun };
-                self.settled(ticket, tried, report.unwrap_or_default(), outcome, worker_key, context);
+                self.settled(ticket, tried, report, outcome, worker_key, context);
             }
             Notice::QueuedAborted { call, aborted } => {
                 if let Some(reply) = self.abort_waiters.remove(&call) {
                     let _ = reply.send(aborted);
                 }
             }
+            _ => self.tell_of_worker(notice, context),
+        }
+    }
 
+    /// Tells what is not of a job.
+    fn tell_of_worker(&mut self, notice: &Notice, context: &mut Context) {
+        match *notice {
             Notice::Spawned(worker_key) => {
+                self.figures.entered(self.now, worker_key);
                 self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);
                 if let Some(child) = self.child(worker_key) {
                     let (pid, program) = (child.pid, child.program.clone());
@@ -117,8 +134,10 @@ impl Driver {
                     });
                 }
             }
-            Notice::State { worker_key, state, job } => self.state(worker_key, state, job),
-            Notice::TimedOut { worker_key, state, limit, job } => self.timed_out(worker_key, state, limit, job),
+            Notice::TimedOut { worker_key, state, limit, job } => {
+                self.figures.because(worker_key, Cause::TimedOut);
+                self.timed_out(worker_key, state, limit, job);
+            }
             Notice::OverSoftLimit { worker_key, bytes } => {
                 let held = Mebibytes(bytes);
                 self.log(log::Level::Info, || {
@@ -126,6 +145,7 @@ impl Driver {
                 });
             }
             Notice::OverHardLimit { worker_key, bytes, limit } => {
+                self.figures.because(worker_key, Cause::OutOfMemory);
                 if let Some(child) = self.child(worker_key) {
                     let (held, limit) = (Mebibytes(bytes), Mebibytes(limit));
                     child.reason = Some(format!("held {held}, over its limit of {limit}, and was killed"));
@@ -143,6 +163,7 @@ impl Driver {
                 });
             }
             Notice::PipeClosed(worker_key) => {
+                self.figures.because(worker_key, Cause::Crashed);
                 if let Some(child) = self.child(worker_key) {
                     child.closed_pipe = true;
                     self.log(log::Level::Warn, || {
@@ -162,30 +183,49 @@ impl Driver {
                 }
             }
             Notice::Violated(worker_key, violation) => {
+                self.figures.because(worker_key, Cause::Protocol);
                 let Some(child) = self.child(worker_key) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
                 self.log(log::Level::Warn, || {
                     format!("{} broke the protocol and is killed: {}", self.named(worker_key), what_it_did(&reason))
                 });
             }
-            Notice::TerminalFailure(worker_key) => self.terminal_failure(worker_key, context),
-            Notice::Died { worker_key, start_failed } => self.died(worker_key, start_failed),
+            Notice::TerminalFailure(worker_key) => {
+                self.figures.because(worker_key, Cause::Panicked);
+                self.terminal_failure(worker_key, context);
+            }
+            Notice::Died { worker_key, start_failed } => {
+                self.figures.died(worker_key);
+                self.died(worker_key, start_failed);
+            }
             Notice::SpawnFailed { worker_key, start_failed } => {
                 let failure = context.take_spawn_failure();
                 self.start_failed(worker_key, start_failed, failure);
             }
             Notice::AllReady => self.emit_event(EventKind::Ready, About::default(), || More::Nothing),
             Notice::Idle => self.emit_event(EventKind::Idle, About::default(), || More::Nothing),
+            Notice::State { .. }
+            | Notice::Refused { .. }
+            | Notice::Enqueued(_)
+            | Notice::Backlogged(_)
+            | Notice::Delayed { .. }
+            | Notice::KeyForgotten(_)
+            | Notice::Task { .. }
+            | Notice::Started { .. }
+            | Notice::Progressed { .. }
+            | Notice::Retried { .. }
+            | Notice::Returned { .. }
+            | Notice::Settled { .. }
+            | Notice::QueuedAborted { .. } => unreachable!("it is told above"),
         }
     }
 
     // ------------------------------------------------------------ of jobs
 
     fn enqueued(&mut self, key: JobKey, job: NewJob) {
-        let record = Arc::clone(job.ticket.record());
-        record.set_key(key);
+        job.ticket.record().set_key(key);
+        self.emit_event(EventKind::Enqueue, About::job(job.ticket.record()), || More::Nothing);
         self.tickets.insert(key, job.ticket);
-        self.emit_event(EventKind::Enqueue, About::job(&record), || More::Nothing);
         if let Some(reply) = job.reply {
             let _ = reply.send(Admission::Accepted);
         }
@@ -209,12 +249,12 @@ impl Driver {
         }
     }
 
-    fn started(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
+    fn started(&self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
         let Some(record) = self.record(key) else { return };
         if record.set_started(attempt) {
-            self.plan.hooks.queue(Notification::Job(Arc::clone(&record), JobUpdate::Start(attempt)));
+            self.plan.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
         }
-        let about = About::attempt(&record, attempt, Some(worker_key));
+        let about = About::attempt(record, attempt, Some(worker_key));
         self.emit_event(EventKind::JobStart, about, || More::Nothing);
         self.emit_event(EventKind::WorkerStart, about, || More::Nothing);
     }
@@ -230,18 +270,18 @@ impl Driver {
         let charge = Arc::new(charge);
         let progress = EncodedProgress::new(payload, Arc::clone(&charge));
         if record.progressed(&progress) {
-            hooks.queue(Notification::Job(Arc::clone(&record), JobUpdate::Progress(progress.clone())));
+            hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Progress(progress.clone())));
         }
         let job_type = self.plan.job_type;
         for kind in [EventKind::JobProgress, EventKind::WorkerProgress] {
-            let about = About::attempt(&record, attempt, Some(worker_key));
+            let about = About::attempt(record, attempt, Some(worker_key));
             let payload = progress.payload.clone();
             self.emit_charged(kind, about, || More::Progress { payload, job_type }, Some(&charge));
         }
     }
 
     fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, worker_key: WorkerKey, context: &mut Context) {
-        let Some(record) = self.record(key) else { return };
+        let Some(record) = self.record(key).cloned() else { return };
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
@@ -259,19 +299,19 @@ impl Driver {
         &mut self,
         ticket: Ticket,
         tried: Tried,
-        report: JobReport,
+        report: PackedReport,
         outcome: Outcome,
         worker_key: Option<WorkerKey>,
         context: &mut Context,
     ) {
-        let record = Arc::clone(ticket.record());
-        let settled = self.outcome(&record, tried, outcome, worker_key, context);
+        let record = ticket.record();
+        let settled = self.outcome(record, tried, outcome, worker_key, context);
         let failure = settled.as_ref().err().cloned();
         // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(worker_key) = worker_key {
-            self.worker_answered(&record, tried.attempt, outcome, worker_key);
+            self.worker_answered(record, tried.attempt, outcome, worker_key);
         }
-        let about = About::attempt(&record, tried.attempt, worker_key);
+        let about = About::attempt(record, tried.attempt, worker_key);
         let job_type = self.plan.job_type;
         match (outcome, failure) {
             (Outcome::Aborted, _) => self.emit_event(EventKind::JobAbort, about, || More::Nothing),
@@ -279,14 +319,16 @@ impl Driver {
             (_, None) => self.emit_event(EventKind::JobSuccess, about, || More::Nothing),
         }
         self.emit_event(EventKind::Done, about, || More::Nothing);
-        self.released.extend(record.settle(settled, tried.begun, report));
-        if record.is_hooked() {
-            self.plan.hooks.queue(Notification::Job(record, JobUpdate::Done));
+        if let Some(released) = ticket.settle(settled, tried.begun, report) {
+            if let Some(record) = released.hooked() {
+                self.plan.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
+            }
+            self.released.push(released);
         }
     }
 
     /// The worker's own events of an answer.
-    fn worker_answered(&mut self, record: &Arc<JobRecord>, attempt: u32, outcome: Outcome, worker_key: WorkerKey) {
+    fn worker_answered(&self, record: &Arc<JobRecord>, attempt: u32, outcome: Outcome, worker_key: WorkerKey) {
         let kind = match outcome {
             Outcome::Success => EventKind::WorkerSuccess,
             Outcome::Failed
@@ -319,7 +361,7 @@ impl Driver {
 
     fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
         let (key, attempt) = job?;
-        Some((self.record(key)?, attempt))
+        Some((Arc::clone(self.record(key)?), attempt))
     }
 
     fn timed_out(&mut self, worker_key: WorkerKey, state: WorkerState, limit: Duration, job: Option<(JobKey, u32)>) {

@@ -5,6 +5,7 @@ use super::restart::Need;
 use super::size::minimum;
 use super::worker::Worker;
 use super::{Action, Admits, Notice, SHORT, Step, Supervisor, WorkerKey, WorkerState};
+use std::time::Duration;
 
 impl Step<'_> {
     pub(super) fn spawn_missing(&mut self) {
@@ -83,7 +84,7 @@ impl Step<'_> {
         }
         // The job that it does now is among those that it was sent.
         let left = u32::try_from(self.jobs_left(slot).saturating_add(1)).unwrap_or(u32::MAX);
-        worker.pace.unwrap_or(SHORT).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
+        worker.pace.map_or(SHORT, Duration::from_nanos).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
     }
 
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {

@@ -71,11 +71,16 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    #[inline]
     pub(super) fn set(&mut self, timer: Timer, at: Option<Duration>) {
-        let before = std::mem::replace(&mut self.at[timer as usize], at);
-        if before == at {
-            return;
+        // Most timers are cleared far more often than they are set.
+        if at.is_some() || self.at[timer as usize].is_some() {
+            self.change(timer, at);
         }
+    }
+
+    fn change(&mut self, timer: Timer, at: Option<Duration>) {
+        let before = std::mem::replace(&mut self.at[timer as usize], at);
         if before.is_some() && before == self.next {
             self.next = self.at.iter().flatten().min().copied();
         } else if let Some(at) = at {
@@ -110,46 +115,74 @@ impl Timers {
     }
 }
 
-/// Of each slot, when the first timer of its worker is due: so that the search for the next one takes no longer where there are
-/// a thousand workers.
+/// Of each slot, when the first timer of its worker is due, as a tournament (Knuth, The Art of Computer Programming, 5.2.3): so
+/// that the search for the next one takes no longer where there are a thousand workers, and a change is cheap where there are
+/// a few.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Deadlines {
-    due: BTreeSet<(Duration, usize)>,
-    at: Vec<Option<Duration>>,
+    /// The root at 1, the children of `n` at `2n` and `2n + 1`; the second half are the slots. Each is the earlier of its
+    /// children.
+    tree: Vec<Option<Duration>>,
 }
 
 impl Deadlines {
     pub(super) fn set(&mut self, slot: usize, at: Option<Duration>) {
-        if slot >= self.at.len() {
-            self.at.resize(slot + 1, None);
+        if slot >= self.slots() {
+            self.grow(slot + 1);
         }
-        let before = std::mem::replace(&mut self.at[slot], at);
-        if before == at {
-            return;
-        }
-        if let Some(before) = before {
-            self.due.remove(&(before, slot));
-        }
-        if let Some(at) = at {
-            self.due.insert((at, slot));
+        let mut node = self.slots() + slot;
+        let mut earliest = at;
+        // Further up nothing has changed where a node has not.
+        while node > 0 && std::mem::replace(&mut self.tree[node], earliest) != earliest {
+            earliest = earlier(earliest, self.tree[node ^ 1]);
+            node /= 2;
         }
     }
 
     pub(super) fn next(&self) -> Option<Duration> {
-        self.due.first().map(|&(at, _)| at)
+        self.tree.get(1).copied().flatten()
     }
 
     /// The slots whose workers have a timer that is due, in their order.
     pub(super) fn due(&self, now: Duration) -> Vec<usize> {
-        let mut slots: Vec<usize> = self.due.range(..=(now, usize::MAX)).map(|&(_, slot)| slot).collect();
-        slots.sort_unstable();
+        let (mut slots, mut nodes) = (Vec::new(), vec![1]);
+        while let Some(node) = nodes.pop() {
+            if self.tree.get(node).copied().flatten().is_none_or(|at| at > now) {
+                continue;
+            }
+            match node.checked_sub(self.slots()) {
+                Some(slot) => slots.push(slot),
+                None => nodes.extend([2 * node + 1, 2 * node]),
+            }
+        }
         slots
     }
 
     #[cfg(debug_assertions)]
     pub(super) fn check(&self, all: impl Iterator<Item = (usize, Duration)>) {
-        let expected: BTreeSet<_> = all.map(|(slot, at)| (at, slot)).collect();
-        debug_assert_eq!(self.due, expected, "the workers' deadlines");
+        let mut expected = Deadlines { tree: vec![None; self.tree.len()] };
+        all.for_each(|(slot, at)| expected.set(slot, Some(at)));
+        debug_assert_eq!(*self, expected, "the workers' deadlines");
+    }
+
+    fn slots(&self) -> usize {
+        self.tree.len() / 2
+    }
+
+    fn grow(&mut self, slots: usize) {
+        let before = self.tree.split_off(self.slots());
+        self.tree = vec![None; 2 * slots.next_power_of_two()];
+        for (slot, at) in before.into_iter().enumerate() {
+            self.set(slot, at);
+        }
+    }
+}
+
+/// The first of two times; none is never.
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

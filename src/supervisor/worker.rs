@@ -73,8 +73,8 @@ pub(crate) struct Worker {
     pub(super) prefetched: VecDeque<Prefetched>,
     /// The permits that it keeps until it is dead, whatever it says.
     pub(super) kept_permits: Vec<LimitKey>,
-    /// How long its jobs take, the recent ones counting most.
-    pub(super) pace: Option<Duration>,
+    /// How long its jobs take, the recent ones counting most; in nanoseconds.
+    pub(super) pace: Option<u64>,
     pub(super) limit: Option<Limit>,
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
@@ -244,15 +244,16 @@ impl Worker {
         self.done += 1;
         self.had_job = true;
         // However long it was, a few short ones behind it are enough.
-        let took = took.min(8 * SHORT);
+        let took = took.min(8 * SHORT).subsec_nanos().into();
         self.pace = Some(self.pace.map_or(took, |pace| (pace * 3 + took) / 4));
     }
 
     /// How many jobs may be prefetched: about a millisecond of work, and none behind a job that is not short.
     pub(super) fn depth(&self, most: u32) -> u32 {
+        let short = u64::from(SHORT.subsec_nanos());
         match self.pace {
-            Some(pace) if pace <= SHORT => {
-                let fit = SHORT.as_nanos() / pace.as_nanos().max(1);
+            Some(pace) if pace <= short => {
+                let fit = short / pace.max(1);
                 most.min(u32::try_from(fit).unwrap_or(u32::MAX).max(1))
             }
             _ => 0,
