@@ -12,18 +12,17 @@ use crate::id::Slot;
 use crate::launch::{Launch, Launcher, marked_name, self_exec};
 use crate::limits::Limits;
 use crate::options::{StartMethod, Stderr};
-use crate::pool::{Parts, Pool};
-use crate::shared::Shared;
+use crate::pool::Pool;
+use crate::settings::Settings;
 use crate::signals::Mask;
 use crate::site::{Site, Sites};
-use crate::stats::Stats;
 use crate::supervisor::{ADAPTIVE, Config, MaxMemory, RetryPolicy};
 use crate::sys;
 use crate::transport::Transport;
 use crossbeam_channel::bounded;
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::unserved_mark;
-use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
+use hirelings_worker_kit::wire::{Codec, CodecFault, Payload};
 use parking_lot::Mutex;
 use serde::Serialize;
 use std::any::type_name;
@@ -897,29 +896,24 @@ impl<J: Job> PoolBuilder<J> {
         launch.unblock(mask.unblock());
         let hook_thread =
             dispatcher.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
-        let last_stats = Arc::new(Mutex::new(Stats::default()));
-        let (first, first_spawn) = bounded(1);
-        let buffers = Arc::<BufferPool>::default();
-        let look_ahead = config.max_processes.saturating_mul(2);
-        let plan = Plan {
-            pool: Arc::clone(&name),
+        let settings = Settings {
+            name,
             job_type: J::name(),
             codec: self.codec,
-            options,
-            config,
             max_frame: self.max_frame,
-            buffers: Arc::clone(&buffers),
-            limits: self.limits,
             stderr: self.stderr,
-            launch,
-            hooks: Arc::clone(&dispatcher),
-            first,
-            last_stats: Arc::clone(&last_stats),
-            sites: self.sites.clone().into(),
+            sites: self.sites.into(),
+            is_limited: config.max_backlog.is_some(),
+            look_ahead: config.max_processes.saturating_mul(2),
+            buffers: Arc::default(),
+            dispatcher: Arc::clone(&dispatcher),
+            last_stats: Arc::default(),
         };
+        let (first, first_spawn) = bounded(1);
+        let plan = Plan { settings: settings.clone(), config, options, limits: self.limits, launch, first };
         let built_at = SystemTime::now();
-        let (commands, supervisor, started) = match Driver::start(plan) {
-            Ok(started) => started,
+        let running = match Driver::start(plan) {
+            Ok(running) => running,
             Err(error) => {
                 dispatcher.end();
                 let _ = hook_thread.join();
@@ -927,21 +921,7 @@ impl<J: Job> PoolBuilder<J> {
             }
         };
         drop(mask);
-        let pool = Pool::from_parts(Parts {
-            name,
-            shared: Shared { commands, dispatcher },
-            max_frame: self.max_frame,
-            codec: self.codec,
-            buffers,
-            limited: self.config.max_backlog.is_some(),
-            has_sites: !self.sites.is_empty(),
-            look_ahead,
-            last_stats,
-            built_at,
-            started,
-            supervisor,
-            hook_thread,
-        });
+        let pool = Pool::new(settings, running, hook_thread, built_at);
         match first_spawn.recv() {
             Ok(Ok(())) => Ok(pool),
             Ok(Err(failure)) => {

@@ -33,7 +33,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn set_max_processes(&self, n: usize) -> Result<(), BuildError> {
-        if self.has_sites {
+        if !self.settings.sites.is_empty() {
             let why = "max_processes of a pool of sites is the sum of their slots: build another pool to change it";
             return Err(BuildError::new(BuildErrorKind::Options, why));
         }

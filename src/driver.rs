@@ -16,6 +16,7 @@ mod figures;
 mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod handshake;
 mod inbox;
 mod keys;
 mod notices;
@@ -40,14 +41,14 @@ use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
-use crate::dispatcher::{Dispatcher, Notification};
+use crate::dispatcher::Notification;
 use crate::error::StartFailure;
 use crate::event::EventKind;
 use crate::launch::{Attendance, Launch};
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
-use crate::stats::Stats;
+use crate::settings::Settings;
 use crate::supervisor::{Config, Effect, Input, Message, Outcome, Supervisor, WorkerKey};
 use callers::Callers;
 use child::{Child, Draining};
@@ -55,15 +56,13 @@ use context::Context;
 use crossbeam_channel::Sender;
 use emit::About;
 use forks::Forks;
-use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
-};
+use handshake::handshake;
+use hirelings_worker_kit::wire::{ANSWERS_RECALLS, Fault, Frame, FromWorker, Payload};
 use inbox::{Inbox, inbox};
 use keys::Keys;
-use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
-use spawner::{ReaderSettings, Spawner};
+use spawner::Spawner;
 use start_failures::StartFailures;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -73,26 +72,23 @@ use std::{io, mem};
 use tickets::Tickets;
 use workers::Workers;
 
-/// What a pool is built from.
+/// What a pool is built from. All but the settings is used up at the start.
 pub(crate) struct Plan {
-    pub(crate) pool: Arc<str>,
-    pub(crate) job_type: &'static str,
-    pub(crate) options: Option<Payload>,
+    pub(crate) settings: Settings,
     pub(crate) config: Config,
-    pub(crate) codec: Codec,
-    pub(crate) max_frame: usize,
-    /// Buffers for large jobs and answers.
-    pub(crate) buffers: Arc<BufferPool>,
+    pub(crate) options: Option<Payload>,
     pub(crate) limits: Limits,
-    pub(crate) stderr: Stderr,
     pub(crate) launch: Box<dyn Launch>,
-    pub(crate) hooks: Arc<Dispatcher>,
     /// Told once the first worker is spawned, or is not.
     pub(crate) first: Sender<Result<(), StartFailure>>,
-    /// Where the last figures are left.
-    pub(crate) last_stats: Arc<Mutex<Stats>>,
-    /// The names of the sites.
-    pub(crate) sites: Arc<[Arc<str>]>,
+}
+
+/// A pool whose threads run.
+pub(crate) struct Running {
+    pub(crate) commands: InboxSender<Command>,
+    pub(crate) supervisor: JoinHandle<()>,
+    /// From when the times of events are counted.
+    pub(crate) started: Instant,
 }
 
 /// The most that is taken from each channel before what came of it is written, so that neither starves the other. Many
@@ -105,7 +101,7 @@ const STOP_LOOK: Duration = Duration::from_micros(200);
 
 /// The supervisor's thread.
 pub(crate) struct Driver {
-    plan: Standing,
+    settings: Settings,
     machine: Supervisor,
     effects: Vec<Effect>,
     started: Instant,
@@ -123,113 +119,80 @@ pub(crate) struct Driver {
     figures: Figures,
 }
 
-/// What stays of the plan.
-struct Standing {
-    pool: Arc<str>,
-    job_type: &'static str,
-    stderr: Stderr,
-    hooks: Arc<Dispatcher>,
-    last_stats: Arc<Mutex<Stats>>,
-    buffers: Arc<BufferPool>,
-    sites: Arc<[Arc<str>]>,
-}
-
 impl Driver {
     /// Starts the threads of a pool, which have the signal mask of the calling one. The supervisor's ends once all is
-    /// over, and the others before it. Gives the moment from which its times are counted, too.
+    /// over, and the others before it.
     ///
     /// # Errors
     ///
     /// Where a thread or the poller's pipe cannot be had.
-    pub(crate) fn start(plan: Plan) -> io::Result<(InboxSender<Command>, JoinHandle<()>, Instant)> {
+    pub(crate) fn start(plan: Plan) -> io::Result<Running> {
         let (driver, commands, _) = Driver::new(plan)?;
         let started = driver.started;
-        let thread = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
-        Ok((commands, thread, started))
+        let supervisor = thread::Builder::new().name("hirelings".into()).spawn(move || driver.supervise())?;
+        Ok(Running { commands, supervisor, started })
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
-    fn new(mut plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+    fn new(plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+        let Plan { settings, config, options, limits, mut launch, first } = plan;
         let (commands, reports, inbox) = inbox();
-        let told: Arc<dyn Fn() -> bool + Send + Sync> = {
-            let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
-            Arc::new(move || !quiet || hooks.wants(EventKind::WorkerStderr))
+        let wants_stderr: Arc<dyn Fn() -> bool + Send + Sync> = {
+            let (dispatcher, quiet) = (Arc::clone(&settings.dispatcher), settings.stderr == Stderr::Null);
+            Arc::new(move || !quiet || dispatcher.wants(EventKind::WorkerStderr))
         };
         let poller = Poller::start(reports.clone(), {
-            let told = Arc::clone(&told);
-            move || told()
+            let wants_stderr = Arc::clone(&wants_stderr);
+            move || wants_stderr()
         })?;
-        let readers = ReaderSettings {
-            job_type: plan.job_type,
-            codec: plan.codec,
-            max_frame: plan.max_frame,
-            buffers: Arc::clone(&plan.buffers),
-            sites: plan.config.sites.clone().into(),
-        };
-        let mut handshake = Vec::new();
-        frame_into(&Hello::new(0), &[], &mut handshake);
-        let init = ToWorker::Init {
-            job_type: plan.job_type.into(),
-            codec: plan.codec.name().into(),
-            max_frame: plan.max_frame as u64,
-            has_options: plan.options.is_some(),
-        };
-        frame_into(&init, plan.options.unwrap_or_default().as_slice(), &mut handshake);
-        let servers = plan.launch.attend(Attendance {
+        let handshake = handshake(&settings, options);
+        let servers = launch.attend(Attendance {
             handshake: handshake.clone(),
-            limit: plan.config.timeout_initializing,
-            grace: plan.config.kill_grace,
-            tell: {
+            limit: config.timeout_initializing,
+            grace: config.kill_grace,
+            report: {
                 let reports = reports.clone();
                 Arc::new(move |news| drop(reports.send(Report::ForkServer(news))))
             },
-            told: Arc::clone(&told),
+            wants_stderr,
         });
-        let spawner = Spawner::start(plan.launch, plan.limits, readers, handshake, reports.clone())?;
-
-        let slots = plan.config.max_processes;
+        let sites = config.sites.clone();
+        let spawner = Spawner::start(launch, limits, settings.clone(), sites, handshake, reports.clone())?;
         let driver = Driver {
-            machine: Supervisor::new(plan.config),
+            callers: Callers::new(first),
+            workers: Workers::new(config.max_processes, poller),
+            machine: Supervisor::new(config),
             effects: Vec::new(),
             started: clock(),
             now: Duration::ZERO,
             inbox,
-            callers: Callers::new(plan.first),
             tickets: Tickets::default(),
             keys: Keys::default(),
-            workers: Workers::new(slots, poller),
             spawner,
             forks: Forks::new(servers),
             start_failures: StartFailures::default(),
             figures: Figures::new(),
-            plan: Standing {
-                pool: plan.pool,
-                job_type: plan.job_type,
-                stderr: plan.stderr,
-                hooks: plan.hooks,
-                last_stats: plan.last_stats,
-                buffers: plan.buffers,
-                sites: plan.sites,
-            },
+            settings,
         };
         Ok((driver, commands, reports))
     }
 
     /// The thread: runs until all is over, and leaves nothing behind even where the supervisor itself fails.
     fn supervise(mut self) {
-        let hooks = Arc::clone(&self.plan.hooks);
+        let dispatcher = Arc::clone(&self.settings.dispatcher);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
             let why = text_of(&*panic).to_owned();
-            hooks.notify(Notification::Log(log::Level::Error, format!("the supervisor failed, which is a bug: {why}")));
+            let line = format!("the supervisor failed, which is a bug: {why}");
+            dispatcher.notify(Notification::Log(log::Level::Error, line));
         }
         self.tear_down();
-        hooks.end();
+        dispatcher.end();
     }
 
     fn run(&mut self) {
         self.input(Input::Tick);
         self.write_all();
-        self.callers.wake_released(&self.plan.hooks);
+        self.callers.wake_released(&self.settings.dispatcher);
         while !self.is_over() {
             self.wait();
             self.iterate(clock().duration_since(self.started));
@@ -249,7 +212,7 @@ impl Driver {
         self.drain_all();
         self.callers.answer(&self.machine, &self.start_failures);
         self.write_all();
-        self.callers.wake_released(&self.plan.hooks);
+        self.callers.wake_released(&self.settings.dispatcher);
     }
 
     /// Whether nothing of the pool is left. Fork servers are ended once no worker is.
@@ -262,7 +225,7 @@ impl Driver {
         let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
         let until_due = || self.machine.next_deadline().map(left);
         let until_stopped = || self.workers.awaits_stop().then_some(STOP_LOOK);
-        self.inbox.wait(|| [until_due(), until_stopped(), self.plan.buffers.trim()].into_iter().flatten().min());
+        self.inbox.wait(|| [until_due(), until_stopped(), self.settings.buffers.trim()].into_iter().flatten().min());
     }
 
     /// Takes what has come, up to an iteration's measure. Commands first: a worker that is free takes the best of all jobs that
@@ -463,7 +426,7 @@ impl Driver {
             self.spawner.close();
         }
         self.workers.kill_all();
-        *self.plan.last_stats.lock() = self.stats();
+        *self.settings.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
         drop((self.inbox, self.tickets, self.callers));
         self.forks.end();

@@ -25,7 +25,7 @@ impl<J: Job> Pool<J> {
         let asked = self.ask(ToDriver::Stats).and_then(|stats| stats.recv().ok());
         // Sorted here, since the supervisor's thread has other things to do.
         let stats = asked.map(|(stats, keys)| Stats { keys: keys.into_iter().collect(), ..stats });
-        stats.unwrap_or_else(|| self.last_stats.lock().clone())
+        stats.unwrap_or_else(|| self.settings.last_stats.lock().clone())
     }
 
     /// The worker processes, in the order of their slots. After the pool has ended there are none.

@@ -76,7 +76,7 @@ pub(crate) trait Launch: Send {
     /// Says how what is started gets an empty signal mask; once, before the first of the others.
     fn unblock(&mut self, _: Unblock) {}
 
-    /// Says what fork servers are told and whom they tell; once, before the first of the others. Gives what ends them.
+    /// Sets what fork servers are sent, and where they report; once, before the first of the others. Gives what ends them.
     fn attend(&mut self, _: Attendance) -> Option<Arc<dyn ForkServers>> {
         None
     }
@@ -111,7 +111,7 @@ pub(crate) enum News {
     },
 }
 
-/// What fork servers are told, and whom they tell.
+/// What fork servers are sent, and where what happens to them is reported.
 pub(crate) struct Attendance {
     /// Hello and init.
     pub(crate) handshake: Vec<u8>,
@@ -119,12 +119,12 @@ pub(crate) struct Attendance {
     pub(crate) limit: Option<Duration>,
     /// How long one has from SIGTERM to SIGKILL.
     pub(crate) grace: Duration,
-    pub(crate) tell: Tell,
+    pub(crate) report: ReportNews,
     /// Whether anybody wants lines of standard error.
-    pub(crate) told: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) wants_stderr: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
-pub(crate) type Tell = Arc<dyn Fn(News) + Send + Sync>;
+pub(crate) type ReportNews = Arc<dyn Fn(News) + Send + Sync>;
 
 /// The fork servers of a pool, for those who end them.
 pub(crate) trait ForkServers: Send + Sync {

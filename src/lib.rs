@@ -592,8 +592,9 @@ mod sync {
 }
 mod sys;
 
-// The threads that act.
+// The threads that act, and what they and the handles share.
 mod driver;
+mod settings;
 
 // The public calls.
 mod builder;

@@ -121,7 +121,13 @@ type With<'p, J> = Box<dyn FnMut(JobRequest<'p, J>) -> JobRequest<'p, J> + Send 
 
 impl<'p, J: Job, I> Map<'p, J, I> {
     pub(crate) fn new(pool: &'p Pool<J>, jobs: I) -> Self {
-        Map { pool, jobs: Some(jobs), pending: VecDeque::new(), window: Window::new(pool.look_ahead), with: None }
+        Map {
+            pool,
+            jobs: Some(jobs),
+            pending: VecDeque::new(),
+            window: Window::new(pool.settings.look_ahead),
+            with: None,
+        }
     }
 
     /// How many jobs may be enqueued whose results were not taken; 0 is taken as 1. Default: 2 × `max_processes`,
@@ -249,7 +255,7 @@ impl<'p, J: Job, I> MapUnordered<'p, J, I> {
             jobs: Some(jobs),
             pending: HashMap::new(),
             next: 0,
-            window: Window::new(pool.look_ahead),
+            window: Window::new(pool.settings.look_ahead),
             with: None,
             finished,
             finish,

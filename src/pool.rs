@@ -1,19 +1,20 @@
 //! The pool: enqueuing, waiting, figures, hooks and the end.
 
 use crate::dispatcher::HookId;
-use crate::driver::{Admission, Command as ToDriver, PendingSubmit, WhenFull};
+use crate::driver::{Admission, Command as ToDriver, PendingSubmit, Running, WhenFull};
 use crate::error::{EnqueueError, EnqueueErrorKind, ReadyError};
 use crate::event::{Event, EventKind};
 use crate::failure::Failure;
 use crate::handle::JobHandle;
 use crate::record::{JobRecord, Observers, Ticket};
+use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::stats::{Drained, Stats};
+use crate::stats::Drained;
 use crate::subscription::Events;
 use crate::supervisor::JobSettings;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use hirelings_worker_kit::Job;
-use hirelings_worker_kit::wire::{BufferPool, Codec, CodecFault, Payload};
+use hirelings_worker_kit::wire::{CodecFault, Payload};
 use parking_lot::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
@@ -42,47 +43,19 @@ const JOB_HEADER: usize = 24;
 /// # Ok(()) }
 /// ```
 pub struct Pool<J: Job> {
+    pub(crate) settings: Settings,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) name: Arc<str>,
     next_job: AtomicU64,
     /// Set when `drain` or `exit` is called: no more jobs are accepted.
     closed: AtomicBool,
-    max_frame: usize,
-    codec: Codec,
-    /// Buffers for large jobs and answers.
-    buffers: Arc<BufferPool>,
     /// The size of the last encoded job, in bytes: the first buffer for the next one is as large.
     encoded: AtomicUsize,
-    /// Whether the backlog is limited: then each job has to be admitted.
-    limited: bool,
-    /// Whether its slots are those of sites.
-    pub(crate) has_sites: bool,
-    /// How many jobs `map` enqueues before it returns the first result, at least.
-    pub(crate) look_ahead: usize,
-    pub(crate) last_stats: Arc<Mutex<Stats>>,
     pub(crate) built_at: SystemTime,
     /// From when the times of events are counted.
     pub(crate) started: Instant,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     hook_thread: Mutex<Option<JoinHandle<()>>>,
     jobs: PhantomData<fn() -> J>,
-}
-
-/// What a pool is made of, once its threads run.
-pub(crate) struct Parts {
-    pub(crate) name: Arc<str>,
-    pub(crate) shared: Shared,
-    pub(crate) max_frame: usize,
-    pub(crate) codec: Codec,
-    pub(crate) buffers: Arc<BufferPool>,
-    pub(crate) limited: bool,
-    pub(crate) has_sites: bool,
-    pub(crate) look_ahead: usize,
-    pub(crate) last_stats: Arc<Mutex<Stats>>,
-    pub(crate) built_at: SystemTime,
-    pub(crate) started: Instant,
-    pub(crate) supervisor: JoinHandle<()>,
-    pub(crate) hook_thread: JoinHandle<()>,
 }
 
 /// A job that the pool did not take, with what was to go with it.
@@ -94,24 +67,22 @@ pub(crate) struct Rejected {
 }
 
 impl<J: Job> Pool<J> {
-    pub(crate) fn from_parts(parts: Parts) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        Running { commands, supervisor, started }: Running,
+        hook_thread: JoinHandle<()>,
+        built_at: SystemTime,
+    ) -> Self {
         Pool {
-            shared: Arc::new(parts.shared),
-            name: parts.name,
+            shared: Arc::new(Shared { commands, dispatcher: Arc::clone(&settings.dispatcher) }),
+            settings,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),
-            max_frame: parts.max_frame,
-            codec: parts.codec,
-            buffers: parts.buffers,
             encoded: AtomicUsize::new(0),
-            limited: parts.limited,
-            has_sites: parts.has_sites,
-            look_ahead: parts.look_ahead,
-            last_stats: parts.last_stats,
-            built_at: parts.built_at,
-            started: parts.started,
-            supervisor: Mutex::new(Some(parts.supervisor)),
-            hook_thread: Mutex::new(Some(parts.hook_thread)),
+            built_at,
+            started,
+            supervisor: Mutex::new(Some(supervisor)),
+            hook_thread: Mutex::new(Some(hook_thread)),
             jobs: PhantomData,
         }
     }
@@ -192,7 +163,7 @@ impl<J: Job> Pool<J> {
         {
             observers.get_or_insert_default().label = Some(label.into());
         }
-        let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.name));
+        let closed = || (EnqueueErrorKind::Closed, format!("the pool {:?} takes no more jobs", self.settings.name));
         let refuse = |(kind, message), settings, observers| Err(Rejected { kind, message, settings, observers });
         if self.closed.load(Ordering::SeqCst) {
             return refuse(closed(), settings, observers);
@@ -203,7 +174,7 @@ impl<J: Job> Pool<J> {
         };
         let record = JobRecord::new(self.next_id(), payload, observers);
         let ticket = Ticket::new(Arc::clone(&record));
-        if !self.limited {
+        if !self.settings.is_limited {
             // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
             let _ = self.shared.commands.send(ToDriver::Enqueue(ticket, settings));
             return Ok(JobHandle::new(record, Arc::clone(&self.shared)));
@@ -214,7 +185,7 @@ impl<J: Job> Pool<J> {
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.shared))),
             Some(Admission::Full) => {
-                let full = format!("the backlog of the pool {:?} is full", self.name);
+                let full = format!("the backlog of the pool {:?} is full", self.settings.name);
                 refuse((EnqueueErrorKind::Full, full), settings, record.take_observers())
             }
             Some(Admission::Closed) | None => refuse(closed(), settings, record.take_observers()),
@@ -222,10 +193,11 @@ impl<J: Job> Pool<J> {
     }
 
     fn encode(&self, job: &J) -> Result<Payload, CodecFault> {
-        let mut bytes = self.buffers.buffer(self.encoded.load(Ordering::Relaxed));
-        self.codec.encode(job, &mut bytes, self.max_frame - JOB_HEADER)?;
+        let Settings { codec, max_frame, ref buffers, .. } = self.settings;
+        let mut bytes = buffers.buffer(self.encoded.load(Ordering::Relaxed));
+        codec.encode(job, &mut bytes, max_frame - JOB_HEADER)?;
         self.encoded.store(bytes.len(), Ordering::Relaxed);
-        Ok(Payload::tail(bytes, 0, self.codec, &self.buffers))
+        Ok(Payload::tail(bytes, 0, codec, buffers))
     }
 
     fn next_id(&self) -> u64 {
@@ -271,7 +243,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
-        let ended = || ReadyError { message: format!("the pool {:?} has ended", self.name), failure: None };
+        let ended = || ReadyError { message: format!("the pool {:?} has ended", self.settings.name), failure: None };
         match self.ask(ToDriver::WaitReady).map(|decision| decision.recv_timeout(limit)) {
             Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
@@ -495,6 +467,6 @@ impl<J: Job> Drop for Pool<J> {
 
 impl<J: Job> fmt::Debug for Pool<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("name", &self.name).field("job_type", &J::name()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("name", &self.settings.name).field("job_type", &J::name()).finish_non_exhaustive()
     }
 }

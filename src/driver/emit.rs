@@ -58,12 +58,12 @@ impl Driver {
         more: impl FnOnce() -> More,
         charge: Option<&Arc<Charge>>,
     ) {
-        if !self.plan.hooks.wants(kind) {
+        if !self.settings.dispatcher.wants(kind) {
             return;
         }
         let fields = EventFields {
             kind,
-            pool: Arc::clone(&self.plan.pool),
+            pool: Arc::clone(&self.settings.name),
             job: about.job.map(|record| JobId(record.id)),
             label: about.job.and_then(|record| record.label()),
             worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
@@ -74,24 +74,24 @@ impl Driver {
             at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
             more: more(),
         };
-        self.plan.hooks.emit(fields, charge.cloned());
+        self.settings.dispatcher.emit(fields, charge.cloned());
     }
 
     /// A line for the program's log, written by the hook thread: a logger is the user's code.
     pub(super) fn log(&self, level: log::Level, line: impl FnOnce() -> String) {
         if level <= log::max_level() {
-            self.plan.hooks.queue(Notification::Log(level, format!("{:?}: {}", self.plan.pool, line())));
+            self.settings.dispatcher.queue(Notification::Log(level, format!("{:?}: {}", self.settings.name, line())));
         }
     }
 
     /// Lines that a process of the pool has printed: forwarded, logged and emitted, as is wanted.
     pub(super) fn emit_stderr(&self, lines: &[u8], charge: Charge, about: About<'_>, who: impl Fn() -> String) {
         let charge = Arc::new(charge);
-        let (hooks, mode) = (&self.plan.hooks, self.plan.stderr);
+        let (dispatcher, mode) = (&self.settings.dispatcher, self.settings.stderr);
         if mode == Stderr::Forward {
-            hooks.queue(Notification::Forward(lines.into(), Some(Arc::clone(&charge))));
+            dispatcher.queue(Notification::Forward(lines.into(), Some(Arc::clone(&charge))));
         }
-        if mode != Stderr::Log && !hooks.wants(EventKind::WorkerStderr) {
+        if mode != Stderr::Log && !dispatcher.wants(EventKind::WorkerStderr) {
             return;
         }
         for line in lines_of(lines) {
@@ -106,7 +106,7 @@ impl Driver {
 
     /// The name of the site that a slot is in.
     pub(super) fn site(&self, slot: usize) -> Option<Arc<str>> {
-        self.plan.sites.get(self.machine.site_of(slot)?).cloned()
+        self.settings.sites.get(self.machine.site_of(slot)?).cloned()
     }
 
     /// What a line of the log calls a worker.

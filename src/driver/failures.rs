@@ -36,7 +36,7 @@ impl Driver {
         let who = || {
             let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
             let site = worker_key.and_then(|worker_key| self.site(worker_key.slot));
-            Box::new(Who { pid, pool: Arc::clone(&self.plan.pool), site, work })
+            Box::new(Who { pid, pool: Arc::clone(&self.settings.name), site, work })
         };
         let words = || child.map(|child| child.stderr_of(record.id)).unwrap_or_default();
         let failure = match outcome {

@@ -38,7 +38,7 @@ impl Driver {
                 }
             }
             Notice::Backlogged(key) => {
-                if self.plan.hooks.wants(EventKind::Backlog)
+                if self.settings.dispatcher.wants(EventKind::Backlog)
                     && let Some(record) = self.record(key)
                 {
                     self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
@@ -203,7 +203,7 @@ impl Driver {
             None => {
                 let record = Arc::clone(job.ticket.record());
                 drop(job.ticket);
-                self.plan.hooks.settled_outside(&record);
+                self.settings.dispatcher.settled_outside(&record);
             }
         }
     }
@@ -211,7 +211,7 @@ impl Driver {
     fn started(&self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
         let Some(record) = self.record(key) else { return };
         if record.set_started(attempt) {
-            self.plan.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
+            self.settings.dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
         }
         let about = About::attempt(record, attempt, Some(worker_key));
         self.emit_event(EventKind::JobStart, about, || More::Nothing);
@@ -220,18 +220,18 @@ impl Driver {
 
     fn progressed(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, context: &mut Context) {
         let Some(record) = self.record(key) else { return };
-        let hooks = &self.plan.hooks;
-        let told = hooks.wants(EventKind::JobProgress) || hooks.wants(EventKind::WorkerProgress);
-        if !told && !record.wants_progress() {
+        let dispatcher = &self.settings.dispatcher;
+        let is_wanted = dispatcher.wants(EventKind::JobProgress) || dispatcher.wants(EventKind::WorkerProgress);
+        if !is_wanted && !record.wants_progress() {
             return;
         }
         let Some((payload, charge)) = context.take_progress() else { return };
         let charge = Arc::new(charge);
         let progress = EncodedProgress::new(payload, Arc::clone(&charge));
         if record.progressed(&progress) {
-            hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Progress(progress.clone())));
+            dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Progress(progress.clone())));
         }
-        let job_type = self.plan.job_type;
+        let job_type = self.settings.job_type;
         for kind in [EventKind::JobProgress, EventKind::WorkerProgress] {
             let about = About::attempt(record, attempt, Some(worker_key));
             let payload = progress.payload.clone();
@@ -244,12 +244,12 @@ impl Driver {
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
-            self.plan.hooks.queue(Notification::Job(
+            self.settings.dispatcher.queue(Notification::Job(
                 Arc::clone(&record),
                 JobUpdate::Retry { failure: Arc::clone(&failure), attempt: tried.attempt },
             ));
         }
-        let job_type = self.plan.job_type;
+        let job_type = self.settings.job_type;
         let about = About::attempt(&record, tried.attempt, Some(worker_key));
         self.emit_event(EventKind::JobRetry, about, || More::Failure { failure, job_type });
     }
@@ -271,7 +271,7 @@ impl Driver {
             self.worker_answered(record, tried.attempt, outcome, worker_key);
         }
         let about = About::attempt(record, tried.attempt, worker_key);
-        let job_type = self.plan.job_type;
+        let job_type = self.settings.job_type;
         match (outcome, failure) {
             (Outcome::Aborted, _) => self.emit_event(EventKind::JobAbort, about, || More::Nothing),
             (_, Some(failure)) => self.emit_event(EventKind::JobFailure, about, || More::Failure { failure, job_type }),
@@ -280,7 +280,7 @@ impl Driver {
         self.emit_event(EventKind::Done, about, || More::Nothing);
         if let Some(released) = ticket.settle(settled, tried.begun, report) {
             if let Some(record) = released.hooked() {
-                self.plan.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
+                self.settings.dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
             }
             self.callers.release(released);
         }
@@ -312,7 +312,7 @@ impl Driver {
             WorkerState::Recovering => EventKind::WorkerRecovering,
             WorkerState::Exiting => EventKind::WorkerExiting,
         };
-        if self.plan.hooks.wants(kind) {
+        if self.settings.dispatcher.wants(kind) {
             let held = self.held(job);
             self.emit_event(kind, About::held(&held, worker_key), || More::Nothing);
         }

@@ -11,10 +11,10 @@ use crate::id::Slot;
 use crate::launch::{Launch, not_started};
 use crate::limits::Limits;
 use crate::panic::text_of;
+use crate::settings::Settings;
 use crate::supervisor::{SiteRules, WorkerKey};
 use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use hirelings_worker_kit::wire::{BufferPool, Codec};
 use rustix::process::Pid;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,17 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
 use std::{io, mem};
-
-/// What every reader needs.
-#[derive(Clone, Debug)]
-pub(crate) struct ReaderSettings {
-    pub(crate) job_type: &'static str,
-    pub(crate) codec: Codec,
-    pub(crate) max_frame: usize,
-    pub(crate) buffers: Arc<BufferPool>,
-    /// Where the slots are.
-    pub(crate) sites: Arc<[SiteRules]>,
-}
 
 /// How much of a worker's output may wait for those who listen to its progress.
 const UNREAD: usize = 16 * 1024 * 1024;
@@ -61,13 +50,15 @@ impl Spawner {
     pub(crate) fn start(
         launch: Box<dyn Launch>,
         limits: Limits,
-        settings: ReaderSettings,
+        settings: Settings,
+        sites: Vec<SiteRules>,
         handshake: Vec<u8>,
         reports: InboxSender<Report>,
     ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
-        let spawning = Spawning { launch, limits, settings, handshake, reports, asked, phase: Arc::clone(&phase) };
+        let spawning =
+            Spawning { launch, limits, settings, sites, handshake, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
         Ok(Spawner { requests, unanswered: BTreeSet::new(), phase, thread, stuck: false })
     }
@@ -103,7 +94,9 @@ impl Spawner {
 struct Spawning {
     launch: Box<dyn Launch>,
     limits: Limits,
-    settings: ReaderSettings,
+    settings: Settings,
+    /// Where the slots are.
+    sites: Vec<SiteRules>,
     /// Hello and init, as each worker gets them.
     handshake: Vec<u8>,
     reports: InboxSender<Report>,
@@ -143,7 +136,7 @@ impl Spawning {
         let _ = self.reports.send(Report::SpawnFailed(worker_key, why));
     }
 
-    /// Starts a reader, a process, greets it, and lets the one read the other. What fails on the way takes the rest with it.
+    /// Starts a reader and a process, sends it the handshake, and lets the one read the other. What fails on the way takes the rest with it.
     fn start(&mut self, worker_key: WorkerKey) -> Result<(), StartFailure> {
         let (reading, readings) = bounded(1);
         let reader = reader::start(readings, self.reports.clone())
@@ -177,8 +170,9 @@ impl Spawning {
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
-        let ReaderSettings { job_type, codec, max_frame, buffers, sites } = self.settings.clone();
-        let silence = SiteRules::of(&sites, worker_key.slot).and_then(|site| sites[site].silence);
+        let Settings { job_type, codec, max_frame, ref buffers, .. } = self.settings;
+        let silence = SiteRules::of(&self.sites, worker_key.slot).and_then(|site| self.sites[site].silence);
+        let buffers = Arc::clone(buffers);
         let _ =
             reading.send(Reading { worker_key, output, process, budget, max_frame, codec, buffers, job_type, silence });
         Ok(())

@@ -57,7 +57,7 @@ impl Driver {
                 busy: workers().filter(|(_, worker)| worker.is_busy()).count(),
             }
         };
-        self.plan.sites.iter().enumerate().map(of).collect()
+        self.settings.sites.iter().enumerate().map(of).collect()
     }
 
     pub(super) fn worker_infos(&self) -> Vec<WorkerInfo> {

@@ -2,17 +2,20 @@
 
 use super::*;
 use crate::builder::PoolBuilder;
+use crate::dispatcher::Dispatcher;
 use crate::error::{JobError, ReadyError};
 use crate::id::Slot;
 use crate::launch::Launched;
 use crate::pool::Pool;
 use crate::process::{Process, Reaped};
 use crate::record::{JobRecord, JobStatus, Ticket};
+use crate::stats::Stats;
 use crate::supervisor::{JobSettings, Signal};
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::{Codec, encode_payload};
 use hirelings_worker_kit::{Context, Job, serve_over};
 use os_pipe::{PipeReader, PipeWriter};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -220,21 +223,26 @@ fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSen
         ..Config::default()
     };
     let (first, _) = unbounded();
-    let plan = Plan {
-        sites: Vec::new().into(),
-        pool: "by hand".into(),
+    let settings = Settings {
+        name: "by hand".into(),
         job_type: Task::name(),
-        options: None,
-        config,
         codec: Codec::Bincode,
         max_frame: 1024,
-        buffers: Arc::default(),
-        limits: Limits::default(),
         stderr: Stderr::Null,
-        launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
-        hooks: Dispatcher::new(None),
-        first,
+        sites: Vec::new().into(),
+        is_limited: false,
+        look_ahead: 0,
+        buffers: Arc::default(),
+        dispatcher: Dispatcher::new(None),
         last_stats: Arc::default(),
+    };
+    let plan = Plan {
+        settings,
+        config,
+        options: None,
+        limits: Limits::default(),
+        launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
+        first,
     };
     let (driver, commands, reports) = Driver::new(plan).expect("threads");
     (driver, commands, reports, release)

@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::error::StartFailure;
 use crate::exit_status::ended;
-use crate::launch::{Attendance, Launcher, News, Spawned, Tell, no_pipe, not_started};
+use crate::launch::{Attendance, Launcher, News, ReportNews, Spawned, no_pipe, not_started};
 use crate::process::{OsProcess, Process};
 use crate::supervisor::{Begun, DEATH_WAIT, Signal};
 use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, NOISE_LIMIT, split_hello};
@@ -23,15 +23,15 @@ use std::time::{Duration, Instant};
 /// How much of what it printed is kept for errors.
 const TAIL: usize = 8 * 1024;
 /// How much of what it printed may wait for those who listen.
-const UNTOLD: usize = 1024 * 1024;
-/// A line longer than this is told in pieces.
+const UNREPORTED: usize = 1024 * 1024;
+/// A line longer than this is reported in pieces.
 const LONGEST_LINE: usize = 64 * 1024;
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
 /// How much of the handshake goes into one packet.
 const PACKET: usize = 16 * 1024;
 /// How long a fork server that has closed its socket may take to be found dead.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// A fork server, as its workers and the launcher share it. It is ended when nobody needs it any more.
 pub(crate) struct Server {
@@ -48,7 +48,7 @@ struct Minded {
     /// What it did wrong, in words.
     reason: Mutex<Option<String>>,
     ended: Mutex<Option<Ended>>,
-    told: Condvar,
+    is_over: Condvar,
 }
 
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ impl Server {
             printed: Mutex::default(),
             reason: Mutex::default(),
             ended: Mutex::default(),
-            told: Condvar::new(),
+            is_over: Condvar::new(),
         });
         let wake = Box::new(move || drop((&wake).write(&[1])));
         let minder = Minder {
@@ -101,28 +101,28 @@ impl Server {
             woken: woken.into(),
             stdout: Stream::of(stdout.into()),
             stderr: Stream::of(stderr),
-            budget: Budget::new(UNTOLD, Some(wake)),
+            budget: Budget::new(UNREPORTED, Some(wake)),
             grace: attendance.grace,
-            tell: Arc::clone(&attendance.tell),
-            wanted: Arc::clone(&attendance.told),
+            report: Arc::clone(&attendance.report),
+            wants_stderr: Arc::clone(&attendance.wants_stderr),
         };
         let thread = thread::Builder::new().name("hirelings-forks".into()).stack_size(256 * 1024);
-        // Told before anything that it, or a worker of it, does.
-        (attendance.tell)(News::Spawned { number, pid: minded.process.pid(), program: program.clone() });
-        let tell = Arc::clone(&attendance.tell);
+        // Reported before anything that it, or a worker of it, does.
+        (attendance.report)(News::Spawned { number, pid: minded.process.pid(), program: program.clone() });
+        let report = Arc::clone(&attendance.report);
         let mind = move || {
             // Whatever happens, the pool hears of its end, for which it waits.
             if catch_unwind(AssertUnwindSafe(|| minder.run())).is_err() {
-                tell(News::Exited { number, status: None });
+                report(News::Exited { number, status: None });
             }
         };
         let thread = thread.spawn(mind).map_err(|error| {
-            (attendance.tell)(News::Exited { number, status: None });
+            (attendance.report)(News::Exited { number, status: None });
             not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
         })?;
         let server = Arc::new(Server { number, control, minded });
         keep(&server, thread);
-        match server.greet(attendance, closed) {
+        match server.shake_hands(attendance, closed) {
             Ok(()) => Ok(server),
             Err(reason) => {
                 server.end();
@@ -164,7 +164,7 @@ impl Server {
         let minded = &self.minded;
         let mut found = minded.ended.lock();
         if found.is_none() {
-            let _ = minded.told.wait_for(&mut found, LAST_WORDS);
+            let _ = minded.is_over.wait_for(&mut found, EXIT_WAIT);
         }
         let status = found.and_then(|ended| ended.status);
         drop(found);
@@ -193,11 +193,11 @@ impl Server {
     }
 
     /// Hello and init there, hello and ready back.
-    fn greet(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
+    fn shake_hands(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
         let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
         let mut packets = attendance.handshake.chunks(PACKET).peekable();
         let mut arrived = FrameBuffer::new(64 * 1024);
-        let mut greeted = false;
+        let mut has_said_hello = false;
         loop {
             let events = if packets.peek().is_some() { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
             match wait(&self.control, events, deadline, closed) {
@@ -205,7 +205,7 @@ impl Server {
                 Waited::Closed => return Err("was not started: the pool has ended".into()),
                 Waited::TimedOut => {
                     let limit = attendance.limit.unwrap_or_default();
-                    let hint = if greeted { "" } else { ": is it built on a worker kit that can fork?" };
+                    let hint = if has_said_hello { "" } else { ": is it built on a worker kit that can fork?" };
                     let reason = format!("was initializing for more than {limit:?} and was killed{hint}");
                     self.end_for(&reason);
                     return Err(format!("is a fork server that {reason}"));
@@ -225,7 +225,7 @@ impl Server {
             if !matches!(arrived.fill(&*self.control), Ok(1..)) {
                 return Err(self.lost("it was ready").reason);
             }
-            if let Some(answer) = answer_in(&mut arrived, &mut greeted) {
+            if let Some(answer) = answer_in(&mut arrived, &mut has_said_hello) {
                 return answer;
             }
         }
@@ -233,13 +233,13 @@ impl Server {
 }
 
 /// What a fork server has said that ends the wait for it.
-fn answer_in(arrived: &mut FrameBuffer, greeted: &mut bool) -> Option<Result<(), String>> {
+fn answer_in(arrived: &mut FrameBuffer, has_said_hello: &mut bool) -> Option<Result<(), String>> {
     let strange = |fault: FrameFault| Some(Err(format!("is no fork server: it wrote {fault}")));
     loop {
-        if !*greeted {
+        if !*has_said_hello {
             match arrived.next_frame::<Hello>() {
                 Ok(Some(frame)) if frame.message.flags & FORKS != 0 && frame.message.common_version().is_some() => {
-                    *greeted = true;
+                    *has_said_hello = true;
                 }
                 Ok(Some(_)) => return Some(Err("is no fork server: its hello does not say that it forks".into())),
                 Ok(None) => return None,
@@ -321,13 +321,13 @@ struct Minder {
     stderr: Stream,
     budget: Arc<Budget>,
     grace: Duration,
-    tell: Tell,
-    wanted: Arc<dyn Fn() -> bool + Send + Sync>,
+    report: ReportNews,
+    wants_stderr: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Minder {
     fn run(mut self) {
-        // When SIGKILL is due, once it has been told to end.
+        // When SIGKILL is due, once it has been asked to end.
         let mut kill_at = None;
         let mut is_ending = false;
         loop {
@@ -372,7 +372,7 @@ impl Minder {
         ];
         let left = until.map(|at| timespec(at.saturating_duration_since(now())));
         if poll(&mut fds, left.as_ref()).is_err() {
-            // Interrupted: nothing is known, and the next look will tell.
+            // Interrupted: nothing is known, and the next look finds out.
             return Found::default();
         }
         let is_set = |at: usize| !fds[at].revents().is_empty();
@@ -392,12 +392,12 @@ impl Minder {
             *self.minded.reason.lock() = Some(reason.into());
             self.minded.process.signal(Signal::Kill);
         }
-        self.tell_lines(|minder| &mut minder.stdout);
+        self.report_lines(|minder| &mut minder.stdout);
     }
 
     fn read_stderr(&mut self) {
         self.read(|minder| &mut minder.stderr);
-        self.tell_lines(|minder| &mut minder.stderr);
+        self.report_lines(|minder| &mut minder.stderr);
     }
 
     /// Reads once. `false` where there was nothing.
@@ -421,9 +421,9 @@ impl Minder {
         true
     }
 
-    /// Tells whole lines, if anybody wants them.
-    fn tell_lines(&mut self, of: impl Fn(&mut Self) -> &mut Stream) {
-        let wanted = (self.wanted)();
+    /// Reports whole lines, if anybody wants them.
+    fn report_lines(&mut self, of: impl Fn(&mut Self) -> &mut Stream) {
+        let wanted = (self.wants_stderr)();
         let stream = of(self);
         let end = stream.line.iter().rposition(|&byte| byte == b'\n').map(|at| at + 1);
         let cut = stream.pipe.is_none() || stream.line.len() > LONGEST_LINE;
@@ -436,7 +436,7 @@ impl Minder {
         if wanted {
             let count = lines.iter().filter(|&&byte| byte == b'\n').count();
             let charge = self.budget.charge(lines.len() + count * LINE_COST);
-            (self.tell)(News::Stderr { number: self.number, lines, charge });
+            (self.report)(News::Stderr { number: self.number, lines, charge });
         }
     }
 
@@ -453,13 +453,13 @@ impl Minder {
             }
         }
         (self.stdout.pipe, self.stderr.pipe) = (None, None);
-        self.tell_lines(|minder| &mut minder.stdout);
-        self.tell_lines(|minder| &mut minder.stderr);
+        self.report_lines(|minder| &mut minder.stdout);
+        self.report_lines(|minder| &mut minder.stderr);
         *self.minded.ended.lock() = Some(Ended { status });
-        self.minded.told.notify_all();
+        self.minded.is_over.notify_all();
         // Requests that it has not answered find that it is gone.
         let _ = shutdown(&*self.control, Shutdown::Both);
-        (self.tell)(News::Exited { number: self.number, status });
+        (self.report)(News::Exited { number: self.number, status });
     }
 
     fn wait_for_rest(&self, until: Instant) -> Found {
