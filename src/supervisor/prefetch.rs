@@ -31,7 +31,9 @@ impl Step<'_> {
         let workers = config.max_processes;
         let share = self.machine.backlog.permitted().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
-        if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
+        // A job was just begun at it, and was not recalled: all that such a worker has prefetched is.
+        debug_assert!(!worker.takes_no_more() && !worker.is_ending() && worker.pending_kill.is_none(), "{worker:?}");
+        if !worker.recalls {
             return;
         }
         // Over a connection, what is sent ahead is on its way for longer than a short job takes.

@@ -110,6 +110,8 @@ fn check_worker(worker: &Worker) {
     worker.timers.check();
     let awaits = worker.owes_an_answer() && worker.pending_kill.is_none();
     debug_assert!(worker.is_ending() || awaits == worker.recalled_at.is_some(), "recalled_at: {worker:?}");
+    let keeps = worker.takes_no_more() && worker.has_unrecalled();
+    debug_assert!(worker.is_ending() || !keeps, "takes_no_more: {worker:?}");
     let condemned = worker.pending_kill.is_some();
     debug_assert!(!condemned || !(worker.is_exiting() || worker.is_reaped()), "pending_kill: {worker:?}");
     let draining = worker.limit.is_some_and(|limit| limit.draining);
