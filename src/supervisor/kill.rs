@@ -5,7 +5,7 @@
 //! and what it has written is read: if the job is not answered by then, nothing behind it has begun, and the worker is
 //! killed before it can; else it goes on.
 
-use super::lifecycle::{Course, End, KillCause, PendingKill, Phase};
+use super::lifecycle::{Course, End, KillCause, PendingKill, Phase, RetireReason};
 use super::timers::Timer;
 use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
@@ -23,13 +23,24 @@ const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 const STOP: Duration = Duration::from_secs(1);
 
 impl Step<'_> {
-    /// The worker is let go: it has done its jobs.
+    /// The worker takes no more jobs: those that it has prefetched are recalled, and one that is free leaves.
+    pub(super) fn retire(&mut self, worker_key: WorkerKey, reason: RetireReason) {
+        self.of_worker(worker_key, |step| {
+            step.worker(worker_key).retires_for.insert(reason);
+            step.recall(worker_key);
+            if step.worker(worker_key).is_free() {
+                step.next_for(worker_key);
+            }
+        });
+    }
+
+    /// The worker has done its jobs, and is told to leave.
     pub(super) fn leave(&mut self, worker_key: WorkerKey) {
         self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key, End::Left);
     }
 
-    /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
+    /// The pool ends, and the worker has nothing to do: it is told to leave, so that what it holds is dropped in order.
     pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
         self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key, End::PoolExit);

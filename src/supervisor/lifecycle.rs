@@ -100,6 +100,49 @@ impl Course {
     }
 }
 
+/// Why a worker takes no more jobs: it leaves after the one that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetireReason {
+    /// The worker has asked to be replaced.
+    Requested,
+    /// It holds too much memory to do another job.
+    OverSoftLimit,
+    /// The fork server that has forked it is gone.
+    Orphaned,
+    /// The pool is to have fewer workers, and not this one. The caller may take that back.
+    Surplus,
+    /// It is old, has been idle for long, or is replaced at a caller's request.
+    Dismissed,
+}
+
+impl RetireReason {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Which of these hold: none for a worker that takes jobs, or several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct RetireReasons(u8);
+
+impl RetireReasons {
+    pub(super) fn insert(&mut self, reason: RetireReason) {
+        self.0 |= reason.bit();
+    }
+
+    pub(super) fn remove(&mut self, reason: RetireReason) {
+        self.0 &= !reason.bit();
+    }
+
+    pub(super) fn contains(self, reason: RetireReason) -> bool {
+        self.0 & reason.bit() != 0
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// Why the pool ends a worker, or a worker itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum End {

@@ -1,6 +1,6 @@
 //! Limits of time and of memory.
 
-use super::lifecycle::{KillCause, Limit, Phase};
+use super::lifecycle::{KillCause, Limit, Phase, RetireReason};
 use super::timers::Timer;
 use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, WorkerKey};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Step<'_> {
             return self.check_soft_limit(worker_key, bytes);
         };
         // If its job is done before it can be killed, it does no other.
-        worker.over_soft_limit = true;
+        worker.retires_for.insert(RetireReason::OverSoftLimit);
         self.prepare_kill(worker_key, KillCause::OverHardLimit { bytes, limit });
     }
 
@@ -78,10 +78,9 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         let has_job = matches!(worker.phase, Phase::Working | Phase::Recovering) || worker.current.is_some();
         let is_over = soft.or(hard).is_some_and(|limit| bytes > limit);
-        if is_over && has_job && !worker.is_exiting() && !worker.over_soft_limit {
-            worker.over_soft_limit = true;
+        if is_over && has_job && !worker.is_exiting() && !worker.retires_for.contains(RetireReason::OverSoftLimit) {
             self.tell(Notice::OverSoftLimit { worker_key, bytes });
-            self.recall(worker_key);
+            self.retire(worker_key, RetireReason::OverSoftLimit);
         }
     }
 }

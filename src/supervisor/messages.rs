@@ -2,7 +2,7 @@
 //!
 //! The messages of an exiting worker count as well: what it has answered is answered, whatever becomes of the worker.
 
-use super::lifecycle::{End, Phase};
+use super::lifecycle::{End, Phase, RetireReason};
 use super::worker::Current;
 use super::{Message, Notice, Outcome, Step, Violation, WorkerKey, WorkerState};
 
@@ -155,7 +155,7 @@ impl Step<'_> {
     fn skipped(&mut self, worker_key: WorkerKey, id: u64) {
         let worker = self.worker(worker_key);
         // One that retires skips what it holds without being asked.
-        let retiring = worker.retiring;
+        let retiring = worker.retires_for.contains(RetireReason::Requested);
         let first = worker.current.filter(|current| current.id == id);
         if first.is_some_and(|current| !current.announced && !current.started && (current.recalled || retiring)) {
             self.cancel_kill(worker_key);
@@ -181,7 +181,7 @@ impl Step<'_> {
     /// The worker wants to be replaced, and will skip whatever it has not begun.
     fn retires(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        worker.retiring = true;
+        worker.retires_for.insert(RetireReason::Requested);
         worker.recall().for_each(drop);
         self.await_recall(worker_key);
         if self.worker(worker_key).is_free() {

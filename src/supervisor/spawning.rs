@@ -1,6 +1,6 @@
 //! New workers, from the decision to the handshake.
 
-use super::lifecycle::{Phase, Process};
+use super::lifecycle::{Phase, Process, RetireReason};
 use super::restart::Need;
 use super::size::minimum;
 use super::worker::Worker;
@@ -76,7 +76,7 @@ impl Step<'_> {
     /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of
     /// whether more will come, and one that is too many has no successor.
     fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
-        if worker.done == 0 || worker.surplus {
+        if worker.done == 0 || worker.is_surplus() {
             return false;
         }
         if worker.takes_no_more() {
@@ -108,14 +108,8 @@ impl Step<'_> {
 
     /// The worker's fork server is gone: its jobs are elsewhere from here on, but for the one that it does.
     pub(super) fn orphaned(&mut self, worker_key: WorkerKey) {
-        let worker = self.worker(worker_key);
-        if worker.is_exiting() {
-            return;
-        }
-        worker.orphaned = true;
-        self.recall(worker_key);
-        if self.worker(worker_key).is_free() {
-            self.next_for(worker_key);
+        if !self.worker(worker_key).is_exiting() {
+            self.retire(worker_key, RetireReason::Orphaned);
         }
     }
 

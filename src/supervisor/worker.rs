@@ -1,6 +1,6 @@
 //! One worker, as the supervisor sees it.
 
-use super::lifecycle::{Course, End, Limit, PendingKill, Phase, Process};
+use super::lifecycle::{Course, End, Limit, PendingKill, Phase, Process, RetireReason, RetireReasons};
 use super::timers::{Timer, Timers};
 use super::{JobKey, LimitKey, SHORT, Undelivered, WorkerState};
 use std::collections::VecDeque;
@@ -50,16 +50,8 @@ pub(crate) struct Worker {
     pub(super) since: Duration,
     /// Whether it has said that it answers a recall while a job runs.
     pub(super) recalls: bool,
-    /// Whether it wants to be replaced.
-    pub(super) retiring: bool,
-    /// Whether it holds too much memory to do another job.
-    pub(super) over_soft_limit: bool,
-    /// Whether the fork server that has forked it is gone.
-    pub(super) orphaned: bool,
-    /// Whether the pool is to have fewer workers, and not this one.
-    pub(super) surplus: bool,
-    /// Whether it is to leave though there is room for it.
-    pub(super) dismissed: bool,
+    /// Why it takes no more jobs.
+    pub(super) retires_for: RetireReasons,
     /// When it was sent its first job.
     pub(super) first_job_at: Option<Duration>,
     /// Jobs sent to it, less those that came back.
@@ -108,11 +100,7 @@ impl Worker {
             silence: None,
             since: Duration::ZERO,
             recalls: false,
-            retiring: false,
-            over_soft_limit: false,
-            orphaned: false,
-            surplus: false,
-            dismissed: false,
+            retires_for: RetireReasons::default(),
             first_job_at: None,
             taken: 0,
             done: 0,
@@ -226,12 +214,17 @@ impl Worker {
 
     /// Whether it does no other job than the one that it has.
     pub(super) fn takes_no_more(&self) -> bool {
-        self.retiring || self.over_soft_limit || self.orphaned || self.is_dismissed()
+        !self.retires_for.is_empty()
+    }
+
+    /// Whether the pool is to have fewer workers, and not this one.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.retires_for.contains(RetireReason::Surplus)
     }
 
     /// Whether it is the pool that wants it to leave.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.surplus || self.dismissed
+        self.is_surplus() || self.retires_for.contains(RetireReason::Dismissed)
     }
 
     /// Whether it is on its way out, or to be killed for the sake of one job.
