@@ -28,9 +28,23 @@ impl<T> InboxSender<T> {
     /// The message, where the supervisor has ended.
     pub(crate) fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.queue.send(message)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Sends one of several messages, after the last of which [`wake`](InboxSender::wake) follows.
+    ///
+    /// # Errors
+    ///
+    /// The message, where the supervisor has ended.
+    pub(crate) fn queue(&self, message: T) -> Result<(), SendError<T>> {
+        self.queue.send(message)
+    }
+
+    /// Wakes the supervisor if it sleeps.
+    pub(crate) fn wake(&self) {
         // One wake-up that is already waiting is enough.
         let _ = self.wake.try_send(());
-        Ok(())
     }
 }
 

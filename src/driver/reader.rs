@@ -115,6 +115,8 @@ impl Reader {
                 let filled = self.buffer.fill(&self.reading.output.pipe);
                 let Ok(read @ 1..) = filled else { return };
                 self.take_in();
+                // Once for all that was read: each wake-up may take the core from this thread.
+                self.reports.wake();
                 self.hear();
                 self.left = self.left.saturating_sub(read as u64);
                 self.answer();
@@ -220,7 +222,7 @@ impl Reader {
                 Stage::Messages => match self.buffer.next_frame::<FromWorker>() {
                     Ok(Some(frame)) => {
                         let charge = self.reading.budget.charge(frame.len + FRAME_COST);
-                        let _ = self.reports.send(Report::Message(self.reading.worker_key, frame, charge));
+                        let _ = self.reports.queue(Report::Message(self.reading.worker_key, frame, charge));
                     }
                     Ok(None) => return,
                     Err(fault) => self.malformed(format!("wrote {fault}")),
