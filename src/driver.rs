@@ -6,8 +6,11 @@
 //! two channels, never decodes a user's payload, and never runs a user's code.
 
 mod actions;
+mod callers;
 mod child;
 mod command;
+mod context;
+mod emit;
 mod failures;
 mod figures;
 mod forks;
@@ -22,31 +25,36 @@ mod poller;
 mod reader;
 mod report;
 mod spawner;
+mod start_failures;
+mod stats;
+mod stderr;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod workers;
 
 pub(crate) use crate::supervisor::WhenFull;
-pub(crate) use command::{Admission, Command, PendingAbort, PendingCancel, PendingSubmit};
+pub(crate) use callers::Admission;
+pub(crate) use command::{Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
 pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
 use crate::dispatcher::{Dispatcher, Notification};
-use crate::error::{ReadyError, StartFailure};
+use crate::error::StartFailure;
 use crate::event::EventKind;
-use crate::failure::Failure;
-use crate::launch::{Attendance, ForkServers, Launch};
+use crate::launch::{Attendance, Launch};
 use crate::limits::Limits;
 use crate::options::Stderr;
 use crate::panic::text_of;
-use crate::record::Released;
 use crate::stats::Stats;
-use crate::supervisor::{Config, Effect, Input, Message, Outcome, Signal, Supervisor, WorkerKey};
-use child::Child;
-use command::NewJob;
+use crate::supervisor::{Config, Effect, Input, Message, Outcome, Supervisor, WorkerKey};
+use callers::Callers;
+use child::{Child, Draining};
+use context::Context;
 use crossbeam_channel::Sender;
-use forks::ForkServer;
+use emit::About;
+use forks::Forks;
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Codec, Fault, Frame, FromWorker, Hello, Payload, ToWorker, frame_into,
 };
@@ -56,13 +64,14 @@ use parking_lot::Mutex;
 use poller::Poller;
 use report::Report;
 use spawner::{ReaderSettings, Spawner};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use start_failures::StartFailures;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, mem};
 use tickets::Tickets;
+use workers::Workers;
 
 /// What a pool is built from.
 pub(crate) struct Plan {
@@ -94,54 +103,24 @@ const REPORTS_PER_ITERATION: usize = 128;
 /// How often it is looked whether a worker that was sent SIGSTOP has stopped.
 const STOP_LOOK: Duration = Duration::from_micros(200);
 
-/// A list of callers to be woken that was longer than this gives its memory back.
-const KEPT: usize = 1024;
-
 /// The supervisor's thread.
 pub(crate) struct Driver {
     plan: Standing,
     machine: Supervisor,
+    effects: Vec<Effect>,
+    started: Instant,
+    now: Duration,
+    inbox: Inbox<Command, Report>,
+    callers: Callers,
     /// The jobs that are in the machine.
     tickets: Tickets,
     /// The keys of the jobs that are in the machine.
     keys: Keys,
-    /// The jobs whose callers wait for room in the backlog, by number.
-    waiting: HashMap<u64, NewJob>,
-    started: Instant,
-    now: Duration,
-    figures: Figures,
-    inbox: Inbox<Command, Report>,
+    workers: Workers,
     spawner: Spawner,
-    /// Workers whose process has been asked for and not reported.
-    spawning: BTreeSet<WorkerKey>,
-    poller: Poller,
-    poller_thread: JoinHandle<()>,
-    /// Readers of workers that are no more, to be joined.
-    readers: Vec<JoinHandle<()>>,
-    /// By slot.
-    children: Vec<Option<Child>>,
-    /// Slots with something to write.
-    dirty: Vec<usize>,
-    effects: Vec<Effect>,
-    /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
-    released: Vec<Released>,
-    /// Workers whose output is to be read before the machine decides about them, and how many questions were asked.
-    draining: Vec<WorkerKey>,
-    questions: u64,
-    /// Those that have asked to abort what is queued, by the number of the call, and the last number.
-    abort_waiters: HashMap<u64, Sender<usize>>,
-    abort_calls: u64,
-    idle_waiters: Vec<Sender<()>>,
-    ready_waiters: Vec<Sender<Result<(), ReadyError>>>,
-    first: Option<Sender<Result<(), StartFailure>>>,
-    last_failure: Option<Arc<StartFailure>>,
-    /// What all jobs that had not begun fail of, where no worker starts.
-    no_worker: Option<Arc<Failure>>,
-    /// What ends the fork servers, where workers are forked.
-    servers: Option<Arc<dyn ForkServers>>,
-    /// The fork servers that are not reaped, by number.
-    fork_servers: BTreeMap<u64, ForkServer>,
-    fork_servers_spawned: u64,
+    forks: Forks,
+    start_failures: StartFailures,
+    figures: Figures,
 }
 
 /// What stays of the plan.
@@ -153,56 +132,6 @@ struct Standing {
     last_stats: Arc<Mutex<Stats>>,
     buffers: Arc<BufferPool>,
     sites: Arc<[Arc<str>]>,
-}
-
-/// What came with an input and is not the machine's: whoever carries out its effects takes it from here.
-enum Context {
-    Nothing,
-    /// A message from a worker. The payload is empty and the charge is none once they are taken.
-    Message {
-        message: FromWorker,
-        payload: Payload,
-        charge: Option<Charge>,
-    },
-    /// A new job, until it is let in or refused.
-    Job(NewJob),
-    /// Why a process could not be started.
-    SpawnFailure(StartFailure),
-}
-
-impl Context {
-    fn take_job(&mut self, id: u64) -> Option<NewJob> {
-        match mem::replace(self, Context::Nothing) {
-            Context::Job(job) if job.ticket.record().id == id => Some(job),
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
-
-    /// The payload of an answer.
-    fn take_payload(&mut self) -> Payload {
-        match self {
-            Context::Message { payload, .. } => mem::take(payload),
-            _ => unreachable!("an answer comes with its message"),
-        }
-    }
-
-    /// The payload of a progress message and its charge, once.
-    fn take_progress(&mut self) -> Option<(Payload, Charge)> {
-        match self {
-            Context::Message { payload, charge, .. } => Some((mem::take(payload), charge.take()?)),
-            _ => unreachable!("progress comes with its message"),
-        }
-    }
-
-    fn take_spawn_failure(&mut self) -> StartFailure {
-        match mem::replace(self, Context::Nothing) {
-            Context::SpawnFailure(failure) => failure,
-            _ => unreachable!("a failed spawn comes with its failure"),
-        }
-    }
 }
 
 impl Driver {
@@ -226,7 +155,7 @@ impl Driver {
             let (hooks, quiet) = (Arc::clone(&plan.hooks), plan.stderr == Stderr::Null);
             Arc::new(move || !quiet || hooks.wants(EventKind::WorkerStderr))
         };
-        let (poller, poller_thread) = Poller::start(reports.clone(), {
+        let poller = Poller::start(reports.clone(), {
             let told = Arc::clone(&told);
             move || told()
         })?;
@@ -261,34 +190,18 @@ impl Driver {
         let slots = plan.config.max_processes;
         let driver = Driver {
             machine: Supervisor::new(plan.config),
-            tickets: Tickets::default(),
-            keys: Keys::default(),
-            waiting: HashMap::new(),
+            effects: Vec::new(),
             started: clock(),
             now: Duration::ZERO,
-            figures: Figures::new(),
             inbox,
+            callers: Callers::new(plan.first),
+            tickets: Tickets::default(),
+            keys: Keys::default(),
+            workers: Workers::new(slots, poller),
             spawner,
-            spawning: BTreeSet::new(),
-            poller,
-            poller_thread,
-            readers: Vec::new(),
-            children: (0..slots).map(|_| None).collect(),
-            dirty: Vec::new(),
-            effects: Vec::new(),
-            released: Vec::new(),
-            draining: Vec::new(),
-            questions: 0,
-            abort_waiters: HashMap::new(),
-            abort_calls: 0,
-            idle_waiters: Vec::new(),
-            ready_waiters: Vec::new(),
-            first: Some(plan.first),
-            last_failure: None,
-            no_worker: None,
-            servers,
-            fork_servers: BTreeMap::new(),
-            fork_servers_spawned: 0,
+            forks: Forks::new(servers),
+            start_failures: StartFailures::default(),
+            figures: Figures::new(),
             plan: Standing {
                 pool: plan.pool,
                 job_type: plan.job_type,
@@ -316,7 +229,7 @@ impl Driver {
     fn run(&mut self) {
         self.input(Input::Tick);
         self.write_all();
-        self.end_iteration();
+        self.callers.wake_released(&self.plan.hooks);
         while !self.is_over() {
             self.wait();
             self.iterate(clock().duration_since(self.started));
@@ -334,26 +247,21 @@ impl Driver {
             self.input(Input::Tick);
         }
         self.drain_all();
-        self.release_waiters();
+        self.callers.answer(&self.machine, &self.start_failures);
         self.write_all();
-        self.end_iteration();
+        self.callers.wake_released(&self.plan.hooks);
     }
 
-    /// Wakes those who listen to what this iteration has brought, and those who wait for it.
-    fn end_iteration(&mut self) {
-        for waker in self.released.iter_mut().filter_map(Released::take_waker) {
-            self.plan.hooks.queue(Notification::Wake(waker));
-        }
-        self.plan.hooks.wake();
-        self.released.clear();
-        self.released.shrink_to(KEPT);
+    /// Whether nothing of the pool is left. Fork servers are ended once no worker is.
+    fn is_over(&self) -> bool {
+        self.machine.is_finished() && self.forks.end()
     }
 
     /// Blocks until something happens.
     fn wait(&self) {
         let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
         let until_due = || self.machine.next_deadline().map(left);
-        let until_stopped = || self.awaits_stop().then_some(STOP_LOOK);
+        let until_stopped = || self.workers.awaits_stop().then_some(STOP_LOOK);
         self.inbox.wait(|| [until_due(), until_stopped(), self.plan.buffers.trim()].into_iter().flatten().min());
     }
 
@@ -409,19 +317,16 @@ impl Driver {
         match report {
             Report::Spawned(started) => {
                 let worker_key = started.worker_key;
-                self.spawning.remove(&worker_key);
-                self.insert(*started);
+                self.spawner.answered(worker_key);
+                let fork_server = started.fork_server.map(|number| self.forks.parent(number));
+                self.workers.insert(*started, self.now, fork_server);
                 self.input(Input::Spawned(worker_key));
                 self.orphan_if_late(worker_key);
-                if let Some(first) = self.first.take() {
-                    let _ = first.send(Ok(()));
-                }
+                self.callers.answer_first(Ok(()));
             }
             Report::SpawnFailed(worker_key, failure) => {
-                if self.spawning.remove(&worker_key) {
-                    if let Some(first) = self.first.take() {
-                        let _ = first.send(Err(failure.clone()));
-                    }
+                if self.spawner.answered(worker_key) {
+                    self.callers.answer_first(Err(&failure));
                     self.input_with(Input::SpawnFailed(worker_key), &mut Context::SpawnFailure(failure));
                 }
             }
@@ -433,7 +338,11 @@ impl Driver {
                 self.input(Input::Greeted { worker_key, recalls: flags & ANSWERS_RECALLS != 0 });
             }
             Report::Message(worker_key, frame, charge) => self.message(worker_key, frame, charge),
-            Report::Drained(worker_key, number) => self.drained(worker_key, number),
+            Report::Drained(worker_key, number) => {
+                if let Some(draining) = self.workers.asked(worker_key, number) {
+                    self.drained(worker_key, draining);
+                }
+            }
             Report::Malformed(worker_key, reason) => {
                 if let Some(child) = self.child(worker_key) {
                     child.reason.get_or_insert(reason);
@@ -459,9 +368,20 @@ impl Driver {
                     self.input(Input::Exited { worker_key, undelivered });
                 }
             }
-            Report::Stderr(worker_key, lines, charge) => self.stderr_lines(worker_key, lines, charge),
-            Report::ForkServer(news) => self.of_fork_server(news),
+            Report::Stderr(worker_key, lines, charge) => {
+                let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
+                self.emit_stderr(&lines, charge, About::held(&held, worker_key), || self.named(worker_key));
+            }
+            Report::ForkServer(news) => self.fork_server_news(news),
         }
+    }
+
+    fn child(&mut self, worker_key: WorkerKey) -> Option<&mut Child> {
+        self.workers.get_mut(worker_key)
+    }
+
+    fn resident(&self, worker_key: WorkerKey) -> Option<u64> {
+        self.workers.get(worker_key)?.resident()
     }
 
     fn message(&mut self, worker_key: WorkerKey, frame: Frame<FromWorker>, charge: Charge) {
@@ -495,35 +415,61 @@ impl Driver {
         self.input_with(Input::Message { worker_key, message, resident }, &mut context);
     }
 
+    fn preamble(&mut self, worker_key: WorkerKey, preamble: &[u8]) {
+        let Some(child) = self.workers.get_mut(worker_key) else { return };
+        let quoted = child.keep_preamble(preamble);
+        self.log(log::Level::Warn, || {
+            format!("{} wrote {} bytes before its hello: {quoted:?}", self.named(worker_key), preamble.len())
+        });
+    }
+
+    // ------------------------------------------------------------ draining and writing
+
+    /// Looks of which draining workers all output has been read.
+    fn drain_all(&mut self) {
+        for worker_key in self.workers.take_draining() {
+            if let Some(draining) = self.workers.is_read(worker_key) {
+                // All has been reported: take it in before the machine decides.
+                self.take_in(self.inbox.reports.len());
+                self.drained(worker_key, draining);
+            }
+        }
+    }
+
+    /// All that the worker had written has been read, unless the machine wants that no more.
+    fn drained(&mut self, worker_key: WorkerKey, draining: Draining) {
+        if self.workers.end_draining(worker_key, draining) {
+            match draining {
+                Draining::Limit(_) => self.input(Input::Drained(worker_key)),
+                Draining::Stopping => {}
+                Draining::Stopped(_) => self.input(Input::Stopped(worker_key)),
+            }
+        }
+    }
+
+    /// Writes what this iteration has put into the outboxes.
+    fn write_all(&mut self) {
+        while let Some(worker_key) = self.workers.write_dirty() {
+            self.input(Input::StdinBroken(worker_key));
+        }
+    }
+
     // ------------------------------------------------------------ the end
 
     /// Ends the other threads, and whatever of the workers a supervisor that failed has left.
     fn tear_down(mut self) {
-        self.released.clear();
+        self.callers.drop_released();
         if !self.machine.is_finished() {
             self.spawner.close();
         }
-        for slot in 0..self.children.len() {
-            if let Some(child) = self.children[slot].take() {
-                child.process.signal(Signal::Kill);
-                self.remove(child);
-            }
-        }
+        self.workers.kill_all();
         *self.plan.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
-        drop((self.inbox, self.tickets, self.waiting));
-        if let Some(servers) = &self.servers {
-            servers.end();
-        }
+        drop((self.inbox, self.tickets, self.callers));
+        self.forks.end();
         self.spawner.join();
-        if let Some(servers) = self.servers {
-            servers.join();
-        }
-        for reader in self.readers {
-            let _ = reader.join();
-        }
-        drop(self.poller);
-        let _ = self.poller_thread.join();
+        self.forks.join();
+        self.workers.join();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out what the machine asks for.
 
 use super::Driver;
+use super::child::Child;
 use crate::record::JobRecord;
 use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
 use hirelings_worker_kit::wire::ToWorker;
@@ -11,33 +12,25 @@ impl Driver {
     /// Carries out an action. Gives its answer, where that is known at once.
     pub(super) fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match *action {
-            Action::Spawn(worker_key) => {
-                self.spawning.insert(worker_key);
-                self.spawner.spawn(worker_key);
-            }
+            Action::Spawn(worker_key) => self.spawner.spawn(worker_key),
             Action::SendJob { worker_key, key, attempt, limit } => self.send_job(worker_key, key, attempt, limit),
-            Action::SendSkip { worker_key, id } => self.send(worker_key, &ToWorker::Skip { job: id }),
+            Action::SendSkip { worker_key, id } => self.workers.send(worker_key, &ToWorker::Skip { job: id }),
             Action::SendCancel { worker_key, id, within } => self.send_cancel(worker_key, id, within),
             Action::SendHeartbeat { worker_key, silence } => {
-                self.send(worker_key, &ToWorker::Heartbeat { silence_ms: millis(silence) });
+                self.workers.send(worker_key, &ToWorker::Heartbeat { silence_ms: millis(silence) });
             }
             Action::SendLeave(worker_key) => {
                 self.figures.told_to_leave(worker_key);
-                self.send(worker_key, &ToWorker::Leave);
+                self.workers.send(worker_key, &ToWorker::Leave);
                 self.log(log::Level::Debug, || format!("{} has done its jobs and leaves", self.named(worker_key)));
             }
-            Action::Drain(worker_key) => self.drain(worker_key),
+            Action::Drain(worker_key) => self.workers.drain(worker_key),
             Action::Signal(worker_key, signal) => self.signal(worker_key, signal),
             Action::Measure(worker_key) => {
-                return self.resident(worker_key).map(|bytes| Input::Resident { worker_key, bytes });
+                let resident = self.workers.get(worker_key).and_then(Child::resident);
+                return resident.map(|bytes| Input::Resident { worker_key, bytes });
             }
-            Action::Release(worker_key) => {
-                if self.child(worker_key).is_some()
-                    && let Some(child) = self.children[worker_key.slot].take()
-                {
-                    self.remove(child);
-                }
-            }
+            Action::Release(worker_key) => self.workers.remove(worker_key),
         }
         None
     }
@@ -46,42 +39,9 @@ impl Driver {
         Some(self.tickets.get(key)?.record())
     }
 
-    /// The name of the site that a slot is in.
-    pub(super) fn site(&self, slot: usize) -> Option<Arc<str>> {
-        self.plan.sites.get(self.machine.site_of(slot)?).cloned()
-    }
-
-    /// What a line of the log calls a worker.
-    pub(super) fn named(&self, worker_key: WorkerKey) -> String {
-        let pid = self.pid(worker_key);
-        match self.site(worker_key.slot) {
-            Some(site) => format!("worker process {pid} at site {site}"),
-            None => format!("worker process {pid}"),
-        }
-    }
-
-    pub(super) fn pid(&self, worker_key: WorkerKey) -> u32 {
-        self.children[worker_key.slot]
-            .as_ref()
-            .filter(|child| child.worker_key == worker_key)
-            .map_or(0, |child| child.pid)
-    }
-
-    /// How much memory a worker holds, in bytes.
-    pub(super) fn resident(&mut self, worker_key: WorkerKey) -> Option<u64> {
-        self.child(worker_key)?.process.resident()
-    }
-
-    fn send(&mut self, worker_key: WorkerKey, message: &ToWorker) {
-        if let Some(child) = self.child(worker_key) {
-            child.outbox.lock().push(message, &Default::default());
-            self.mark_dirty(worker_key);
-        }
-    }
-
     fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, limit: Option<Duration>) {
         let Some(payload) = self.tickets.get(key).map(|ticket| ticket.record().payload()) else { return };
-        if let Some(child) = self.child(worker_key) {
+        if let Some(child) = self.workers.get_mut(worker_key) {
             let job = key.id;
             let message = match limit {
                 // A worker of version 1 does not know this message.
@@ -90,14 +50,14 @@ impl Driver {
             };
             let frame = child.outbox.lock().push(&message, &payload);
             child.sends(key.id, frame);
-            self.mark_dirty(worker_key);
+            self.workers.mark_dirty(worker_key);
         }
     }
 
     fn send_cancel(&mut self, worker_key: WorkerKey, job: u64, within: Option<Duration>) {
         // A worker of version 1 does not know this message: its job has just the grace time.
-        if self.child(worker_key).is_some_and(|child| child.version >= 2) {
-            self.send(worker_key, &ToWorker::Cancel { job, within_ms: within.map_or(u64::MAX, millis) });
+        if self.workers.get(worker_key).is_some_and(|child| child.version >= 2) {
+            self.workers.send(worker_key, &ToWorker::Cancel { job, within_ms: within.map_or(u64::MAX, millis) });
             self.log(log::Level::Debug, || {
                 format!("{} is asked to come to an end with job {job}", self.named(worker_key))
             });
@@ -105,11 +65,11 @@ impl Driver {
     }
 
     fn signal(&mut self, worker_key: WorkerKey, signal: Signal) {
-        let Some(child) = self.child(worker_key) else { return };
+        let Some(child) = self.workers.get_mut(worker_key) else { return };
         child.process.signal(signal);
         match signal {
-            Signal::Stop => self.drain_when_stopped(worker_key),
-            Signal::Continue => self.stop_draining(worker_key),
+            Signal::Stop => self.workers.drain_when_stopped(worker_key),
+            Signal::Continue => self.workers.stop_draining(worker_key),
             Signal::Terminate | Signal::Kill => {}
         }
         self.log(log::Level::Debug, || format!("{} is sent {signal:?}", self.named(worker_key)));

@@ -1,7 +1,8 @@
 //! Builds the failures that jobs and starts end with, of all that is known of the worker.
 
+use super::Driver;
 use super::child::Child;
-use super::{Context, Driver};
+use super::context::Context;
 use crate::error::{Crash, OutOfMemory, ProtocolError, StartFailure, Timeout, Who, Work, WorkerPanic, what_it_did};
 use crate::exit_status::{ORPHANED, ended, ended_with};
 use crate::failure::{Failure, Settled};
@@ -21,13 +22,6 @@ pub(super) struct Tried {
 }
 
 impl Driver {
-    /// Keeps the last start failure, for the jobs and the callers that wait for a worker.
-    pub(super) fn keep_start_failure(&mut self, failure: StartFailure) {
-        let failure = Arc::new(failure);
-        self.no_worker = Some(Arc::new(Failure::NoWorker(Arc::clone(&failure), Begun::No)));
-        self.last_failure = Some(failure);
-    }
-
     /// The outcome, with all that is known here of how it came about.
     pub(super) fn outcome(
         &mut self,
@@ -37,9 +31,7 @@ impl Driver {
         worker_key: Option<WorkerKey>,
         context: &mut Context,
     ) -> Settled {
-        let child = worker_key.and_then(|worker_key| {
-            self.children[worker_key.slot].as_ref().filter(|child| child.worker_key == worker_key)
-        });
+        let child = worker_key.and_then(|worker_key| self.workers.get(worker_key));
         let pid = child.map_or(0, |child| child.pid);
         let who = || {
             let work = Some(Work { job: JobId(record.id), label: record.label(), attempt, attempts, begun });
@@ -87,11 +79,7 @@ impl Driver {
             Outcome::Aborted => Failure::Aborted,
             Outcome::Closed => Failure::Closed,
             Outcome::Expired => Failure::Expired,
-            Outcome::NoWorker => match (&self.last_failure, &self.no_worker) {
-                (_, Some(failure)) if begun == Begun::No => return Err(Arc::clone(failure)),
-                (Some(failure), _) => Failure::NoWorker(Arc::clone(failure), begun),
-                (None, _) => Failure::Closed,
-            },
+            Outcome::NoWorker => return Err(self.start_failures.no_worker(begun)),
         };
         Err(Arc::new(failure))
     }

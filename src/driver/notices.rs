@@ -1,15 +1,14 @@
 //! Tells what the machine says has happened: events, the log, and the callers.
 
-use super::command::{Admission, NewJob};
+use super::Driver;
+use super::callers::{Admission, NewJob};
+use super::context::Context;
+use super::emit::About;
 use super::failures::{Tried, how_it_ended, start_failure_of};
 use super::figures::Cause;
-use super::{Context, Driver};
-use crate::budget::Charge;
 use crate::dispatcher::Notification;
 use crate::error::{Mebibytes, StartFailure, what_it_did};
-use crate::event::{EventFields, EventKind, More};
-use crate::id::{JobId, Slot, WorkerId};
-use crate::options::Stderr;
+use crate::event::{EventKind, More};
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
 use crate::report::PackedReport;
@@ -17,42 +16,6 @@ use crate::supervisor::{JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey
 use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What an event is about.
-#[derive(Clone, Copy, Default)]
-pub(super) struct About<'a> {
-    job: Option<&'a Arc<JobRecord>>,
-    attempt: Option<u32>,
-    worker_key: Option<WorkerKey>,
-    /// A process that is no worker.
-    pid: Option<u32>,
-}
-
-impl<'a> About<'a> {
-    fn job(record: &'a Arc<JobRecord>) -> Self {
-        About { job: Some(record), ..About::default() }
-    }
-
-    /// A process that is no worker.
-    pub(super) fn process(pid: u32) -> Self {
-        About { pid: Some(pid).filter(|&pid| pid != 0), ..About::default() }
-    }
-
-    fn worker(worker_key: WorkerKey) -> Self {
-        About { worker_key: Some(worker_key), ..About::default() }
-    }
-
-    fn held(held: &'a Option<(Arc<JobRecord>, u32)>, worker_key: WorkerKey) -> Self {
-        match held {
-            Some((record, attempt)) => About::attempt(record, *attempt, Some(worker_key)),
-            None => About::worker(worker_key),
-        }
-    }
-
-    fn attempt(record: &'a Arc<JobRecord>, attempt: u32, worker_key: Option<WorkerKey>) -> Self {
-        About { job: Some(record), attempt: (attempt > 0).then_some(attempt), worker_key, pid: None }
-    }
-}
 
 impl Driver {
     /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
@@ -64,12 +27,12 @@ impl Driver {
                 self.state(worker_key, state, job);
             }
             Notice::Refused { id, refusal } => {
-                if let Some(job) = context.take_job(id).or_else(|| self.waiting.remove(&id)) {
+                if let Some(job) = context.take_job(id).or_else(|| self.callers.take_waiting(id)) {
                     self.refused(job, refusal);
                 }
             }
             Notice::Enqueued(key) => {
-                if let Some(job) = context.take_job(key.id).or_else(|| self.waiting.remove(&key.id)) {
+                if let Some(job) = context.take_job(key.id).or_else(|| self.callers.take_waiting(key.id)) {
                     self.figures.enqueued(self.now, key);
                     self.enqueued(key, job);
                 }
@@ -86,7 +49,7 @@ impl Driver {
             Notice::Task { worker_key, key, attempt } => {
                 self.figures.given(self.now, worker_key, key);
                 let Some(record) = self.record(key) else { return };
-                record.set_running(self.pid(worker_key), attempt);
+                record.set_running(self.workers.pid(worker_key), attempt);
                 self.emit_event(EventKind::Task, About::attempt(record, attempt, Some(worker_key)), || More::Nothing);
             }
             Notice::Started { worker_key, key, attempt } => self.started(worker_key, key, attempt),
@@ -111,11 +74,7 @@ impl Driver {
                 let tried = Tried { attempt, attempts, begun };
                 self.settled(ticket, tried, report, outcome, worker_key, context);
             }
-            Notice::QueuedAborted { call, aborted } => {
-                if let Some(reply) = self.abort_waiters.remove(&call) {
-                    let _ = reply.send(aborted);
-                }
-            }
+            Notice::QueuedAborted { call, aborted } => self.callers.answer_abort(call, aborted),
             _ => self.tell_of_worker(notice, context),
         }
     }
@@ -126,7 +85,7 @@ impl Driver {
             Notice::Spawned(worker_key) => {
                 self.figures.entered(self.now, worker_key);
                 self.emit_event(EventKind::Spawn, About::worker(worker_key), || More::Nothing);
-                if let Some(child) = self.child(worker_key) {
+                if let Some(child) = self.workers.get_mut(worker_key) {
                     let (pid, program) = (child.pid, child.program.clone());
                     self.figures.spawned(worker_key, pid);
                     self.log(log::Level::Debug, || {
@@ -146,7 +105,7 @@ impl Driver {
             }
             Notice::OverHardLimit { worker_key, bytes, limit } => {
                 self.figures.because(worker_key, Cause::OutOfMemory);
-                if let Some(child) = self.child(worker_key) {
+                if let Some(child) = self.workers.get_mut(worker_key) {
                     let (held, limit) = (Mebibytes(bytes), Mebibytes(limit));
                     child.reason = Some(format!("held {held}, over its limit of {limit}, and was killed"));
                     self.log(log::Level::Warn, || {
@@ -164,7 +123,7 @@ impl Driver {
             }
             Notice::PipeClosed(worker_key) => {
                 self.figures.because(worker_key, Cause::Crashed);
-                if let Some(child) = self.child(worker_key) {
+                if let Some(child) = self.workers.get_mut(worker_key) {
                     child.closed_pipe = true;
                     self.log(log::Level::Warn, || {
                         format!("{} closed its pipe and lives, and is killed", self.named(worker_key))
@@ -172,7 +131,7 @@ impl Driver {
                 }
             }
             Notice::Silent(worker_key) => {
-                if let Some(child) = self.child(worker_key) {
+                if let Some(child) = self.workers.get_mut(worker_key) {
                     child.reason = Some("was silent for too long, so that its connection is lost".into());
                     self.log(log::Level::Warn, || {
                         format!(
@@ -184,7 +143,7 @@ impl Driver {
             }
             Notice::Violated(worker_key, violation) => {
                 self.figures.because(worker_key, Cause::Protocol);
-                let Some(child) = self.child(worker_key) else { return };
+                let Some(child) = self.workers.get_mut(worker_key) else { return };
                 let reason = child.reason.get_or_insert_with(|| violation.to_string()).clone();
                 self.log(log::Level::Warn, || {
                     format!("{} broke the protocol and is killed: {}", self.named(worker_key), what_it_did(&reason))
@@ -323,7 +282,7 @@ impl Driver {
             if let Some(record) = released.hooked() {
                 self.plan.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
             }
-            self.released.push(released);
+            self.callers.release(released);
         }
     }
 
@@ -359,7 +318,8 @@ impl Driver {
         }
     }
 
-    fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
+    /// The job that a worker has, and its attempt.
+    pub(super) fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
         let (key, attempt) = job?;
         Some((Arc::clone(self.record(key)?), attempt))
     }
@@ -367,7 +327,7 @@ impl Driver {
     fn timed_out(&mut self, worker_key: WorkerKey, state: WorkerState, limit: Duration, job: Option<(JobKey, u32)>) {
         let held = self.held(job);
         self.emit_event(EventKind::WorkerTimeout, About::held(&held, worker_key), || More::TimedOut { state, limit });
-        if let Some(child) = self.child(worker_key) {
+        if let Some(child) = self.workers.get_mut(worker_key) {
             child.reason = Some(format!("was {state} for more than {limit:?} and was killed"));
             self.log(log::Level::Warn, || {
                 format!("{} was {state} for more than {limit:?} and is killed", self.named(worker_key))
@@ -383,21 +343,21 @@ impl Driver {
         if own {
             self.emit_event(EventKind::WorkerFailure, About::worker(worker_key), || More::Nothing);
         }
-        if let Some(child) = self.child(worker_key) {
+        if let Some(child) = self.workers.get_mut(worker_key) {
             child.reason = Some(format!("said: {message}"));
             self.log(log::Level::Warn, || format!("{} ends: {message}", self.named(worker_key)));
         }
     }
 
     fn died(&mut self, worker_key: WorkerKey, start_failed: Option<StartFailed>) {
-        let reaped = self.child(worker_key).and_then(|child| child.reaped);
+        let reaped = self.workers.get(worker_key).and_then(|child| child.reaped);
         let status = reaped.and_then(|reaped| reaped.status);
         for kind in [EventKind::WorkerExit, EventKind::Exit] {
             self.emit_event(kind, About::worker(worker_key), || More::Ended { status });
         }
         self.log(log::Level::Debug, || format!("{} {}", self.named(worker_key), how_it_ended(reaped)));
         if let Some(start_failed) = start_failed
-            && let Some(failure) = self.child(worker_key).map(|child| start_failure_of(child))
+            && let Some(failure) = self.workers.get(worker_key).map(start_failure_of)
         {
             self.start_failed(worker_key, start_failed, failure);
         }
@@ -414,70 +374,6 @@ impl Driver {
         self.log(log::Level::Warn, || {
             format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {failure}")
         });
-        self.keep_start_failure(failure);
+        self.start_failures.keep(failure);
     }
-
-    pub(super) fn stderr_lines(&mut self, worker_key: WorkerKey, lines: Vec<u8>, charge: Charge) {
-        let charge = Arc::new(charge);
-        let hooks = Arc::clone(&self.plan.hooks);
-        if self.plan.stderr == Stderr::Forward {
-            hooks.queue(Notification::Forward(lines.as_slice().into(), Some(Arc::clone(&charge))));
-        }
-        if self.plan.stderr != Stderr::Log && !hooks.wants(EventKind::WorkerStderr) {
-            return;
-        }
-        let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
-        for line in lines_of(&lines) {
-            if self.plan.stderr == Stderr::Log {
-                self.log(log::Level::Info, || format!("{}: {line}", self.named(worker_key)));
-            }
-            let about = About::held(&held, worker_key);
-            self.emit_charged(EventKind::WorkerStderr, about, || More::Stderr(line), Some(&charge));
-        }
-    }
-
-    // ------------------------------------------------------------ telling
-
-    pub(super) fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
-        self.emit_charged(kind, about, more, None);
-    }
-
-    pub(super) fn emit_charged(
-        &self,
-        kind: EventKind,
-        about: About<'_>,
-        more: impl FnOnce() -> More,
-        charge: Option<&Arc<Charge>>,
-    ) {
-        if !self.plan.hooks.wants(kind) {
-            return;
-        }
-        let fields = EventFields {
-            kind,
-            pool: Arc::clone(&self.plan.pool),
-            job: about.job.map(|record| JobId(record.id)),
-            label: about.job.and_then(|record| record.label()),
-            worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
-            slot: about.worker_key.map(|worker_key| Slot(worker_key.slot)),
-            site: about.worker_key.and_then(|worker_key| self.site(worker_key.slot)),
-            pid: about.worker_key.map(|worker_key| self.pid(worker_key)).filter(|&pid| pid != 0).or(about.pid),
-            attempt: about.attempt,
-            at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
-            more: more(),
-        };
-        self.plan.hooks.emit(fields, charge.cloned());
-    }
-
-    /// A line for the program's log, written by the hook thread: a logger is the user's code.
-    pub(super) fn log(&self, level: log::Level, line: impl FnOnce() -> String) {
-        if level <= log::max_level() {
-            self.plan.hooks.queue(Notification::Log(level, format!("{:?}: {}", self.plan.pool, line())));
-        }
-    }
-}
-
-/// The lines in what was printed.
-pub(super) fn lines_of(printed: &[u8]) -> impl Iterator<Item = String> {
-    let lines = printed.strip_suffix(b"\n").unwrap_or(printed);
-    lines.split(|&byte| byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned())
 }

@@ -16,11 +16,12 @@ use crate::sys;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use hirelings_worker_kit::wire::{BufferPool, Codec};
 use rustix::process::Pid;
-use std::io;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
+use std::{io, mem};
 
 /// What every reader needs.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ const CLOSED: u8 = 3;
 /// The supervisor's end of the spawner.
 pub(crate) struct Spawner {
     requests: Sender<WorkerKey>,
+    /// Workers that have been asked for and not reported.
+    unanswered: BTreeSet<WorkerKey>,
     phase: Arc<AtomicU8>,
     thread: JoinHandle<()>,
     /// The launcher had not returned when the pool ended.
@@ -66,20 +69,26 @@ impl Spawner {
         let phase = Arc::new(AtomicU8::new(IDLE));
         let spawning = Spawning { launch, limits, settings, handshake, reports, asked, phase: Arc::clone(&phase) };
         let thread = thread::Builder::new().name("hirelings-spawner".into()).spawn(move || spawning.run())?;
-        Ok(Spawner { requests, phase, thread, stuck: false })
+        Ok(Spawner { requests, unanswered: BTreeSet::new(), phase, thread, stuck: false })
     }
 
     /// Asks for a worker. A report follows, unless the spawner is closed and found stuck before.
-    pub(crate) fn spawn(&self, worker_key: WorkerKey) {
+    pub(crate) fn spawn(&mut self, worker_key: WorkerKey) {
+        self.unanswered.insert(worker_key);
         let _ = self.requests.send(worker_key);
     }
 
-    /// The pool has ended: nothing more is started. `true` where a launcher has not returned: then no report follows
-    /// for any worker, and the thread ends when it returns.
-    pub(crate) fn close(&mut self) -> bool {
+    /// Its report is here. `false` where that was given up.
+    pub(crate) fn answered(&mut self, worker_key: WorkerKey) -> bool {
+        self.unanswered.remove(&worker_key)
+    }
+
+    /// The pool has ended: nothing more is started. Where a launcher has not returned, no report follows for any worker, and
+    /// the thread ends when it returns: gives the workers that this is so of.
+    pub(crate) fn close(&mut self) -> BTreeSet<WorkerKey> {
         let before = self.phase.swap(CLOSED, Ordering::SeqCst);
         self.stuck |= before == PREPARING;
-        self.stuck
+        if self.stuck { mem::take(&mut self.unanswered) } else { BTreeSet::new() }
     }
 
     /// Waits for the thread, unless a launcher holds it.

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::builder::PoolBuilder;
-use crate::error::JobError;
+use crate::error::{JobError, ReadyError};
 use crate::id::Slot;
 use crate::launch::Launched;
 use crate::pool::Pool;
 use crate::process::{Process, Reaped};
 use crate::record::{JobRecord, JobStatus, Ticket};
-use crate::supervisor::JobSettings;
+use crate::supervisor::{JobSettings, Signal};
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings_worker_kit::wire::{Codec, encode_payload};
 use hirelings_worker_kit::{Context, Job, serve_over};
@@ -255,8 +255,8 @@ fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
     }
 
     // More than it takes in at once, and the answer behind it; then it does not come to its turn for two seconds.
-    let child = driver.children[0].as_ref().expect("a worker");
-    let (worker_key, budget) = (child.worker_key, Arc::clone(&child.budget));
+    let (worker_key, _) = driver.machine.workers().next().expect("a worker");
+    let budget = Arc::clone(&driver.workers.get(worker_key).expect("a child").budget);
     let say = |message| {
         let frame = Frame { message, payload: Payload::Empty, len: 0 };
         assert!(reports.send(Report::Message(worker_key, frame, budget.charge(0))).is_ok());

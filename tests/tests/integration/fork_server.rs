@@ -4,11 +4,15 @@ use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, Limits, Pool,
 use hirelings_tests::forked::{self, Ask, Setup};
 use hirelings_tests::staged::Stage;
 use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, worker};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getuid, kill_process};
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// A user who has no processes but those that a test gives it.
+const NOBODY_ELSE: u32 = 54_322;
 
 fn ask(pool: &Pool<Ask>, what: Ask) -> String {
     settled(pool.enqueue(what)).unwrap()
@@ -488,6 +492,35 @@ fn one_without_room_for_descriptors_says_so() {
         settled(handle).unwrap();
     }
     assert_eq!(pool.stats().fork_servers_spawned, 1);
+    pool.exit();
+    assert_eq!(record.count(EventKind::ForkServerExited), 1);
+}
+
+#[test]
+fn one_without_room_for_processes_says_so() {
+    if !getuid().is_root() {
+        // The limit counts all that a user has, and only the superuser can be another.
+        assert!(std::env::var_os("HIRELINGS_SKIP_NOTHING").is_none(), "not the superuser");
+        return;
+    }
+    let mut poor = Command::new("prlimit");
+    // Room for the fork server and three workers, each with its guard.
+    poor.args(["--nproc=7", "--"]).arg(program("forked")).uid(NOBODY_ELSE).gid(NOBODY_ELSE);
+    let builder = forked::of(Pool::builder(poor), &Setup::default()).max_processes(8).timeout_working(None);
+    let (builder, mut record) = Record::of(builder.start_failures(1000));
+    let pool = builder.build().unwrap();
+    let gate = Gate::new();
+    let jobs: Vec<_> = (0..8).map(|_| pool.enqueue(Ask::Wait(gate.path()))).collect();
+    // A worker may have been forked that has no room for its guard: then that is what is said at first.
+    eventually("a fork is refused, and it is said why", || {
+        let refused = pool.wait_ready(Duration::from_millis(20)).unwrap_err().to_string();
+        refused.contains("could not be forked") && refused.contains("no more processes")
+    });
+    drop(gate);
+    for job in jobs {
+        settled(job).unwrap();
+    }
+    assert_eq!(pool.stats().fork_servers_spawned, 1, "it goes on");
     pool.exit();
     assert_eq!(record.count(EventKind::ForkServerExited), 1);
 }

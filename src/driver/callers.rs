@@ -1,0 +1,145 @@
+//! The callers that wait: for room in the backlog, for the first worker, for all workers, for an idle pool, for the number of
+//! jobs that were aborted, and for jobs that are settled.
+
+use super::start_failures::StartFailures;
+use crate::dispatcher::{Dispatcher, Notification};
+use crate::error::{ReadyError, StartFailure};
+use crate::record::{Released, Ticket};
+use crate::supervisor::Supervisor;
+use crossbeam_channel::Sender;
+use std::collections::HashMap;
+
+/// A list of settled jobs that was longer than this gives its memory back.
+const KEPT: usize = 1024;
+
+/// Whether a job was admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Accepted,
+    Full,
+    Closed,
+}
+
+/// A job that the machine has not admitted yet, and who waits to hear of it.
+pub(super) struct NewJob {
+    pub(super) ticket: Ticket,
+    pub(super) reply: Option<Sender<Admission>>,
+}
+
+/// Whoever is answered may have gone: then the answer is lost. A channel that is dropped says that the pool has ended.
+pub(super) struct Callers {
+    /// The jobs that wait for room in the backlog, by number.
+    for_room: HashMap<u64, NewJob>,
+    /// Those that have asked to abort what is queued, by the number of the call, and the last number.
+    for_abort: HashMap<u64, Sender<usize>>,
+    abort_calls: u64,
+    /// The caller that builds the pool.
+    for_first: Option<Sender<Result<(), StartFailure>>>,
+    for_ready: Vec<Sender<Result<(), ReadyError>>>,
+    for_idle: Vec<Sender<()>>,
+    /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
+    released: Vec<Released>,
+}
+
+impl Callers {
+    pub(super) fn new(first: Sender<Result<(), StartFailure>>) -> Self {
+        Callers {
+            for_room: HashMap::new(),
+            for_abort: HashMap::new(),
+            abort_calls: 0,
+            for_first: Some(first),
+            for_ready: Vec::new(),
+            for_idle: Vec::new(),
+            released: Vec::new(),
+        }
+    }
+
+    // ------------------------------------------------------------ room in the backlog
+
+    pub(super) fn wait_for_room(&mut self, job: NewJob) {
+        self.for_room.insert(job.ticket.record().id, job);
+    }
+
+    /// Takes out the job that waited for room.
+    pub(super) fn take_waiting(&mut self, id: u64) -> Option<NewJob> {
+        self.for_room.remove(&id)
+    }
+
+    // ------------------------------------------------------------ jobs that are aborted
+
+    /// Gives the number of the call.
+    pub(super) fn wait_for_abort(&mut self, reply: Sender<usize>) -> u64 {
+        self.abort_calls += 1;
+        self.for_abort.insert(self.abort_calls, reply);
+        self.abort_calls
+    }
+
+    pub(super) fn answer_abort(&mut self, call: u64, aborted: usize) {
+        if let Some(reply) = self.for_abort.remove(&call) {
+            let _ = reply.send(aborted);
+        }
+    }
+
+    // ------------------------------------------------------------ workers, and an idle pool
+
+    /// The first process is there, or cannot be started.
+    pub(super) fn answer_first(&mut self, started: Result<(), &StartFailure>) {
+        if let Some(first) = self.for_first.take() {
+            let _ = first.send(started.map_err(StartFailure::clone));
+        }
+    }
+
+    pub(super) fn wait_until_ready(&mut self, reply: Sender<Result<(), ReadyError>>) {
+        self.for_ready.push(reply);
+    }
+
+    pub(super) fn wait_until_idle(&mut self, reply: Sender<()>) {
+        self.for_idle.push(reply);
+    }
+
+    /// Answers those who wait for what may have come about in this iteration.
+    pub(super) fn answer(&mut self, machine: &Supervisor, failures: &StartFailures) {
+        if !self.for_idle.is_empty() && machine.is_idle() {
+            for reply in self.for_idle.drain(..) {
+                let _ = reply.send(());
+            }
+        }
+        if self.for_ready.is_empty() {
+            return;
+        }
+        let decision = if machine.all_ready() {
+            Ok(())
+        } else if !machine.is_open() {
+            Err(failures.not_ready("the pool was closed before its workers were ready"))
+        } else if machine.is_circuit_open() {
+            Err(failures.not_ready("the workers do not start"))
+        } else {
+            return;
+        };
+        for reply in self.for_ready.drain(..) {
+            let _ = reply.send(decision.clone());
+        }
+    }
+
+    // ------------------------------------------------------------ jobs that are settled
+
+    /// Keeps who waited for a settled job until the end of the iteration.
+    pub(super) fn release(&mut self, released: Released) {
+        self.released.push(released);
+    }
+
+    /// Wakes those who waited for the jobs that this iteration has settled.
+    pub(super) fn wake_released(&mut self, dispatcher: &Dispatcher) {
+        for waker in self.released.iter_mut().filter_map(Released::take_waker) {
+            dispatcher.queue(Notification::Wake(waker));
+        }
+        dispatcher.wake();
+        self.drop_released();
+    }
+
+    /// Wakes all of them but the tasks.
+    pub(super) fn drop_released(&mut self) {
+        self.released.clear();
+        self.released.shrink_to(KEPT);
+    }
+}
