@@ -264,7 +264,7 @@ impl Step<'_> {
         let begun = self.had_begun(worker_key, outcome);
         self.cancel_is_over(worker_key);
         let worker = self.worker(worker_key);
-        worker.had_job = true;
+        worker.note_attempt();
         let Some(current) = &mut worker.current else { return begun };
         if current.key.take().is_some() && current.announced {
             self.machine.held -= 1;

@@ -20,7 +20,7 @@ impl Step<'_> {
         // It is past killing, and past its limits.
         worker.pending_kill = None;
         worker.stop_draining();
-        worker.cancel_draining = false;
+        worker.cancel = None;
         for timer in
             [Timer::Limit, Timer::SoftLimit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered]
                 .into_iter()
@@ -91,7 +91,7 @@ impl Step<'_> {
 
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
-        if self.worker(worker_key).gone_at.is_some() {
+        if self.worker(worker_key).gone_at().is_some() {
             self.keep_permits(worker_key);
         }
         self.judge(worker_key);
@@ -110,7 +110,9 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         let Some(current) = worker.current else { return self.judge_ahead(worker_key) };
         if let Some(undelivered) = worker.undelivered().filter(|of| of.job == current.id && !current.started) {
-            worker.had_job |= undelivered.in_part;
+            if undelivered.in_part {
+                worker.note_attempt();
+            }
             if !undelivered.in_part || !self.killed_readers(current.key) {
                 return self.not_begun(worker_key);
             }
@@ -137,7 +139,7 @@ impl Step<'_> {
     /// it was not sent whole it has not begun.
     fn judge_ahead(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if !worker.is_far() || worker.said_last {
+        if !worker.is_far() || worker.said_last() {
             return;
         }
         let undelivered = worker.undelivered().map(|of| of.job);
@@ -173,7 +175,7 @@ impl Step<'_> {
             let others: Vec<usize> = ready.map(|(other, _)| other.slot).collect();
             Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, &others))
         } else {
-            self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
+            self.machine.restarts.one_has_ended(worker_key.slot, worker.has_used_attempt());
             None
         };
         let start_failed =
@@ -184,14 +186,15 @@ impl Step<'_> {
         } else if let Some(start_failed) = start_failed {
             self.tell(Notice::SpawnFailed { worker_key, start_failed });
         }
+        let gone_at = worker.gone_at();
         for permit in worker.permits() {
-            self.give_back_after(permit, worker.gone_at);
+            self.give_back_after(permit, gone_at);
         }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);
         }
         for &key in &worker.retry_at_death {
-            self.retry_after(key, worker.gone_at);
+            self.retry_after(key, gone_at);
         }
         let Some(decision) = decision else { return };
         if decision.breaks {

@@ -24,7 +24,7 @@ impl Step<'_> {
         if worker.is_exiting() {
             return self.signal(worker_key);
         }
-        if worker.cancel_draining {
+        if worker.is_cancel_draining() {
             // The job ends anyway.
             return;
         }
@@ -41,7 +41,7 @@ impl Step<'_> {
             return;
         }
         let worker = self.worker(worker_key);
-        if std::mem::take(&mut worker.cancel_draining) {
+        if worker.cancel.as_mut().is_some_and(|cancel| std::mem::take(&mut cancel.draining)) {
             return self.cancel_drained(worker_key);
         }
         if let Some(Limit { after: limit, .. }) = worker.limit.filter(|limit| limit.draining) {

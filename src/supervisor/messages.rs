@@ -75,7 +75,7 @@ impl Step<'_> {
         }
         // One that has done nothing yet comes last: those that have done some of their jobs do the rest first, and make room
         // for their successors.
-        let at = if worker.done == 0 { 0 } else { self.machine.free.len() };
+        let at = if worker.jobs_done() == 0 { 0 } else { self.machine.free.len() };
         self.clear_limit(worker_key);
         self.machine.free.insert(at, worker_key.slot);
         self.start_idle(worker_key);
@@ -145,11 +145,13 @@ impl Step<'_> {
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
         self.end_current(worker_key);
-        self.worker(worker_key).said_last = true;
         if !self.worker(worker_key).is_exiting() {
             self.on_its_way(worker_key, End::Terminal);
         }
-        self.worker(worker_key).set_ready_in_exit(false);
+        if let Phase::Exiting(exit) = &mut self.worker(worker_key).phase {
+            exit.is_ready = false;
+            exit.said_last = true;
+        }
     }
 
     fn skipped(&mut self, worker_key: WorkerKey, id: u64) {

@@ -28,7 +28,7 @@ impl Step<'_> {
             self.machine.next_worker += 1;
             let probe = self.machine.is_circuit_open();
             let silence = self.machine.config.site(slot).and_then(|site| site.silence);
-            self.machine.slots[slot] = Some(Worker { silence, ..Worker::new(worker, probe) });
+            self.machine.slots[slot] = Some(Worker::new(worker, probe, silence));
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
             self.act(Action::Spawn(WorkerKey { slot, worker }));
@@ -76,7 +76,7 @@ impl Step<'_> {
     /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of
     /// whether more will come, and one that is too many has no successor.
     fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
-        if worker.done == 0 || worker.is_surplus() {
+        if worker.jobs_done() == 0 || worker.is_surplus() {
             return false;
         }
         if worker.takes_no_more() {
@@ -84,7 +84,8 @@ impl Step<'_> {
         }
         // The job that it does now is among those that it was sent.
         let left = u32::try_from(self.jobs_left(slot).saturating_add(1)).unwrap_or(u32::MAX);
-        worker.pace.map_or(SHORT, Duration::from_nanos).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
+        worker.pace().map_or(SHORT, Duration::from_nanos).saturating_mul(left) <= 2 * self.machine.init_took
+            || left == 1
     }
 
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
