@@ -78,7 +78,7 @@ impl Step<'_> {
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that the worker wrote before the grace time was found to be over has been told, and the job is not answered.
+    /// All that the worker wrote before the grace time was found to be over has been reported, and the job is not answered.
     pub(super) fn cancel_drained(&mut self, worker_key: WorkerKey) {
         if let Some((key, _)) = self.worker(worker_key).held() {
             self.abort(key);

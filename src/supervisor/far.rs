@@ -67,7 +67,7 @@ impl Step<'_> {
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that had come has been told. Gives whether it was nothing, so that the worker is lost.
+    /// All that had come has been reported. Gives whether it was nothing, so that the worker is lost.
     pub(super) fn silence_drained(&mut self, worker_key: WorkerKey) -> bool {
         let worker = self.worker(worker_key);
         let is_lost = worker.far.as_mut().is_some_and(|far| mem::take(&mut far.draining))
@@ -75,21 +75,21 @@ impl Step<'_> {
             && !worker.is_exiting()
             && !worker.is_reaped();
         if is_lost {
-            self.tell(Notice::Silent(worker_key));
+            self.emit(Notice::Silent(worker_key));
             self.kill(worker_key, End::Silent);
         }
         is_lost
     }
 
-    /// The local process of a far worker is reaped: the worker itself may go on for a while, unless it has said its last words
-    /// or had nothing to do.
+    /// The local process of a far worker is reaped: the worker itself may go on for a while, unless it has written a terminal
+    /// failure or had nothing to do.
     pub(super) fn may_go_on(&mut self, worker_key: WorkerKey) {
         let now = self.now;
         let worker = self.worker(worker_key);
         let had_jobs = worker.current.is_some() || !worker.prefetched.is_empty() || !worker.retry_at_death.is_empty();
-        let said_last = worker.said_last();
+        let failed_terminally = worker.failed_terminally();
         let Some(far) = &mut worker.far else { return };
-        if had_jobs && !said_last {
+        if had_jobs && !failed_terminally {
             let end = now.saturating_add(certain_end(far.silence));
             far.gone_at = Some(end);
             let all = self.machine.far_gone_at.max(Some(end));

@@ -16,7 +16,7 @@ pub(super) enum Process {
     },
 }
 
-/// What the worker does, as far as its messages and the pool's tell.
+/// What the worker does, as far as its messages and the pool's say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// It has not said that it is ready.
@@ -40,7 +40,7 @@ impl Phase {
         }
     }
 
-    /// Whether the worker's last word on the matter is that it is ready: then the first job that it holds is presumed begun.
+    /// Whether the worker was ready when it was last heard of: then the first job that it holds is presumed begun.
     pub(super) fn is_ready(self) -> bool {
         match self {
             Phase::Initializing | Phase::Recovering => false,
@@ -60,7 +60,7 @@ impl Phase {
 
     /// The exit that follows on this phase.
     pub(super) fn exit(self, end: Option<End>, course: Course) -> Exit {
-        Exit { end, course, is_ready: self.is_ready(), has_been_ready: self.has_been_ready(), said_last: false }
+        Exit { end, course, is_ready: self.is_ready(), has_been_ready: self.has_been_ready(), failed_terminally: false }
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Exit {
     pub(super) is_ready: bool,
     pub(super) has_been_ready: bool,
     /// Whether the worker has written a terminal failure: it begins nothing any more.
-    pub(super) said_last: bool,
+    pub(super) failed_terminally: bool,
 }
 
 /// What has been done about a worker's exit, and what is next when its limit is over.

@@ -35,7 +35,7 @@ impl Step<'_> {
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that the worker wrote before its limit was found to be over has been told.
+    /// All that the worker wrote before its limit was found to be over has been reported.
     pub(super) fn drained(&mut self, worker_key: WorkerKey) {
         if self.silence_drained(worker_key) {
             return;
@@ -79,7 +79,7 @@ impl Step<'_> {
         let has_job = matches!(worker.phase, Phase::Working | Phase::Recovering) || worker.current.is_some();
         let is_over = soft.or(hard).is_some_and(|limit| bytes > limit);
         if is_over && has_job && !worker.is_exiting() && !worker.retires_for.contains(RetireReason::OverSoftLimit) {
-            self.tell(Notice::OverSoftLimit { worker_key, bytes });
+            self.emit(Notice::OverSoftLimit { worker_key, bytes });
             self.retire(worker_key, RetireReason::OverSoftLimit);
         }
     }

@@ -93,7 +93,7 @@ impl Step<'_> {
         let config = &self.machine.config;
         let own = config.site(worker_key.slot).and_then(|site| site.timeout_initializing);
         let limit = own.unwrap_or(config.timeout_initializing);
-        self.tell(Notice::Spawned(worker_key));
+        self.emit(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);
         worker.process = Process::Running;
@@ -117,7 +117,7 @@ impl Step<'_> {
     pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;
-            self.tell(Notice::AllReady);
+            self.emit(Notice::AllReady);
         }
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Current {
     pub(super) id: u64,
-    /// None once the job is settled or retried: what the worker still says of it is dropped.
+    /// None once the job is settled or retried: messages of it that still come are dropped.
     pub(super) key: Option<JobKey>,
     pub(super) attempt: u32,
-    /// Whether [`Task`](super::Effect::Task) has been said. A job that was recalled is in doubt until the worker speaks.
+    /// Whether [`Notice::Task`](super::Notice::Task) has been emitted. A job that was recalled is in doubt until the worker speaks.
     pub(super) announced: bool,
     /// Whether the worker has spoken of it.
     pub(super) started: bool,
@@ -171,8 +171,8 @@ impl Worker {
     }
 
     /// Whether it has written a terminal failure: it begins nothing any more.
-    pub(super) fn said_last(&self) -> bool {
-        matches!(self.phase, Phase::Exiting(exit) if exit.said_last)
+    pub(super) fn failed_terminally(&self) -> bool {
+        matches!(self.phase, Phase::Exiting(exit) if exit.failed_terminally)
     }
 
     pub(super) fn stop_draining(&mut self) {
@@ -330,13 +330,13 @@ impl Worker {
         })
     }
 
-    /// Marks one prefetched job as recalled. Gives its number where the worker is still to be told.
+    /// Marks one prefetched job as recalled. Gives its number where the worker has not been asked to skip it.
     pub(super) fn recall_one(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
         (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
     }
 
-    /// The prefetched job `key` is settled. Gives its number where the worker is still to be told.
+    /// The prefetched job `key` is settled. Gives its number where the worker has not been asked to skip it.
     pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
         prefetched.key = None;
