@@ -11,10 +11,10 @@ use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
-const WORD: Duration = Duration::from_millis(10);
+const ANSWER_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long a far worker may take to answer one, before its connection is closed.
-const FAR_WORD: Duration = Duration::from_secs(1);
+const FAR_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a worker without a job may take to leave when the pool ends. The grace time may be shorter.
 const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ impl Step<'_> {
         self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
-    /// The worker will end by itself; if it does not within the grace time, it is told to.
+    /// The worker will end by itself; if it does not within the grace time, it is sent SIGTERM.
     pub(super) fn on_its_way(&mut self, worker_key: WorkerKey, end: End) {
         let grace = self.machine.config.kill_grace;
         self.enter_exit(worker_key, Some(end), Course::Leaving);
@@ -113,8 +113,8 @@ impl Step<'_> {
             return self.carry_out_kill(worker_key, None);
         }
         // A worker that owes an answer for long is given no more time.
-        let word = if worker.is_far() { FAR_WORD } else { WORD };
-        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { word };
+        let within = if worker.is_far() { FAR_ANSWER_WITHIN } else { ANSWER_WITHIN };
+        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { within };
         worker.timers.set(Timer::PendingKill, now.checked_add(patience));
         self.clear_limit(worker_key);
         self.recall(worker_key);
@@ -176,15 +176,15 @@ impl Step<'_> {
             KillCause::Aborted => (End::Aborted, None),
             KillCause::TimedOut { limit } => {
                 self.machine.counters.timed_out += 1;
-                self.tell(Notice::TimedOut { worker_key, state, limit, job });
+                self.emit(Notice::TimedOut { worker_key, state, limit, job });
                 (End::TimedOut, Some(Outcome::TimedOut { state, limit }))
             }
             KillCause::OverHardLimit { bytes, limit } => {
-                self.tell(Notice::OverHardLimit { worker_key, bytes, limit });
+                self.emit(Notice::OverHardLimit { worker_key, bytes, limit });
                 (End::OverHardLimit, Some(Outcome::OutOfMemory { bytes, limit }))
             }
             KillCause::RecallUnanswered => {
-                self.tell(Notice::Violated(worker_key, Violation::RecallUnanswered));
+                self.emit(Notice::Violated(worker_key, Violation::RecallUnanswered));
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };

@@ -121,6 +121,9 @@ fn check_worker(worker: &Worker) {
         debug_assert_eq!(awaits_spawn, worker.process == Process::Requested, "course: {worker:?}");
     }
     debug_assert_eq!(worker.counted_busy, worker.is_busy(), "counted_busy: {worker:?}");
-    let cancels = worker.cancel_draining || worker.timers.get(Timer::Cancel).is_some();
+    let cancels = worker.cancel.is_some();
     debug_assert!(!cancels || (worker.held().is_some() && !worker.is_reaped()), "cancel: {worker:?}");
+    let until = worker.cancel.filter(|cancel| !cancel.draining).map(|cancel| cancel.until);
+    let at = worker.timers.get(Timer::Cancel);
+    debug_assert!(at.is_none() || at == until, "cancel: {worker:?}");
 }

@@ -31,7 +31,7 @@ impl Supervisor {
 }
 
 impl Step<'_> {
-    /// Nothing more is begun: what lies ahead at workers is recalled, what they run goes on. A pool that is closed is not
+    /// Nothing more is begun: prefetched jobs are recalled, what they run goes on. A pool that is closed is not
     /// paused, since its jobs are to come to their end.
     pub(super) fn pause(&mut self) {
         if self.machine.admits != Admits::All {

@@ -17,7 +17,7 @@ fn without_grace_it_is_sigkill_at_once() {
 }
 
 #[test]
-fn a_worker_that_does_not_leave_is_told_twice() {
+fn a_worker_that_does_not_leave_is_signalled_twice() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     assert_eq!(script.message(FIRST, success(1))[4..], ["leave 0#1", "0#1 is exiting", "idle"]);
     assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1"]);
