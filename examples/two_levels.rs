@@ -170,7 +170,7 @@ const MOST_ROUNDS: u32 = 5;
 impl Coordinator<'_> {
     fn run(mut self, news: &mpsc::Receiver<News>) -> Result<Tally, Box<dyn Error>> {
         let mut killer = Killer::new(self.options);
-        self.hand_out();
+        self.dispatch();
         while !self.open.is_empty() {
             match news.recv()? {
                 News::Reported(Report { number, outcome }) => {
@@ -188,7 +188,7 @@ impl Coordinator<'_> {
                     if let Some(error) = error {
                         self.lost(batch, &error);
                     }
-                    self.hand_out();
+                    self.dispatch();
                 }
             }
         }
@@ -196,7 +196,7 @@ impl Coordinator<'_> {
     }
 
     /// Two batches for each host, so that none waits for the coordinator.
-    fn hand_out(&mut self) {
+    fn dispatch(&mut self) {
         while self.batches < 2 * self.options.hosts && !self.waiting.is_empty() {
             // A quarter of each host's share of what is left: many items at first, and few at the end.
             let share = self.waiting.len() / (4 * self.options.hosts);

@@ -4,7 +4,7 @@
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
 //! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
-//! `admission` (which jobs are let in), `abort`, `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
+//! `admission` (which jobs are accepted), `abort`, `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
 //! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `permits` (how many of
 //! a key are), `limits`, `kill`, `death`, `spawning`, `size`.
 
@@ -91,7 +91,7 @@ pub(crate) const SHORT: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Admits {
     All,
-    /// No new jobs; those that were let in are done.
+    /// No new jobs; those that were accepted are done.
     Unsettled,
     /// No jobs at all; the workers are on their way out.
     Nothing,
@@ -151,11 +151,11 @@ pub(crate) struct Supervisor {
     counters: Counters,
     /// Workers whose handler or recovery may run.
     busy: usize,
-    /// Jobs that workers run, as was told.
+    /// The jobs that workers are announced to run.
     held: usize,
     /// Whether there was work since the last `Idle`.
     worked: bool,
-    /// Whether `AllReady` is still to be said.
+    /// Whether `AllReady` is still to be emitted.
     awaiting_ready: bool,
     /// When the far workers that were lost have come to their end for certain; none: there are none.
     far_gone_at: Option<Duration>,
@@ -370,7 +370,7 @@ impl Step<'_> {
         self.effects.push(Effect::Do(action));
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn emit(&mut self, notice: Notice) {
         self.effects.push(Effect::Tell(notice));
     }
 
@@ -422,7 +422,7 @@ impl Step<'_> {
         limit.and_then(|limit| self.now.checked_add(limit))
     }
 
-    /// What is done at the end of every step: free workers get work, missing ones are spawned, idleness is told.
+    /// What is done at the end of every step: free workers get work, missing ones are spawned, idleness is announced.
     fn finish(&mut self) {
         self.dispatch_all();
         self.admit_pending();
@@ -432,7 +432,7 @@ impl Step<'_> {
         let machine = &mut *self.machine;
         if machine.worked && machine.is_idle() {
             machine.worked = false;
-            self.tell(Notice::Idle);
+            self.emit(Notice::Idle);
         }
         let Supervisor { touched, deadlines, slots, .. } = &mut *self.machine;
         for slot in touched.drain(..) {
@@ -513,7 +513,7 @@ impl Step<'_> {
 
     fn emit_state(&mut self, worker_key: WorkerKey, state: WorkerState) {
         let job = self.worker(worker_key).held();
-        self.tell(Notice::State { worker_key, state, job });
+        self.emit(Notice::State { worker_key, state, job });
     }
 
     fn no_longer_free(&mut self, worker_key: WorkerKey) {

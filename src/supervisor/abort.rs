@@ -66,7 +66,7 @@ impl Step<'_> {
         }
         if only.is_none() {
             for job in mem::take(&mut self.machine.pending) {
-                let key = self.let_in(job.id, job.settings);
+                let key = self.accept(job.id, job.settings);
                 self.settle(key, Outcome::Aborted);
                 aborted += 1;
             }
@@ -93,7 +93,7 @@ impl Step<'_> {
         self.answer_abort_calls(|call| call.awaited.is_empty());
     }
 
-    /// The calls that have waited for long are told what has come of them.
+    /// The calls that have waited for long are answered.
     pub(super) fn end_abort_calls(&mut self) {
         let now = self.now;
         self.answer_abort_calls(|call| call.until <= now);
@@ -103,7 +103,7 @@ impl Step<'_> {
         let (over, waits): (VecDeque<_>, _) = mem::take(&mut self.machine.abort_calls).into_iter().partition(is_over);
         self.machine.abort_calls = waits;
         for AbortCall { call, aborted, .. } in over {
-            self.tell(Notice::QueuedAborted { call, aborted });
+            self.emit(Notice::QueuedAborted { call, aborted });
         }
     }
 }

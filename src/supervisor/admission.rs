@@ -1,4 +1,4 @@
-//! Which jobs are let in, and which callers wait until there is room for theirs.
+//! Which jobs are accepted, and which callers wait until there is room for theirs.
 //!
 //! The limit of the backlog counts the jobs that no worker has begun. A job whose worker died, or that is retried, goes back
 //! whether or not there is room: only new jobs are held up.
@@ -45,18 +45,18 @@ impl Step<'_> {
     }
 
     fn refuse(&mut self, id: u64, settings: &JobSettings, refusal: Refusal) {
-        self.tell(Notice::Refused { id, refusal });
+        self.emit(Notice::Refused { id, refusal });
         self.remove_job_of(settings.limit().map(|limit| limit.key));
     }
 
-    /// The job is let in, and is in no place yet.
-    pub(super) fn let_in(&mut self, id: u64, settings: JobSettings) -> JobKey {
+    /// The job is accepted, and is in no place yet.
+    pub(super) fn accept(&mut self, id: u64, settings: JobSettings) -> JobKey {
         self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
         let limit = settings.limit();
         let key = self.machine.jobs.insert(id, settings);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
-        self.tell(Notice::Enqueued(key));
+        self.emit(Notice::Enqueued(key));
         if let Some(limit) = limit {
             let Supervisor { backlog, jobs, .. } = &mut *self.machine;
             backlog.set_permits(jobs, limit);
@@ -67,7 +67,7 @@ impl Step<'_> {
     fn admit(&mut self, id: u64, settings: JobSettings) {
         let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
         let limit = settings.limit();
-        let key = self.let_in(id, settings);
+        let key = self.accept(id, settings);
         if let Some(after) = expires {
             self.machine.expiries.set(key, self.now.saturating_add(after));
         }

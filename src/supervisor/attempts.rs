@@ -34,7 +34,7 @@ impl Step<'_> {
     }
 
     /// The worker is ready, and the first of what it holds was sent before that: it is presumed begun, limited and blamed
-    /// as if it had. Only the worker's own word that it skips it takes that back.
+    /// as if it had. Only a skip by the worker itself takes that back.
     pub(super) fn presume_begun(&mut self, worker_key: WorkerKey, front: Prefetched) {
         self.hold(worker_key, front);
         self.recall_was_answered(worker_key);
@@ -77,14 +77,14 @@ impl Step<'_> {
         }
     }
 
-    /// Says that the job which is presumed begun is the worker's, unless that was said.
+    /// Announces that the worker runs the job which is presumed begun, unless that was announced.
     pub(super) fn announce(&mut self, worker_key: WorkerKey) {
         let Some(current) = &mut self.worker(worker_key).current else { return };
         let Some(key) = current.key.filter(|_| !current.announced) else { return };
         current.announced = true;
         let (attempt, in_doubt) = (current.attempt, current.recalled);
         self.machine.held += 1;
-        self.tell(Notice::Task { worker_key, key, attempt });
+        self.emit(Notice::Task { worker_key, key, attempt });
         self.is_no_longer_awaited(key);
         if in_doubt {
             self.restart_soft_limit(worker_key, key);
@@ -109,7 +109,7 @@ impl Step<'_> {
         if current.announced {
             self.machine.held -= 1;
             let begun = self.machine.jobs.entry(key.place).begun;
-            self.tell(Notice::Returned { key, begun, worker_key });
+            self.emit(Notice::Returned { key, begun, worker_key });
         }
         self.requeue(key);
     }
@@ -120,7 +120,7 @@ impl Step<'_> {
     pub(super) fn queue_at_back(&mut self, key: JobKey) {
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         backlog.push_back(jobs, key);
-        self.tell(Notice::Backlogged(key));
+        self.emit(Notice::Backlogged(key));
         self.recall_lower(key);
     }
 
@@ -178,7 +178,7 @@ impl Step<'_> {
             Outcome::Aborted => counters.aborted += 1,
             _ => counters.failed += 1,
         }
-        self.tell(Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
+        self.emit(Notice::Settled { key, attempt, attempts, outcome, begun, worker_key: by });
         self.remove_job_of(limit_key);
         self.is_no_longer_awaited(key);
     }
@@ -210,7 +210,7 @@ impl Step<'_> {
         // The attempts that count have made it wait.
         let counted = attempt - u32::from(entry.in_doubt);
         self.machine.counters.retried += 1;
-        self.tell(Notice::Retried { key, attempt, attempts, outcome, begun, worker_key });
+        self.emit(Notice::Retried { key, attempt, attempts, outcome, begun, worker_key });
         if counts {
             self.delay(key, policy.wait(counted, spread(self.machine.config.seed, key.id, attempt)));
         }
@@ -264,7 +264,7 @@ impl Step<'_> {
         let begun = self.had_begun(worker_key, outcome);
         self.cancel_is_over(worker_key);
         let worker = self.worker(worker_key);
-        worker.had_job = true;
+        worker.note_attempt();
         let Some(current) = &mut worker.current else { return begun };
         if current.key.take().is_some() && current.announced {
             self.machine.held -= 1;

@@ -96,7 +96,7 @@ impl Backlog {
         self.keys.entry(limit.key).or_insert_with(|| Key { permits: limit.permits, ..Key::default() }).jobs += 1;
     }
 
-    /// A job of this key is settled, or was not let in. Says whether the key is forgotten with it.
+    /// A job of this key is settled, or was not accepted. Says whether the key is forgotten with it.
     pub(super) fn remove_job(&mut self, limit_key: LimitKey) -> bool {
         if let Some(key) = self.keys.get_mut(&limit_key) {
             key.jobs -= 1;
@@ -109,7 +109,7 @@ impl Backlog {
         self.change(jobs, limit.key, |key, _| key.permits = limit.permits);
     }
 
-    /// Whether a job that is let in with this limit is the next of its key, and there is a permit for it.
+    /// Whether a job that is accepted with this limit is the next of its key, and there is a permit for it.
     pub(super) fn has_permit(&self, limit: Option<Limit>) -> bool {
         let Some(limit) = limit else { return true };
         self.keys.get(&limit.key).is_none_or(|key| key.taken < limit.permits && key.queue.len() == 0)

@@ -5,6 +5,7 @@
 //! the attempt, and the worker goes on with the next job.
 
 use super::jobs::JobState;
+use super::lifecycle::Cancel;
 use super::timers::Timer;
 use super::{Action, JobKey, Step, WorkerKey};
 use std::time::Duration;
@@ -23,11 +24,11 @@ impl Step<'_> {
         let until = self.now.checked_add(grace).filter(|_| grace != Duration::MAX);
         let again = std::mem::replace(&mut self.machine.jobs.entry(key.place).cancelled, true);
         let worker = self.worker(worker_key);
-        let is_earlier = until.is_some_and(|until| worker.cancelled_until.is_none_or(|before| until < before));
-        if worker.is_reaped() || (again && (worker.cancel_draining || !is_earlier)) {
+        let is_earlier = until.is_some_and(|until| worker.cancel.is_none_or(|before| until < before.until));
+        if worker.is_reaped() || (again && (worker.is_cancel_draining() || !is_earlier)) {
             return;
         }
-        worker.cancelled_until = until;
+        worker.cancel = until.map(|until| Cancel { until, draining: false });
         worker.timers.set(Timer::Cancel, until);
         worker.timers.clear(Timer::SoftLimit);
         self.ask_to_end(worker_key, key, until.map(|_| grace));
@@ -71,11 +72,13 @@ impl Step<'_> {
             return;
         }
         // What the worker has answered in time counts, though this program may not have read it.
-        worker.cancel_draining = true;
+        if let Some(cancel) = &mut worker.cancel {
+            cancel.draining = true;
+        }
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that the worker wrote before the grace time was found to be over has been told, and the job is not answered.
+    /// All that the worker wrote before the grace time was found to be over has been reported, and the job is not answered.
     pub(super) fn cancel_drained(&mut self, worker_key: WorkerKey) {
         if let Some((key, _)) = self.worker(worker_key).held() {
             self.abort(key);
@@ -87,7 +90,6 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.timers.clear(Timer::Cancel);
         worker.timers.clear(Timer::SoftLimit);
-        worker.cancelled_until = None;
-        worker.cancel_draining = false;
+        worker.cancel = None;
     }
 }

@@ -1,4 +1,4 @@
-//! What the pool was told to do.
+//! What the pool is configured to do.
 
 use super::retry::RetryPolicy;
 use std::time::Duration;
@@ -197,7 +197,7 @@ impl MaxMemory {
     }
 }
 
-/// What one job was told: `None` in all of it is the pool's own, and costs eight bytes.
+/// The settings of one job: `None` in all of it is the pool's own, and costs eight bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct JobSettings(Option<Box<Overrides>>);
 

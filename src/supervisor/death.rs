@@ -20,7 +20,7 @@ impl Step<'_> {
         // It is past killing, and past its limits.
         worker.pending_kill = None;
         worker.stop_draining();
-        worker.cancel_draining = false;
+        worker.cancel = None;
         for timer in
             [Timer::Limit, Timer::SoftLimit, Timer::Cancel, Timer::Measure, Timer::PendingKill, Timer::Unanswered]
                 .into_iter()
@@ -80,7 +80,7 @@ impl Step<'_> {
         if worker.is_exiting() {
             return;
         }
-        self.tell(Notice::PipeClosed(worker_key));
+        self.emit(Notice::PipeClosed(worker_key));
         if self.worker(worker_key).stdout_closed {
             // It can answer nothing more, whenever it dies.
             self.announce(worker_key);
@@ -91,7 +91,7 @@ impl Step<'_> {
 
     /// The process is reaped, and all that it wrote has been read.
     fn handle_death(&mut self, worker_key: WorkerKey) {
-        if self.worker(worker_key).gone_at.is_some() {
+        if self.worker(worker_key).gone_at().is_some() {
             self.keep_permits(worker_key);
         }
         self.judge(worker_key);
@@ -108,15 +108,17 @@ impl Step<'_> {
     /// What becomes of the first job that the dead worker has not answered.
     fn judge(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        let Some(current) = worker.current else { return self.judge_ahead(worker_key) };
+        let Some(current) = worker.current else { return self.judge_prefetched(worker_key) };
         if let Some(undelivered) = worker.undelivered().filter(|of| of.job == current.id && !current.started) {
-            worker.had_job |= undelivered.in_part;
+            if undelivered.in_part {
+                worker.note_attempt();
+            }
             if !undelivered.in_part || !self.killed_readers(current.key) {
                 return self.not_begun(worker_key);
             }
         }
         self.charge(worker_key);
-        self.judge_ahead(worker_key);
+        self.judge_prefetched(worker_key);
     }
 
     /// The job that the dead worker is presumed to have begun has used its attempt.
@@ -135,9 +137,9 @@ impl Step<'_> {
 
     /// A far worker may have answered the first job, and begun those behind it, though nothing of that has come. Those that
     /// it was not sent whole it has not begun.
-    fn judge_ahead(&mut self, worker_key: WorkerKey) {
+    fn judge_prefetched(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if !worker.is_far() || worker.said_last {
+        if !worker.is_far() || worker.failed_terminally() {
             return;
         }
         let undelivered = worker.undelivered().map(|of| of.job);
@@ -173,29 +175,30 @@ impl Step<'_> {
             let others: Vec<usize> = ready.map(|(other, _)| other.slot).collect();
             Some(self.machine.restarts.one_has_failed(worker_key.slot, self.now, &others))
         } else {
-            self.machine.restarts.one_has_ended(worker_key.slot, worker.had_job);
+            self.machine.restarts.one_has_ended(worker_key.slot, worker.has_used_attempt());
             None
         };
         let start_failed =
             decision.as_ref().map(|decision| StartFailed { wait: decision.wait, in_a_row: decision.in_a_row });
         if worker.is_spawned() {
-            self.tell(Notice::Died { worker_key, start_failed });
+            self.emit(Notice::Died { worker_key, start_failed });
             self.act(Action::Release(worker_key));
         } else if let Some(start_failed) = start_failed {
-            self.tell(Notice::SpawnFailed { worker_key, start_failed });
+            self.emit(Notice::SpawnFailed { worker_key, start_failed });
         }
+        let gone_at = worker.gone_at();
         for permit in worker.permits() {
-            self.give_back_after(permit, worker.gone_at);
+            self.give_back_after(permit, gone_at);
         }
         for key in worker.prefetched.iter().filter_map(|prefetched| prefetched.key) {
             self.requeue(key);
         }
         for &key in &worker.retry_at_death {
-            self.retry_after(key, worker.gone_at);
+            self.retry_after(key, gone_at);
         }
         let Some(decision) = decision else { return };
         if decision.breaks {
-            // Those that were asked for before say nothing of the jobs that come from now on.
+            // Those that were asked for before tell nothing about the jobs that come from now on.
             self.machine.slots.iter_mut().flatten().for_each(|other| other.probe = false);
         }
         if decision.breaks || (self.machine.is_circuit_open() && worker.probe) {

@@ -1,7 +1,7 @@
 //! Jobs that are not to be queued before a time, and jobs that are over at one.
 //!
 //! Those that wait for a time are in the backlog, and hold no worker. A job expires where no worker has begun it in time. One
-//! that a worker was sent in time is recalled, and expires once it is skipped: only that worker's word says that it has not
+//! that a worker was sent in time is recalled, and expires once it is skipped: only that worker can say that it has not
 //! begun.
 
 use super::jobs::JobState;
@@ -16,7 +16,7 @@ impl Step<'_> {
         }
         let until = self.now.saturating_add(wait);
         self.machine.delays.set(key, until);
-        self.tell(Notice::Delayed { key, until });
+        self.emit(Notice::Delayed { key, until });
     }
 
     /// A job that is in no place is queued, now or at its time.

@@ -1,4 +1,4 @@
-//! What comes out of the machine: what is to be done, and what is to be told.
+//! What comes out of the machine: actions, which are to be done, and notices of what has happened.
 
 use super::{Begun, JobKey, LimitKey, Outcome, Violation, WorkerKey, WorkerState};
 use std::time::Duration;
@@ -39,12 +39,12 @@ pub(crate) enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Notice {
     // ---- of jobs
-    /// The job with this number was not let in.
+    /// The job with this number was not accepted.
     Refused {
         id: u64,
         refusal: Refusal,
     },
-    /// The job was let in.
+    /// The job was accepted.
     Enqueued(JobKey),
     Backlogged(JobKey),
     /// The job is not to be queued before this.
@@ -138,7 +138,7 @@ pub(crate) enum Notice {
     Silent(WorkerKey),
     /// The worker has broken the protocol, and is killed.
     Violated(WorkerKey, Violation),
-    /// The worker has said why it ends.
+    /// The worker has written a terminal failure.
     TerminalFailure(WorkerKey),
     /// The worker is reaped, and all its output is read.
     Died {
@@ -172,7 +172,7 @@ pub(crate) enum Signal {
     Continue,
 }
 
-/// Why a job was not let in.
+/// Why a job was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     Full,

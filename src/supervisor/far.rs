@@ -14,7 +14,7 @@
 
 use super::config::LimitKey;
 use super::jobs::JobState;
-use super::lifecycle::End;
+use super::lifecycle::{End, Far};
 use super::timers::Timer;
 use super::{Action, JobKey, Notice, Step, WorkerKey};
 use std::mem;
@@ -40,16 +40,19 @@ impl Step<'_> {
 
     /// Something has come from the worker.
     pub(super) fn heard(&mut self, worker_key: WorkerKey) {
-        let silence = self.worker(worker_key).silence;
-        let silent_at = self.after(silence);
+        let now = self.now;
         let worker = self.worker(worker_key);
-        if silence.is_some() && !worker.is_exiting() && !worker.is_reaped() {
+        if let Some(far) = worker.far
+            && !worker.is_exiting()
+            && !worker.is_reaped()
+        {
+            let silent_at = now.checked_add(far.silence);
             worker.timers.set(Timer::Silence, silent_at);
         }
     }
 
     pub(super) fn heartbeat(&mut self, worker_key: WorkerKey) {
-        let Some(silence) = self.worker(worker_key).silence else { return };
+        let Some(Far { silence, .. }) = self.worker(worker_key).far else { return };
         let next_at = self.after(Some(silence / HEARTBEATS));
         self.worker(worker_key).timers.set(Timer::Heartbeat, next_at);
         self.act(Action::SendHeartbeat { worker_key, silence });
@@ -58,34 +61,37 @@ impl Step<'_> {
     /// Nothing has been heard for the limit of silence. What has come and was not read counts: this program may have been
     /// stopped.
     pub(super) fn silence_is_over(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).silence_draining = true;
+        if let Some(far) = &mut self.worker(worker_key).far {
+            far.draining = true;
+        }
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that had come has been told. Gives whether it was nothing, so that the worker is lost.
+    /// All that had come has been reported. Gives whether it was nothing, so that the worker is lost.
     pub(super) fn silence_drained(&mut self, worker_key: WorkerKey) -> bool {
         let worker = self.worker(worker_key);
-        let is_lost = mem::take(&mut worker.silence_draining)
+        let is_lost = worker.far.as_mut().is_some_and(|far| mem::take(&mut far.draining))
             && worker.timers.get(Timer::Silence).is_none()
             && !worker.is_exiting()
             && !worker.is_reaped();
         if is_lost {
-            self.tell(Notice::Silent(worker_key));
+            self.emit(Notice::Silent(worker_key));
             self.kill(worker_key, End::Silent);
         }
         is_lost
     }
 
-    /// The local process of a far worker is reaped: the worker itself may go on for a while, unless it has said its last words
-    /// or had nothing to do.
+    /// The local process of a far worker is reaped: the worker itself may go on for a while, unless it has written a terminal
+    /// failure or had nothing to do.
     pub(super) fn may_go_on(&mut self, worker_key: WorkerKey) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        let Some(silence) = worker.silence else { return };
         let had_jobs = worker.current.is_some() || !worker.prefetched.is_empty() || !worker.retry_at_death.is_empty();
-        if had_jobs && !worker.said_last {
-            let end = now.saturating_add(certain_end(silence));
-            worker.gone_at = Some(end);
+        let failed_terminally = worker.failed_terminally();
+        let Some(far) = &mut worker.far else { return };
+        if had_jobs && !failed_terminally {
+            let end = now.saturating_add(certain_end(far.silence));
+            far.gone_at = Some(end);
             let all = self.machine.far_gone_at.max(Some(end));
             self.machine.far_gone_at = all;
         }

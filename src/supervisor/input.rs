@@ -90,6 +90,6 @@ pub(crate) enum WhenFull {
     /// Its caller waits, behind those that wait already.
     Wait,
     Refuse,
-    /// It is let in: its caller must not wait, and there is no limit, or the caller is the hook thread.
+    /// It is accepted: its caller must not wait, and there is no limit, or the caller is the hook thread.
     Exceed,
 }

@@ -5,16 +5,16 @@
 //! and what it has written is read: if the job is not answered by then, nothing behind it has begun, and the worker is
 //! killed before it can; else it goes on.
 
-use super::lifecycle::{Course, End, KillCause, PendingKill, Phase};
+use super::lifecycle::{Course, End, KillCause, PendingKill, Phase, RetireReason};
 use super::timers::Timer;
 use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
 
 /// How long a worker may take to answer a recall before it is stopped.
-const WORD: Duration = Duration::from_millis(10);
+const ANSWER_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long a far worker may take to answer one, before its connection is closed.
-const FAR_WORD: Duration = Duration::from_secs(1);
+const FAR_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a worker without a job may take to leave when the pool ends. The grace time may be shorter.
 const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
@@ -23,13 +23,24 @@ const LEAVE_AT_EXIT: Duration = Duration::from_millis(100);
 const STOP: Duration = Duration::from_secs(1);
 
 impl Step<'_> {
-    /// The worker is let go: it has done its jobs.
+    /// The worker takes no more jobs: those that it has prefetched are recalled, and one that is free leaves.
+    pub(super) fn retire(&mut self, worker_key: WorkerKey, reason: RetireReason) {
+        self.of_worker(worker_key, |step| {
+            step.worker(worker_key).retires_for.insert(reason);
+            step.recall(worker_key);
+            if step.worker(worker_key).is_free() {
+                step.next_for(worker_key);
+            }
+        });
+    }
+
+    /// The worker has done its jobs, and is told to leave.
     pub(super) fn leave(&mut self, worker_key: WorkerKey) {
         self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key, End::Left);
     }
 
-    /// The pool ends, and the worker has nothing to do: it is let go, so that what it holds is dropped in order.
+    /// The pool ends, and the worker has nothing to do: it is told to leave, so that what it holds is dropped in order.
     pub(super) fn leave_at_exit(&mut self, worker_key: WorkerKey) {
         self.act(Action::SendLeave(worker_key));
         self.on_its_way(worker_key, End::PoolExit);
@@ -37,7 +48,7 @@ impl Step<'_> {
         self.start_limit(worker_key, Some(grace.min(LEAVE_AT_EXIT)));
     }
 
-    /// The worker will end by itself; if it does not within the grace time, it is told to.
+    /// The worker will end by itself; if it does not within the grace time, it is sent SIGTERM.
     pub(super) fn on_its_way(&mut self, worker_key: WorkerKey, end: End) {
         let grace = self.machine.config.kill_grace;
         self.enter_exit(worker_key, Some(end), Course::Leaving);
@@ -102,8 +113,8 @@ impl Step<'_> {
             return self.carry_out_kill(worker_key, None);
         }
         // A worker that owes an answer for long is given no more time.
-        let word = if worker.is_far() { FAR_WORD } else { WORD };
-        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { word };
+        let within = if worker.is_far() { FAR_ANSWER_WITHIN } else { ANSWER_WITHIN };
+        let patience = if cause == KillCause::RecallUnanswered { Duration::ZERO } else { within };
         worker.timers.set(Timer::PendingKill, now.checked_add(patience));
         self.clear_limit(worker_key);
         self.recall(worker_key);
@@ -165,15 +176,15 @@ impl Step<'_> {
             KillCause::Aborted => (End::Aborted, None),
             KillCause::TimedOut { limit } => {
                 self.machine.counters.timed_out += 1;
-                self.tell(Notice::TimedOut { worker_key, state, limit, job });
+                self.emit(Notice::TimedOut { worker_key, state, limit, job });
                 (End::TimedOut, Some(Outcome::TimedOut { state, limit }))
             }
             KillCause::OverHardLimit { bytes, limit } => {
-                self.tell(Notice::OverHardLimit { worker_key, bytes, limit });
+                self.emit(Notice::OverHardLimit { worker_key, bytes, limit });
                 (End::OverHardLimit, Some(Outcome::OutOfMemory { bytes, limit }))
             }
             KillCause::RecallUnanswered => {
-                self.tell(Notice::Violated(worker_key, Violation::RecallUnanswered));
+                self.emit(Notice::Violated(worker_key, Violation::RecallUnanswered));
                 (End::Violation, Some(Outcome::Protocol(Violation::RecallUnanswered)))
             }
         };

@@ -16,7 +16,7 @@ pub(super) enum Process {
     },
 }
 
-/// What the worker does, as far as its messages and the pool's tell.
+/// What the worker does, as far as its messages and the pool's say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     /// It has not said that it is ready.
@@ -40,7 +40,7 @@ impl Phase {
         }
     }
 
-    /// Whether the worker's last word on the matter is that it is ready: then the first job that it holds is presumed begun.
+    /// Whether the worker was ready when it was last heard of: then the first job that it holds is presumed begun.
     pub(super) fn is_ready(self) -> bool {
         match self {
             Phase::Initializing | Phase::Recovering => false,
@@ -60,7 +60,7 @@ impl Phase {
 
     /// The exit that follows on this phase.
     pub(super) fn exit(self, end: Option<End>, course: Course) -> Exit {
-        Exit { end, course, is_ready: self.is_ready(), has_been_ready: self.has_been_ready() }
+        Exit { end, course, is_ready: self.is_ready(), has_been_ready: self.has_been_ready(), failed_terminally: false }
     }
 }
 
@@ -72,6 +72,8 @@ pub(super) struct Exit {
     pub(super) course: Course,
     pub(super) is_ready: bool,
     pub(super) has_been_ready: bool,
+    /// Whether the worker has written a terminal failure: it begins nothing any more.
+    pub(super) failed_terminally: bool,
 }
 
 /// What has been done about a worker's exit, and what is next when its limit is over.
@@ -97,6 +99,49 @@ impl Course {
             Course::Terminated => Some(Signal::Kill),
             Course::Killed | Course::Over => None,
         }
+    }
+}
+
+/// Why a worker takes no more jobs: it leaves after the one that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetireReason {
+    /// The worker has asked to be replaced.
+    Requested,
+    /// It holds too much memory to do another job.
+    OverSoftLimit,
+    /// The fork server that has forked it is gone.
+    Orphaned,
+    /// The pool is to have fewer workers, and not this one. The caller may take that back.
+    Surplus,
+    /// It is old, has been idle for long, or is replaced at a caller's request.
+    Dismissed,
+}
+
+impl RetireReason {
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Which of these hold: none for a worker that takes jobs, or several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct RetireReasons(u8);
+
+impl RetireReasons {
+    pub(super) fn insert(&mut self, reason: RetireReason) {
+        self.0 |= reason.bit();
+    }
+
+    pub(super) fn remove(&mut self, reason: RetireReason) {
+        self.0 &= !reason.bit();
+    }
+
+    pub(super) fn contains(self, reason: RetireReason) -> bool {
+        self.0 & reason.bit() != 0
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -141,6 +186,25 @@ pub(super) struct PendingKill {
     pub(super) cause: KillCause,
     /// Whether the worker has been sent SIGSTOP, since it did not answer the recall.
     pub(super) stopped: bool,
+}
+
+/// The cancellation of the job that the worker runs, where the grace time has an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cancel {
+    pub(super) until: Duration,
+    /// Whether the grace time is over, and what the worker has written in time is being read.
+    pub(super) draining: bool,
+}
+
+/// What a worker has that is on another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Far {
+    /// How long nothing may come over its connection.
+    pub(super) silence: Duration,
+    /// Whether that time is over, and what has come from the worker in time is being read.
+    pub(super) draining: bool,
+    /// When its end is certain, where it may have gone on without its connection.
+    pub(super) gone_at: Option<Duration>,
 }
 
 /// The limit of the worker's state, for which [`Timer::Limit`](super::timers::Timer::Limit) stands.

@@ -1,6 +1,6 @@
 //! Limits of time and of memory.
 
-use super::lifecycle::{KillCause, Limit, Phase};
+use super::lifecycle::{KillCause, Limit, Phase, RetireReason};
 use super::timers::Timer;
 use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, WorkerKey};
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Step<'_> {
         if worker.is_exiting() {
             return self.signal(worker_key);
         }
-        if worker.cancel_draining {
+        if worker.is_cancel_draining() {
             // The job ends anyway.
             return;
         }
@@ -35,13 +35,13 @@ impl Step<'_> {
         self.act(Action::Drain(worker_key));
     }
 
-    /// All that the worker wrote before its limit was found to be over has been told.
+    /// All that the worker wrote before its limit was found to be over has been reported.
     pub(super) fn drained(&mut self, worker_key: WorkerKey) {
         if self.silence_drained(worker_key) {
             return;
         }
         let worker = self.worker(worker_key);
-        if std::mem::take(&mut worker.cancel_draining) {
+        if worker.cancel.as_mut().is_some_and(|cancel| std::mem::take(&mut cancel.draining)) {
             return self.cancel_drained(worker_key);
         }
         if let Some(Limit { after: limit, .. }) = worker.limit.filter(|limit| limit.draining) {
@@ -68,7 +68,7 @@ impl Step<'_> {
             return self.check_soft_limit(worker_key, bytes);
         };
         // If its job is done before it can be killed, it does no other.
-        worker.over_soft_limit = true;
+        worker.retires_for.insert(RetireReason::OverSoftLimit);
         self.prepare_kill(worker_key, KillCause::OverHardLimit { bytes, limit });
     }
 
@@ -78,10 +78,9 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         let has_job = matches!(worker.phase, Phase::Working | Phase::Recovering) || worker.current.is_some();
         let is_over = soft.or(hard).is_some_and(|limit| bytes > limit);
-        if is_over && has_job && !worker.is_exiting() && !worker.over_soft_limit {
-            worker.over_soft_limit = true;
-            self.tell(Notice::OverSoftLimit { worker_key, bytes });
-            self.recall(worker_key);
+        if is_over && has_job && !worker.is_exiting() && !worker.retires_for.contains(RetireReason::OverSoftLimit) {
+            self.emit(Notice::OverSoftLimit { worker_key, bytes });
+            self.retire(worker_key, RetireReason::OverSoftLimit);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The messages of an exiting worker count as well: what it has answered is answered, whatever becomes of the worker.
 
-use super::lifecycle::{End, Phase};
+use super::lifecycle::{End, Phase, RetireReason};
 use super::worker::Current;
 use super::{Message, Notice, Outcome, Step, Violation, WorkerKey, WorkerState};
 
@@ -14,18 +14,18 @@ impl Step<'_> {
         }
         self.heard(worker_key);
         match message {
-            Message::Ready => self.said_ready(worker_key),
+            Message::Ready => self.became_ready(worker_key),
             Message::Start { job } => {
-                if let Some(current) = self.first_word(worker_key, job) {
-                    self.spoke_of_a_running_job(worker_key, current);
+                if let Some(current) = self.note_begun(worker_key, job) {
+                    self.runs_on(worker_key, current);
                 }
             }
             Message::Progress { job } => {
-                let Some(current) = self.first_word(worker_key, job) else { return };
+                let Some(current) = self.note_begun(worker_key, job) else { return };
                 if let Some(key) = current.key {
-                    self.tell(Notice::Progressed { worker_key, key, attempt: current.attempt });
+                    self.emit(Notice::Progressed { worker_key, key, attempt: current.attempt });
                 }
-                self.spoke_of_a_running_job(worker_key, current);
+                self.runs_on(worker_key, current);
             }
             Message::Answer { job, outcome, ready } => self.answered(worker_key, job, outcome, ready),
             Message::Terminal { job } => self.terminal(worker_key, job),
@@ -34,7 +34,7 @@ impl Step<'_> {
         }
     }
 
-    fn said_ready(&mut self, worker_key: WorkerKey) {
+    fn became_ready(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         let state = worker.state();
         if worker.phase.is_ready() {
@@ -75,14 +75,14 @@ impl Step<'_> {
         }
         // One that has done nothing yet comes last: those that have done some of their jobs do the rest first, and make room
         // for their successors.
-        let at = if worker.done == 0 { 0 } else { self.machine.free.len() };
+        let at = if worker.jobs_done() == 0 { 0 } else { self.machine.free.len() };
         self.clear_limit(worker_key);
         self.machine.free.insert(at, worker_key.slot);
         self.start_idle(worker_key);
     }
 
-    /// The worker speaks of the job that it runs. Its first word proves that the job has begun.
-    fn first_word(&mut self, worker_key: WorkerKey, id: u64) -> Option<Current> {
+    /// The worker has sent a message of the job that it runs. The first one proves that the job has begun.
+    fn note_begun(&mut self, worker_key: WorkerKey, id: u64) -> Option<Current> {
         if self.worker(worker_key).current.is_none_or(|current| current.id != id) {
             self.violated(worker_key, Violation::NotItsJob { job: id });
             return None;
@@ -92,13 +92,13 @@ impl Step<'_> {
         let first = !std::mem::replace(&mut current.started, true);
         let current = *current;
         if first && let Some(key) = current.key {
-            self.tell(Notice::Started { worker_key, key, attempt: current.attempt });
+            self.emit(Notice::Started { worker_key, key, attempt: current.attempt });
         }
         Some(current)
     }
 
     /// The job runs on: it is no short one, so none waits behind it.
-    fn spoke_of_a_running_job(&mut self, worker_key: WorkerKey, current: Current) {
+    fn runs_on(&mut self, worker_key: WorkerKey, current: Current) {
         self.recall_behind(worker_key, current.since);
         // It was aborted while it was prefetched, and has begun all the same.
         self.kill_if_alone(worker_key);
@@ -106,7 +106,7 @@ impl Step<'_> {
 
     fn answered(&mut self, worker_key: WorkerKey, id: u64, outcome: Outcome, ready: bool) {
         let silent = self.worker(worker_key).current.is_none_or(|current| !current.started);
-        let Some(current) = self.first_word(worker_key, id) else { return };
+        let Some(current) = self.note_begun(worker_key, id) else { return };
         let mut took = self.now.saturating_sub(current.since);
         if silent {
             // A handler that runs for long is announced. The rest was the wait for a core.
@@ -128,34 +128,36 @@ impl Step<'_> {
             self.enter(worker_key, Phase::Recovering);
         }
         if ready {
-            self.said_ready(worker_key);
+            self.became_ready(worker_key);
         }
     }
 
-    /// The worker says why it ends.
+    /// The worker has written a terminal failure.
     fn terminal(&mut self, worker_key: WorkerKey, job: Option<u64>) {
         if let Some(id) = job
-            && self.first_word(worker_key, id).is_none()
+            && self.note_begun(worker_key, id).is_none()
         {
             return;
         }
-        self.tell(Notice::TerminalFailure(worker_key));
+        self.emit(Notice::TerminalFailure(worker_key));
         self.cancel_kill(worker_key);
         self.announce(worker_key);
         self.attempt_over(worker_key, Outcome::Panicked, true);
         // It begins none of those behind it.
         self.end_current(worker_key);
-        self.worker(worker_key).said_last = true;
         if !self.worker(worker_key).is_exiting() {
             self.on_its_way(worker_key, End::Terminal);
         }
-        self.worker(worker_key).set_ready_in_exit(false);
+        if let Phase::Exiting(exit) = &mut self.worker(worker_key).phase {
+            exit.is_ready = false;
+            exit.failed_terminally = true;
+        }
     }
 
     fn skipped(&mut self, worker_key: WorkerKey, id: u64) {
         let worker = self.worker(worker_key);
         // One that retires skips what it holds without being asked.
-        let retiring = worker.retiring;
+        let retiring = worker.retires_for.contains(RetireReason::Requested);
         let first = worker.current.filter(|current| current.id == id);
         if first.is_some_and(|current| !current.announced && !current.started && (current.recalled || retiring)) {
             self.cancel_kill(worker_key);
@@ -181,7 +183,7 @@ impl Step<'_> {
     /// The worker wants to be replaced, and will skip whatever it has not begun.
     fn retires(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        worker.retiring = true;
+        worker.retires_for.insert(RetireReason::Requested);
         worker.recall().for_each(drop);
         self.await_recall(worker_key);
         if self.worker(worker_key).is_free() {
@@ -189,12 +191,12 @@ impl Step<'_> {
         }
     }
 
-    /// The worker broke the protocol: it is killed, and nothing of what it said is matched to another job. Nothing can be
+    /// The worker broke the protocol: it is killed, and none of its messages is matched to another job. Nothing can be
     /// proven of what it holds, so all of it has used an attempt.
     pub(super) fn violated(&mut self, worker_key: WorkerKey, violation: Violation) {
         let exiting = self.worker(worker_key).is_exiting();
         if !exiting {
-            self.tell(Notice::Violated(worker_key, violation));
+            self.emit(Notice::Violated(worker_key, violation));
         }
         self.all_attempts_over(worker_key, Outcome::Protocol(violation));
         if !exiting {

@@ -1,6 +1,6 @@
 //! Permits: how many jobs of a key run at once.
 //!
-//! **A permit belongs to what a worker holds**: a job takes it when it is sent, ahead of its time or not, and the worker gives it
+//! **A permit belongs to what a worker holds**: a job takes it when it is sent, prefetched or not, and the worker gives it
 //! back when it has answered or skipped the job, or is dead. So a job that is aborted, or over its limit, keeps its permit
 //! until its handler can no longer run. Of a worker that broke the protocol only its death is believed.
 
@@ -21,7 +21,7 @@ impl Step<'_> {
         let Some(limit_key) = permit else { return };
         let Supervisor { backlog, jobs, .. } = &mut *self.machine;
         if backlog.give_back(jobs, limit_key) {
-            self.tell(Notice::KeyForgotten(limit_key));
+            self.emit(Notice::KeyForgotten(limit_key));
         }
     }
 
@@ -33,12 +33,12 @@ impl Step<'_> {
         worker.kept_permits.extend(current.chain(prefetched));
     }
 
-    /// A job of the key is settled, or was not let in.
+    /// A job of the key is settled, or was not accepted.
     pub(super) fn remove_job_of(&mut self, limit_key: Option<LimitKey>) {
         if let Some(limit_key) = limit_key
             && self.machine.backlog.remove_job(limit_key)
         {
-            self.tell(Notice::KeyForgotten(limit_key));
+            self.emit(Notice::KeyForgotten(limit_key));
         }
     }
 

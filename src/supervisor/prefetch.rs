@@ -1,6 +1,6 @@
 //! Jobs that are sent to a worker before it has answered the one before, and how they come back.
 //!
-//! Such a job is still queued to everybody, and is given to another worker only at the word of the one that holds it.
+//! Such a job is still queued to everybody, and is given to another worker only once the one that holds it has skipped it.
 
 use super::jobs::JobState;
 use super::lifecycle::KillCause;
@@ -31,10 +31,12 @@ impl Step<'_> {
         let workers = config.max_processes;
         let share = self.machine.backlog.permitted().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
-        if !worker.recalls || worker.takes_no_more() || worker.is_ending() || worker.pending_kill.is_some() {
+        // A job was just begun at it, and was not recalled: all that such a worker has prefetched is.
+        debug_assert!(!worker.takes_no_more() && !worker.is_ending() && worker.pending_kill.is_none(), "{worker:?}");
+        if !worker.recalls {
             return;
         }
-        // Over a connection, what is sent ahead is on its way for longer than a short job takes.
+        // Over a connection, a prefetched job is on its way for longer than a short job takes.
         let depth = if worker.is_far() { most } else { worker.depth(most) };
         let room = self.jobs_left(worker_key.slot).min(u64::from(depth));
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
@@ -94,14 +96,14 @@ impl Step<'_> {
     /// No job waits behind a long one while another worker is free.
     pub(super) fn recall_for_the_free(&mut self) {
         let workers = self.machine.config.max_processes.max(self.machine.live.len());
-        let never_crowded = workers <= self.machine.config.cores;
-        if self.machine.free.is_empty() || (never_crowded && !self.machine.config.is_far()) {
+        let never_oversubscribed = workers <= self.machine.config.cores;
+        if self.machine.free.is_empty() || (never_oversubscribed && !self.machine.config.is_far()) {
             // Where nobody waits for a core, jobs are recalled in time anyway.
             return;
         }
         for at in 0..self.machine.live.len() {
             let slot = self.machine.live[at];
-            let waits = |worker: &&Worker| worker.has_unrecalled() && (worker.is_far() || !never_crowded);
+            let waits = |worker: &&Worker| worker.has_unrecalled() && (worker.is_far() || !never_oversubscribed);
             let Some(worker) = self.machine.slots[slot].as_ref().filter(waits) else { continue };
             if let Some(current) = worker.current {
                 self.recall_behind(WorkerKey { slot, worker: worker.id }, current.since);
@@ -171,7 +173,7 @@ impl Step<'_> {
         }
         worker.timers.set(Timer::Unanswered, since.checked_add(RECALL_LIMIT));
         if std::mem::replace(&mut worker.recalls, false) {
-            self.tell(Notice::RecallIgnored(worker_key));
+            self.emit(Notice::RecallIgnored(worker_key));
         }
     }
 }

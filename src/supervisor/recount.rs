@@ -110,6 +110,8 @@ fn check_worker(worker: &Worker) {
     worker.timers.check();
     let awaits = worker.owes_an_answer() && worker.pending_kill.is_none();
     debug_assert!(worker.is_ending() || awaits == worker.recalled_at.is_some(), "recalled_at: {worker:?}");
+    let keeps = worker.takes_no_more() && worker.has_unrecalled();
+    debug_assert!(worker.is_ending() || !keeps, "takes_no_more: {worker:?}");
     let condemned = worker.pending_kill.is_some();
     debug_assert!(!condemned || !(worker.is_exiting() || worker.is_reaped()), "pending_kill: {worker:?}");
     let draining = worker.limit.is_some_and(|limit| limit.draining);
@@ -119,6 +121,9 @@ fn check_worker(worker: &Worker) {
         debug_assert_eq!(awaits_spawn, worker.process == Process::Requested, "course: {worker:?}");
     }
     debug_assert_eq!(worker.counted_busy, worker.is_busy(), "counted_busy: {worker:?}");
-    let cancels = worker.cancel_draining || worker.timers.get(Timer::Cancel).is_some();
+    let cancels = worker.cancel.is_some();
     debug_assert!(!cancels || (worker.held().is_some() && !worker.is_reaped()), "cancel: {worker:?}");
+    let until = worker.cancel.filter(|cancel| !cancel.draining).map(|cancel| cancel.until);
+    let at = worker.timers.get(Timer::Cancel);
+    debug_assert!(at.is_none() || at == until, "cancel: {worker:?}");
 }

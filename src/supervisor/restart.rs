@@ -286,7 +286,7 @@ impl RestartPolicy {
         let starting = starting - probes.filter_map(|slot| workers[slot].as_ref()).filter(starts).count();
         let is_wanted = |&slot: &usize| self.slots[slot].wanted && workers[slot].is_none();
         let wanted = if self.wanted == 0 { 0 } else { (0..self.slots.len()).filter(is_wanted).count() };
-        let lasting = alive().filter(|worker| !worker.is_exiting() && !worker.surplus).count();
+        let lasting = alive().filter(|worker| !worker.is_exiting() && !worker.is_surplus()).count();
         let for_jobs = queued.saturating_sub(starting);
         for_jobs.max(minimum.saturating_sub(lasting)).max(wanted).max(successors).min(empty)
     }

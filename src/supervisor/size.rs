@@ -1,5 +1,6 @@
 //! Whether anything is begun, and how many workers there are: what a caller may change while the pool runs.
 
+use super::lifecycle::RetireReason;
 use super::timers::Timer;
 use super::worker::Worker;
 use super::{Admits, Config, Step, Supervisor, WorkerKey};
@@ -30,7 +31,7 @@ impl Supervisor {
 }
 
 impl Step<'_> {
-    /// Nothing more is begun: what lies ahead at workers is recalled, what they run goes on. A pool that is closed is not
+    /// Nothing more is begun: prefetched jobs are recalled, what they run goes on. A pool that is closed is not
     /// paused, since its jobs are to come to their end.
     pub(super) fn pause(&mut self) {
         if self.machine.admits != Admits::All {
@@ -59,10 +60,10 @@ impl Step<'_> {
         }
         for worker_key in self.all_lasting() {
             // One that was not told to leave yet stays where there is room for it again.
-            let surplus = worker_key.slot >= most;
-            self.worker(worker_key).surplus = surplus;
-            if surplus {
-                self.let_go(worker_key);
+            if worker_key.slot < most {
+                self.worker(worker_key).retires_for.remove(RetireReason::Surplus);
+            } else {
+                self.retire(worker_key, RetireReason::Surplus);
             }
         }
         self.announce_all_ready();
@@ -74,8 +75,7 @@ impl Step<'_> {
             return;
         }
         for worker_key in self.all_lasting() {
-            self.worker(worker_key).dismissed = true;
-            self.let_go(worker_key);
+            self.retire(worker_key, RetireReason::Dismissed);
         }
     }
 
@@ -89,8 +89,7 @@ impl Step<'_> {
         let lasts = |(_, worker): &(WorkerKey, &Worker)| !worker.is_ending() && !worker.takes_no_more();
         let lasting = machine.alive().filter(lasts).count();
         if lasting > minimum(&machine.config, machine.admits) && self.worker(worker_key).is_free() {
-            self.worker(worker_key).dismissed = true;
-            self.let_go(worker_key);
+            self.retire(worker_key, RetireReason::Dismissed);
         }
     }
 
@@ -109,24 +108,13 @@ impl Step<'_> {
 
     /// The worker is as old as it may be, and leaves after its job.
     pub(super) fn is_old(&mut self, worker_key: WorkerKey) {
-        self.worker(worker_key).dismissed = true;
-        self.let_go(worker_key);
+        self.retire(worker_key, RetireReason::Dismissed);
     }
 
     /// The workers that are not on their way out.
     fn all_lasting(&self) -> Vec<WorkerKey> {
         let lasting = self.machine.alive().filter(|(_, worker)| !worker.is_exiting());
         lasting.map(|(worker_key, _)| worker_key).collect()
-    }
-
-    /// The worker does no more jobs than the one that it has: what lies ahead is recalled, and one that is free leaves.
-    fn let_go(&mut self, worker_key: WorkerKey) {
-        self.of_worker(worker_key, |step| {
-            step.recall(worker_key);
-            if step.worker(worker_key).is_free() {
-                step.next_for(worker_key);
-            }
-        });
     }
 
     /// Jobs are begun again; the free workers get theirs at the end of the step.

@@ -1,6 +1,6 @@
 //! New workers, from the decision to the handshake.
 
-use super::lifecycle::{Phase, Process};
+use super::lifecycle::{Phase, Process, RetireReason};
 use super::restart::Need;
 use super::size::minimum;
 use super::worker::Worker;
@@ -28,7 +28,7 @@ impl Step<'_> {
             self.machine.next_worker += 1;
             let probe = self.machine.is_circuit_open();
             let silence = self.machine.config.site(slot).and_then(|site| site.silence);
-            self.machine.slots[slot] = Some(Worker { silence, ..Worker::new(worker, probe) });
+            self.machine.slots[slot] = Some(Worker::new(worker, probe, silence));
             let at = self.machine.live.partition_point(|&before| before < slot);
             self.machine.live.insert(at, slot);
             self.act(Action::Spawn(WorkerKey { slot, worker }));
@@ -76,7 +76,7 @@ impl Step<'_> {
     /// Whether the worker will have done its last job before another could be ready. One that has done none says nothing of
     /// whether more will come, and one that is too many has no successor.
     fn leaves_soon(&self, slot: usize, worker: &Worker) -> bool {
-        if worker.done == 0 || worker.surplus {
+        if worker.jobs_done() == 0 || worker.is_surplus() {
             return false;
         }
         if worker.takes_no_more() {
@@ -84,7 +84,8 @@ impl Step<'_> {
         }
         // The job that it does now is among those that it was sent.
         let left = u32::try_from(self.jobs_left(slot).saturating_add(1)).unwrap_or(u32::MAX);
-        worker.pace.map_or(SHORT, Duration::from_nanos).saturating_mul(left) <= 2 * self.machine.init_took || left == 1
+        worker.pace().map_or(SHORT, Duration::from_nanos).saturating_mul(left) <= 2 * self.machine.init_took
+            || left == 1
     }
 
     pub(super) fn spawned(&mut self, worker_key: WorkerKey) {
@@ -92,7 +93,7 @@ impl Step<'_> {
         let config = &self.machine.config;
         let own = config.site(worker_key.slot).and_then(|site| site.timeout_initializing);
         let limit = own.unwrap_or(config.timeout_initializing);
-        self.tell(Notice::Spawned(worker_key));
+        self.emit(Notice::Spawned(worker_key));
         let now = self.now;
         let worker = self.worker(worker_key);
         worker.process = Process::Running;
@@ -108,21 +109,15 @@ impl Step<'_> {
 
     /// The worker's fork server is gone: its jobs are elsewhere from here on, but for the one that it does.
     pub(super) fn orphaned(&mut self, worker_key: WorkerKey) {
-        let worker = self.worker(worker_key);
-        if worker.is_exiting() {
-            return;
-        }
-        worker.orphaned = true;
-        self.recall(worker_key);
-        if self.worker(worker_key).is_free() {
-            self.next_for(worker_key);
+        if !self.worker(worker_key).is_exiting() {
+            self.retire(worker_key, RetireReason::Orphaned);
         }
     }
 
     pub(super) fn announce_all_ready(&mut self) {
         if self.machine.awaiting_ready && self.machine.all_ready() {
             self.machine.awaiting_ready = false;
-            self.tell(Notice::AllReady);
+            self.emit(Notice::AllReady);
         }
     }
 }

@@ -209,7 +209,7 @@ impl Script {
             Effect::Tell(Notice::Violated(worker_key, violation)) => format!("{}: {violation}", at(worker_key)),
             Effect::Do(Action::Measure(worker_key)) => format!("measure {}", at(worker_key)),
             Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
-                format!("{} has outgrown: {bytes}", at(worker_key))
+                format!("{} is over its soft limit: {bytes}", at(worker_key))
             }
             Effect::Tell(Notice::OverHardLimit { worker_key, bytes, limit }) => {
                 format!("{} holds {bytes} of {limit}", at(worker_key))
@@ -220,7 +220,7 @@ impl Script {
             }
             Effect::Tell(Notice::RecallIgnored(worker_key)) => format!("{} does not answer recalls", at(worker_key)),
             Effect::Tell(Notice::PipeClosed(worker_key)) => format!("{} closed its pipe", at(worker_key)),
-            Effect::Tell(Notice::TerminalFailure(worker_key)) => format!("last words of {}", at(worker_key)),
+            Effect::Tell(Notice::TerminalFailure(worker_key)) => format!("terminal failure of {}", at(worker_key)),
             Effect::Tell(Notice::Died { worker_key, start_failed }) => {
                 let no_start = |failed: &StartFailed| format!(", no start of {}, {}", at(worker_key), in_a_row(failed));
                 format!("died {}{}", at(worker_key), start_failed.as_ref().map(no_start).unwrap_or_default())

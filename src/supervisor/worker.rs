@@ -1,6 +1,6 @@
 //! One worker, as the supervisor sees it.
 
-use super::lifecycle::{Course, End, Limit, PendingKill, Phase, Process};
+use super::lifecycle::{Cancel, Course, End, Far, Limit, PendingKill, Phase, Process, RetireReason, RetireReasons};
 use super::timers::{Timer, Timers};
 use super::{JobKey, LimitKey, SHORT, Undelivered, WorkerState};
 use std::collections::VecDeque;
@@ -10,10 +10,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Current {
     pub(super) id: u64,
-    /// None once the job is settled or retried: what the worker still says of it is dropped.
+    /// None once the job is settled or retried: messages of it that still come are dropped.
     pub(super) key: Option<JobKey>,
     pub(super) attempt: u32,
-    /// Whether [`Task`](super::Effect::Task) has been said. A job that was recalled is in doubt until the worker speaks.
+    /// Whether [`Notice::Task`](super::Notice::Task) has been emitted. A job that was recalled is in doubt until the worker speaks.
     pub(super) announced: bool,
     /// Whether the worker has spoken of it.
     pub(super) started: bool,
@@ -36,6 +36,19 @@ pub(super) struct Prefetched {
     pub(super) permit: Option<LimitKey>,
 }
 
+/// What the worker has done with the jobs that it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Done {
+    Nothing,
+    /// It has used an attempt, and answered no job.
+    Attempted,
+    Answered {
+        jobs: u64,
+        /// How long its jobs take, the recent ones counting most; in nanoseconds.
+        pace: u64,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Worker {
     pub(super) id: u64,
@@ -44,51 +57,29 @@ pub(crate) struct Worker {
     pub(super) process: Process,
     /// Changed by `enter`, and within an exit by `kill`.
     pub(super) phase: Phase,
-    /// How long nothing may come over its connection; none: it is on this machine.
-    pub(super) silence: Option<Duration>,
+    /// None: it is on this machine.
+    pub(super) far: Option<Far>,
     /// When it was spawned.
     pub(super) since: Duration,
     /// Whether it has said that it answers a recall while a job runs.
     pub(super) recalls: bool,
-    /// Whether it wants to be replaced.
-    pub(super) retiring: bool,
-    /// Whether it holds too much memory to do another job.
-    pub(super) over_soft_limit: bool,
-    /// Whether the fork server that has forked it is gone.
-    pub(super) orphaned: bool,
-    /// Whether the pool is to have fewer workers, and not this one.
-    pub(super) surplus: bool,
-    /// Whether it is to leave though there is room for it.
-    pub(super) dismissed: bool,
+    /// Why it takes no more jobs.
+    pub(super) retires_for: RetireReasons,
     /// When it was sent its first job.
     pub(super) first_job_at: Option<Duration>,
     /// Jobs sent to it, less those that came back.
     pub(super) taken: u64,
-    /// Jobs that it has answered.
-    pub(super) done: u64,
-    /// Whether it has used an attempt.
-    pub(super) had_job: bool,
+    pub(super) done: Done,
     /// With `prefetched` behind it, what the worker holds in the order of sending.
     pub(super) current: Option<Current>,
     pub(super) prefetched: VecDeque<Prefetched>,
     /// The permits that it keeps until it is dead, whatever it says.
     pub(super) kept_permits: Vec<LimitKey>,
-    /// How long its jobs take, the recent ones counting most; in nanoseconds.
-    pub(super) pace: Option<u64>,
     pub(super) limit: Option<Limit>,
     /// When the oldest recall that is not answered was sent.
     pub(super) recalled_at: Option<Duration>,
     pub(super) pending_kill: Option<PendingKill>,
-    /// Until when the job that it runs may go on, where that is cancelled with a grace time that ends.
-    pub(super) cancelled_until: Option<Duration>,
-    /// Whether the grace time of its cancelled job is over, and what it has written in time is being read.
-    pub(super) cancel_draining: bool,
-    /// Whether its limit of silence is over, and what has come from it in time is being read.
-    pub(super) silence_draining: bool,
-    /// Whether it has said why it ends: it begins nothing any more.
-    pub(super) said_last: bool,
-    /// When its end is certain, where it is far and may have gone on without its connection.
-    pub(super) gone_at: Option<Duration>,
+    pub(super) cancel: Option<Cancel>,
     pub(super) timers: Timers,
     pub(super) stdout_closed: bool,
     pub(super) stderr_closed: bool,
@@ -99,36 +90,27 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(id: u64, probe: bool) -> Self {
+    /// `silence`: how long nothing may come from it, where it is on another machine.
+    pub(super) fn new(id: u64, probe: bool, silence: Option<Duration>) -> Self {
         Worker {
             id,
             probe,
             process: Process::Requested,
             phase: Phase::Initializing,
-            silence: None,
+            far: silence.map(|silence| Far { silence, draining: false, gone_at: None }),
             since: Duration::ZERO,
             recalls: false,
-            retiring: false,
-            over_soft_limit: false,
-            orphaned: false,
-            surplus: false,
-            dismissed: false,
+            retires_for: RetireReasons::default(),
             first_job_at: None,
             taken: 0,
-            done: 0,
-            had_job: false,
+            done: Done::Nothing,
             current: None,
             prefetched: VecDeque::new(),
             kept_permits: Vec::new(),
-            pace: None,
             limit: None,
             recalled_at: None,
             pending_kill: None,
-            cancelled_until: None,
-            cancel_draining: false,
-            silence_draining: false,
-            said_last: false,
-            gone_at: None,
+            cancel: None,
             timers: Timers::default(),
             stdout_closed: false,
             stderr_closed: false,
@@ -143,7 +125,12 @@ impl Worker {
 
     /// Whether it is on another machine.
     pub(crate) fn is_far(&self) -> bool {
-        self.silence.is_some()
+        self.far.is_some()
+    }
+
+    /// When its end is certain, where it is far and may have gone on without its connection.
+    pub(super) fn gone_at(&self) -> Option<Duration> {
+        self.far.and_then(|far| far.gone_at)
     }
 
     pub(super) fn is_exiting(&self) -> bool {
@@ -183,14 +170,46 @@ impl Worker {
         }
     }
 
+    /// Whether it has written a terminal failure: it begins nothing any more.
+    pub(super) fn failed_terminally(&self) -> bool {
+        matches!(self.phase, Phase::Exiting(exit) if exit.failed_terminally)
+    }
+
     pub(super) fn stop_draining(&mut self) {
         if let Some(limit) = &mut self.limit {
             limit.draining = false;
         }
     }
 
+    /// Whether the grace time of its cancelled job is over, and what it has written in time is being read.
+    pub(super) fn is_cancel_draining(&self) -> bool {
+        self.cancel.is_some_and(|cancel| cancel.draining)
+    }
+
     pub(crate) fn jobs_done(&self) -> u64 {
-        self.done
+        match self.done {
+            Done::Nothing | Done::Attempted => 0,
+            Done::Answered { jobs, .. } => jobs,
+        }
+    }
+
+    /// How long its jobs take, in nanoseconds; none: it has answered no job.
+    pub(super) fn pace(&self) -> Option<u64> {
+        match self.done {
+            Done::Nothing | Done::Attempted => None,
+            Done::Answered { pace, .. } => Some(pace),
+        }
+    }
+
+    /// Whether it has used an attempt.
+    pub(super) fn has_used_attempt(&self) -> bool {
+        self.done != Done::Nothing
+    }
+
+    pub(super) fn note_attempt(&mut self) {
+        if self.done == Done::Nothing {
+            self.done = Done::Attempted;
+        }
     }
 
     /// The number of the job that it runs.
@@ -226,12 +245,17 @@ impl Worker {
 
     /// Whether it does no other job than the one that it has.
     pub(super) fn takes_no_more(&self) -> bool {
-        self.retiring || self.over_soft_limit || self.orphaned || self.is_dismissed()
+        !self.retires_for.is_empty()
+    }
+
+    /// Whether the pool is to have fewer workers, and not this one.
+    pub(super) fn is_surplus(&self) -> bool {
+        self.retires_for.contains(RetireReason::Surplus)
     }
 
     /// Whether it is the pool that wants it to leave.
     pub(super) fn is_dismissed(&self) -> bool {
-        self.surplus || self.dismissed
+        self.is_surplus() || self.retires_for.contains(RetireReason::Dismissed)
     }
 
     /// Whether it is on its way out, or to be killed for the sake of one job.
@@ -241,17 +265,18 @@ impl Worker {
     }
 
     pub(super) fn finished_one(&mut self, took: Duration) {
-        self.done += 1;
-        self.had_job = true;
         // However long it was, a few short ones behind it are enough.
         let took = took.min(8 * SHORT).subsec_nanos().into();
-        self.pace = Some(self.pace.map_or(took, |pace| (pace * 3 + took) / 4));
+        self.done = match self.done {
+            Done::Nothing | Done::Attempted => Done::Answered { jobs: 1, pace: took },
+            Done::Answered { jobs, pace } => Done::Answered { jobs: jobs + 1, pace: (pace * 3 + took) / 4 },
+        };
     }
 
     /// How many jobs may be prefetched: about a millisecond of work, and none behind a job that is not short.
     pub(super) fn depth(&self, most: u32) -> u32 {
         let short = u64::from(SHORT.subsec_nanos());
-        match self.pace {
+        match self.pace() {
             Some(pace) if pace <= short => {
                 let fit = short / pace.max(1);
                 most.min(u32::try_from(fit).unwrap_or(u32::MAX).max(1))
@@ -305,13 +330,13 @@ impl Worker {
         })
     }
 
-    /// Marks one prefetched job as recalled. Gives its number where the worker is still to be told.
+    /// Marks one prefetched job as recalled. Gives its number where the worker has not been asked to skip it.
     pub(super) fn recall_one(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
         (!std::mem::replace(&mut prefetched.recalled, true)).then_some(prefetched.id)
     }
 
-    /// The prefetched job `key` is settled. Gives its number where the worker is still to be told.
+    /// The prefetched job `key` is settled. Gives its number where the worker has not been asked to skip it.
     pub(super) fn cancel_prefetched(&mut self, key: JobKey) -> Option<u64> {
         let prefetched = self.prefetched.iter_mut().find(|prefetched| prefetched.key == Some(key))?;
         prefetched.key = None;
@@ -336,7 +361,7 @@ impl Worker {
             Some(End::PoolExit | End::Aborted) => false,
             // It was ready, and was given nothing to do.
             Some(End::Left) if self.is_dismissed() => false,
-            _ => !self.phase.has_been_ready() || !self.had_job,
+            _ => !self.phase.has_been_ready() || !self.has_used_attempt(),
         }
     }
 }
@@ -348,7 +373,7 @@ mod tests {
     /// How many jobs may be prefetched to a worker that has done one job after the other, each as many tenths of
     /// [`SHORT`] long.
     fn depth_after(tenths: &[u32]) -> u32 {
-        let mut worker = Worker::new(1, false);
+        let mut worker = Worker::new(1, false, None);
         tenths.iter().for_each(|&tenths| worker.finished_one(SHORT * tenths / 10));
         worker.depth(32)
     }

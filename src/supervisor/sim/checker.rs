@@ -2,12 +2,12 @@
 
 mod admission;
 mod always;
+mod announced;
 mod cancel;
 mod jobs;
 mod keys;
 mod leaving;
 mod retries;
-mod told;
 mod unwanted;
 
 use crate::supervisor::{
@@ -15,16 +15,16 @@ use crate::supervisor::{
     StartFailed, Supervisor, Undelivered, WorkerKey, WorkerState,
 };
 use admission::Admission;
+use announced::Announced;
 use keys::Keys;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use told::Told;
 use unwanted::Unwanted;
 
 /// Where a job is in the order of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Its caller has brought it, and it is not let in.
+    /// Its caller has brought it, and it is not accepted.
     New,
     Enqueued,
     Backlogged,
@@ -58,7 +58,7 @@ struct Followed {
     expires_at: Option<Duration>,
     limit: Option<Duration>,
     soft_limit: Option<Duration>,
-    /// When it was told that this attempt is its worker's.
+    /// When it was announced that this attempt is its worker's.
     tasked: Duration,
     /// Whether its worker was asked, in this attempt, to end it because of that.
     soft_asked: bool,
@@ -137,7 +137,7 @@ pub(super) struct Checker {
     jobs: BTreeMap<u64, Followed>,
     /// How many jobs are over.
     settled: u64,
-    /// The keys of the jobs that are let in and not over.
+    /// The keys of the jobs that are accepted and not over.
     keys: BTreeMap<JobKey, u64>,
     /// The processes that are not released, and those that this step has released.
     processes: BTreeMap<WorkerKey, Process>,
@@ -153,12 +153,12 @@ pub(super) struct Checker {
     idle_timeout: Option<Duration>,
     max_age: Option<Duration>,
     max_memory: MaxMemory,
-    /// How many jobs may lie ahead at a worker.
-    most_ahead: usize,
-    told: Told,
+    /// How many jobs may be prefetched to a worker.
+    most_prefetched: usize,
+    announced: Announced,
     admission: Admission,
     keys_of_jobs: Keys,
-    /// What was said of the job that its worker holds, until it is told.
+    /// What its worker said of the job that it holds, until that is announced.
     to_tell: Option<Message>,
     /// Who is to be asked to come to an end with a job, and within what time, in this step.
     to_cancel: Option<(WorkerKey, u64, Option<Duration>)>,
@@ -166,13 +166,13 @@ pub(super) struct Checker {
     unwanted: Unwanted,
     /// The jobs that workers were asked to skip.
     recalled: BTreeSet<(WorkerKey, u64)>,
-    /// The highest priority that a job was queued with in this step, and who has outgrown in it.
+    /// The highest priority that a job was queued with in this step, and who has come to be over its soft limit in it.
     pressing: Option<i32>,
     over_soft_limit: Option<WorkerKey>,
     /// Whose fork server is gone since this step.
     orphaned: Option<WorkerKey>,
-    /// Who is over its soft limit of memory since this step, until it is told.
-    grew: Option<WorkerKey>,
+    /// Who is over its soft limit of memory since this step, until that is announced.
+    awaits_over_soft_limit: Option<WorkerKey>,
     next_seq: u64,
     now: Duration,
     exited: bool,
@@ -188,7 +188,7 @@ pub(super) struct Checker {
     opens: bool,
     /// Whether the start that failed last was a probe.
     probed: bool,
-    /// Jobs that were aborted while they lay ahead.
+    /// Jobs that were aborted while they were prefetched.
     disowned: BTreeMap<u64, WorkerKey>,
     pub(super) retried: u64,
     pub(super) prefetched: u64,
@@ -222,8 +222,8 @@ impl Checker {
             idle_timeout: config.idle_timeout,
             max_age: config.max_age,
             max_memory: config.max_memory,
-            most_ahead: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
-            told: Told::new(config),
+            most_prefetched: usize::try_from(config.prefetch).unwrap_or(usize::MAX),
+            announced: Announced::new(config),
             admission: Admission::new(config),
             keys_of_jobs: Keys::default(),
             to_tell: None,
@@ -233,7 +233,7 @@ impl Checker {
             pressing: None,
             over_soft_limit: None,
             orphaned: None,
-            grew: None,
+            awaits_over_soft_limit: None,
             next_seq: 0,
             now: Duration::ZERO,
             exited: false,
@@ -260,7 +260,7 @@ impl Checker {
         self.jobs.values().filter(|job| job.stage != Stage::Settled).filter_map(|job| job.key)
     }
 
-    /// How many jobs are let in that no worker has begun.
+    /// How many jobs are accepted that no worker has begun.
     fn backlog_len(&self) -> usize {
         self.jobs.values().filter(|job| job.is_in_backlog()).count()
     }
@@ -339,10 +339,10 @@ impl Checker {
     }
 
     /// Nobody waits behind another job. One that was recalled too late may run for ever, where it has no limit.
-    pub(super) fn none_is_ahead(&self) -> Found {
+    pub(super) fn none_is_prefetched(&self) -> Found {
         let waits = |id: u64, stage| matches!(stage, Stage::Prefetched(of) if !self.may_have_begun(id, of));
         let prefetched = self.jobs.iter().find(|(id, job)| waits(**id, job.stage));
-        ensure(prefetched.is_none(), || format!("nobody has called back {prefetched:?}"))
+        ensure(prefetched.is_none(), || format!("nobody has recalled {prefetched:?}"))
     }
 
     /// Whether `input` is the answer to the attempt that its worker holds: it must count.
@@ -363,7 +363,7 @@ impl Checker {
         let kept = self.jobs.iter().filter(|_| recalls).find(|(id, job)| {
             let Stage::Prefetched(worker_key) = job.stage else { return false };
             let lasts = self.processes.get(&worker_key).is_some_and(|of| !of.violated && !of.ending && !of.retires)
-                && !self.told.is_exiting(worker_key);
+                && !self.announced.is_exiting(worker_key);
             let unwanted = self.over_soft_limit == Some(worker_key)
                 || self.orphaned == Some(worker_key)
                 || self.pressing.is_some_and(|pressing| job.priority < pressing && self.is_pressed(job.priority))
@@ -372,7 +372,9 @@ impl Checker {
             unwanted && lasts && !self.recalled.contains(&(worker_key, **id))
         });
         ensure(kept.is_none(), || format!("nobody recalls {kept:?}"))?;
-        ensure(self.grew.is_none(), || format!("nobody is told that {:?} has outgrown", self.grew))?;
+        ensure(self.awaits_over_soft_limit.is_none(), || {
+            format!("nobody is told that {:?} is over its soft limit", self.awaits_over_soft_limit)
+        })?;
         match (input, self.to_tell) {
             (
                 Input::Message { worker_key, message: Message::Start { job } | Message::Progress { job }, .. },
@@ -380,7 +382,7 @@ impl Checker {
             ) => {
                 let still = self.jobs.get(job).is_some_and(|job| job.stage == Stage::Tasked(*worker_key));
                 ensure(!still && !matches!(message, Message::Progress { .. }), || {
-                    format!("nobody is told: {message:?}")
+                    format!("nobody announces {message:?}")
                 })
             }
             (Input::Abort(JobKey { id, .. }), _) => {
@@ -418,10 +420,10 @@ impl Checker {
     /// What goes in; `unheard` where it is not to count.
     pub(super) fn input(&mut self, now: Duration, input: &Input, unheard: bool) {
         self.now = now;
-        self.told.input(now, input);
+        self.announced.input(now, input);
         self.opens = false;
         self.admission.input(input);
-        (self.pressing, self.over_soft_limit, self.grew) = (None, None, None);
+        (self.pressing, self.over_soft_limit, self.awaits_over_soft_limit) = (None, None, None);
         self.orphaned = None;
         self.to_tell = match *input {
             Input::Message {
@@ -459,9 +461,9 @@ impl Checker {
             Input::AbortQueued { call, only } => self.unwanted(now, *call, *only),
             Input::SetMaxProcesses(most) if !self.exited => self.max_processes = *most,
             Input::Recycle if !self.exited => {
-                let (told, processes) = (&self.told, &mut self.processes);
+                let (announced, processes) = (&self.announced, &mut self.processes);
                 let lasting =
-                    processes.iter_mut().filter(|(worker_key, of)| of.alive && !told.is_exiting(**worker_key));
+                    processes.iter_mut().filter(|(worker_key, of)| of.alive && !announced.is_exiting(**worker_key));
                 lasting.for_each(|(_, process)| process.recycled = true);
             }
             Input::Pause => self.paused = !self.admission.is_closed(),
@@ -489,7 +491,7 @@ impl Checker {
                 if let Some(process) = self.processes.get_mut(worker_key) {
                     process.orphaned = true;
                     // One that is on its way out begins nothing more anyway: its death brings back what lies at it.
-                    self.orphaned = Some(*worker_key).filter(|_| !self.told.is_exiting(*worker_key));
+                    self.orphaned = Some(*worker_key).filter(|_| !self.announced.is_exiting(*worker_key));
                 }
             }
             Input::Message { message: Message::Skipped { job }, .. } if !unheard => self.back(*job),
@@ -518,7 +520,8 @@ impl Checker {
             // One that is large from its start on does a job all the same.
             let works = if process.is_ready { !process.holds.is_empty() } else { process.ever_ready };
             let over_soft = works && soft.or(hard).is_some_and(|limit| bytes > limit);
-            self.grew = Some(worker_key).filter(|_| over_soft && !over_hard && !process.over_soft_limit);
+            self.awaits_over_soft_limit =
+                Some(worker_key).filter(|_| over_soft && !over_hard && !process.over_soft_limit);
             process.over_soft_limit |= over_soft || over_hard;
         }
     }
@@ -565,7 +568,7 @@ impl Checker {
         }
     }
 
-    /// A job that lay ahead is queued again, in its old place.
+    /// A job that was prefetched is queued again, in its old place.
     fn back(&mut self, id: u64) {
         if let Some(job) = self.jobs.get_mut(&id)
             && let Stage::Prefetched(_) = job.stage
@@ -585,9 +588,9 @@ impl Checker {
     // ------------------------------------------------------------ what comes out
 
     pub(super) fn effect(&mut self, now: Duration, effect: &Effect, input: &Input) -> Found {
-        self.told.effect(effect, input)?;
+        self.announced.effect(effect, input)?;
         Checker::nobody_suffers(effect, input)?;
-        if self.told.breaks() && !self.circuit_open && !std::mem::replace(&mut self.opens, true) {
+        if self.announced.breaks() && !self.circuit_open && !std::mem::replace(&mut self.opens, true) {
             // Those that were asked for before are no probes.
             self.processes.values_mut().for_each(|process| process.probe = false);
         }
@@ -619,7 +622,7 @@ impl Checker {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody died")?;
                 ensure(process.reaped, || format!("{worker_key:?} died before it was reaped"))?;
                 ensure(!std::mem::replace(&mut process.died, true), || format!("{worker_key:?} died twice"))?;
-                // In doubt, so that nobody was told that it was its job.
+                // In doubt, so that it was not announced as its job.
                 let in_doubt =
                     process.undelivered.filter(|of| process.is_ready && process.holds.front() == Some(&of.job));
                 if let Some(job) = in_doubt.and_then(|of| self.jobs.get_mut(&of.job).filter(|_| of.in_part))
@@ -634,13 +637,13 @@ impl Checker {
             Effect::Tell(Notice::SpawnFailed { start_failed: StartFailed { .. }, .. }) => Ok(()),
             Effect::Do(Action::Release(worker_key)) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody is released")?;
-                ensure(process.died, || format!("{worker_key:?} is released before its death was told"))?;
+                ensure(process.died, || format!("{worker_key:?} is released before its death was announced"))?;
                 ensure(!std::mem::replace(&mut process.released, true), || format!("{worker_key:?} is released twice"))
             }
             Effect::Tell(Notice::Enqueued(key)) => {
                 let backlog = self.backlog_len();
                 self.admission.enqueued(key.id, backlog)?;
-                self.keys_of_jobs.let_in(key.id);
+                self.keys_of_jobs.accepted(key.id);
                 let another = self.keys.keys().find(|of| of.place == key.place);
                 ensure(another.is_none(), || format!("{key:?} is in the place of {another:?}"))?;
                 self.keys.insert(key, key.id);
@@ -648,7 +651,7 @@ impl Checker {
                 self.idle = false;
                 let job = self.jobs.get_mut(&key.id).ok_or("an unknown job is enqueued")?;
                 job.key = Some(key);
-                job.let_in(now);
+                job.accepted(now);
                 job.follows(&[Stage::New], Stage::Enqueued, "Enqueue")
             }
             Effect::Tell(Notice::Backlogged(key)) => {
@@ -757,16 +760,16 @@ impl Checker {
             | Effect::Tell(Notice::State { .. })
             | Effect::Tell(Notice::TerminalFailure(_)) => Ok(()),
             Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
-                let process = self.processes.get_mut(&worker_key).ok_or("nobody has outgrown")?;
+                let process = self.processes.get_mut(&worker_key).ok_or("nobody is over its soft limit")?;
                 process.over_soft_limit = true;
-                (self.over_soft_limit, self.grew) = (Some(worker_key), None);
+                (self.over_soft_limit, self.awaits_over_soft_limit) = (Some(worker_key), None);
                 let MaxMemory { soft, hard } = self.max_memory;
                 ensure(soft.or(hard).is_some_and(|limit| bytes > limit), || {
                     format!("{worker_key:?} holds only {bytes}")
                 })
             }
             Effect::Tell(Notice::RecallIgnored(worker_key)) => {
-                // It is sent nothing ahead any more.
+                // Nothing is prefetched to it any more.
                 self.processes.get_mut(&worker_key).ok_or("nobody ignores a recall")?.recalls = false;
                 Ok(())
             }
@@ -790,7 +793,7 @@ impl Checker {
                 self.keys_of_jobs.over(id);
                 let job = self.jobs.remove(&id);
                 ensure(job.is_some_and(|job| job.stage == Stage::New), || {
-                    format!("job {id} is refused, and was let in")
+                    format!("job {id} is refused, and was accepted")
                 })
             }
             Effect::Do(Action::SendLeave(worker_key)) => {

@@ -237,7 +237,7 @@ impl World {
             }
             Due::Finish(worker_key, job, attempt) => self.finish(worker_key, job, attempt),
             Due::Stalls(worker_key) => {
-                self.cut(worker_key);
+                self.disconnect(worker_key);
                 if self.rng.chance(50) {
                     let after = self.rng.pick(&[MILLI, 200 * MILLI, 900 * MILLI]);
                     self.plan(after, Due::CarrierDies(worker_key));
@@ -440,7 +440,7 @@ impl World {
     }
 
     /// Nothing passes any more. What is on its way arrives, or does not, or the first of it does.
-    fn cut(&mut self, worker_key: WorkerKey) {
+    fn disconnect(&mut self, worker_key: WorkerKey) {
         let Some(worker) = self.workers.get_mut(&worker_key) else { return };
         if std::mem::replace(&mut worker.connected, false) {
             let (down, up) = (worker.coming.len() as u64, worker.going.len() as u64);
@@ -455,7 +455,7 @@ impl World {
     /// The local process is no more. The end of the worker's input comes to it, or is lost as well.
     fn carrier_dies(&mut self, worker_key: WorkerKey) {
         let near = !self.far[worker_key.slot];
-        self.cut(worker_key);
+        self.disconnect(worker_key);
         let Some(worker) = self.workers.get_mut(&worker_key).filter(|of| of.carried) else { return };
         worker.carried = false;
         worker.going.push_back(Up::End);
@@ -507,7 +507,7 @@ impl World {
                         self.plan(Duration::ZERO, Due::CarrierDies(worker_key));
                     }
                 }
-                Effect::Tell(notice) => self.told(&notice),
+                Effect::Tell(notice) => self.announced(&notice),
                 Effect::Do(_) => {}
             }
         }
@@ -516,7 +516,7 @@ impl World {
         }
     }
 
-    fn told(&mut self, notice: &Notice) {
+    fn announced(&mut self, notice: &Notice) {
         match *notice {
             Notice::Enqueued(key) => drop(self.jobs.insert(key.id, key)),
             Notice::Settled { key, outcome, begun, .. } => {

@@ -128,7 +128,7 @@ struct Stage {
     saboteur: Saboteur,
     checker: Checker,
     processes: BTreeMap<WorkerKey, Process>,
-    /// All jobs that were ever let in.
+    /// All jobs that were ever accepted.
     jobs: Vec<JobKey>,
     /// Which worker has which job, as the effects say.
     holders: BTreeMap<JobKey, WorkerKey>,

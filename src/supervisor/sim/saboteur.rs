@@ -18,9 +18,9 @@ pub(super) enum Sabotage {
     InputLost(&'static str),
     /// It learns of it again before the next one.
     InputTwice(&'static str),
-    /// Such an effect is neither carried out nor told.
+    /// Such an effect is neither carried out nor announced.
     EffectLost(&'static str),
-    /// It is carried out and told again with the next step.
+    /// It is carried out and announced again with the next step.
     EffectTwice(&'static str),
 
     /// All jobs are equal.
@@ -63,7 +63,7 @@ pub(super) enum Sabotage {
     IdleTimeoutTooShort,
     NoMaxAge,
     MaxAgeTooShort,
-    /// Jobs are sent ahead though that is off.
+    /// Jobs are prefetched though that is off.
     PrefetchThoughOff,
     /// What is said of a worker is taken as said of its successor in the slot.
     NamesakesAreOne,
@@ -118,7 +118,7 @@ pub(super) enum Sabotage {
     OneAbortedMore,
     /// Whoever asks for one job aborts all.
     AllAreUnwanted,
-    /// Start failures are not told with the death.
+    /// Start failures are not announced with the death.
     NoStartFailures,
 }
 
@@ -209,7 +209,7 @@ pub(super) const FAR: [Sabotage; 3] =
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
-    (Sabotage::InputLost("Greeted"), "nothing is sent ahead to a worker that has not said that it answers recalls"),
+    (Sabotage::InputLost("Greeted"), "nothing is prefetched to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
     (Sabotage::InputTwice("Resident"), "it says the same"),
@@ -544,7 +544,7 @@ impl Saboteur {
     }
 }
 
-/// What is told of a worker before it can have happened.
+/// What is announced of a worker before it can have happened.
 fn answer_at_once(sabotage: Sabotage, effect: &Effect) -> Option<Input> {
     match (sabotage, effect) {
         (Sabotage::HeardAtOnce, &Effect::Do(Action::Drain(worker_key))) => Some(Input::Drained(worker_key)),

@@ -60,7 +60,7 @@ pub(super) struct World {
     calls: u64,
     /// How many jobs come at once, at most.
     burst: u64,
-    /// Whether all is quick and many jobs come at once, so that many are sent ahead.
+    /// Whether all is quick and many jobs come at once, so that many are prefetched.
     brisk: bool,
     next_job: u64,
     abort_calls: u64,
@@ -241,7 +241,7 @@ impl World {
             Some((worker_key, actor)) => {
                 Err(format!("{worker_key:?} is lost: {actor:?} {:?}", self.machine.worker(*worker_key)))
             }
-            None if self.machine.has_free_worker() => self.checker.none_is_ahead(),
+            None if self.machine.has_free_worker() => self.checker.none_is_prefetched(),
             None => Ok(()),
         }
     }

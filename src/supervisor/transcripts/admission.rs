@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Who is accepted.
 
 use super::*;
 
@@ -24,14 +24,14 @@ fn a_full_backlog_refuses_or_makes_wait_or_is_exceeded() {
 }
 
 #[test]
-fn callers_are_let_in_in_order_as_there_is_room() {
+fn callers_are_admitted_in_order_as_there_is_room() {
     let mut script = full();
     script.caller(WhenFull::Wait);
     script.caller(WhenFull::Wait);
     let lines = script.message(FIRST, success(1));
-    let let_in =
+    let accepted =
         |lines: &[String]| lines.iter().filter(|line| line.starts_with("enqueued")).cloned().collect::<Vec<_>>();
-    assert_eq!(let_in(&lines), ["enqueued 3"], "{lines:?}");
+    assert_eq!(accepted(&lines), ["enqueued 3"], "{lines:?}");
     assert_eq!(script.caller(WhenFull::Refuse), ["refused 5: Full"], "whoever waits comes first");
     assert_eq!(script.abort(3), ["settled 3/0: Aborted", "enqueued 4", "backlog 4"]);
 }

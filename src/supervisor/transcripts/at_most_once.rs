@@ -115,8 +115,8 @@ fn a_job_in_doubt_has_its_own_limit() {
     assert_eq!(script.tick(), [""; 0], "both are recalled, and may be skipped still");
     assert_eq!(script.wait(10 * MILLI), ["Stop 0#1"]);
     let lines = script.input(Input::Stopped(FIRST));
-    let told = ["task 3/1 at 0#1", "0#1 is working", "0#1 was working for too long"];
-    assert_eq!(lines[..4], [&told[..], &["settled 3/1: TimedOut working 10s"][..]].concat());
+    let announced = ["task 3/1 at 0#1", "0#1 is working", "0#1 was working for too long"];
+    assert_eq!(lines[..4], [&announced[..], &["settled 3/1: TimedOut working 10s"][..]].concat());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
 }
 
 #[test]
-fn nothing_more_is_sent_ahead_to_a_worker_that_does_not_answer_recalls() {
+fn nothing_more_is_prefetched_to_a_worker_that_does_not_answer_recalls() {
     let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
     script.wait(2 * SHORT);
     let other = worker_key(1, 2);
@@ -186,7 +186,7 @@ fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
     script.wait(SHORT);
     script.message(FIRST, success(2));
     let lines = script.message(FIRST, Message::Terminal { job: None });
-    assert_eq!(lines[..4], ["last words of 0#1", "task 3/1 at 0#1", "0#1 is working", "settled 3/1: Panicked"]);
+    assert_eq!(lines[..4], ["terminal failure of 0#1", "task 3/1 at 0#1", "0#1 is working", "settled 3/1: Panicked"]);
     let lines = script.dies(FIRST);
     assert_eq!(lines, ["died 0#1", "spawn 0#2"]);
     script.input(Input::Spawned(worker_key(0, 2)));
@@ -195,11 +195,11 @@ fn a_terminal_failure_that_names_no_job_is_of_the_one_that_may_have_begun() {
     let mut script = two_behind();
     script.message(FIRST, Message::Answer { job: 2, outcome: Outcome::Success, ready: false });
     let lines = script.message(FIRST, Message::Terminal { job: None });
-    assert_eq!(lines, ["last words of 0#1", "0#1 is exiting"], "none had begun");
+    assert_eq!(lines, ["terminal failure of 0#1", "0#1 is exiting"], "none had begun");
 }
 
 #[test]
-fn after_a_word_out_of_order_nothing_can_be_proven() {
+fn after_a_message_out_of_order_nothing_can_be_proven() {
     let mut script = short_jobs_with(Config { retry: RetryPolicy::new(1), ..config() });
     let lines = script.input(Input::Malformed(FIRST));
     let attempts =
@@ -209,7 +209,7 @@ fn after_a_word_out_of_order_nothing_can_be_proven() {
 }
 
 #[test]
-fn nothing_is_sent_ahead_to_a_worker_that_answers_no_recall() {
+fn nothing_is_prefetched_to_a_worker_that_answers_no_recall() {
     let mut script = Script::working(Config { prefetch: 4, ..config() });
     script.input(Input::Greeted { worker_key: FIRST, recalls: false });
     (0..5).for_each(|_| drop(script.enqueue()));

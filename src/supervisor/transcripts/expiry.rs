@@ -44,7 +44,7 @@ fn a_delayed_job_needs_room_in_the_backlog() {
     assert_eq!(script.enqueue_when_full(delayed(SECOND), WhenFull::Wait)[0], "enqueued 1");
     assert_eq!(script.enqueue_when_full(delayed(SECOND), WhenFull::Refuse), ["refused 2: Full"]);
     assert_eq!(script.enqueue_when_full(delayed(SECOND), WhenFull::Wait), [""; 0]);
-    // It is let in once the first has begun, and its time begins then.
+    // It is accepted once the first has begun, and its time begins then.
     assert_eq!(script.wait(SECOND)[3..], ["0#1 is working", "enqueued 3", "3 waits for 1s"]);
 }
 
@@ -91,9 +91,9 @@ fn a_job_that_has_begun_in_time_is_done_and_retried() {
 }
 
 #[test]
-fn a_job_that_lies_ahead_expires_once_it_is_skipped() {
+fn a_prefetched_job_expires_once_it_is_skipped() {
     let mut script = short_jobs_with(Config { expires: Some(MILLI / 2), ..config() });
-    // Those in the queue expire at once; those that lie ahead are asked back.
+    // Those in the queue expire at once; those that are prefetched are recalled.
     script.now += MILLI;
     let lines = script.tick();
     assert!(lines.contains(&"settled 5/0: Expired".into()) && lines.contains(&"skip 3 at 0#1".into()), "{lines:?}");

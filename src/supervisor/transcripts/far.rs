@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// One far worker, which may be silent for 3 s and is sent two jobs ahead.
+/// One far worker, which may be silent for 3 s and has two jobs prefetched.
 fn far() -> Config {
     let site = SiteRules { slots: 1, silence: Some(3 * SECOND), prefetch: Some(2), timeout_initializing: None };
     Config { retry: RetryPolicy::new(1), sites: vec![site], ..config() }
 }
 
-/// It holds job 1, with jobs 2 and 3 sent ahead.
+/// It holds job 1, with jobs 2 and 3 prefetched.
 fn working() -> Script {
     working_with(far())
 }
@@ -137,7 +137,7 @@ fn a_job_that_was_not_written_whole_goes_back_free() {
 
 /// It has said itself that it begins none of those behind.
 #[test]
-fn last_words_charge_the_job_that_they_are_about() {
+fn a_terminal_failure_charges_the_job_that_they_are_about() {
     let mut script = working();
     let lines = script.message(FIRST, Message::Terminal { job: Some(1) });
     assert!(lines.contains(&"retry 1/1: Panicked".into()), "{lines:?}");
@@ -146,7 +146,7 @@ fn last_words_charge_the_job_that_they_are_about() {
     assert_eq!(lines.last().map(String::as_str), Some("spawn 0#2"));
 }
 
-/// No signal can stop it: what lies behind the job is called back, and charged where that takes too long.
+/// No signal can stop it: what lies behind the job is recalled, and charged where that takes too long.
 #[test]
 fn a_limit_calls_back_what_lies_behind_and_closes_then() {
     let mut script = working_with(Config { timeout_working: Some(2 * SECOND), ..far() });
@@ -194,9 +194,9 @@ fn a_site_that_is_down_is_tried_again_and_heals() {
     assert!(!script.machine.is_site_down(1));
 }
 
-/// Two far workers share the jobs; jobs ahead at one are called back once the other has nothing to do.
+/// Two far workers share the jobs; jobs prefetched to one are recalled once the other has nothing to do.
 #[test]
-fn jobs_ahead_come_back_only_for_a_worker_that_is_free() {
+fn prefetched_jobs_come_back_only_for_a_worker_that_is_free() {
     let site = SiteRules { slots: 2, ..far().sites[0] };
     let mut script = Script::new(Config { max_processes: 2, sites: vec![site], ..far() });
     script.tick();

@@ -159,7 +159,7 @@ fn no_worker_is_started_for_a_job_that_waits_for_a_permit() {
 }
 
 #[test]
-fn jobs_of_a_key_are_sent_ahead_as_far_as_it_has_permits() {
+fn jobs_of_a_key_are_prefetched_as_far_as_it_has_permits() {
     let mut script = Script::working(Config { prefetch: 8, ..config() });
     for _ in 0..5 {
         script.enqueue_with(of_key(7, 2));
@@ -181,7 +181,7 @@ fn jobs_of_a_key_are_sent_ahead_as_far_as_it_has_permits() {
 }
 
 #[test]
-fn one_aborted_ahead_keeps_its_permit_until_it_is_skipped() {
+fn one_aborted_while_prefetched_keeps_its_permit_until_it_is_skipped() {
     let mut script = Script::working(Config { prefetch: 8, ..config() });
     for _ in 0..3 {
         script.enqueue_with(of_key(7, 2));
@@ -204,13 +204,13 @@ fn a_higher_priority_goes_first_within_a_key_and_among_keys() {
 }
 
 #[test]
-fn a_permit_given_back_recalls_what_lies_ahead_of_a_higher_priority() {
+fn a_permit_given_back_recalls_for_a_higher_priority() {
     let mut script = two_workers(Config { prefetch: 2, timeout_working: None, ..config() });
     let mut high = of_key(7, 1);
     high.set_priority(1);
     let mut low = JobSettings::default();
     low.set_priority(-1);
-    // Worker 1 runs the key's only permit, worker 2 is brisk and gets low ones ahead.
+    // Worker 1 runs the key's only permit, worker 2 is brisk and has low ones prefetched.
     script.enqueue_with(high.clone());
     script.enqueue_with(high);
     for _ in 0..6 {

@@ -42,7 +42,7 @@ fn a_worker_over_the_soft_limit_finishes_its_job_and_is_replaced() {
     script.enqueue();
     script.enqueue();
     let lines = script.input(with_resident(success(2), 101));
-    assert_eq!(lines[0], "0#1 has outgrown: 101");
+    assert_eq!(lines[0], "0#1 is over its soft limit: 101");
     assert!(lines.contains(&"settled 2/1: Success".into()), "{lines:?}");
     assert_eq!(lines[lines.len() - 2..], ["leave 0#1", "0#1 is exiting"], "the next job is not for it");
 }
@@ -71,7 +71,7 @@ fn a_worker_over_the_hard_limit_is_killed_and_its_job_fails() {
 fn an_answer_counts_whatever_memory_its_worker_holds() {
     let mut script = Script::working(with_memory(None, Some(200)));
     let lines = script.input(with_resident(success(1), 300));
-    assert_eq!(lines[0], "0#1 has outgrown: 300");
+    assert_eq!(lines[0], "0#1 is over its soft limit: 300");
     assert!(lines.contains(&"settled 1/1: Success".into()) && lines.contains(&"leave 0#1".into()), "{lines:?}");
 }
 

@@ -36,7 +36,7 @@ fn no_limit_is_no_deadline() {
 }
 
 #[test]
-fn all_ready_is_said_once_every_slot_has_been_ready() {
+fn all_ready_is_announced_once_every_slot_has_been_ready() {
     let mut script = Script::ready(Config { max_processes: 2, ..config() });
     assert_eq!(script.input(Input::SpawnWorkers), ["spawn 1#2"]);
     script.input(Input::Spawned(worker_key(1, 2)));
@@ -61,7 +61,7 @@ fn draining_takes_no_new_jobs_and_does_the_old_ones() {
 }
 
 #[test]
-fn a_job_of_higher_priority_calls_back_those_sent_ahead() {
+fn a_job_of_higher_priority_recalls_prefetched_ones() {
     let mut script = short_jobs();
     let mut settings = JobSettings::default();
     settings.set_priority(1);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_job_ahead_is_queued_until_the_answer_before_it() {
+fn a_prefetched_job_is_queued_until_the_answer_before_it() {
     let mut script = short_jobs();
     assert_eq!(script.machine.backlog_len(), 4);
     let lines = script.message(FIRST, success(2));
@@ -11,7 +11,7 @@ fn a_job_ahead_is_queued_until_the_answer_before_it() {
 }
 
 #[test]
-fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
+fn behind_a_job_that_turns_out_long_the_others_are_recalled() {
     let mut script = short_jobs();
     assert_eq!(script.wait(SHORT), ["skip 3 at 0#1", "skip 4 at 0#1"]);
     // Back only at the worker's word, and in their old places.
@@ -23,7 +23,7 @@ fn behind_a_job_that_turns_out_long_the_others_are_called_back() {
 }
 
 #[test]
-fn what_lies_ahead_is_filled_up_once_half_of_it_is_done() {
+fn prefetched_jobs_are_refilled_once_half_of_them_are_done() {
     let mut script = Script::working(Config { prefetch: 4, ..config() });
     for _ in 0..15 {
         script.enqueue();
@@ -49,7 +49,7 @@ fn two_on_one_core() -> Script {
 }
 
 #[test]
-fn a_job_that_waits_for_a_crowded_core_is_no_long_one() {
+fn a_job_that_waits_for_a_shared_core_is_no_long_one() {
     let mut script = two_on_one_core();
     let lines = script.message(FIRST, success(1));
     assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working", "send 4/1 to 0#1"]);
@@ -65,23 +65,23 @@ fn a_job_whose_worker_says_that_it_runs_on_is_as_long_as_it_took() {
 }
 
 #[test]
-fn what_lies_ahead_at_a_worker_that_has_outgrown_is_for_others() {
+fn jobs_prefetched_to_a_worker_over_its_soft_limit_come_back() {
     let max_memory = MaxMemory { soft: Some(100), hard: None };
     let mut script = short_jobs_with(Config { max_memory, ..config() });
-    assert_eq!(script.input(holds(101)), ["0#1 has outgrown: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
+    assert_eq!(script.input(holds(101)), ["0#1 is over its soft limit: 101", "skip 3 at 0#1", "skip 4 at 0#1"]);
     script.message(FIRST, Message::Skipped { job: 3 });
     script.message(FIRST, Message::Skipped { job: 4 });
     assert_eq!(script.message(FIRST, success(2))[4..], ["leave 0#1", "0#1 is exiting"]);
 }
 
 #[test]
-fn with_nothing_ahead_there_is_nothing_to_call_back() {
+fn with_nothing_prefetched_there_is_nothing_to_recall() {
     let script = Script::working(Config { prefetch: 2, timeout_working: None, ..config() });
     assert_eq!(script.machine.next_deadline(), None);
 }
 
 #[test]
-fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
+fn a_job_recalled_too_late_begins_when_its_worker_says_so() {
     let mut script = short_jobs();
     script.wait(SHORT);
     let lines = script.message(FIRST, success(2));
@@ -91,7 +91,7 @@ fn a_job_called_back_too_late_is_begun_at_the_workers_word() {
 }
 
 #[test]
-fn abort_of_a_job_ahead_settles_at_once_and_calls_it_back() {
+fn abort_of_a_prefetched_job_settles_and_recalls_it() {
     let mut script = short_jobs();
     assert_eq!(script.abort(3), ["skip 3 at 0#1", "settled 3/0: Aborted"]);
     // Whether it has begun all the same is not known: what lies behind it is recalled before its worker is killed.
@@ -112,7 +112,7 @@ fn a_job_that_came_back_aborted_is_none_of_those_a_worker_may_do() {
 }
 
 #[test]
-fn jobs_ahead_at_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used() {
+fn jobs_prefetched_to_a_worker_that_dies_go_back_to_their_places_with_no_attempt_used() {
     let mut script = short_jobs();
     let lines = script.dies(FIRST);
     assert_eq!(lines[0], "settled 2/1: Crashed(Exited)");

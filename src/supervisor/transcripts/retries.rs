@@ -180,7 +180,7 @@ fn after_a_violation_each_idempotent_job_goes_back() {
     for _ in 0..4 {
         script.enqueue_with(idempotent());
     }
-    // Job 2 runs, 3 and 4 lie ahead; none of them is idempotent.
+    // Job 2 runs, 3 and 4 are prefetched; none of them is idempotent.
     let lines = script.input(Input::Malformed(FIRST));
     assert_eq!(lines.iter().filter(|line| line.starts_with("settled")).count(), 3, "{lines:?}");
     let mut script = Script::ready(Config { prefetch: 2, ..config() });

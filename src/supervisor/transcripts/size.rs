@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn pausing_recalls_what_lies_ahead_and_begins_nothing() {
+fn pausing_recalls_prefetched_jobs_and_begins_nothing() {
     let mut script = short_jobs();
     assert_eq!(script.input(Input::Pause), ["skip 3 at 0#1", "skip 4 at 0#1"]);
     assert_eq!(script.message(FIRST, Message::Skipped { job: 3 }), [""; 0]);
@@ -50,7 +50,7 @@ fn a_job_recalled_too_late_goes_on_in_a_paused_pool() {
 }
 
 #[test]
-fn a_worker_that_answers_no_recall_is_let_be_while_nobody_else_may_begin() {
+fn a_worker_that_answers_no_recall_is_left_alone_while_nobody_else_may_begin() {
     let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
     script.input(Input::Pause);
     script.input(Input::Spawned(worker_key(1, 2)));
@@ -137,7 +137,7 @@ fn of_fewer_workers_the_surplus_leave_after_their_jobs() {
 }
 
 #[test]
-fn what_lies_ahead_at_a_surplus_worker_comes_back() {
+fn jobs_prefetched_to_a_surplus_worker_come_back() {
     let mut script = short_jobs_with(Config { max_processes: 2, ..config() });
     script.input(Input::Spawned(worker_key(1, 2)));
     script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });

@@ -76,7 +76,7 @@ fn a_panic_settles_and_the_worker_is_replaced() {
     let mut script = Script::working(config());
     script.enqueue();
     let lines = script.message(FIRST, Message::Terminal { job: Some(1) });
-    assert_eq!(lines, ["start 1/1 at 0#1", "last words of 0#1", "settled 1/1: Panicked", "0#1 is exiting"]);
+    assert_eq!(lines, ["start 1/1 at 0#1", "terminal failure of 0#1", "settled 1/1: Panicked", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 
@@ -90,31 +90,31 @@ fn a_panic_is_retried_only_once_the_worker_is_reaped() {
 }
 
 #[test]
-fn last_words_while_initializing_are_a_start_failure() {
+fn a_terminal_failure_while_initializing_is_a_start_failure() {
     let mut script = Script::new(config());
     script.tick();
     script.input(Input::Spawned(FIRST));
-    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["terminal failure of 0#1", "0#1 is exiting"]);
     let lines = script.dies(FIRST);
     assert_eq!(lines, ["died 0#1, no start of 0#1, 1 in a row, waits 0ns", "spawn 0#2"]);
 }
 
 #[test]
-fn last_words_while_recovering_leave_the_settled_job_alone() {
+fn a_terminal_failure_while_recovering_leaves_the_settled_job_alone() {
     let mut script = Script::working(config());
     script.enqueue();
     script.message(FIRST, Message::Answer { job: 1, outcome: Outcome::Success, ready: false });
-    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["terminal failure of 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
     assert_eq!(script.machine.counters().succeeded, 1);
 }
 
 #[test]
-fn last_words_while_ready_are_an_event_and_a_replacement() {
+fn a_terminal_failure_while_ready_is_an_event_and_a_replacement() {
     let mut script = Script::ready(Config { min_processes: 1, ..config() });
     script.enqueue();
     script.message(FIRST, success(1));
-    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["last words of 0#1", "0#1 is exiting"]);
+    assert_eq!(script.message(FIRST, Message::Terminal { job: None }), ["terminal failure of 0#1", "0#1 is exiting"]);
     assert_eq!(script.dies(FIRST), ["died 0#1", "spawn 0#2"]);
 }
 

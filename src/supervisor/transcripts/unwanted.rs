@@ -48,7 +48,7 @@ fn one_whose_worker_is_dying_is_queued() {
 }
 
 #[test]
-fn one_that_lies_at_a_worker_is_over_at_its_word() {
+fn a_prefetched_one_is_over_when_its_worker_skips_it() {
     let mut script = short_jobs();
     assert_eq!(script.abort_queued(7, Some(3)), ["skip 3 at 0#1"]);
     assert_eq!(script.skipped(3), ["settled 3/0: Aborted", "call 7 has aborted 1"]);

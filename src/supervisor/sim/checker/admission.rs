@@ -1,4 +1,4 @@
-//! Who is let in: as many as the backlog has room for, in order, and nobody is forgotten.
+//! Who is accepted: as many as the backlog has room for, in order, and nobody is forgotten.
 
 use super::{Found, ensure};
 use crate::supervisor::{Config, Input, Refusal, Supervisor, WhenFull};
@@ -14,7 +14,7 @@ pub(super) struct Admission {
     asked: Option<(u64, WhenFull)>,
     /// The jobs whose callers wait.
     waiting: VecDeque<u64>,
-    /// The jobs that were let in or refused in this step because there was no room in the backlog, or none was needed.
+    /// The jobs that were accepted or refused in this step because there was no room in the backlog, or none was needed.
     without_room: Vec<u64>,
     refused_as_full: bool,
     /// The jobs that wait for a time, so that a free worker is no room for them.
@@ -58,17 +58,17 @@ impl Admission {
 
     /// `backlog` is how many jobs were in it before.
     pub(super) fn enqueued(&mut self, id: u64, backlog: usize) -> Found {
-        ensure(!self.closed, || format!("job {id} is let in after close"))?;
+        ensure(!self.closed, || format!("job {id} is accepted after close"))?;
         let exceeds = match self.asked.take_if(|(asked, _)| *asked == id) {
             Some((_, when_full)) => {
                 ensure(self.waiting.is_empty() || when_full == WhenFull::Exceed, || {
-                    format!("job {id} is let in before {:?}", self.waiting)
+                    format!("job {id} is accepted before {:?}", self.waiting)
                 })?;
                 when_full == WhenFull::Exceed
             }
             None => {
                 let first = self.waiting.pop_front();
-                ensure(first == Some(id), || format!("job {id} is let in, and {first:?} is the first that waits"))?;
+                ensure(first == Some(id), || format!("job {id} is accepted, and {first:?} is the first that waits"))?;
                 false
             }
         };
@@ -106,7 +106,7 @@ impl Admission {
         finds_permit: impl Fn(u64) -> bool,
     ) -> Found {
         if let Some((id, when_full)) = self.asked.take() {
-            ensure(when_full == WhenFull::Wait, || format!("job {id} is neither let in nor refused"))?;
+            ensure(when_full == WhenFull::Wait, || format!("job {id} is neither accepted nor refused"))?;
             self.waiting.push_back(id);
         }
         let over = self.without_room.iter().find(|&&id| is_in_backlog(id));

@@ -8,32 +8,32 @@ use std::time::Duration;
 /// The jobs that are not over, counted.
 #[derive(Default)]
 struct Census {
-    /// A job that was let in, and of which nobody was told where it is.
-    untold: Option<u64>,
+    /// A job that was accepted, and of which it was not announced where it is.
+    unannounced: Option<u64>,
     /// Whether a job waits for a worker, and for nothing else.
     queued: bool,
     /// How many wait for a time.
     delayed: usize,
     /// How many no worker has begun.
     backlog: usize,
-    /// How many are let in.
+    /// How many are accepted.
     open: usize,
 }
 
 impl Checker {
-    /// No step does or tells the same twice.
+    /// No step does or announces the same twice.
     pub(in crate::supervisor::sim) fn distinct(effects: &[Effect]) -> Found {
         let twice = effects.iter().enumerate().find(|(at, effect)| effects[..*at].contains(effect));
         ensure(twice.is_none(), || format!("twice in one step: {twice:?}"))
     }
 
     pub(in crate::supervisor::sim) fn settled_down(&mut self, machine: &Supervisor) -> Found {
-        self.told.settled_down(machine)?;
+        self.announced.settled_down(machine)?;
         self.was_asked_to_end(machine)?;
         self.unwanted_are_over()?;
         self.note_idle(machine);
-        let Census { untold, queued, delayed, backlog, open } = self.census();
-        ensure(untold.is_none(), || format!("nobody is told where it is: {untold:?}"))?;
+        let Census { unannounced, queued, delayed, backlog, open } = self.census();
+        ensure(unannounced.is_none(), || format!("nobody is told where it is: {unannounced:?}"))?;
         ensure(self.idle || !machine.is_idle(), || "nobody is told that the pool is idle".into())?;
         for worker_key in self.doomed.drain(..) {
             let worker = machine.worker(worker_key);
@@ -112,7 +112,7 @@ impl Checker {
         self.jobs.retain(|id, job| {
             match job.stage {
                 Stage::Settled => return false,
-                Stage::Enqueued => census.untold = Some(*id),
+                Stage::Enqueued => census.unannounced = Some(*id),
                 Stage::Delayed(_) => census.delayed += 1,
                 _ => {}
             }
@@ -126,7 +126,7 @@ impl Checker {
 
     /// A job past its limit, which nobody has done anything about.
     pub(in crate::supervisor::sim) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
-        self.told.overdue(now, machine)?;
+        self.announced.overdue(now, machine)?;
         self.cancel_overdue(now, machine)?;
         self.calls_overdue(now)?;
         self.nobody_stays_too_long(now, machine)?;

@@ -36,7 +36,7 @@ impl Checker {
         ensure(!self.paused, || format!("{key:?} is sent to {worker_key:?} by a pool that is paused"))?;
         let process = self.processes.get_mut(&worker_key).ok_or("a job is sent to nobody")?;
         let busy = !process.holds.is_empty();
-        ensure(!busy || process.recalls, || format!("a job is sent ahead to {worker_key:?}, which answers no recall"))?;
+        ensure(!busy || process.recalls, || format!("a job is prefetched to {worker_key:?}, which answers no recall"))?;
         process.taken += 1;
         let first = process.is_ready && !busy;
         let now = self.now;
@@ -69,11 +69,11 @@ impl Checker {
         }
         self.keys_of_jobs.sent(worker_key, id)?;
         let held = self.processes.get(&worker_key).map_or(0, |process| process.holds.len());
-        ensure(held <= self.most_ahead.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
+        ensure(held <= self.most_prefetched.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
         self.prefetched += u64::from(busy);
         let job = self.job(key)?;
         ensure(now >= job.not_before, || format!("sent at {now:?}, before its time: {job:?}"))?;
-        ensure(!busy || stage == Stage::Backlogged, || format!("sent ahead from {stage:?}"))?;
+        ensure(!busy || stage == Stage::Backlogged, || format!("prefetched from {stage:?}"))?;
         let next = if busy { Stage::Prefetched(worker_key) } else { Stage::Sent(worker_key) };
         job.follows(&[Stage::Enqueued, Stage::Backlogged], next, "SendJob")
     }

@@ -23,7 +23,7 @@ struct Permit {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    /// The keys that are not forgotten, and what the job says of each that was let in last.
+    /// The keys that are not forgotten, and what the job says of each that was accepted last.
     known: BTreeMap<LimitKey, Option<u32>>,
     /// The jobs that have one and are not over.
     jobs: BTreeMap<u64, Limited>,
@@ -59,7 +59,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn let_in(&mut self, id: u64) {
+    pub(super) fn accepted(&mut self, id: u64) {
         if let Some(limited) = self.jobs.get(&id) {
             self.known.insert(limited.key, Some(limited.permits));
         }
@@ -95,7 +95,7 @@ impl Checker {
     /// How many permits of the key may be taken.
     fn may_be_taken(&self, key: LimitKey) -> usize {
         let in_doubt = |worker_key| {
-            self.told.is_exiting(worker_key) || self.processes.get(&worker_key).is_some_and(|of| of.reaped)
+            self.announced.is_exiting(worker_key) || self.processes.get(&worker_key).is_some_and(|of| of.reaped)
         };
         let taken = self.keys_of_jobs.permits.iter();
         taken.filter(|((of, _), permit)| permit.key == key && (!permit.ended || in_doubt(*of))).count()
@@ -113,7 +113,7 @@ impl Checker {
         !full.is_empty() && self.keys_of_jobs.jobs.get(&id).is_some_and(|limited| full.contains(&limited.key))
     }
 
-    /// Whether this job, once it is let in, is the next of its key and may be begun.
+    /// Whether this job, once it is accepted, is the next of its key and may be begun.
     pub(super) fn finds_permit(&self, id: u64) -> bool {
         let Some(&Limited { key, permits }) = self.keys_of_jobs.jobs.get(&id) else { return true };
         let is_queued = |id: &u64| self.jobs.get(id).is_some_and(|job| job.stage == Stage::Backlogged);

@@ -15,7 +15,7 @@ impl Checker {
     pub(super) fn is_idle_for_long(&self, worker_key: WorkerKey) -> bool {
         let since = self.processes.get(&worker_key).and_then(|process| process.idle_since);
         let over = self.idle_timeout.zip(since).is_some_and(|(limit, since)| self.now >= since + limit);
-        let lasts = |of: WorkerKey| of != worker_key && !self.told.is_exiting(of) && !self.is_dismissed(of);
+        let lasts = |of: WorkerKey| of != worker_key && !self.announced.is_exiting(of) && !self.is_dismissed(of);
         let others = self.processes.iter().filter(|(of, process)| process.alive && !process.ending && lasts(**of));
         over && others.count() >= self.minimum()
     }
@@ -49,7 +49,7 @@ impl Checker {
         let Some(limit) = self.idle_timeout else { return Ok(()) };
         let since = |worker_key| self.processes.get(&worker_key).and_then(|process| process.idle_since).unwrap_or(now);
         // While somebody waits until all are ready nobody leaves, and then each anew.
-        let Some(all_ready) = self.told.all_ready_at() else { return Ok(()) };
+        let Some(all_ready) = self.announced.all_ready_at() else { return Ok(()) };
         let stays = |worker_key| now <= since(worker_key).max(all_ready) + limit;
         let some_stay = free().count() <= self.minimum() || free().any(stays);
         ensure(self.admission.is_closed() || some_stay, || format!("nobody leaves at {now:?}, though all are idle"))

@@ -63,7 +63,7 @@ impl Checker {
         let late = job.attempt == 0 && job.expires_at.is_some_and(|at| now > at);
         late && match job.stage {
             Stage::Backlogged | Stage::Delayed(_) => true,
-            // It was asked back.
+            // It was recalled.
             Stage::Prefetched(worker_key) => self.processes.get(&worker_key).is_some_and(|process| {
                 let lasts = !process.violated && !process.ending && !process.retires;
                 lasts && !self.recalled.contains(&(worker_key, id))
@@ -74,7 +74,7 @@ impl Checker {
 }
 
 impl Followed {
-    pub(super) fn let_in(&mut self, now: Duration) {
+    pub(super) fn accepted(&mut self, now: Duration) {
         self.not_before = now + self.delay;
         self.expires_at = self.expires.map(|after| now + after);
     }

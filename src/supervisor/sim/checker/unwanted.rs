@@ -111,7 +111,7 @@ impl Checker {
                     return Err(format!("job {id} is back and unwanted, and goes on"));
                 };
                 // One that is about to end begins nothing more.
-                let ends = self.told.is_exiting(worker_key)
+                let ends = self.announced.is_exiting(worker_key)
                     || self.processes.get(&worker_key).is_none_or(|of| of.violated || of.ending || of.retires);
                 ensure(ends || self.recalled.contains(&(worker_key, *id)), || {
                     format!("nobody recalls job {id}, which is unwanted")

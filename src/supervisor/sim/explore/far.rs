@@ -63,10 +63,10 @@ struct Worker {
     queue: VecDeque<(u64, u32)>,
     runs: Option<(u64, u32)>,
     has_silence: bool,
-    /// When something came to it last, when something was sent to it last, and when something of it was told last.
+    /// When something came to it last, when something was sent to it last, and when something of it was announced last.
     heard: Duration,
     sent: Duration,
-    told: Duration,
+    announced_at: Duration,
     /// Whether the pool was told that it is silent.
     silent: bool,
     /// The local process is about to end, or has ended and is not reaped.
@@ -217,7 +217,7 @@ impl State {
                     has_silence: false,
                     heard: self.now,
                     sent: self.now,
-                    told: self.now,
+                    announced_at: self.now,
                     silent: false,
                     ending: false,
                     unreaped: false,
@@ -230,7 +230,7 @@ impl State {
             Step::Deliver(key) => {
                 let now = self.now;
                 let worker = self.worker(key);
-                worker.told = now;
+                worker.announced_at = now;
                 let Some(word) = worker.going.pop_front() else { return Ok(()) };
                 self.input(match word {
                     Up::Alive => Input::Heard(key),
@@ -247,7 +247,7 @@ impl State {
             }
             Step::Stall(key) => {
                 self.losses -= 1;
-                self.cut(key);
+                self.disconnect(key);
                 Ok(())
             }
             Step::CarrierEnds(key) => {
@@ -255,7 +255,7 @@ impl State {
                 let by_itself = !worker.ending;
                 (worker.ending, worker.carried, worker.unreaped) = (false, false, true);
                 self.losses -= u32::from(by_itself);
-                self.cut(key);
+                self.disconnect(key);
                 self.worker(key).going.push_back(Up::End);
                 Ok(())
             }
@@ -295,7 +295,7 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Do(action) => self.act(&action)?,
-                Effect::Tell(notice) => self.told(&notice)?,
+                Effect::Tell(notice) => self.announced(&notice)?,
             }
         }
         Ok(())
@@ -323,7 +323,7 @@ impl State {
         Ok(())
     }
 
-    fn told(&mut self, notice: &Notice) -> Result<(), String> {
+    fn announced(&mut self, notice: &Notice) -> Result<(), String> {
         match *notice {
             Notice::Enqueued(key) => drop(self.unsettled.insert(key.id, key)),
             Notice::Settled { key, begun, .. } => {
@@ -337,8 +337,8 @@ impl State {
                 let now = self.now;
                 let worker = self.worker(key);
                 worker.silent = true;
-                if now < worker.told + SILENCE {
-                    return Err(format!("{key:?} is told to be silent, and was heard at {:?}", worker.told));
+                if now < worker.announced_at + SILENCE {
+                    return Err(format!("{key:?} is told to be silent, and was heard at {:?}", worker.announced_at));
                 }
             }
             Notice::Idle => {
@@ -375,7 +375,7 @@ impl State {
     }
 
     /// What is on its way to the worker may still arrive. What is on its way from it is lost.
-    fn cut(&mut self, key: WorkerKey) {
+    fn disconnect(&mut self, key: WorkerKey) {
         let worker = self.worker(key);
         if std::mem::replace(&mut worker.connected, false) && worker.alive {
             worker.going.clear();

@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ways {
     All,
-    /// Only with jobs sent ahead, and one way for each number of jobs a process.
+    /// Only with prefetched jobs, and one way for each number of jobs a process.
     Some,
-    /// Jobs sent ahead, with and without a key, to workers that do as they are told at once.
+    /// Prefetched jobs, with and without a key, to workers that do as they are told at once.
     Ahead,
 }
 

@@ -165,7 +165,7 @@ impl Farm {
     /// Where a rule is broken.
     pub(super) fn run(mut self) -> Report {
         self.tell_coordinator(Input::SpawnWorkers, None);
-        self.hand_out();
+        self.dispatch();
         while self.left > 0 {
             assert!(self.step(), "{} items wait for nothing, at {:?}", self.left, self.now);
         }
@@ -259,8 +259,8 @@ impl Farm {
         }
     }
 
-    /// As `hand_out` in the example.
-    fn hand_out(&mut self) {
+    /// As `dispatch` in the example.
+    fn dispatch(&mut self) {
         while self.batches.len() < 2 * self.size.hosts && !self.waiting.is_empty() {
             let share = self.waiting.len() / (4 * self.size.hosts);
             let most = if self.size.workers == 1 { 1 } else { 64 * self.size.workers };
@@ -302,7 +302,7 @@ impl Farm {
                 self.send(rest, END_OF_A_HOST);
             }
         }
-        self.hand_out();
+        self.dispatch();
     }
 
     // ------------------------------------------------------------ a host

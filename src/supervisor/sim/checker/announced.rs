@@ -1,4 +1,4 @@
-//! What the pool does and tells beside the jobs: nothing is left out, nothing comes twice, and each in its time.
+//! What the pool does and announces beside the jobs: nothing is left out, nothing comes twice, and each in its time.
 
 use super::{Found, SLACK, ensure};
 use crate::supervisor::worker::Worker;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, Default)]
 struct Process {
-    /// The state that was told last, and since when.
+    /// The state that was announced last, and since when.
     state: Option<(WorkerState, Duration)>,
     there: bool,
     exited: bool,
@@ -36,15 +36,15 @@ struct Process {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(super) struct Announced {
     config: Config,
     processes: BTreeMap<WorkerKey, Process>,
     now: Duration,
     closed: bool,
     exited: bool,
-    /// Whether somebody asked for all workers, and was not told that they are ready.
+    /// Whether somebody asked for all workers, and it was not announced that they are ready.
     awaits_ready: bool,
-    /// When it was told last that all are ready.
+    /// When it was announced last that all are ready.
     all_ready_at: Duration,
     /// Whether somebody asked for them in this step.
     wants_all: bool,
@@ -54,7 +54,7 @@ pub(super) struct Told {
     /// Whether the last start failure was one too many.
     breaks: bool,
     /// What must be so at the end of this step.
-    /// The worker that could not be spawned in this step, until that is told.
+    /// The worker that could not be spawned in this step, until that is announced.
     spawn_failed: Option<WorkerKey>,
     due: Option<Due>,
 }
@@ -65,9 +65,9 @@ enum Due {
     Exiting(WorkerKey),
 }
 
-impl Told {
+impl Announced {
     pub(super) fn new(config: &Config) -> Self {
-        Told {
+        Announced {
             config: config.clone(),
             processes: BTreeMap::new(),
             now: Duration::ZERO,
@@ -202,7 +202,9 @@ impl Told {
             Effect::Tell(Notice::OverHardLimit { .. }) => {
                 once(&mut process.over_hard_limit, worker_key, "over its memory")
             }
-            Effect::Tell(Notice::OverSoftLimit { .. }) => once(&mut process.over_soft_limit, worker_key, "outgrown"),
+            Effect::Tell(Notice::OverSoftLimit { .. }) => {
+                once(&mut process.over_soft_limit, worker_key, "over its soft limit")
+            }
             Effect::Tell(Notice::PipeClosed(_)) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
             Effect::Tell(Notice::Violated(..)) => once(&mut process.violated, worker_key, "accused"),
             Effect::Tell(Notice::RecallIgnored(_)) => {
@@ -237,20 +239,20 @@ impl Told {
         self.breaks = !others_ready && in_a_row >= self.config.start_failures;
     }
 
-    /// When it was told last that all are ready, unless somebody waits for it.
+    /// When it was announced last that all are ready, unless somebody waits for it.
     pub(super) fn all_ready_at(&self) -> Option<Duration> {
         (!self.awaits_ready).then_some(self.all_ready_at)
     }
 
-    /// Whether it was told that the worker is on its way out.
+    /// Whether it was announced that the worker is on its way out.
     pub(super) fn is_exiting(&self, worker_key: WorkerKey) -> bool {
         self.processes.get(&worker_key).is_some_and(|process| process.is(WorkerState::Exiting))
     }
 
-    /// What has ended an attempt was told before.
+    /// What has ended an attempt was announced before.
     fn explained(&self, worker_key: WorkerKey, outcome: Outcome) -> Found {
         let Some(process) = self.processes.get(&worker_key) else { return Ok(()) };
-        let told = match outcome {
+        let announced = match outcome {
             Outcome::TimedOut { .. } => process.timed_out,
             Outcome::OutOfMemory { .. } => process.over_hard_limit,
             Outcome::Panicked => process.terminal_failure,
@@ -258,7 +260,7 @@ impl Told {
             Outcome::Protocol(_) => process.violated || process.is(WorkerState::Exiting),
             _ => true,
         };
-        ensure(told, || format!("nobody was told why {worker_key:?} ends with {outcome:?}"))
+        ensure(announced, || format!("nobody was told why {worker_key:?} ends with {outcome:?}"))
     }
 
     /// Whether a start failure in this step was one too many.
@@ -271,7 +273,7 @@ impl Told {
         let counters = machine.counters();
         let counted = [counters.spawned, counters.timed_out];
         let happened = [self.spawned, self.timed_out];
-        ensure(counted == happened, || format!("{counted:?} were spawned and timed out, told {happened:?}"))?;
+        ensure(counted == happened, || format!("{counted:?} were spawned and timed out, announced {happened:?}"))?;
         ensure(!self.awaits_ready || !machine.all_ready(), || "nobody is told that all are ready".into())?;
         ensure(!self.breaks || machine.is_circuit_open(), || "no worker starts, and nobody is told".into())?;
         // One that is on its way out is replaced once it is reaped.
@@ -281,15 +283,15 @@ impl Told {
         ensure(self.closed || waits || workers >= minimum, || format!("only {workers} workers of {minimum}"))?;
         for (worker_key, worker) in machine.workers() {
             let process = self.processes.get(&worker_key).ok_or_else(|| format!("{worker_key:?} was never spawned"))?;
-            let told = process.state.map(|(state, _)| state);
-            ensure(told == Some(worker.state()), || {
-                format!("{worker_key:?} is {}, and told {told:?}", worker.state())
+            let announced = process.state.map(|(state, _)| state);
+            ensure(announced == Some(worker.state()), || {
+                format!("{worker_key:?} is {}, and {announced:?} was announced", worker.state())
             })?;
         }
         match self.due {
             Some(Due::TerminalFailure(worker_key)) => {
-                let told = self.processes.get(&worker_key).is_none_or(|process| process.terminal_failure);
-                ensure(told, || format!("nobody is told that {worker_key:?} has said why it ends"))
+                let announced = self.processes.get(&worker_key).is_none_or(|process| process.terminal_failure);
+                ensure(announced, || format!("nobody is told that {worker_key:?} has said why it ends"))
             }
             Some(Due::Exiting(worker_key)) => {
                 let exited = self.processes.get(&worker_key).is_none_or(|process| process.exited);
@@ -311,8 +313,8 @@ impl Told {
                 let last = process.terminated.map_or(since, |at| at.max(since));
                 let late = !process.killed && now > last + self.config.kill_grace;
                 ensure(!late, || format!("nobody kills {worker_key:?} at {now:?}: {process:?}"))?;
-                let told = process.told_to_leave || process.terminated.is_some() || process.killed;
-                ensure(told || process.terminal_failure, || {
+                let was_asked = process.told_to_leave || process.terminated.is_some() || process.killed;
+                ensure(was_asked || process.terminal_failure, || {
                     format!("nobody has told {worker_key:?} to end: {process:?}")
                 })?;
             }
@@ -333,8 +335,8 @@ impl Process {
     }
 }
 
-fn once(told: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
-    ensure(!std::mem::replace(told, true), || format!("{worker_key:?} is {what} twice"))
+fn once(before: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
+    ensure(!std::mem::replace(before, true), || format!("{worker_key:?} is {what} twice"))
 }
 
 /// The worker that an effect is about.
