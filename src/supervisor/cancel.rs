@@ -37,7 +37,7 @@ impl Step<'_> {
     /// Sends Cancel, unless the worker is on its way out. It is killed `within` so much time; never, where that is none.
     fn ask_to_end(&mut self, worker_key: WorkerKey, key: JobKey, within: Option<Duration>) {
         let worker = self.worker(worker_key);
-        if !worker.is_ending() && worker.pending_kill.is_none() {
+        if !worker.is_ending() && worker.pending_kill().is_none() {
             self.act(Action::SendCancel { worker_key, id: key.id, within });
         }
     }
@@ -67,7 +67,7 @@ impl Step<'_> {
     /// The grace time of a cancelled job is over.
     pub(super) fn cancel_is_due(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.pending_kill.is_some() || worker.limit.is_some_and(|limit| limit.draining) {
+        if worker.pending_kill().is_some() || worker.limit.is_some_and(|limit| limit.draining) {
             // The job is about to end, for another reason.
             return;
         }

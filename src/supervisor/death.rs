@@ -5,7 +5,7 @@
 //! written before the next job begins. A job that the worker had not read whole had not begun either.
 
 use super::jobs::JobState;
-use super::lifecycle::{Course, End, Process};
+use super::lifecycle::{Awaited, Course, End, Process};
 use super::timers::Timer;
 use super::{Action, CrashCause, DEATH_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey};
 
@@ -18,7 +18,7 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.process = Process::Reaped { undelivered };
         // It is past killing, and past its limits.
-        worker.pending_kill = None;
+        worker.awaited = Awaited::Nothing;
         worker.stop_draining();
         worker.cancel = None;
         for timer in

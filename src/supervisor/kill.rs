@@ -5,7 +5,7 @@
 //! and what it has written is read: if the job is not answered by then, nothing behind it has begun, and the worker is
 //! killed before it can; else it goes on.
 
-use super::lifecycle::{Course, End, KillCause, PendingKill, Phase, RetireReason};
+use super::lifecycle::{Awaited, Course, End, KillCause, PendingKill, Phase, RetireReason};
 use super::timers::Timer;
 use super::{Action, Notice, Outcome, Signal, Step, Violation, WorkerKey};
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl Step<'_> {
             // It is being killed already.
             return;
         }
-        let stopped = worker.pending_kill.take().is_some_and(|pending_kill| pending_kill.stopped);
+        let stopped = worker.take_pending_kill().is_some_and(|pending_kill| pending_kill.stopped);
         self.enter_exit(worker_key, Some(end), Course::Due(first));
         if self.worker(worker_key).is_spawned() {
             self.signal(worker_key);
@@ -103,11 +103,10 @@ impl Step<'_> {
     pub(super) fn prepare_kill(&mut self, worker_key: WorkerKey, cause: KillCause) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        if worker.is_reaped() || worker.is_exiting() || worker.pending_kill.is_some() {
+        if worker.is_reaped() || worker.is_exiting() || worker.pending_kill().is_some() {
             return;
         }
-        worker.pending_kill = Some(PendingKill { cause, stopped: false });
-        worker.recalled_at = None;
+        worker.awaited = Awaited::Kill(PendingKill { cause, stopped: false });
         worker.timers.clear(Timer::Unanswered);
         if worker.can_be_killed_alone() {
             return self.carry_out_kill(worker_key, None);
@@ -124,7 +123,7 @@ impl Step<'_> {
     pub(super) fn cancel_kill(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
         worker.timers.clear(Timer::PendingKill);
-        let Some(pending_kill) = worker.pending_kill.take() else { return };
+        let Some(pending_kill) = worker.take_pending_kill() else { return };
         if pending_kill.stopped {
             self.act(Action::Signal(worker_key, Signal::Continue));
         }
@@ -134,7 +133,7 @@ impl Step<'_> {
     /// Kills a condemned worker if nothing lies behind the job any more. Of one that is stopped, the output is read first.
     pub(super) fn kill_if_alone(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.can_be_killed_alone() && worker.pending_kill.is_some_and(|pending_kill| !pending_kill.stopped) {
+        if worker.can_be_killed_alone() && worker.pending_kill().is_some_and(|pending_kill| !pending_kill.stopped) {
             self.carry_out_kill(worker_key, None);
         }
     }
@@ -147,7 +146,7 @@ impl Step<'_> {
             // No signal reaches it. What lies behind the job is charged with it.
             return self.carry_out_kill(worker_key, None);
         }
-        let Some(pending_kill) = &mut worker.pending_kill else { return };
+        let Awaited::Kill(pending_kill) = &mut worker.awaited else { return };
         if std::mem::replace(&mut pending_kill.stopped, true) {
             return self.carry_out_kill(worker_key, Some(Signal::Kill));
         }
@@ -159,7 +158,7 @@ impl Step<'_> {
     /// has begun, and nothing will.
     pub(super) fn stopped(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.pending_kill.is_some_and(|pending_kill| pending_kill.stopped) {
+        if worker.pending_kill().is_some_and(|pending_kill| pending_kill.stopped) {
             let alone = worker.can_be_killed_alone();
             self.carry_out_kill(worker_key, (!alone).then_some(Signal::Kill));
         }
@@ -167,7 +166,7 @@ impl Step<'_> {
 
     /// The attempt ends here, and the worker is killed: by `signal`, or as others are.
     fn carry_out_kill(&mut self, worker_key: WorkerKey, signal: Option<Signal>) {
-        let Some(PendingKill { cause, .. }) = self.worker(worker_key).pending_kill else { return };
+        let Some(PendingKill { cause, .. }) = self.worker(worker_key).pending_kill() else { return };
         self.worker(worker_key).timers.clear(Timer::PendingKill);
         self.announce(worker_key);
         let worker = self.worker(worker_key);

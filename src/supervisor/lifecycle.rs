@@ -188,6 +188,18 @@ pub(super) struct PendingKill {
     pub(super) stopped: bool,
 }
 
+/// What a worker is given time for that has prefetched jobs: one or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Awaited {
+    Nothing,
+    /// The answers to recalls, the oldest of which was sent at this time.
+    Recall {
+        since: Duration,
+    },
+    /// The recall of all of them, after which the worker is killed.
+    Kill(PendingKill),
+}
+
 /// The cancellation of the job that the worker runs, where the grace time has an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Cancel {

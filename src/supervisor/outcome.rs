@@ -100,7 +100,7 @@ impl Outcome {
         })
     }
 
-    /// Whether the worker was lost without a word of why, so that whether it had begun the job may not be known.
+    /// Whether the worker was lost and has not written why, so that whether it had begun the job may not be known.
     pub(super) fn leaves_doubt(self) -> bool {
         matches!(self, Outcome::Crashed(_) | Outcome::Protocol(_))
     }

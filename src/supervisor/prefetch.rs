@@ -3,7 +3,7 @@
 //! Such a job is still queued to everybody, and is given to another worker only once the one that holds it has skipped it.
 
 use super::jobs::JobState;
-use super::lifecycle::KillCause;
+use super::lifecycle::{Awaited, KillCause};
 use super::timers::Timer;
 use super::worker::Worker;
 use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
@@ -32,7 +32,7 @@ impl Step<'_> {
         let share = self.machine.backlog.permitted().div_ceil(workers);
         let Some(worker) = &self.machine.slots[worker_key.slot] else { return };
         // A job was just begun at it, and was not recalled: all that such a worker has prefetched is.
-        debug_assert!(!worker.takes_no_more() && !worker.is_ending() && worker.pending_kill.is_none(), "{worker:?}");
+        debug_assert!(!worker.takes_no_more() && !worker.is_ending() && worker.pending_kill().is_none(), "{worker:?}");
         if !worker.recalls {
             return;
         }
@@ -142,9 +142,9 @@ impl Step<'_> {
     pub(super) fn await_recall(&mut self, worker_key: WorkerKey) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        let waits = worker.recalled_at.is_some() || worker.pending_kill.is_some() || worker.is_ending();
-        if worker.owes_an_answer() && !waits {
-            worker.recalled_at = Some(now);
+        let is_awaited = worker.awaited != Awaited::Nothing;
+        if worker.owes_an_answer() && !is_awaited && !worker.is_ending() {
+            worker.awaited = Awaited::Recall { since: now };
             worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
         }
     }
@@ -152,7 +152,8 @@ impl Step<'_> {
     /// The worker has answered a recall, or begun a prefetched job: the wait for the other answers starts anew.
     pub(super) fn recall_was_answered(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.recalled_at.take().is_some() {
+        if let Awaited::Recall { .. } = worker.awaited {
+            worker.awaited = Awaited::Nothing;
             worker.timers.clear(Timer::Unanswered);
             self.await_recall(worker_key);
         }
@@ -164,7 +165,7 @@ impl Step<'_> {
         let elsewhere = has_other && !self.machine.paused;
         let now = self.now;
         let worker = self.worker(worker_key);
-        let Some(since) = worker.recalled_at else { return };
+        let Awaited::Recall { since } = worker.awaited else { return };
         if !elsewhere {
             return worker.timers.set(Timer::Unanswered, now.checked_add(RECALL_PATIENCE));
         }

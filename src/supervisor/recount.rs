@@ -2,7 +2,7 @@
 //! say the same of a job or a worker.
 
 use super::jobs::{Entry, JobState};
-use super::lifecycle::{Course, Phase, Process};
+use super::lifecycle::{Awaited, Course, Phase, Process};
 use super::timers::Timer;
 use super::worker::Worker;
 use super::{Admits, JobKey, Supervisor};
@@ -108,11 +108,14 @@ fn has(worker: &Worker, key: JobKey, entry: &Entry) -> bool {
 /// What is there only in some parts of a worker's life is there only then.
 fn check_worker(worker: &Worker) {
     worker.timers.check();
-    let awaits = worker.owes_an_answer() && worker.pending_kill.is_none();
-    debug_assert!(worker.is_ending() || awaits == worker.recalled_at.is_some(), "recalled_at: {worker:?}");
+    let awaits = worker.owes_an_answer() && worker.pending_kill().is_none();
+    debug_assert!(
+        worker.is_ending() || awaits == matches!(worker.awaited, Awaited::Recall { .. }),
+        "awaited: {worker:?}"
+    );
     let keeps = worker.takes_no_more() && worker.has_unrecalled();
     debug_assert!(worker.is_ending() || !keeps, "takes_no_more: {worker:?}");
-    let condemned = worker.pending_kill.is_some();
+    let condemned = worker.pending_kill().is_some();
     debug_assert!(!condemned || !(worker.is_exiting() || worker.is_reaped()), "pending_kill: {worker:?}");
     let draining = worker.limit.is_some_and(|limit| limit.draining);
     debug_assert!(!draining || !(worker.is_exiting() || worker.is_reaped()), "draining: {worker:?}");

@@ -1,6 +1,8 @@
 //! One worker, as the supervisor sees it.
 
-use super::lifecycle::{Cancel, Course, End, Far, Limit, PendingKill, Phase, Process, RetireReason, RetireReasons};
+use super::lifecycle::{
+    Awaited, Cancel, Course, End, Far, Limit, PendingKill, Phase, Process, RetireReason, RetireReasons,
+};
 use super::timers::{Timer, Timers};
 use super::{JobKey, LimitKey, SHORT, Undelivered, WorkerState};
 use std::collections::VecDeque;
@@ -76,9 +78,7 @@ pub(crate) struct Worker {
     /// The permits that it keeps until it is dead, whatever it says.
     pub(super) kept_permits: Vec<LimitKey>,
     pub(super) limit: Option<Limit>,
-    /// When the oldest recall that is not answered was sent.
-    pub(super) recalled_at: Option<Duration>,
-    pub(super) pending_kill: Option<PendingKill>,
+    pub(super) awaited: Awaited,
     pub(super) cancel: Option<Cancel>,
     pub(super) timers: Timers,
     pub(super) stdout_closed: bool,
@@ -108,8 +108,7 @@ impl Worker {
             prefetched: VecDeque::new(),
             kept_permits: Vec::new(),
             limit: None,
-            recalled_at: None,
-            pending_kill: None,
+            awaited: Awaited::Nothing,
             cancel: None,
             timers: Timers::default(),
             stdout_closed: false,
@@ -261,7 +260,7 @@ impl Worker {
     /// Whether it is on its way out, or to be killed for the sake of one job.
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_being_killed(&self) -> bool {
-        self.is_ending() || self.pending_kill.is_some()
+        self.is_ending() || self.pending_kill().is_some()
     }
 
     pub(super) fn finished_one(&mut self, took: Duration) {
@@ -319,6 +318,19 @@ impl Worker {
     /// Whether its end would touch no job but the one that is presumed to run.
     pub(super) fn can_be_killed_alone(&self) -> bool {
         self.prefetched.is_empty() && !self.is_in_doubt()
+    }
+
+    pub(super) fn pending_kill(&self) -> Option<PendingKill> {
+        match self.awaited {
+            Awaited::Kill(pending_kill) => Some(pending_kill),
+            Awaited::Nothing | Awaited::Recall { .. } => None,
+        }
+    }
+
+    pub(super) fn take_pending_kill(&mut self) -> Option<PendingKill> {
+        let pending_kill = self.pending_kill()?;
+        self.awaited = Awaited::Nothing;
+        Some(pending_kill)
     }
 
     /// Marks all prefetched jobs as recalled. Gives those that were not yet.

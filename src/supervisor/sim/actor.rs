@@ -33,7 +33,7 @@ pub(super) enum FromActor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Fate {
     Answer(Outcome),
-    /// Says its last words, and ends.
+    /// Writes a terminal failure, and ends.
     Panic,
     /// The same, without the number of its job.
     PanicUnnamed,
@@ -160,9 +160,9 @@ pub(super) struct Actor {
     pub(super) in_one_frame: bool,
     /// Sent by the pool and on its way.
     pub(super) coming: VecDeque<ToActor>,
-    /// Arrived, and not read.
+    /// What has arrived, and is not read.
     pub(super) inbox: VecDeque<ToActor>,
-    /// Said, and on its way to the pool.
+    /// Sent, and on its way to the pool.
     pub(super) going: VecDeque<FromActor>,
     /// How many handlers it has begun.
     pub(super) begun: u64,
@@ -298,7 +298,7 @@ impl Actor {
     }
 
     pub(super) fn ask_no_more(&mut self) {
-        self.going.retain(|word| !matches!(word, FromActor::Drained | FromActor::Stopped));
+        self.going.retain(|sent| !matches!(sent, FromActor::Drained | FromActor::Stopped));
     }
 
     /// Takes the skips that have arrived, as the kit does before it starts a job. Gives the jobs that are skipped.

@@ -308,10 +308,10 @@ impl State {
                 Ok(())
             }
             Step::Deliver(worker_key) => {
-                let Some(word) = self.actor(worker_key).going.pop_front() else { return Ok(()) };
+                let Some(sent) = self.actor(worker_key).going.pop_front() else { return Ok(()) };
                 self.input(
                     shape,
-                    match word {
+                    match sent {
                         FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
                         FromActor::Message(message) => {
                             let wanted = self.machine.wants_resident(worker_key, &message);

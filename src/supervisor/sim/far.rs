@@ -219,8 +219,8 @@ impl World {
             Due::Spawned(worker_key) => self.spawned(worker_key),
             Due::Arrive(worker_key) => self.arrive(worker_key),
             Due::Deliver(worker_key) => {
-                let word = self.workers.get_mut(&worker_key).and_then(|worker| worker.going.pop_front());
-                match word {
+                let sent = self.workers.get_mut(&worker_key).and_then(|worker| worker.going.pop_front());
+                match sent {
                     Some(Up::Greeted) => self.input(Input::Greeted { worker_key, recalls: true }),
                     Some(Up::Alive) => self.input(Input::Heard(worker_key)),
                     Some(Up::Message(message)) => self.input(Input::Message { worker_key, message, resident: None }),
@@ -229,7 +229,7 @@ impl World {
                 }
             }
             Due::Ready(worker_key) => {
-                self.say(worker_key, Up::Message(Message::Ready));
+                self.report(worker_key, Up::Message(Message::Ready));
                 if let Some(worker) = self.workers.get_mut(&worker_key) {
                     worker.ready = true;
                 }
@@ -302,7 +302,7 @@ impl World {
         if self.rng.chance(10) {
             return self.soon(Due::CarrierDies(worker_key));
         }
-        self.say(worker_key, Up::Greeted);
+        self.report(worker_key, Up::Greeted);
         self.soon(Due::Ready(worker_key));
         if far && self.rng.chance(self.stalls) {
             let after = Duration::from_micros(self.rng.below(400_000));
@@ -311,12 +311,12 @@ impl World {
         }
     }
 
-    fn say(&mut self, worker_key: WorkerKey, word: Up) {
+    fn report(&mut self, worker_key: WorkerKey, sent: Up) {
         if let Some(worker) = self.workers.get_mut(&worker_key)
             && worker.alive
             && worker.connected
         {
-            worker.going.push_back(word);
+            worker.going.push_back(sent);
             self.soon(Due::Deliver(worker_key));
         }
     }
@@ -344,7 +344,7 @@ impl World {
             Down::Heartbeat(silence) => {
                 worker.silence = Some(silence);
                 self.plan(silence, Due::Guard(worker_key));
-                self.say(worker_key, Up::Alive);
+                self.report(worker_key, Up::Alive);
             }
             Down::Job { job, attempt } => {
                 if worker.far && worker.silence.is_none() {
@@ -358,7 +358,7 @@ impl World {
                 let before = worker.queue.len();
                 worker.queue.retain(|&(of, _)| of != job);
                 if worker.queue.len() < before {
-                    self.say(worker_key, Up::Message(Message::Skipped { job }));
+                    self.report(worker_key, Up::Message(Message::Skipped { job }));
                 }
             }
             Down::Leave => {
@@ -397,7 +397,7 @@ impl World {
             worker.runs = Some((job, attempt));
         }
         if self.rng.chance(30) {
-            self.say(worker_key, Up::Message(Message::Start { job }));
+            self.report(worker_key, Up::Message(Message::Start { job }));
         }
         // Some hang until they are killed.
         if !self.rng.chance(15) {
@@ -415,7 +415,7 @@ impl World {
             // It crashes, and the far side of the connection tells that to the local one.
             0 => return self.ends(worker_key),
             1 => {
-                self.say(worker_key, Up::Message(Message::Terminal { job: Some(job) }));
+                self.report(worker_key, Up::Message(Message::Terminal { job: Some(job) }));
                 return self.ends(worker_key);
             }
             _ => {}
@@ -424,7 +424,7 @@ impl World {
         let outcome = self.rng.pick(&[Outcome::Success, Outcome::Success, Outcome::Failed]);
         let ready = self.rng.chance(80);
         worker.ready = ready;
-        self.say(worker_key, Up::Message(Message::Answer { job, outcome, ready }));
+        self.report(worker_key, Up::Message(Message::Answer { job, outcome, ready }));
         if ready {
             self.go_on(worker_key);
         } else {
@@ -445,7 +445,7 @@ impl World {
         if std::mem::replace(&mut worker.connected, false) {
             let (down, up) = (worker.coming.len() as u64, worker.going.len() as u64);
             worker.coming.truncate(self.rng.below(down + 1) as usize);
-            // The words of one that ended by itself, or is near, are all taken in.
+            // The messages of one that ended by itself, or is near, are all taken in.
             if worker.alive && worker.far {
                 worker.going.truncate(self.rng.below(up + 1) as usize);
             }

@@ -89,13 +89,13 @@ struct Handlers {
     sent: BTreeMap<(WorkerKey, u64), u32>,
     /// By whom an attempt was begun.
     begun: BTreeMap<(u64, u32), WorkerKey>,
-    /// Workers whose words prove nothing: they have said that they skip a job that they had begun.
+    /// Workers whose messages prove nothing: they have skipped a job that they had begun.
     liars: BTreeSet<WorkerKey>,
 }
 
 impl Handlers {
     /// A worker that can still write says something.
-    fn says(&mut self, worker_key: WorkerKey, message: &Message) {
+    fn report_message(&mut self, worker_key: WorkerKey, message: &Message) {
         match *message {
             Message::Start { job } | Message::Progress { job } | Message::Answer { job, .. } => {
                 if let Some(&attempt) = self.sent.get(&(worker_key, job)) {
@@ -461,7 +461,7 @@ impl Stage {
         {
             process.retired |= *message == Message::Retire;
             if !process.exited && !process.stopped {
-                self.handlers.says(*worker_key, message);
+                self.handlers.report_message(*worker_key, message);
             }
         }
         let mut effects = Vec::new();
@@ -585,13 +585,13 @@ mod tests {
         let skipped = Message::Skipped { job: 7 };
         let mut handlers = Handlers::default();
         handlers.sends(first, 7, 1).unwrap();
-        handlers.says(first, &skipped);
+        handlers.report_message(first, &skipped);
         handlers.sends(second, 7, 1).unwrap();
-        handlers.says(second, &Message::Start { job: 7 });
+        handlers.report_message(second, &Message::Start { job: 7 });
         assert!(handlers.sends(first, 7, 1).is_err(), "it has begun");
         handlers.sends(first, 7, 2).unwrap();
         // One that skips what it has begun proves nothing.
-        handlers.says(second, &skipped);
+        handlers.report_message(second, &skipped);
         handlers.sends(first, 7, 1).unwrap();
     }
 

@@ -223,7 +223,7 @@ pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Tick"), "nothing is due"),
     (Sabotage::InputTwice("SpawnFailed"), "its slot is empty"),
     (Sabotage::InputTwice("Greeted"), "it says the same"),
-    (Sabotage::InputTwice("Start"), "only the first word about a job proves anything"),
+    (Sabotage::InputTwice("Start"), "only the first message about a job proves anything"),
     (Sabotage::InputTwice("Heard"), "nobody waits for it"),
     (Sabotage::InputTwice("Stopped"), "the worker is being killed"),
     (Sabotage::InputTwice("Malformed"), "the worker is being killed"),

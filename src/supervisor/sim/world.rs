@@ -394,7 +394,7 @@ impl World {
                 });
                 self.input(Input::Exited { worker_key, undelivered });
             }
-            Due::GivesUp(worker_key) => self.say(worker_key, FromActor::OutputEnd),
+            Due::GivesUp(worker_key) => self.report(worker_key, FromActor::OutputEnd),
             Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
             Due::InputBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
             Due::GrandchildWrites(worker_key) => {
@@ -402,7 +402,7 @@ impl World {
                     // What it says is taken for the worker's own.
                     actor.lied |= !actor.pipe_closed;
                 }
-                self.say(worker_key, FromActor::Malformed);
+                self.report(worker_key, FromActor::Malformed);
             }
         }
     }

@@ -14,7 +14,7 @@ fn a_prefetched_job_is_queued_until_the_answer_before_it() {
 fn behind_a_job_that_turns_out_long_the_others_are_recalled() {
     let mut script = short_jobs();
     assert_eq!(script.wait(SHORT), ["skip 3 at 0#1", "skip 4 at 0#1"]);
-    // Back only at the worker's word, and in their old places.
+    // Back only once the worker skips them, and in their old places.
     assert_eq!(script.message(FIRST, Message::Skipped { job: 3 }), [""; 0]);
     script.message(FIRST, Message::Skipped { job: 4 });
     script.now += SECOND;

@@ -1,5 +1,5 @@
-//! Aborting what no worker has begun: it is over at once, or at its worker's word; whoever has asked hears within a second
-//! how many jobs that were. Nobody is killed for it, and what has begun goes on.
+//! Aborting what no worker has begun: it is over at once, or once its worker has skipped it;
+//! whoever has asked is answered within a second how many jobs that were. Nobody is killed for it, and what has begun goes on.
 
 use super::{Checker, Found, Stage, ensure};
 use crate::supervisor::{Action, Effect, Input, JobKey, Outcome};

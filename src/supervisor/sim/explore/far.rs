@@ -231,8 +231,8 @@ impl State {
                 let now = self.now;
                 let worker = self.worker(key);
                 worker.announced_at = now;
-                let Some(word) = worker.going.pop_front() else { return Ok(()) };
-                self.input(match word {
+                let Some(sent) = worker.going.pop_front() else { return Ok(()) };
+                self.input(match sent {
                     Up::Alive => Input::Heard(key),
                     Up::Message(message) => Input::Message { worker_key: key, message, resident: None },
                     Up::End => Input::StdoutClosed(key),
@@ -241,7 +241,7 @@ impl State {
             Step::Finish(key) => {
                 if let Some((job, _)) = self.worker(key).runs.take() {
                     let outcome = Outcome::Success;
-                    self.say(key, Up::Message(Message::Answer { job, outcome, ready: true }));
+                    self.report(key, Up::Message(Message::Answer { job, outcome, ready: true }));
                 }
                 self.go_on(key)
             }
@@ -359,10 +359,10 @@ impl State {
 
     // ------------------------------------------------------------ the workers
 
-    fn say(&mut self, key: WorkerKey, word: Up) {
+    fn report(&mut self, key: WorkerKey, sent: Up) {
         let worker = self.worker(key);
         if worker.connected {
-            worker.going.push_back(word);
+            worker.going.push_back(sent);
         }
     }
 
@@ -398,7 +398,7 @@ impl State {
         match message {
             Down::Heartbeat => {
                 worker.has_silence = true;
-                self.say(key, Up::Alive);
+                self.report(key, Up::Alive);
             }
             Down::Job(job, _) if !worker.has_silence => {
                 return Err(format!("job {job} comes before the first heartbeat"));
@@ -408,7 +408,7 @@ impl State {
                 let before = worker.queue.len();
                 worker.queue.retain(|&(of, _)| of != job);
                 if worker.queue.len() < before {
-                    self.say(key, Up::Message(Message::Skipped { job }));
+                    self.report(key, Up::Message(Message::Skipped { job }));
                 }
             }
             Down::Leave => self.end(key),

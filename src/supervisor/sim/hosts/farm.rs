@@ -62,14 +62,14 @@ enum Due {
     Host(u64, Input),
     HostTicks(u64),
     WorkerStarts(u64, WorkerKey),
-    WorkerReads(u64, WorkerKey, Word),
+    WorkerReads(u64, WorkerKey, Frame),
     WorkerFinishes(u64, WorkerKey),
     WorkerEnds(u64, WorkerKey),
 }
 
 /// What a worker of a host is sent.
 #[derive(Clone, Copy, Debug)]
-enum Word {
+enum Frame {
     Job { id: u64, attempt: u32 },
     Skip(u64),
     Leave,
@@ -207,7 +207,7 @@ impl Farm {
                 }
             }
             Due::WorkerStarts(host, key) => self.start_worker(host, key),
-            Due::WorkerReads(host, key, word) => self.worker_reads(host, key, word),
+            Due::WorkerReads(host, key, frame) => self.worker_reads(host, key, frame),
             Due::WorkerFinishes(host, key) => self.worker_finishes(host, key),
             Due::WorkerEnds(host, key) => self.worker_ends(host, key),
         }
@@ -333,19 +333,19 @@ impl Farm {
         let life = Duration::from_millis(self.rng.below(100_000));
         self.plan(life, Due::HostIsLost(key.worker));
         self.tell_coordinator(Input::Spawned(key), None);
-        self.say(key.worker, Input::Greeted { worker_key: key, recalls: true }, None);
+        self.report(key.worker, Input::Greeted { worker_key: key, recalls: true }, None);
         self.tell_host(key.worker, Input::SpawnWorkers);
     }
 
     /// It arrives at the coordinator in the order in which it was said.
-    fn say(&mut self, host: u64, input: Input, item: Option<u32>) {
+    fn report(&mut self, host: u64, input: Input, item: Option<u32>) {
         let hop = self.hosts[&host].hop;
         self.plan(hop, Due::Coordinator(input, item));
     }
 
-    fn says(&mut self, host: u64, message: Message, item: Option<u32>) {
+    fn report_message(&mut self, host: u64, message: Message, item: Option<u32>) {
         let worker_key = self.hosts[&host].key;
-        self.say(host, Input::Message { worker_key, message, resident: None }, item);
+        self.report(host, Input::Message { worker_key, message, resident: None }, item);
     }
 
     fn read_batch(&mut self, of: u64, id: u64) {
@@ -378,9 +378,9 @@ impl Farm {
         if self.left > 0 {
             self.report.lost_hosts += 1;
         }
-        self.say(of, Input::StdoutClosed(worker_key), None);
-        self.say(of, Input::StderrClosed(worker_key), None);
-        self.say(of, Input::Exited { worker_key, undelivered: None }, None);
+        self.report(of, Input::StdoutClosed(worker_key), None);
+        self.report(of, Input::StderrClosed(worker_key), None);
+        self.report(of, Input::Exited { worker_key, undelivered: None }, None);
     }
 
     /// The host's pool takes something in, unless the host is lost.
@@ -399,7 +399,7 @@ impl Farm {
                     assert_eq!(outcome, Outcome::Success, "an item fails for good");
                     self.item_is_done(of, key.id);
                 }
-                Effect::Tell(Notice::AllReady) => self.says(of, Message::Ready, None),
+                Effect::Tell(Notice::AllReady) => self.report_message(of, Message::Ready, None),
                 Effect::Tell(Notice::Violated(worker_key, violation)) => panic!("{worker_key:?}: {violation}"),
                 Effect::Tell(_) => {}
             }
@@ -407,12 +407,12 @@ impl Farm {
     }
 
     fn carry_out_there(&mut self, of: u64, action: Action) {
-        let word = |worker_key, word| Due::WorkerReads(of, worker_key, word);
+        let frame = |worker_key, frame| Due::WorkerReads(of, worker_key, frame);
         let due = match action {
             Action::Spawn(worker_key) => Due::WorkerStarts(of, worker_key),
-            Action::SendJob { worker_key, key, attempt, .. } => word(worker_key, Word::Job { id: key.id, attempt }),
-            Action::SendSkip { worker_key, id } => word(worker_key, Word::Skip(id)),
-            Action::SendLeave(worker_key) => word(worker_key, Word::Leave),
+            Action::SendJob { worker_key, key, attempt, .. } => frame(worker_key, Frame::Job { id: key.id, attempt }),
+            Action::SendSkip { worker_key, id } => frame(worker_key, Frame::Skip(id)),
+            Action::SendLeave(worker_key) => frame(worker_key, Frame::Leave),
             Action::Signal(worker_key, Signal::Terminate | Signal::Kill) => Due::WorkerEnds(of, worker_key),
             Action::Release(_) => return,
             other => panic!("no item is limited or aborted: {other:?}"),
@@ -426,9 +426,9 @@ impl Farm {
         let (id, left) = host.batch.as_mut().map(|(id, left)| (*id, left)).expect("a batch that it does");
         *left -= 1;
         let is_over = *left == 0;
-        self.says(of, Message::Progress { job: id }, Some(item.number));
+        self.report_message(of, Message::Progress { job: id }, Some(item.number));
         if is_over {
-            self.says(of, Message::Answer { job: id, outcome: Outcome::Success, ready: true }, None);
+            self.report_message(of, Message::Answer { job: id, outcome: Outcome::Success, ready: true }, None);
         }
     }
 
@@ -451,14 +451,14 @@ impl Farm {
         self.hosts.get_mut(&of)?.workers.get_mut(&key)
     }
 
-    fn worker_reads(&mut self, of: u64, worker_key: WorkerKey, word: Word) {
+    fn worker_reads(&mut self, of: u64, worker_key: WorkerKey, frame: Frame) {
         let Some(worker) = self.worker(of, worker_key) else { return };
-        match word {
-            Word::Job { id, attempt } => {
+        match frame {
+            Frame::Job { id, attempt } => {
                 worker.queue.push_back((id, attempt));
                 self.go_on(of, worker_key);
             }
-            Word::Skip(id) => {
+            Frame::Skip(id) => {
                 let before = worker.queue.len();
                 worker.queue.retain(|&(job, _)| job != id);
                 if worker.queue.len() < before {
@@ -466,7 +466,7 @@ impl Farm {
                     self.plan(50 * MICRO, Due::Host(of, Input::Message { worker_key, message, resident: None }));
                 }
             }
-            Word::Leave => self.worker_ends(of, worker_key),
+            Frame::Leave => self.worker_ends(of, worker_key),
         }
     }
 

@@ -56,16 +56,16 @@ impl World {
     }
 
     /// The worker says something; it arrives in order.
-    pub(super) fn say(&mut self, worker_key: WorkerKey, word: FromActor) {
+    pub(super) fn report(&mut self, worker_key: WorkerKey, sent: FromActor) {
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         if !actor.pipe_closed {
-            actor.pipe_closed = word == FromActor::OutputEnd;
-            actor.going.push_back(word);
+            actor.pipe_closed = sent == FromActor::OutputEnd;
+            actor.going.push_back(sent);
             self.soon(Due::Deliver(worker_key));
         }
     }
 
-    pub(super) fn says(&mut self, worker_key: WorkerKey, message: Message) {
+    pub(super) fn report_message(&mut self, worker_key: WorkerKey, message: Message) {
         if let Some(actor) = self.actors.get_mut(&worker_key) {
             match message {
                 Message::Ready => actor.is_ready = true,
@@ -79,12 +79,12 @@ impl World {
                 _ => {}
             }
         }
-        self.say(worker_key, FromActor::Message(message));
+        self.report(worker_key, FromActor::Message(message));
     }
 
     pub(super) fn deliver(&mut self, worker_key: WorkerKey) {
-        let Some(word) = self.actors.get_mut(&worker_key).and_then(|actor| actor.going.pop_front()) else { return };
-        let input = match word {
+        let Some(sent) = self.actors.get_mut(&worker_key).and_then(|actor| actor.going.pop_front()) else { return };
+        let input = match sent {
             FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
             FromActor::Message(message) => {
                 let wanted = self.machine.wants_resident(worker_key, &message);
@@ -114,7 +114,7 @@ impl World {
             }
             return;
         }
-        self.say(worker_key, FromActor::OutputEnd);
+        self.report(worker_key, FromActor::OutputEnd);
         self.soon(Due::ErrorsEnd(worker_key));
         self.soon(Due::Reap(worker_key));
     }
@@ -194,7 +194,7 @@ impl World {
         };
         if actor.alive && !actor.stopped && answers {
             for job in actor.read_skips() {
-                self.says(worker_key, Message::Skipped { job });
+                self.report_message(worker_key, Message::Skipped { job });
             }
         }
     }
@@ -207,7 +207,7 @@ impl World {
             let held: Vec<u64> = actor.inbox_jobs();
             actor.inbox.retain(|message| *message == ToActor::Leave);
             for job in held {
-                self.says(worker_key, Message::Skipped { job });
+                self.report_message(worker_key, Message::Skipped { job });
             }
         }
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
@@ -258,14 +258,14 @@ impl World {
         }
         self.set(worker_key, Phase::Running { job, attempt, fate });
         if self.rng.chance(30) {
-            self.says(worker_key, Message::Start { job });
+            self.report_message(worker_key, Message::Start { job });
         }
         if fate == Fate::Retire && self.rng.chance(50) {
             self.retire(worker_key);
         }
         if self.rng.chance(20) {
             for _ in 0..1 + self.rng.below(3) {
-                self.says(worker_key, Message::Progress { job });
+                self.report_message(worker_key, Message::Progress { job });
             }
         }
         let epoch = self.actors[&worker_key].epoch;
@@ -293,27 +293,27 @@ impl World {
 
     pub(super) fn start(&mut self, worker_key: WorkerKey) {
         let recalls = self.actors[&worker_key].recalls;
-        self.say(worker_key, FromActor::Greeted { recalls });
+        self.report(worker_key, FromActor::Greeted { recalls });
         match self.actors[&worker_key].start {
             Start::Dies => self.die(worker_key, false),
             Start::Hangs => self.set(worker_key, Phase::Hung),
             Start::Refuses => {
-                self.says(worker_key, Message::Terminal { job: None });
+                self.report_message(worker_key, Message::Terminal { job: None });
                 self.soon(Due::Dies(worker_key, false));
             }
             Start::SpeaksTooSoon => {
-                self.says(worker_key, Message::Progress { job: 1 });
+                self.report_message(worker_key, Message::Progress { job: 1 });
                 self.set(worker_key, Phase::Hung);
             }
             Start::ClosesPipe => {
-                self.say(worker_key, FromActor::OutputEnd);
+                self.report(worker_key, FromActor::OutputEnd);
                 self.set(worker_key, Phase::Hung);
             }
             start @ (Start::Fine | Start::DiesIdle | Start::Retires) => {
                 if start == Start::Retires {
                     self.retire(worker_key);
                 }
-                self.says(worker_key, Message::Ready);
+                self.report_message(worker_key, Message::Ready);
                 self.set(worker_key, Phase::Idle);
                 if start == Start::DiesIdle {
                     let epoch = self.actors[&worker_key].epoch;
@@ -326,15 +326,15 @@ impl World {
 
     pub(super) fn retire(&mut self, worker_key: WorkerKey) {
         if let Some(job) = self.actors.get(&worker_key).and_then(Actor::runs) {
-            self.says(worker_key, Message::Start { job });
+            self.report_message(worker_key, Message::Start { job });
         }
-        self.says(worker_key, Message::Retire);
+        self.report_message(worker_key, Message::Retire);
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         actor.retired = true;
         let held = actor.inbox_jobs();
         actor.inbox.retain(|message| !matches!(message, ToActor::Job { .. }));
         for job in held {
-            self.says(worker_key, Message::Skipped { job });
+            self.report_message(worker_key, Message::Skipped { job });
         }
     }
 
@@ -352,12 +352,12 @@ impl World {
                 self.answer(worker_key, job, success);
             }
             Fate::Panic => {
-                self.says(worker_key, Message::Terminal { job: Some(job) });
+                self.report_message(worker_key, Message::Terminal { job: Some(job) });
                 self.set(worker_key, Phase::Hung);
                 self.soon(Due::Dies(worker_key, false));
             }
             Fate::PanicUnnamed => {
-                self.says(worker_key, Message::Terminal { job: None });
+                self.report_message(worker_key, Message::Terminal { job: None });
                 self.set(worker_key, Phase::Hung);
                 self.soon(Due::Dies(worker_key, false));
             }
@@ -368,7 +368,7 @@ impl World {
             }
             Fate::Hang => self.set(worker_key, Phase::Hung),
             Fate::SecondAnswer => {
-                self.says(worker_key, Message::Answer { job, outcome: success, ready: false });
+                self.report_message(worker_key, Message::Answer { job, outcome: success, ready: false });
                 self.answer(worker_key, job, Outcome::Failed);
             }
             Fate::WrongJob => {
@@ -376,11 +376,11 @@ impl World {
                 self.answer(worker_key, if other == job { u64::MAX } else { other }, success);
             }
             Fate::ReadyWhileWorking => {
-                self.says(worker_key, Message::Ready);
+                self.report_message(worker_key, Message::Ready);
                 self.answer(worker_key, job, success);
             }
             Fate::Garble => {
-                self.say(worker_key, FromActor::Malformed);
+                self.report(worker_key, FromActor::Malformed);
                 self.set(worker_key, Phase::Hung);
             }
             Fate::CloseInput => {
@@ -394,7 +394,7 @@ impl World {
                 self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(worker_key, epoch));
             }
             Fate::ClosePipe => {
-                self.say(worker_key, FromActor::OutputEnd);
+                self.report(worker_key, FromActor::OutputEnd);
                 self.set(worker_key, Phase::Hung);
                 if self.rng.chance(50) {
                     self.soon(Due::InputBreaks(worker_key));
@@ -405,7 +405,7 @@ impl World {
 
     pub(super) fn answer(&mut self, worker_key: WorkerKey, job: u64, outcome: Outcome) {
         let ready = self.actors[&worker_key].in_one_frame;
-        self.says(worker_key, Message::Answer { job, outcome, ready });
+        self.report_message(worker_key, Message::Answer { job, outcome, ready });
         if ready {
             self.set(worker_key, Phase::Idle);
             self.go_on(worker_key);
@@ -422,13 +422,13 @@ impl World {
                 0 => self.set(worker_key, Phase::Hung),
                 1 => self.die(worker_key, false),
                 _ => {
-                    self.says(worker_key, Message::Terminal { job: None });
+                    self.report_message(worker_key, Message::Terminal { job: None });
                     self.set(worker_key, Phase::Hung);
                     self.soon(Due::Dies(worker_key, false));
                 }
             }
         } else {
-            self.says(worker_key, Message::Ready);
+            self.report_message(worker_key, Message::Ready);
             self.set(worker_key, Phase::Idle);
             self.go_on(worker_key);
         }
