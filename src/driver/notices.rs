@@ -1,4 +1,4 @@
-//! Tells what the machine says has happened: events, the log, and the callers.
+//! Announces what the machine says has happened: in events, in the log, and to the callers.
 
 use super::Driver;
 use super::callers::{Admission, NewJob};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Driver {
-    /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
-    pub(super) fn tell(&mut self, notice: &Notice, context: &mut Context) {
+    /// Announces it to whoever listens, and to the callers. `context` is what came with the input that led to the notice.
+    pub(super) fn announce(&mut self, notice: &Notice, context: &mut Context) {
         match *notice {
             // Each job has several of these.
             Notice::State { worker_key, state, job } => {
@@ -75,12 +75,12 @@ impl Driver {
                 self.settled(ticket, tried, report, outcome, worker_key, context);
             }
             Notice::QueuedAborted { call, aborted } => self.callers.answer_abort(call, aborted),
-            _ => self.tell_of_worker(notice, context),
+            _ => self.announce_of_worker(notice, context),
         }
     }
 
-    /// Tells what is not of a job.
-    fn tell_of_worker(&mut self, notice: &Notice, context: &mut Context) {
+    /// Announces what is not of a job.
+    fn announce_of_worker(&mut self, notice: &Notice, context: &mut Context) {
         match *notice {
             Notice::Spawned(worker_key) => {
                 self.figures.entered(self.now, worker_key);
@@ -175,7 +175,7 @@ impl Driver {
             | Notice::Retried { .. }
             | Notice::Returned { .. }
             | Notice::Settled { .. }
-            | Notice::QueuedAborted { .. } => unreachable!("it is told above"),
+            | Notice::QueuedAborted { .. } => unreachable!("it is announced above"),
         }
     }
 
@@ -266,7 +266,7 @@ impl Driver {
         let record = ticket.record();
         let settled = self.outcome(record, tried, outcome, worker_key, context);
         let failure = settled.as_ref().err().cloned();
-        // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
+        // Announced before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(worker_key) = worker_key {
             self.worker_answered(record, tried.attempt, outcome, worker_key);
         }
