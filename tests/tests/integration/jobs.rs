@@ -82,17 +82,16 @@ fn as_many_jobs_run_at_once_as_there_are_workers() {
 /// A pool that may have many workers looks only at those that it has.
 #[test]
 fn unused_slots_cost_a_job_nothing() {
-    let median = |slots| {
+    // The best of many: on a busy machine most of them wait for a core.
+    let best = |slots| {
         let pool = pool().max_processes(slots).build().unwrap();
         let one = |_| {
             let start = Instant::now();
             settled(pool.enqueue(Do::Pid)).unwrap();
             start.elapsed()
         };
-        let mut times: Vec<_> = (0..301).map(one).collect();
-        times.sort_unstable();
-        times[150]
+        (0..301).map(one).min().unwrap()
     };
-    let (few, many) = (median(2), median(65_535));
+    let (few, many) = (best(2), best(65_535));
     assert!(many < 10 * few, "{many:?} a job in place of {few:?}");
 }
