@@ -332,7 +332,7 @@ impl Driver {
                 }
             }
             Report::Stderr(worker_key, lines, charge) => {
-                let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
+                let held = self.tickets.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
                 self.emit_stderr(&lines, charge, About::held(&held, worker_key), || self.named(worker_key));
             }
             Report::ForkServer(news) => self.fork_server_news(news),
