@@ -461,7 +461,7 @@ impl<J: Job> PoolBuilder<J> {
         self
     }
 
-    /// A job that no worker has begun after so long a time, from when the pool lets it in, is settled as
+    /// A job that no worker has begun after so long a time, from when the pool admits it, is settled as
     /// [`JobError::Expired`](crate::JobError::Expired), as [`JobRequest::expires`](crate::JobRequest::expires) describes;
     /// `None` is never. Default: `None`.
     ///

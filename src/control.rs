@@ -71,7 +71,7 @@ impl<J: Job> Pool<J> {
     ///
     /// It is [`JobHandle::abort_if_queued`](crate::JobHandle::abort_if_queued) for all jobs at once: those in the backlog, those
     /// that wait for their time or to be retried, and those whose callers wait for room in a backlog that is limited (these
-    /// get the handle of a job that is settled). For jobs that were sent ahead it waits until their workers have spoken, for a
+    /// get the handle of a job that is settled). For jobs that were prefetched it waits until their workers have spoken, for a
     /// second at most in all. Jobs that are enqueued after this call are not concerned.
     ///
     /// In a pool that is paused or closing it does the same, so that [`drain`](Pool::drain) waits for what runs and for nothing

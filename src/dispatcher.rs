@@ -80,7 +80,7 @@ const KEPT: usize = 4096;
 /// The hooks of one pool.
 pub(crate) struct Dispatcher {
     /// The kinds that anybody listens to, so that others cost nothing. This and the next two are only hints, changed under the
-    /// registry's lock: whoever has added a hook and then does something that is told of has handed that over by a channel,
+    /// registry's lock: whoever has added a hook and then does something that emits an event has handed that over by a channel,
     /// by which the supervisor sees the hint too. Who listens is looked up in the registry.
     wanted: AtomicU32,
     /// Those that a hook listens to.
@@ -155,7 +155,7 @@ impl Dispatcher {
         }
     }
 
-    /// Hands over a call, which is due once the thread is rung for.
+    /// Hands over a call, which is due once the thread is woken.
     pub(crate) fn queue(&self, notification: Notification) {
         self.queued.put(notification, Notification::uncharge);
     }
@@ -183,7 +183,7 @@ impl Dispatcher {
     // ------------------------------------------------------------ the callers' side
 
     /// Does `wait`, which waits for the pool's work. In a hook, workers are read on meanwhile whatever the hooks have not
-    /// been told of yet: they are told by the thread that waits.
+    /// been called for yet: the thread that waits is the one that calls them.
     pub(crate) fn blocking<T>(&self, wait: impl FnOnce() -> T) -> T {
         if !self.is_this_thread() {
             return wait();

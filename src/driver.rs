@@ -250,7 +250,7 @@ impl Driver {
         self.input_with(input, &mut Context::Nothing);
     }
 
-    /// Gives the machine an input, does what it asks for and tells what it says, in order. Answers that are known at once
+    /// Gives the machine an input, does what it asks for and announces what it says, in order. Answers that are known at once
     /// are its next inputs.
     fn input_with(&mut self, input: Input, context: &mut Context) {
         let mut effects = mem::take(&mut self.effects);
@@ -264,7 +264,7 @@ impl Driver {
                             answers.push(answer);
                         }
                     }
-                    Effect::Tell(notice) => self.tell(notice, context),
+                    Effect::Tell(notice) => self.announce(notice, context),
                 }
             }
             effects.clear();
@@ -332,7 +332,7 @@ impl Driver {
                 }
             }
             Report::Stderr(worker_key, lines, charge) => {
-                let held = self.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
+                let held = self.tickets.held(self.machine.worker(worker_key).and_then(|worker| worker.held()));
                 self.emit_stderr(&lines, charge, About::held(&held, worker_key), || self.named(worker_key));
             }
             Report::ForkServer(news) => self.fork_server_news(news),

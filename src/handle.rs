@@ -237,7 +237,7 @@ impl<J: Job> JobHandle<J> {
     /// one whose result counts, if that had begun.
     ///
     /// For a job that failed by its handler's error, that was aborted, or that was not done when the pool was closed, its
-    /// error does not say it, since these hold nothing else. Hooks are told it by [`Event::attempt`](crate::Event::attempt).
+    /// error does not say it, since these hold nothing else. Hooks learn it from [`Event::attempt`](crate::Event::attempt).
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -275,7 +275,7 @@ impl<J: Job> JobHandle<J> {
     /// Settles the job as [`JobError::Aborted`], unless something settled it before; it is settled when this returns. A
     /// job in the backlog never begins; the worker of one that runs is killed.
     ///
-    /// A job that is still [`Queued`](JobStatus::Queued) may have been sent ahead to a worker that does another one
+    /// A job that is still [`Queued`](JobStatus::Queued) may have been prefetched to a worker that does another one
     /// ([`prefetch`](crate::PoolBuilder::prefetch)). It is recalled, and begins only where that comes too late: then its worker
     /// is killed too. [`begun`](JobHandle::begun) says whether that may be so.
     ///
@@ -331,11 +331,11 @@ impl<J: Job> JobHandle<J> {
     /// begins it. `false`: it runs, or is settled already, and goes on as if nobody had asked. Nobody is killed.
     ///
     /// A job is queued while it waits in the backlog, for its [`delay`](crate::JobRequest::delay), or to be retried; then
-    /// [`begun`](JobHandle::begun) says whether an attempt before had begun. One that was sent ahead to a worker that does
+    /// [`begun`](JobHandle::begun) says whether an attempt before had begun. One that was prefetched to a worker that does
     /// another job ([`prefetch`](crate::PoolBuilder::prefetch)) is recalled, and this waits for that worker's word, for a second
     /// at most. It is `false` where the worker has begun the job, or says nothing in time.
     ///
-    /// `true` is told to the one call that has aborted the job: of two threads that ask at once, one gets `false`. It is `false`
+    /// `true` is returned to the one call that has aborted the job: of two threads that ask at once, one gets `false`. It is `false`
     /// too where the job expires, is aborted or cancelled, or the pool exits, before that worker has spoken. In a pool that is
     /// paused or closing it does the same; after `exit` all jobs are settled.
     ///

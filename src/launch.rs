@@ -134,7 +134,7 @@ pub(crate) trait ForkServers: Send + Sync {
     /// Ends all of them. Each tells when it has ended.
     fn end(&self);
 
-    /// Waits until all have ended that were told to.
+    /// Waits until all have ended that [`end`](ForkServers::end) was called for.
     fn join(&self);
 }
 

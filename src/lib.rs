@@ -136,7 +136,7 @@
 //! # Waiting for results
 //!
 //! [`enqueue`](Pool::enqueue) gives a [`JobHandle`], always. A job is *settled* once it has its output or its last error, and
-//! stays so: [`is_finished`](JobHandle::is_finished) is true, and `Done` is told. [`wait`](JobHandle::wait) blocks until then
+//! stays so: [`is_finished`](JobHandle::is_finished) is true, and `Done` is emitted. [`wait`](JobHandle::wait) blocks until then
 //! and cannot hang: whatever becomes of the pool, each job settles once. For many jobs there are [`map`](Pool::map), in order, and
 //! [`map_unordered`](Pool::map_unordered), as they come; both pull jobs lazily, so a million of them take no more
 //! memory than a few.

@@ -458,7 +458,7 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    /// The job, where it has hooks that are to be told. One that is added from here on finds the job settled.
+    /// The job, where it has hooks that are to be called. One that is added from here on finds the job settled.
     pub(crate) fn hooked(&self) -> Option<&Arc<JobRecord>> {
         self.is_hooked.then_some(&self.record)
     }

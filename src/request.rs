@@ -157,12 +157,12 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// waits for its [`backoff`](RetryPolicy::backoff), or a job that waits for its [`delay`](JobRequest::delay), does not.
     /// [`Stats::keys`](crate::Stats::keys) has the figures of each key.
     ///
-    /// Any text is a key of this pool. Where requests of one key name different numbers, that of the job which was let in
+    /// Any text is a key of this pool. Where requests of one key name different numbers, that of the job which was admitted
     /// last holds, for all jobs of the key: one that is lower ends nothing, but nothing more is begun until it is kept. The
     /// pool forgets a key with its last job.
     ///
     /// Where the backlog is limited ([`max_backlog`](crate::PoolBuilder::max_backlog)), jobs that wait for others of their key
-    /// count in it. Jobs of one key that are short are done one after the other where `n` is 1: none is sent ahead.
+    /// count in it. Jobs of one key that are short are done one after the other where `n` is 1: none is prefetched.
     ///
     /// # Panics
     ///
@@ -193,7 +193,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
     /// it ([`Begun::Perhaps`](crate::Begun::Perhaps)). For a job that is idempotent such an attempt does not count: the job goes
     /// to the back of the queue at once, with the next attempt's number and no retry used, though it may have none, and
     /// whatever its [`RetryPolicy`] says. That happens at most twice, so that a job which always ends its worker comes to an
-    /// end. It is told as every retry is: [`EventKind::JobRetry`](crate::EventKind::JobRetry), and
+    /// end. It is reported as every retry is: [`EventKind::JobRetry`](crate::EventKind::JobRetry), and
     /// [`Stats::retried`](crate::Stats::retried).
     ///
     /// ```no_run
@@ -210,7 +210,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// No worker is given the job before so long a time is over, from when the pool lets it in. Default: 0.
+    /// No worker is given the job before so long a time is over, from when the pool admits it. Default: 0.
     ///
     /// Until then it is in the backlog, where [`max_backlog`](crate::PoolBuilder::max_backlog) counts it, and in
     /// [`Stats::delayed`](crate::Stats::delayed); it holds no worker and can be aborted. After that it stands behind those of
@@ -234,7 +234,7 @@ impl<'p, J: Job> JobRequest<'p, J> {
         self
     }
 
-    /// A job that no worker has begun after so long a time, from when the pool lets it in, is settled as
+    /// A job that no worker has begun after so long a time, from when the pool admits it, is settled as
     /// [`JobError::Expired`]; in place of the pool's [`expires`](crate::PoolBuilder::expires). `None` is never.
     ///
     /// It is for what is of no use later. A job that has begun is not touched, nor is its retry; for these there is

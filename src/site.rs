@@ -182,7 +182,7 @@ impl Site {
         self
     }
 
-    /// How many jobs may be sent ahead to each of its workers, behind the one that it runs. Default: on this machine what the
+    /// How many jobs may be prefetched to each of its workers, behind the one that it runs. Default: on this machine what the
     /// pool's [`prefetch`](crate::PoolBuilder::prefetch) says; far 0, so that a connection that is lost costs one job an
     /// attempt and not many.
     ///

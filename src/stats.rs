@@ -28,7 +28,7 @@ use std::time::Duration;
 pub struct Stats {
     /// Jobs that settled with a result, `succeeded + failed`: those that were aborted are not in it.
     pub jobs: u64,
-    /// Jobs that no worker has begun: queued, waiting to be retried, or sent ahead to a worker that does another one.
+    /// Jobs that no worker has begun: queued, waiting to be retried, or prefetched to a worker that does another one.
     pub backlog: usize,
     /// Those of `backlog` that wait for a time: that of a retry, or of [`delay`](crate::JobRequest::delay).
     pub delayed: usize,
@@ -93,7 +93,7 @@ pub struct Stats {
 pub struct KeyStats {
     /// How many of its jobs may run at once.
     pub limit: usize,
-    /// How many of its jobs count as running: those that workers hold, also where they were sent ahead, and those that are
+    /// How many of its jobs count as running: those that workers hold, also where they were prefetched, and those that are
     /// settled while their handler may still run, since its worker is being killed. It is more than `limit` for a while
     /// where that was lowered.
     pub running: usize,

@@ -2,10 +2,8 @@
 
 use super::Driver;
 use super::child::Child;
-use crate::record::JobRecord;
 use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
 use hirelings_worker_kit::wire::ToWorker;
-use std::sync::Arc;
 use std::time::Duration;
 
 impl Driver {
@@ -35,12 +33,8 @@ impl Driver {
         None
     }
 
-    pub(super) fn record(&self, key: JobKey) -> Option<&Arc<JobRecord>> {
-        Some(self.tickets.get(key)?.record())
-    }
-
     fn send_job(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, limit: Option<Duration>) {
-        let Some(payload) = self.tickets.get(key).map(|ticket| ticket.record().payload()) else { return };
+        let Some(payload) = self.tickets.record(key).map(|record| record.payload()) else { return };
         if let Some(child) = self.workers.get_mut(worker_key) {
             let job = key.id;
             let message = match limit {

@@ -1,4 +1,4 @@
-//! Tells what the machine says has happened: events, the log, and the callers.
+//! Announces what the machine says has happened: in events, in the log, and to the callers.
 
 use super::Driver;
 use super::callers::{Admission, NewJob};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Driver {
-    /// Tells whoever listens, and the callers. `context` is what came with the input that led to the notice.
-    pub(super) fn tell(&mut self, notice: &Notice, context: &mut Context) {
+    /// Announces it to whoever listens, and to the callers. `context` is what came with the input that led to the notice.
+    pub(super) fn announce(&mut self, notice: &Notice, context: &mut Context) {
         match *notice {
             // Each job has several of these.
             Notice::State { worker_key, state, job } => {
@@ -39,7 +39,7 @@ impl Driver {
             }
             Notice::Backlogged(key) => {
                 if self.settings.dispatcher.wants(EventKind::Backlog)
-                    && let Some(record) = self.record(key)
+                    && let Some(record) = self.tickets.record(key)
                 {
                     self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
                 }
@@ -48,7 +48,7 @@ impl Driver {
             Notice::KeyForgotten(key) => self.keys.forget(key),
             Notice::Task { worker_key, key, attempt } => {
                 self.figures.given(self.now, worker_key, key);
-                let Some(record) = self.record(key) else { return };
+                let Some(record) = self.tickets.record(key) else { return };
                 record.set_running(self.workers.pid(worker_key), attempt);
                 self.emit_event(EventKind::Task, About::attempt(record, attempt, Some(worker_key)), || More::Nothing);
             }
@@ -61,7 +61,7 @@ impl Driver {
             }
             Notice::Returned { key, begun, worker_key } => {
                 self.figures.returned(worker_key);
-                let Some(record) = self.record(key) else { return };
+                let Some(record) = self.tickets.record(key) else { return };
                 record.set_queued_again(begun);
                 self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
                 self.log(log::Level::Debug, || {
@@ -75,12 +75,12 @@ impl Driver {
                 self.settled(ticket, tried, report, outcome, worker_key, context);
             }
             Notice::QueuedAborted { call, aborted } => self.callers.answer_abort(call, aborted),
-            _ => self.tell_of_worker(notice, context),
+            _ => self.announce_of_worker(notice, context),
         }
     }
 
-    /// Tells what is not of a job.
-    fn tell_of_worker(&mut self, notice: &Notice, context: &mut Context) {
+    /// Announces what is not of a job.
+    fn announce_of_worker(&mut self, notice: &Notice, context: &mut Context) {
         match *notice {
             Notice::Spawned(worker_key) => {
                 self.figures.entered(self.now, worker_key);
@@ -175,7 +175,7 @@ impl Driver {
             | Notice::Retried { .. }
             | Notice::Returned { .. }
             | Notice::Settled { .. }
-            | Notice::QueuedAborted { .. } => unreachable!("it is told above"),
+            | Notice::QueuedAborted { .. } => unreachable!("it is announced above"),
         }
     }
 
@@ -209,7 +209,7 @@ impl Driver {
     }
 
     fn started(&self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
-        let Some(record) = self.record(key) else { return };
+        let Some(record) = self.tickets.record(key) else { return };
         if record.set_started(attempt) {
             self.settings.dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
         }
@@ -219,7 +219,7 @@ impl Driver {
     }
 
     fn progressed(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, context: &mut Context) {
-        let Some(record) = self.record(key) else { return };
+        let Some(record) = self.tickets.record(key) else { return };
         let dispatcher = &self.settings.dispatcher;
         let is_wanted = dispatcher.wants(EventKind::JobProgress) || dispatcher.wants(EventKind::WorkerProgress);
         if !is_wanted && !record.wants_progress() {
@@ -240,7 +240,7 @@ impl Driver {
     }
 
     fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, worker_key: WorkerKey, context: &mut Context) {
-        let Some(record) = self.record(key).cloned() else { return };
+        let Some(record) = self.tickets.record(key).cloned() else { return };
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
@@ -266,7 +266,7 @@ impl Driver {
         let record = ticket.record();
         let settled = self.outcome(record, tried, outcome, worker_key, context);
         let failure = settled.as_ref().err().cloned();
-        // Told before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
+        // Announced before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
         if let Some(worker_key) = worker_key {
             self.worker_answered(record, tried.attempt, outcome, worker_key);
         }
@@ -313,19 +313,13 @@ impl Driver {
             WorkerState::Exiting => EventKind::WorkerExiting,
         };
         if self.settings.dispatcher.wants(kind) {
-            let held = self.held(job);
+            let held = self.tickets.held(job);
             self.emit_event(kind, About::held(&held, worker_key), || More::Nothing);
         }
     }
 
-    /// The job that a worker has, and its attempt.
-    pub(super) fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
-        let (key, attempt) = job?;
-        Some((Arc::clone(self.record(key)?), attempt))
-    }
-
     fn timed_out(&mut self, worker_key: WorkerKey, state: WorkerState, limit: Duration, job: Option<(JobKey, u32)>) {
-        let held = self.held(job);
+        let held = self.tickets.held(job);
         self.emit_event(EventKind::WorkerTimeout, About::held(&held, worker_key), || More::TimedOut { state, limit });
         if let Some(child) = self.workers.get_mut(worker_key) {
             child.reason = Some(format!("was {state} for more than {limit:?} and was killed"));

@@ -1,7 +1,8 @@
 //! The tickets of the jobs that are in the machine, by their places in its table.
 
-use crate::record::Ticket;
+use crate::record::{JobRecord, Ticket};
 use crate::supervisor::JobKey;
+use std::sync::Arc;
 
 /// An empty table longer than this gives its memory back.
 const KEPT: usize = 1024;
@@ -22,8 +23,18 @@ impl Tickets {
         self.len += 1;
     }
 
-    pub(super) fn get(&self, key: JobKey) -> Option<&Ticket> {
+    fn get(&self, key: JobKey) -> Option<&Ticket> {
         self.by_place.get(key.place as usize)?.as_ref().filter(|ticket| ticket.record().id == key.id)
+    }
+
+    pub(super) fn record(&self, key: JobKey) -> Option<&Arc<JobRecord>> {
+        Some(self.get(key)?.record())
+    }
+
+    /// The job that a worker has, and its attempt.
+    pub(super) fn held(&self, job: Option<(JobKey, u32)>) -> Option<(Arc<JobRecord>, u32)> {
+        let (key, attempt) = job?;
+        Some((Arc::clone(self.record(key)?), attempt))
     }
 
     /// Takes out the ticket of a job that is over.
@@ -41,7 +52,6 @@ impl Tickets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::JobRecord;
     use hirelings_worker_kit::wire::Payload;
 
     fn ticket(id: u64) -> Ticket {

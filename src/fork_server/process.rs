@@ -33,9 +33,9 @@ pub(crate) struct ForkedProcess {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The fork server will tell how it ends.
+    /// The fork server will report how it ends.
     Held,
-    /// The fork server is gone, or does not answer: how it ends is not told.
+    /// The fork server is gone, or does not answer: how it ends is not known.
     Orphaned,
     Reaped,
 }
@@ -77,8 +77,8 @@ impl ForkedProcess {
         let _ = shutdown(&self.leash, Shutdown::Both);
     }
 
-    /// What the fork server says of its end.
-    fn told(&self) -> Result<Option<ExitStatus>, Errno> {
+    /// The status that the fork server has reported.
+    fn reported(&self) -> Result<Option<ExitStatus>, Errno> {
         let mut packet = [0u8; LONGEST_LEASH_MESSAGE];
         loop {
             match recv(&self.leash, &mut packet, RecvFlags::DONTWAIT) {
@@ -149,7 +149,7 @@ impl Process for ForkedProcess {
     fn reap(&self) -> Option<Reaped> {
         let mut state = self.state.lock();
         if *state == State::Held {
-            match self.told() {
+            match self.reported() {
                 Ok(status) => {
                     self.release(&mut state);
                     return Some(Reaped::with(status));

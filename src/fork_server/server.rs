@@ -122,7 +122,7 @@ impl Server {
         })?;
         let server = Arc::new(Server { number, control, minded });
         keep(&server, thread);
-        match server.shake_hands(attendance, closed) {
+        match server.handshake(attendance, closed) {
             Ok(()) => Ok(server),
             Err(reason) => {
                 server.end();
@@ -193,7 +193,7 @@ impl Server {
     }
 
     /// Hello and init there, hello and ready back.
-    fn shake_hands(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
+    fn handshake(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
         let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
         let mut packets = attendance.handshake.chunks(PACKET).peekable();
         let mut arrived = FrameBuffer::new(64 * 1024);

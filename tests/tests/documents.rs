@@ -604,6 +604,21 @@ fn no_circle_of_files_and_none_too_long() {
     }
 }
 
+/// The page of the architecture says of each file at the top and in the driver what it is.
+#[test]
+fn each_file_stands_on_the_page_of_the_architecture() {
+    let page = read("docs/architecture.md");
+    let table: String = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let is_left_out = |path: &str| ["lib.rs", "fuzz.rs", "driver/fuzz.rs", "driver/tests.rs"].contains(&path);
+    let is_named = |path: &str| {
+        let name = path.strip_prefix("driver/").unwrap_or(path);
+        name.contains('/') || ["", "src/", "driver/"].iter().any(|folder| table.contains(&format!("`{folder}{name}`")))
+    };
+    let code = code_below("src");
+    let unnamed: Vec<_> = code.keys().filter(|path| !is_left_out(path) && !is_named(path)).collect();
+    assert!(unnamed.is_empty(), "docs/architecture.md does not say what these are: {unnamed:?}");
+}
+
 // ---------------------------------------------------------------- the examples
 
 /// Public, and without an example of its own.

@@ -5,7 +5,7 @@ use crate::wire::FORKS;
 use crate::{BoxError, Job, Session, fork_server, stdio};
 
 impl<J: Job> Session<J> {
-    /// Takes standard input and output for the protocol and greets the pool.
+    /// Takes standard input and output for the protocol and performs the handshake with the pool.
     ///
     /// From here on standard output is standard error and standard input is `/dev/null`.
     ///

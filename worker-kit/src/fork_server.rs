@@ -1,9 +1,9 @@
 //! The fork server: a process that is started once, makes the worker's state once, and forks a worker at each request.
 //!
-//! Its standard input is a socket of the type SEQPACKET, and thereby it knows what it is. Over that it greets the pool, is
-//! told options and says that it is ready, in the same messages as a worker. After that each packet from the pool asks for
-//! a worker, and brings four descriptors: its standard input, output and error, and the leash, one end of a pair of sockets
-//! of the same type. The fork server answers through the leash:
+//! Its standard input is a socket of the type SEQPACKET, and thereby it knows what it is. Over that it performs the
+//! handshake with the pool, is given options and says that it is ready, in the same messages as a worker. After that each
+//! packet from the pool asks for a worker, and brings four descriptors: its standard input, output and error, and the leash,
+//! one end of a pair of sockets of the same type. The fork server answers through the leash:
 //!
 //! * with the child's number and a descriptor of its process (a pidfd), or with why there is none;
 //! * when the child has ended, with its status, after it has ended the child's process group. The child stays a zombie
@@ -27,7 +27,7 @@ use std::fmt;
 pub(crate) enum Stop {
     /// The pool has been sent the reason.
     Reported(String),
-    /// A worker could not greet the pool, or was refused by it.
+    /// A worker could not complete the handshake with the pool, or was refused by it.
     Unconnected(BoxError),
 }
 
@@ -117,7 +117,7 @@ mod linux {
                     Err(error) => return Err(report(&session, format!("a request cannot be received: {error}"))),
                 },
                 Some(Happened::Ended(key)) => children.ended(key),
-                Some(Happened::LetGo(key)) => children.let_go(key),
+                Some(Happened::Released(key)) => children.released(key),
                 None => {}
             }
         }
@@ -188,7 +188,7 @@ mod linux {
                 let _ = setpgid(Some(pid), Some(pid));
                 // The child's ends of its pipes are the child's alone from here on.
                 let Request { leash, .. } = request;
-                children.adopt(pid, leash);
+                children.insert(pid, leash);
                 None
             }
             Err(error) => {
@@ -268,7 +268,7 @@ mod linux {
     enum Happened {
         Asked,
         Ended(u64),
-        LetGo(u64),
+        Released(u64),
     }
 
     struct Child {
@@ -277,7 +277,7 @@ mod linux {
         leash: OwnedFd,
         ended: bool,
         /// The pool has closed its end.
-        let_go: bool,
+        is_released: bool,
     }
 
     /// The children that are not reaped.
@@ -311,12 +311,12 @@ mod linux {
             Ok(events.first().map(|event: &epoll::Event| match { event.data }.u64() {
                 CONTROL => Happened::Asked,
                 data if data % 2 == 0 => Happened::Ended(data / 2),
-                data => Happened::LetGo(data / 2),
+                data => Happened::Released(data / 2),
             }))
         }
 
         /// Takes a child that was just forked, and says so to the pool.
-        fn adopt(&mut self, pid: Pid, leash: OwnedFd) {
+        fn insert(&mut self, pid: Pid, leash: OwnedFd) {
             let key = self.next_key;
             self.next_key += 1;
             let exit = match self.watch(key, pid, &leash) {
@@ -336,7 +336,7 @@ mod linux {
             ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
             // Where the pool has closed its end meanwhile, that is what happens next.
             let _ = sendmsg(&leash, &[IoSlice::new(&words)], &mut ancillary, SendFlags::NOSIGNAL);
-            self.by_key.insert(key, Child { pid, exit, leash, ended: false, let_go: false });
+            self.by_key.insert(key, Child { pid, exit, leash, ended: false, is_released: false });
         }
 
         fn watch(&self, key: u64, pid: Pid, leash: &OwnedFd) -> io::Result<OwnedFd> {
@@ -352,7 +352,7 @@ mod linux {
             let Some(child) = self.by_key.get_mut(&key) else { return };
             let _ = kill_process_group(child.pid, Signal::KILL);
             child.ended = true;
-            if child.let_go {
+            if child.is_released {
                 return self.reap(key);
             }
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
@@ -374,12 +374,12 @@ mod linux {
         }
 
         /// The pool needs the child no more.
-        fn let_go(&mut self, key: u64) {
+        fn released(&mut self, key: u64) {
             let Some(child) = self.by_key.get_mut(&key) else { return };
             if child.ended {
                 return self.reap(key);
             }
-            child.let_go = true;
+            child.is_released = true;
             let _ = epoll::delete(&self.epoll, &child.leash);
             let _ = kill_process_group(child.pid, Signal::KILL);
             let _ = kill_process(child.pid, Signal::KILL);

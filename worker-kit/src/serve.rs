@@ -157,13 +157,13 @@ impl<W: Worker> Handler<W::Job> for Stateful<W> {
     }
 }
 
-/// Why a worker ends before it is let go.
+/// Why a worker ends before the pool lets it leave.
 enum Stop {
     /// The worker's own code panicked or refused, and the pool has been sent the reason.
     Reported(String),
     /// The pool cannot be reached.
     Lost(Ended),
-    /// A worker that was forked could not greet the pool, or was refused by it.
+    /// A worker that was forked could not complete the handshake with the pool, or was refused by it.
     Unconnected(BoxError),
 }
 

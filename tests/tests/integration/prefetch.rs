@@ -6,7 +6,7 @@ use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, pool, settled}
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A pool whose workers have done enough short jobs for more to be sent ahead, and have plenty left to do.
+/// A pool whose workers have done enough short jobs for more to be prefetched, and have plenty left to do.
 fn quick_pool(workers: usize) -> Pool<Do> {
     let pool = pool().max_processes(workers).max_jobs_per_process(1_000_000).prefetch(None).build().unwrap();
     warm_up(&pool);
@@ -42,7 +42,7 @@ fn a_worker_does_exactly_its_number_of_jobs() {
 fn no_short_job_waits_while_another_worker_is_free() {
     let pool = quick_pool(2);
     let mut gate = Gate::new();
-    // The long one is enqueued among the short ones, so that some are sent ahead behind it.
+    // The long one is enqueued among the short ones, so that some are prefetched behind it.
     let mut short: Vec<_> = (0..200).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
     let long = pool.request(Do::Wait(gate.path())).timeout(None).enqueue();
     short.extend((0..2_000).map(|n| pool.enqueue(Do::Echo(n.to_string()))));

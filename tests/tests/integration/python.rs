@@ -165,7 +165,7 @@ fn an_exception_costs_its_job_and_the_process() {
 fn one_that_retires_starts_no_other_job() {
     let Some(pool) = pool(&[]) else { return };
     let pool = pool.max_processes(1).build().unwrap();
-    // Short jobs first, so that jobs are sent ahead by the time it retires.
+    // Short jobs first, so that jobs are prefetched by the time it retires.
     let jobs = (0..60).map(|n| pool.enqueue(if n == 30 { Task::Last } else { count("a") }));
     let jobs: Vec<_> = jobs.collect();
     for (n, handle) in jobs.into_iter().enumerate() {

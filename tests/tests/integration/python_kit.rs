@@ -173,7 +173,7 @@ fn a_final_failure_is_not_retried() {
     assert!(matches!(pool.stats().retried, 0 | 3));
 }
 
-/// A long job does not hold up those that were sent ahead behind it, though it keeps the interpreter's lock.
+/// A long job does not hold up those that were prefetched behind it, though it keeps the interpreter's lock.
 #[test]
 fn what_lies_behind_a_long_job_goes_to_another_worker() {
     if !has_python() {

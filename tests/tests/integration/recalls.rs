@@ -27,7 +27,7 @@ fn prefetching(worker: Command) -> PoolBuilder<Do> {
     pool.max_jobs_per_process(1_000_000).prefetch(None)
 }
 
-/// Has the workers do enough short jobs for others to be sent ahead.
+/// Has the workers do enough short jobs for others to be prefetched.
 fn warm_up(pool: &Pool<Do>) {
     let handles: Vec<_> = (0..400).map(|_| pool.enqueue(echo("x"))).collect();
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));

@@ -1,4 +1,4 @@
-//! Many short jobs, which are sent ahead, while workers exit and are stopped, and callers abort what runs and what lies ahead.
+//! Many short jobs, which are prefetched, while workers exit and are stopped, and callers abort what runs and what lies ahead.
 
 use crate::books::{self, Fault};
 use crate::deed::{Deed, Order};
