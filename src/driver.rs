@@ -38,7 +38,6 @@ pub(crate) use crate::supervisor::WhenFull;
 pub(crate) use callers::Admission;
 pub(crate) use command::{Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
-pub(crate) use inbox::InboxSender;
 
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
@@ -85,7 +84,7 @@ pub(crate) struct Plan {
 
 /// A pool whose threads run.
 pub(crate) struct Running {
-    pub(crate) commands: InboxSender<Command>,
+    pub(crate) commands: Sender<Command>,
     pub(crate) supervisor: JoinHandle<()>,
     /// From when the times of events are counted.
     pub(crate) started: Instant,
@@ -134,7 +133,7 @@ impl Driver {
     }
 
     /// All of it but the supervisor's thread, and what is said to that.
-    fn new(plan: Plan) -> io::Result<(Self, InboxSender<Command>, InboxSender<Report>)> {
+    fn new(plan: Plan) -> io::Result<(Self, Sender<Command>, Sender<Report>)> {
         let Plan { settings, config, options, limits, mut launch, first } = plan;
         let (commands, reports, inbox) = inbox();
         let wants_stderr: Arc<dyn Fn() -> bool + Send + Sync> = {

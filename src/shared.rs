@@ -1,14 +1,14 @@
 //! What a pool and the handles of its jobs share.
 
 use crate::dispatcher::Dispatcher;
-use crate::driver::{Command, InboxSender, PendingAbort};
+use crate::driver::{Command, PendingAbort};
 use crate::record::JobRecord;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use std::sync::Arc;
 
 /// What a job's handles need of its pool.
 pub(crate) struct Shared {
-    pub(crate) commands: InboxSender<Command>,
+    pub(crate) commands: Sender<Command>,
     pub(crate) dispatcher: Arc<Dispatcher>,
 }
 

@@ -1,81 +1,40 @@
-//! The supervisor's two channels, commands and reports, and the wake-up that it sleeps on.
+//! The supervisor's two channels, commands and reports, over which it selects.
 //!
-//! A sender puts its message into its channel and then sends a wake-up. The supervisor takes the wake-up first and looks
-//! into both channels afterwards, so it misses nothing that was sent before. It blocks on one channel rather than selecting
-//! over two, because a thread that wakes from a select locks each channel, and the thread that woke it may still hold such a
-//! lock.
+//! It blocks until one of them has a message, and then takes from both what it likes: [`Select::ready`], not `select!`, which
+//! takes a message as it wakes, and for that a lock that the thread which woke it may still hold.
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Select, Sender, unbounded};
 use std::time::Duration;
-
-/// The sending half of one of the two channels.
-pub(crate) struct InboxSender<T> {
-    queue: Sender<T>,
-    wake: Sender<()>,
-}
-
-impl<T> Clone for InboxSender<T> {
-    fn clone(&self) -> Self {
-        InboxSender { queue: self.queue.clone(), wake: self.wake.clone() }
-    }
-}
-
-impl<T> InboxSender<T> {
-    /// Sends a message, and wakes the supervisor if it sleeps.
-    ///
-    /// # Errors
-    ///
-    /// The message, where the supervisor has ended.
-    pub(crate) fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.queue.send(message)?;
-        self.wake();
-        Ok(())
-    }
-
-    /// Sends one of several messages, after the last of which [`wake`](InboxSender::wake) follows.
-    ///
-    /// # Errors
-    ///
-    /// The message, where the supervisor has ended.
-    pub(crate) fn queue(&self, message: T) -> Result<(), SendError<T>> {
-        self.queue.send(message)
-    }
-
-    /// Wakes the supervisor if it sleeps.
-    pub(crate) fn wake(&self) {
-        // One wake-up that is already waiting is enough.
-        let _ = self.wake.try_send(());
-    }
-}
 
 /// The supervisor's half of both channels.
 pub(super) struct Inbox<C, R> {
     pub(super) commands: Receiver<C>,
     pub(super) reports: Receiver<R>,
-    woken: Receiver<()>,
+    /// A channel without senders would be ready for ever.
+    _senders: (Sender<C>, Sender<R>),
 }
 
 /// Makes the two channels.
-pub(super) fn inbox<C, R>() -> (InboxSender<C>, InboxSender<R>, Inbox<C, R>) {
-    let (wake, woken) = bounded(1);
-    let ((command_queue, commands), (report_queue, reports)) = (unbounded(), unbounded());
-    let command_sender = InboxSender { queue: command_queue, wake: wake.clone() };
-    let report_sender = InboxSender { queue: report_queue, wake };
-    (command_sender, report_sender, Inbox { commands, reports, woken })
+pub(super) fn inbox<C, R>() -> (Sender<C>, Sender<R>, Inbox<C, R>) {
+    let ((command_sender, commands), (report_sender, reports)) = (unbounded(), unbounded());
+    let _senders = (command_sender.clone(), report_sender.clone());
+    (command_sender, report_sender, Inbox { commands, reports, _senders })
 }
 
 impl<C, R> Inbox<C, R> {
-    /// Blocks until a message has arrived, for at most `limit`, which is called only where none has.
+    /// Blocks until there is a message, for at most `limit`, which is called only where there is none.
     pub(super) fn wait(&self, limit: impl FnOnce() -> Option<Duration>) {
-        // What the last iteration has left comes without a wake-up.
+        // What the last iteration has left.
         if !self.commands.is_empty() || !self.reports.is_empty() {
             return;
         }
+        let mut select = Select::new();
+        select.recv(&self.commands);
+        select.recv(&self.reports);
         match limit() {
-            None => drop(self.woken.recv()),
-            Some(limit) => match self.woken.recv_timeout(limit) {
-                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            },
+            None => drop(select.ready()),
+            // Whether the time is over is seen by whoever looks at the clock.
+            Some(limit) => drop(select.ready_timeout(limit)),
         }
     }
 }

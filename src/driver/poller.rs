@@ -1,6 +1,5 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
-use super::inbox::InboxSender;
 use super::outbox::{Flush, Outbox};
 use super::report::Report;
 use super::stderr::StderrTail;
@@ -51,7 +50,7 @@ pub(crate) struct Poller {
 impl Poller {
     /// Starts the thread, which ends when this end is gone. `wanted`: whether anybody wants lines of standard error.
     pub(crate) fn start(
-        reports: InboxSender<Report>,
+        reports: Sender<Report>,
         wanted: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let (woken, wake) = os_pipe::pipe()?;
@@ -118,7 +117,7 @@ struct Polling {
     workers: BTreeMap<WorkerKey, Polled>,
     asked: Receiver<Request>,
     woken: OwnedFd,
-    reports: InboxSender<Report>,
+    reports: Sender<Report>,
     wanted: Box<dyn Fn() -> bool + Send>,
 }
 
@@ -222,7 +221,7 @@ fn poll_all(fds: &mut [PollFd<'_>]) -> bool {
 
 impl Polled {
     /// Reads once; whole lines go on, if anybody wants them.
-    fn read_stderr(&mut self, reports: &InboxSender<Report>, wanted: bool) {
+    fn read_stderr(&mut self, reports: &Sender<Report>, wanted: bool) {
         let mut chunk = [0u8; 16 * 1024];
         let chunk = self.watched.stderr.read_into(&mut chunk);
         let worker_key = self.watched.worker_key;
@@ -252,14 +251,14 @@ impl Polled {
         }
     }
 
-    fn report_lines(&self, reports: &InboxSender<Report>, lines: Vec<u8>) {
+    fn report_lines(&self, reports: &Sender<Report>, lines: Vec<u8>) {
         // A line is an event of its own, which is larger than a short line.
         let count = lines.iter().filter(|&&byte| byte == b'\n').count();
         let charge = self.watched.budget.charge(lines.len() + count * LINE_COST);
         let _ = reports.send(Report::Stderr(self.watched.worker_key, lines, charge));
     }
 
-    fn reap(&mut self, reports: &InboxSender<Report>) {
+    fn reap(&mut self, reports: &Sender<Report>) {
         if let Some(reaped) = self.watched.process.reap() {
             self.exited = true;
             self.wants_room = false;
@@ -268,7 +267,7 @@ impl Polled {
     }
 
     /// Goes on with what the supervisor could not write; once, so that it is never kept waiting for the lock.
-    fn write(&mut self, reports: &InboxSender<Report>) {
+    fn write(&mut self, reports: &Sender<Report>) {
         let mut outbox = self.watched.outbox.lock();
         let flush = outbox.write_once();
         if flush == Flush::Broken {

@@ -1,13 +1,12 @@
 //! One thread a worker: its standard output, from bytes to messages.
 
-use super::inbox::InboxSender;
 use super::output::{ENDED, Output, PAUSED, READING, WAITING};
 use super::report::Report;
 use crate::budget::Budget;
 use crate::process::Process;
 use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use hirelings_worker_kit::wire::{
     ANSWERS_RECALLS, BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT,
     VERSION, split_hello,
@@ -41,7 +40,7 @@ pub(crate) struct Reading {
 }
 
 /// Starts a reader, which receives afterwards what to read.
-pub(crate) fn start(readings: Receiver<Reading>, reports: InboxSender<Report>) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start(readings: Receiver<Reading>, reports: Sender<Report>) -> io::Result<JoinHandle<()>> {
     let read = move || {
         if let Ok(reading) = readings.recv() {
             drop(readings);
@@ -62,7 +61,7 @@ enum Stage {
 
 struct Reader {
     reading: Reading,
-    reports: InboxSender<Report>,
+    reports: Sender<Report>,
     buffer: FrameBuffer,
     stage: Stage,
     enlarged: Option<Enlarged>,
@@ -78,7 +77,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(reading: Reading, reports: InboxSender<Report>) -> Self {
+    fn new(reading: Reading, reports: Sender<Report>) -> Self {
         let mut buffer = FrameBuffer::with_pool(reading.max_frame, Arc::clone(&reading.buffers));
         buffer.set_codec(reading.codec);
         Reader {
@@ -115,8 +114,6 @@ impl Reader {
                 let filled = self.buffer.fill(&self.reading.output.pipe);
                 let Ok(read @ 1..) = filled else { return };
                 self.take_in();
-                // Once for all that was read: each wake-up may take the core from this thread.
-                self.reports.wake();
                 self.hear();
                 self.left = self.left.saturating_sub(read as u64);
                 self.answer();
@@ -222,7 +219,7 @@ impl Reader {
                 Stage::Messages => match self.buffer.next_frame::<FromWorker>() {
                     Ok(Some(frame)) => {
                         let charge = self.reading.budget.charge(frame.len + FRAME_COST);
-                        let _ = self.reports.queue(Report::Message(self.reading.worker_key, frame, charge));
+                        let _ = self.reports.send(Report::Message(self.reading.worker_key, frame, charge));
                     }
                     Ok(None) => return,
                     Err(fault) => self.malformed(format!("wrote {fault}")),

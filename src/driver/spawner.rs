@@ -1,6 +1,5 @@
 //! One thread a pool: runs the launcher and starts processes, since either may take its time.
 
-use super::inbox::InboxSender;
 use super::outbox::Outbox;
 use super::output::Output;
 use super::reader::{self, Reading};
@@ -53,7 +52,7 @@ impl Spawner {
         settings: Settings,
         sites: Vec<SiteRules>,
         handshake: Vec<u8>,
-        reports: InboxSender<Report>,
+        reports: Sender<Report>,
     ) -> io::Result<Self> {
         let (requests, asked) = unbounded();
         let phase = Arc::new(AtomicU8::new(IDLE));
@@ -99,7 +98,7 @@ struct Spawning {
     sites: Vec<SiteRules>,
     /// Hello and init, as each worker gets them.
     handshake: Vec<u8>,
-    reports: InboxSender<Report>,
+    reports: Sender<Report>,
     asked: Receiver<WorkerKey>,
     phase: Arc<AtomicU8>,
 }

@@ -210,7 +210,7 @@ fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
 }
 
 /// A driver without its thread, for a test to be its clock.
-fn by_hand(timeout_working: Duration) -> (Driver, InboxSender<Command>, InboxSender<Report>, Sender<()>) {
+fn by_hand(timeout_working: Duration) -> (Driver, Sender<Command>, Sender<Report>, Sender<()>) {
     let (release, released) = unbounded();
     let config = Config {
         max_jobs_per_process: Some(64),
