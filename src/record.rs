@@ -522,4 +522,20 @@ mod tests {
     fn a_job_is_small() {
         assert!(size_of::<JobRecord>() <= 72, "{}", size_of::<JobRecord>());
     }
+
+    #[test]
+    fn a_ticket_that_is_lost_settles_its_job_as_closed() {
+        let record = JobRecord::new(1, Payload::Empty, None);
+        drop(Ticket::new(Arc::clone(&record)));
+        assert!(matches!(record.try_outcome(), Some(Err(failure)) if matches!(*failure, Failure::Closed)));
+    }
+
+    #[test]
+    fn a_ticket_settles_its_job_once() {
+        let record = JobRecord::new(1, Payload::Empty, None);
+        let released = Ticket::new(Arc::clone(&record)).settle(Ok(Payload::Empty), Begun::Yes, PackedReport::default());
+        assert!(released.is_some_and(|released| released.hooked().is_none()));
+        assert!(matches!(record.try_outcome(), Some(Ok(Payload::Empty))));
+        assert_eq!((record.begun(), Arc::strong_count(&record)), (Begun::Yes, 1));
+    }
 }

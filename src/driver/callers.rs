@@ -137,7 +137,7 @@ impl Callers {
         self.drop_released();
     }
 
-    /// Wakes all of them but the tasks.
+    /// Wakes the threads that waited for them, and the tasks whose wakers the dispatcher has not got.
     pub(super) fn drop_released(&mut self) {
         self.released.clear();
         self.released.shrink_to(KEPT);

@@ -68,4 +68,14 @@ mod tests {
         drop(inbox);
         assert_eq!(numbers.send(7).unwrap_err().0, 7);
     }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)]
+    fn a_pool_that_nobody_has_any_more_is_waited_for_without_a_busy_loop() {
+        let (numbers, words, inbox) = inbox::<u32, &str>();
+        drop((numbers, words));
+        let (start, limit) = (std::time::Instant::now(), Duration::from_millis(20));
+        inbox.wait(|| Some(limit));
+        assert!(start.elapsed() >= limit, "{:?}", start.elapsed());
+    }
 }
