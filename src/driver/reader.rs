@@ -25,6 +25,12 @@ const LARGE: usize = 32 * 1024;
 /// What a frame costs beside its bytes, as the event and the notification that wait for the hook thread.
 const FRAME_COST: usize = 512;
 
+/// A yield that takes longer than this has given the processor to somebody who needs all of it.
+const LONG_YIELD: Duration = Duration::from_millis(2);
+
+/// For how long the reader does not yield after a long one.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// What a reader needs, once there is a process.
 pub(crate) struct Reading {
     pub(crate) worker_key: WorkerKey,
@@ -74,6 +80,7 @@ struct Reader {
     ended: bool,
     /// When it was last reported that a far worker is there.
     heard: Option<Instant>,
+    coalescing: Coalescing,
 }
 
 impl Reader {
@@ -91,6 +98,7 @@ impl Reader {
             left: 0,
             ended: false,
             heard: None,
+            coalescing: Coalescing::default(),
         }
     }
 
@@ -111,8 +119,10 @@ impl Reader {
             self.reading.output.state.store(READING, SeqCst);
             let Ok(found) = found else { return };
             if found.output {
+                self.coalescing.before_read();
                 let filled = self.buffer.fill(&self.reading.output.pipe);
                 let Ok(read @ 1..) = filled else { return };
+                self.coalescing.messages = 0;
                 self.take_in();
                 self.hear();
                 self.left = self.left.saturating_sub(read as u64);
@@ -218,6 +228,7 @@ impl Reader {
                 },
                 Stage::Messages => match self.buffer.next_frame::<FromWorker>() {
                     Ok(Some(frame)) => {
+                        self.coalescing.messages += 1;
                         let charge = self.reading.budget.charge(frame.len + FRAME_COST);
                         let _ = self.reports.send(Report::Message(self.reading.worker_key, frame, charge));
                     }
@@ -301,6 +312,38 @@ impl Drop for Reader {
     }
 }
 
+/// Lets the worker write more before its output is read, where several messages come at once: the reader then wakes for many
+/// messages, not for each. Network cards delay their interrupts for the same reason, and call it coalescing.
+///
+/// On the two cores of docs/performance.md this is a tenth of the throughput. Where other programs take the processor, a yield
+/// may take several milliseconds: after such a one there is no other for a while.
+#[derive(Default)]
+struct Coalescing {
+    /// How many messages the last read has given.
+    messages: usize,
+    paused_until: Option<Instant>,
+}
+
+impl Coalescing {
+    fn before_read(&mut self) {
+        if self.messages > 1 {
+            let before = now();
+            if self.may_yield(before) {
+                thread::yield_now();
+                self.yielded(before, now());
+            }
+        }
+    }
+
+    fn may_yield(&self, now: Instant) -> bool {
+        self.paused_until.is_none_or(|until| now >= until)
+    }
+
+    fn yielded(&mut self, before: Instant, after: Instant) {
+        self.paused_until = (after - before > LONG_YIELD).then(|| after + PAUSE);
+    }
+}
+
 struct Found {
     output: bool,
     exit: bool,
@@ -313,4 +356,25 @@ fn now() -> Instant {
 
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_long_yield_there_is_none_for_a_while() {
+        let mut coalescing = Coalescing::default();
+        let start = now();
+        assert!(coalescing.may_yield(start));
+        coalescing.yielded(start, start + LONG_YIELD);
+        assert!(coalescing.may_yield(start + LONG_YIELD), "that was no long one");
+        let after = start + LONG_YIELD + Duration::from_nanos(1);
+        coalescing.yielded(start, after);
+        assert!(!coalescing.may_yield(after));
+        assert!(!coalescing.may_yield(after + PAUSE - Duration::from_nanos(1)));
+        assert!(coalescing.may_yield(after + PAUSE));
+        coalescing.yielded(after + PAUSE, after + PAUSE);
+        assert!(coalescing.may_yield(after + PAUSE), "a short one ends the pause");
+    }
 }
