@@ -485,7 +485,8 @@ impl Drop for Released {
 
 /// The supervisor's hold on a job: wherever it is lost, the job settles as closed, so no caller waits for ever.
 ///
-/// Empty only while it is dropped after its job has settled.
+/// Empty once its job has settled, and in a vacant place of a table: `Option<Ticket>` would be twice as large.
+#[derive(Default)]
 pub(crate) struct Ticket(Option<Arc<JobRecord>>);
 
 impl Ticket {
@@ -495,6 +496,11 @@ impl Ticket {
 
     pub(crate) fn record(&self) -> &Arc<JobRecord> {
         self.0.as_ref().unwrap_or_else(|| unreachable!("a ticket has its job until it is settled"))
+    }
+
+    /// Its job, where that is the one with this number.
+    pub(crate) fn record_of(&self, id: u64) -> Option<&Arc<JobRecord>> {
+        self.0.as_ref().filter(|record| record.id == id)
     }
 
     /// Settles the job. The callers that wait are woken when the returned value is dropped.
@@ -521,6 +527,7 @@ mod tests {
     #[test]
     fn a_job_is_small() {
         assert!(size_of::<JobRecord>() <= 72, "{}", size_of::<JobRecord>());
+        assert_eq!(size_of::<Ticket>(), 8);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::record::{JobRecord, Ticket};
 use crate::supervisor::JobKey;
+use std::mem;
 use std::sync::Arc;
 
 /// An empty table longer than this gives its memory back.
@@ -9,7 +10,7 @@ const KEPT: usize = 1024;
 
 #[derive(Default)]
 pub(super) struct Tickets {
-    by_place: Vec<Option<Ticket>>,
+    by_place: Vec<Ticket>,
     len: usize,
 }
 
@@ -17,18 +18,14 @@ impl Tickets {
     pub(super) fn insert(&mut self, key: JobKey, ticket: Ticket) {
         let place = key.place as usize;
         if place >= self.by_place.len() {
-            self.by_place.resize_with(place + 1, || None);
+            self.by_place.resize_with(place + 1, Ticket::default);
         }
-        self.by_place[place] = Some(ticket);
+        self.by_place[place] = ticket;
         self.len += 1;
     }
 
-    fn get(&self, key: JobKey) -> Option<&Ticket> {
-        self.by_place.get(key.place as usize)?.as_ref().filter(|ticket| ticket.record().id == key.id)
-    }
-
     pub(super) fn record(&self, key: JobKey) -> Option<&Arc<JobRecord>> {
-        Some(self.get(key)?.record())
+        self.by_place.get(key.place as usize)?.record_of(key.id)
     }
 
     /// The job that a worker has, and its attempt.
@@ -39,13 +36,13 @@ impl Tickets {
 
     /// Takes out the ticket of a job that is over.
     pub(super) fn take(&mut self, key: JobKey) -> Option<Ticket> {
-        self.get(key)?;
-        let ticket = self.by_place[key.place as usize].take();
+        self.record(key)?;
+        let ticket = mem::take(&mut self.by_place[key.place as usize]);
         self.len -= 1;
         if self.len == 0 && self.by_place.len() > KEPT {
             self.by_place = Vec::new();
         }
-        ticket
+        Some(ticket)
     }
 }
 
@@ -63,11 +60,11 @@ mod tests {
         let mut tickets = Tickets::default();
         let (first, second) = (JobKey { place: 3, id: 1 }, JobKey { place: 3, id: 2 });
         tickets.insert(first, ticket(1));
-        assert!(tickets.get(second).is_none() && tickets.take(second).is_none());
+        assert!(tickets.record(second).is_none() && tickets.take(second).is_none());
         assert!(tickets.take(first).is_some());
         tickets.insert(second, ticket(2));
-        assert!(tickets.get(first).is_none());
-        assert_eq!(tickets.get(second).map(|ticket| ticket.record().id), Some(2));
+        assert!(tickets.record(first).is_none());
+        assert_eq!(tickets.record(second).map(|record| record.id), Some(2));
     }
 
     #[test]
