@@ -263,7 +263,7 @@ impl Driver {
                             answers.push(answer);
                         }
                     }
-                    Effect::Tell(notice) => self.announce(notice, context),
+                    Effect::Announce(notice) => self.announce(notice, context),
                 }
             }
             effects.clear();
@@ -293,11 +293,11 @@ impl Driver {
                 }
             }
             Report::Preamble(worker_key, preamble) => self.preamble(worker_key, &preamble),
-            Report::Greeted(worker_key, flags, version) => {
+            Report::Hello(worker_key, flags, version) => {
                 if let Some(child) = self.child(worker_key) {
                     child.version = version;
                 }
-                self.input(Input::Greeted { worker_key, recalls: flags & ANSWERS_RECALLS != 0 });
+                self.input(Input::Hello { worker_key, recalls: flags & ANSWERS_RECALLS != 0 });
             }
             Report::Message(worker_key, frame, charge) => self.message(worker_key, frame, charge),
             Report::Drained(worker_key, number) => {

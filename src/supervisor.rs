@@ -329,9 +329,7 @@ impl Supervisor {
             Input::Tick => step.tick(),
             Input::Spawned(worker_key) => step.of_worker(worker_key, |step| step.spawned(worker_key)),
             Input::SpawnFailed(worker_key) => step.of_worker(worker_key, |step| step.vacate(worker_key)),
-            Input::Greeted { worker_key, recalls } => {
-                step.of_worker(worker_key, |step| step.greeted(worker_key, recalls))
-            }
+            Input::Hello { worker_key, recalls } => step.of_worker(worker_key, |step| step.hello(worker_key, recalls)),
             Input::Heard(worker_key) => step.of_worker(worker_key, |step| step.heard(worker_key)),
             Input::Message { worker_key, message, resident } => {
                 step.of_worker(worker_key, |step| step.message(worker_key, message, resident));
@@ -371,7 +369,7 @@ impl Step<'_> {
     }
 
     fn emit(&mut self, notice: Notice) {
-        self.effects.push(Effect::Tell(notice));
+        self.effects.push(Effect::Announce(notice));
     }
 
     /// Does something about a worker, unless it is no more.

@@ -259,7 +259,7 @@ fn start_pool(
     confined_to: Option<Vec<OsString>>,
     interrupted: Arc<AtomicBool>,
 ) -> Result<Arc<Pool<Picture>>, Box<dyn Error>> {
-    // The last words of a worker are to be its complaint, not its stack.
+    // What a worker writes last is to be its complaint, not its stack.
     let mut worker = self_exec::<Picture>();
     worker.env("RUST_BACKTRACE", "0");
     let pool = Pool::builder(worker)

@@ -3,7 +3,7 @@
 mod lines;
 
 use crate::clock::Origin;
-use crate::recorder::{last_words, outcome_of};
+use crate::recorder::{outcome_of, stderr_of};
 use crate::recording::Outcome;
 use hirelings::{Event, EventKind, Job, JobError, Pool};
 use parking_lot::Mutex;
@@ -284,8 +284,8 @@ impl Log {
                     Outcome::Succeeded => (0, 0),
                     _ => error.as_ref().map_or((1, 0), status),
                 };
-                let (message, words) = match &error {
-                    Some(error) => (Some(error.to_string()), last_words(error)),
+                let (message, stderr) = match &error {
+                    Some(error) => (Some(error.to_string()), stderr_of(error)),
                     None => (None, ""),
                 };
                 let started = begun.started.unwrap_or(now);
@@ -301,7 +301,7 @@ impl Log {
                     exit,
                     signal,
                     error: message.as_deref(),
-                    words,
+                    stderr,
                 };
                 if !self.columns {
                     self.write(&line.json());

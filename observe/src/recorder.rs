@@ -38,7 +38,7 @@ const KINDS: [EventKind; 11] = [
 /// written: `exit` and `drain` wait for that.
 ///
 /// Its memory is bounded: 100,000 attempts are kept one by one, about 100 bytes each and a label of at most 200 bytes, and
-/// 8 MiB of errors and last words. Older ones give way to sums: how many jobs each worker's place did and how long it was
+/// 8 MiB of errors and standard error. Older ones give way to sums: how many jobs each worker's place did and how long it was
 /// busy, in at most 512 equal parts of the time. Jobs that are queued or running take about 50 bytes each beside the memory
 /// that the pool keeps for them.
 ///
@@ -288,7 +288,7 @@ pub(crate) fn outcome_of<E>(error: &JobError<E>) -> Outcome {
 }
 
 /// What the worker wrote to standard error before it failed.
-pub(crate) fn last_words<E>(error: &JobError<E>) -> &str {
+pub(crate) fn stderr_of<E>(error: &JobError<E>) -> &str {
     match error {
         JobError::Panicked(panic) => &panic.stderr,
         JobError::Crashed(crash) => &crash.stderr,
@@ -301,12 +301,12 @@ pub(crate) fn last_words<E>(error: &JobError<E>) -> &str {
 
 fn detail_of<E: fmt::Display>(error: &JobError<E>) -> Box<Detail> {
     let mut message = error.to_string();
-    let words = last_words(error);
-    // The sentence: the last words under it are shown beside it.
+    let stderr = stderr_of(error);
+    // The sentence: the lines of standard error under it are shown beside it.
     if !matches!(error, JobError::Failed(_)) {
         message.truncate(message.find('\n').unwrap_or(message.len()));
     }
-    Box::new(Detail { message: cut(message, 2048, true), words: cut(words.to_owned(), 4096, false) })
+    Box::new(Detail { message: cut(message, 2048, true), stderr: cut(stderr.to_owned(), 4096, false) })
 }
 
 /// At most so many bytes of a text, of its start or its end.

@@ -7,7 +7,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many bytes of errors and last words are kept.
+/// How many bytes of errors and standard error are kept.
 const DETAILS: usize = 8 * 1024 * 1024;
 /// How many workers that have ended are kept.
 const WORKERS: usize = 10_000;
@@ -87,12 +87,12 @@ type Numbered<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;
 pub(crate) struct Detail {
     pub(crate) message: Box<str>,
     /// What the worker wrote last to standard error.
-    pub(crate) words: Box<str>,
+    pub(crate) stderr: Box<str>,
 }
 
 impl Detail {
     fn bytes(&self) -> usize {
-        self.message.len() + self.words.len() + size_of::<Detail>()
+        self.message.len() + self.stderr.len() + size_of::<Detail>()
     }
 }
 

@@ -132,7 +132,7 @@ fn lane<'a>(
     let detailed = attempts.iter().enumerate().filter_map(|(n, attempt)| Some((n, attempt.detail.as_ref()?)));
     for (count, (n, detail)) in detailed.enumerate() {
         let comma = if count > 0 { "," } else { "" };
-        write!(out, "{comma}\"{n}\":[{},{}]", text(&detail.message), text(&detail.words))?;
+        write!(out, "{comma}\"{n}\":[{},{}]", text(&detail.message), text(&detail.stderr))?;
     }
     out.write_all(b"},\"sums\":")?;
     let sums = slot.and_then(|slot| recording.sums.get(slot as usize)).map(Vec::as_slice).unwrap_or_default();

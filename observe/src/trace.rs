@@ -95,7 +95,7 @@ fn job(out: &mut dyn Write, attempt: &Attempt) -> io::Result<()> {
         attempt.start.saturating_sub(attempt.queued)
     )?;
     if let Some(detail) = &attempt.detail {
-        write!(out, ",\"error\":{},\"last words\":{}", text(&detail.message), text(&detail.words))?;
+        write!(out, ",\"error\":{},\"stderr\":{}", text(&detail.message), text(&detail.stderr))?;
     }
     out.write_all(b"}}")
 }

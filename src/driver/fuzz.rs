@@ -120,7 +120,7 @@ pub(crate) fn reader(data: &[u8]) {
                 assert!(of == worker_key && !malformed);
                 frames.push((frame.message, frame.payload.as_slice().to_vec()));
             }
-            Report::Greeted(of, ..) => assert!(of == worker_key && frames.is_empty() && !malformed),
+            Report::Hello(of, ..) => assert!(of == worker_key && frames.is_empty() && !malformed),
             Report::Malformed(of, why) => {
                 assert!(of == worker_key && !malformed && !why.is_empty());
                 malformed = true;

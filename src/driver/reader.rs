@@ -214,7 +214,7 @@ impl Reader {
                         if preamble > 0 {
                             self.preamble(preamble);
                         }
-                        if !self.greeted() {
+                        if !self.hello() {
                             return;
                         }
                     }
@@ -240,7 +240,7 @@ impl Reader {
     }
 
     /// Reads the worker's hello, which is at the front of the buffer; `false` until it has arrived whole.
-    fn greeted(&mut self) -> bool {
+    fn hello(&mut self) -> bool {
         match self.buffer.next_frame::<Hello>() {
             Ok(Some(frame)) => {
                 let hello = frame.message;
@@ -263,7 +263,7 @@ impl Reader {
                     self.malformed(why);
                 } else {
                     self.stage = Stage::Messages;
-                    let _ = self.reports.send(Report::Greeted(self.reading.worker_key, hello.flags, version));
+                    let _ = self.reports.send(Report::Hello(self.reading.worker_key, hello.flags, version));
                 }
                 true
             }

@@ -21,7 +21,7 @@ pub(crate) enum Report {
     /// From the reader: bytes before the hello.
     Preamble(WorkerKey, Vec<u8>),
     /// From the reader: its hello, with the flags and the version of the protocol that holds.
-    Greeted(WorkerKey, u32, u16),
+    Hello(WorkerKey, u32, u16),
     /// From the reader of a far worker: something has come.
     Heard(WorkerKey),
     /// From the reader: a message.

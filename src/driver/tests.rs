@@ -201,7 +201,7 @@ fn exit_settles_what_waits_and_ends_every_thread() {
 }
 
 #[test]
-fn a_worker_that_cannot_be_greeted_is_a_start_failure() {
+fn a_worker_whose_hello_cannot_be_sent_is_a_start_failure() {
     let builder = PoolBuilder::<Task>::of_launch(Discarding::default()).max_processes(1).start_failures(1);
     // No other limit would end it.
     let pool = builder.timeout_initializing(None).kill_grace(Duration::ZERO).build().unwrap();

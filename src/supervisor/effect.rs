@@ -7,7 +7,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Effect {
     Do(Action),
-    Tell(Notice),
+    Announce(Notice),
 }
 
 /// What the driver has to do.

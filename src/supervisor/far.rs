@@ -30,7 +30,7 @@ pub(super) fn certain_end(silence: Duration) -> Duration {
 
 impl Step<'_> {
     /// The worker's hello is here: from now on neither side is silent.
-    pub(super) fn greeted(&mut self, worker_key: WorkerKey, recalls: bool) {
+    pub(super) fn hello(&mut self, worker_key: WorkerKey, recalls: bool) {
         self.worker(worker_key).recalls = recalls;
         if self.worker(worker_key).is_far() && !self.worker(worker_key).is_exiting() {
             self.heartbeat(worker_key);

@@ -37,7 +37,7 @@ pub(crate) enum Input {
     /// The process that [`Action::Spawn`](super::Action::Spawn) asked for will never exist.
     SpawnFailed(WorkerKey),
     /// The worker's hello came. `recalls`: it answers a recall while a job runs.
-    Greeted { worker_key: WorkerKey, recalls: bool },
+    Hello { worker_key: WorkerKey, recalls: bool },
     /// Something came from the worker that says nothing but that it is there.
     Heard(WorkerKey),
     /// A message came from the worker. `resident` is the memory that the worker holds, in bytes, where

@@ -79,7 +79,7 @@ impl Script {
         let mut script = Script::new(config);
         script.tick();
         script.input(Input::Spawned(FIRST));
-        script.input(Input::Greeted { worker_key: FIRST, recalls: true });
+        script.input(Input::Hello { worker_key: FIRST, recalls: true });
         script.message(FIRST, Message::Ready);
         script
     }
@@ -164,7 +164,7 @@ impl Script {
         let job = |key: &JobKey| key.id;
         match effect {
             Effect::Do(Action::Spawn(worker_key)) => format!("spawn {}", at(worker_key)),
-            Effect::Tell(Notice::Spawned(worker_key)) => format!("spawned {}", at(worker_key)),
+            Effect::Announce(Notice::Spawned(worker_key)) => format!("spawned {}", at(worker_key)),
             Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => {
                 format!("send {}/{attempt} to {}", job(key), at(worker_key))
             }
@@ -176,61 +176,63 @@ impl Script {
                 format!("cancel {id} at {}", at(worker_key))
             }
             Effect::Do(Action::SendHeartbeat { worker_key, .. }) => format!("heartbeat {}", at(worker_key)),
-            Effect::Tell(Notice::Silent(worker_key)) => format!("{} is silent", at(worker_key)),
+            Effect::Announce(Notice::Silent(worker_key)) => format!("{} is silent", at(worker_key)),
             Effect::Do(Action::SendLeave(worker_key)) => format!("leave {}", at(worker_key)),
             Effect::Do(Action::Signal(worker_key, signal)) => format!("{signal:?} {}", at(worker_key)),
-            Effect::Tell(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),
-            Effect::Tell(Notice::Enqueued(key)) => format!("enqueued {}", job(key)),
-            Effect::Tell(Notice::Backlogged(key)) => format!("backlog {}", job(key)),
-            Effect::Tell(Notice::KeyForgotten(LimitKey(key))) => format!("key {key} is forgotten"),
-            Effect::Tell(Notice::Delayed { key, until }) => {
+            Effect::Announce(Notice::Refused { id, refusal }) => format!("refused {id}: {refusal:?}"),
+            Effect::Announce(Notice::Enqueued(key)) => format!("enqueued {}", job(key)),
+            Effect::Announce(Notice::Backlogged(key)) => format!("backlog {}", job(key)),
+            Effect::Announce(Notice::KeyForgotten(LimitKey(key))) => format!("key {key} is forgotten"),
+            Effect::Announce(Notice::Delayed { key, until }) => {
                 format!("{} waits for {:?}", job(key), *until - self.now)
             }
-            Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
+            Effect::Announce(Notice::Task { worker_key, key, attempt }) => {
                 format!("task {}/{attempt} at {}", job(key), at(worker_key))
             }
-            Effect::Tell(Notice::Started { worker_key, key, attempt }) => {
+            Effect::Announce(Notice::Started { worker_key, key, attempt }) => {
                 format!("start {}/{attempt} at {}", job(key), at(worker_key))
             }
-            Effect::Tell(Notice::Progressed { worker_key, key, attempt }) => {
+            Effect::Announce(Notice::Progressed { worker_key, key, attempt }) => {
                 format!("progress {}/{attempt} at {}", job(key), at(worker_key))
             }
-            Effect::Tell(Notice::Retried { key, attempt, outcome, .. }) => {
+            Effect::Announce(Notice::Retried { key, attempt, outcome, .. }) => {
                 format!("retry {}/{attempt}: {}", job(key), short(outcome))
             }
-            Effect::Tell(Notice::Settled { key, attempt, outcome, .. }) => {
+            Effect::Announce(Notice::Settled { key, attempt, outcome, .. }) => {
                 format!("settled {}/{attempt}: {}", job(key), short(outcome))
             }
-            Effect::Tell(Notice::QueuedAborted { call, aborted }) => format!("call {call} has aborted {aborted}"),
-            Effect::Tell(Notice::State { worker_key, state, .. }) => format!("{} is {state}", at(worker_key)),
-            Effect::Tell(Notice::TimedOut { worker_key, state, .. }) => {
+            Effect::Announce(Notice::QueuedAborted { call, aborted }) => format!("call {call} has aborted {aborted}"),
+            Effect::Announce(Notice::State { worker_key, state, .. }) => format!("{} is {state}", at(worker_key)),
+            Effect::Announce(Notice::TimedOut { worker_key, state, .. }) => {
                 format!("{} was {state} for too long", at(worker_key))
             }
-            Effect::Tell(Notice::Violated(worker_key, violation)) => format!("{}: {violation}", at(worker_key)),
+            Effect::Announce(Notice::Violated(worker_key, violation)) => format!("{}: {violation}", at(worker_key)),
             Effect::Do(Action::Measure(worker_key)) => format!("measure {}", at(worker_key)),
-            Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
+            Effect::Announce(Notice::OverSoftLimit { worker_key, bytes }) => {
                 format!("{} is over its soft limit: {bytes}", at(worker_key))
             }
-            Effect::Tell(Notice::OverHardLimit { worker_key, bytes, limit }) => {
+            Effect::Announce(Notice::OverHardLimit { worker_key, bytes, limit }) => {
                 format!("{} holds {bytes} of {limit}", at(worker_key))
             }
             Effect::Do(Action::Drain(worker_key)) => format!("hear {}", at(worker_key)),
-            Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
+            Effect::Announce(Notice::Returned { key, worker_key, .. }) => {
                 format!("returned {} from {}", job(key), at(worker_key))
             }
-            Effect::Tell(Notice::RecallIgnored(worker_key)) => format!("{} does not answer recalls", at(worker_key)),
-            Effect::Tell(Notice::PipeClosed(worker_key)) => format!("{} closed its pipe", at(worker_key)),
-            Effect::Tell(Notice::TerminalFailure(worker_key)) => format!("terminal failure of {}", at(worker_key)),
-            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
+            Effect::Announce(Notice::RecallIgnored(worker_key)) => {
+                format!("{} does not answer recalls", at(worker_key))
+            }
+            Effect::Announce(Notice::PipeClosed(worker_key)) => format!("{} closed its pipe", at(worker_key)),
+            Effect::Announce(Notice::TerminalFailure(worker_key)) => format!("terminal failure of {}", at(worker_key)),
+            Effect::Announce(Notice::Died { worker_key, start_failed }) => {
                 let no_start = |failed: &StartFailed| format!(", no start of {}, {}", at(worker_key), in_a_row(failed));
                 format!("died {}{}", at(worker_key), start_failed.as_ref().map(no_start).unwrap_or_default())
             }
-            Effect::Tell(Notice::SpawnFailed { worker_key, start_failed }) => {
+            Effect::Announce(Notice::SpawnFailed { worker_key, start_failed }) => {
                 format!("no start of {}, {}", at(worker_key), in_a_row(start_failed))
             }
             Effect::Do(Action::Release(worker_key)) => format!("release {}", at(worker_key)),
-            Effect::Tell(Notice::AllReady) => "all ready".into(),
-            Effect::Tell(Notice::Idle) => "idle".into(),
+            Effect::Announce(Notice::AllReady) => "all ready".into(),
+            Effect::Announce(Notice::Idle) => "idle".into(),
         }
     }
 }

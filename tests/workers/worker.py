@@ -108,10 +108,10 @@ class Link:
         self.bytes = bytearray()
         self.jobs = collections.deque()
         self.max_frame = 2**32 - 1
-        self.leaving = self.retired = self.greeted = False
+        self.leaving = self.retired = self.hello_read = False
 
     def orphaned(self):
-        if self.greeted:
+        if self.hello_read:
             os.kill(0, signal.SIGKILL)
         sys.exit("no pool is there: this program is a worker, which a pool starts")
 
@@ -212,7 +212,7 @@ def connect():
     magic, (lowest, highest, flags) = hello.take(8), struct.unpack("<HHI", hello.take(8))
     if magic != MAGIC or flags & 1 or not lowest <= 1 <= highest:
         sys.exit("its standard input is not that of a pool that it understands")
-    link.greeted = True
+    link.hello_read = True
     init = link.next_frame()
     if init.u32() != INIT:
         refuse(link, "the first message is no init")

@@ -73,11 +73,11 @@ _OWNER = 4  # who reads the protocol's input: 0 is the main process, 1 the guard
 _AWAKE = 5  # whether the guard ticks
 _CANCELLED = 6  # whether the pool does not want the running job any more
 _RETIRED = 7  # whether the worker skips whatever arrives
-_GREETED = 8  # whether a pool has greeted
+_HELLO_READ = 8  # whether the hello of a pool has been read
 _SILENCE = 9  # how long the pool may be silent, in milliseconds; 0: for ever
 _HEARD = 10  # when something was last read, in nanoseconds of the monotonic clock
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
-_ENDED = 13  # whether the last words are said: nothing follows them
+_ENDED = 13  # whether the last message is written: nothing follows it
 _RING = 16  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
@@ -387,7 +387,7 @@ _NO_HELLO = "its standard input ended without a hello: this program is a worker,
 
 def _orphaned(words: memoryview) -> NoReturn:
     """The pool is gone: nobody is left to work for."""
-    if words[_GREETED]:
+    if words[_HELLO_READ]:
         os.kill(0, signal.SIGKILL)
     _exit_with(_NO_HELLO)
 
@@ -505,7 +505,7 @@ class _Link:
             raise
 
     def say_terminal(self, message: str, location: Optional[str] = None, trace: Optional[str] = None) -> None:
-        """The last words; the lock is held."""
+        """Writes the last message; the lock is held."""
         room = self.max_frame // 16  # characters of up to four bytes
         job = b"\1" + _ID.pack(self.words[_JOB_ID]) if self.words[_HAS_JOB] else b"\0"
         texts = _text(message[:room]) + b"".join(_optional_text(text and text[:room]) for text in (location, trace))
@@ -751,7 +751,7 @@ class _Guard:
         events = dict(self.poller.poll(timeout))
         at_input = events.get(self.input, 0)
         gone = at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
-        if gone and words[_GREETED]:
+        if gone and words[_HELLO_READ]:
             _orphaned(words)
         if gone and self.commands not in events:
             time.sleep(_TICK_MS / 1000)  # the main process reads what there is of a hello, and knows then whose group it is in
@@ -789,7 +789,7 @@ class _Guard:
                 data = data[os.write(self.answers, data) :]
         elif not byte:
             # The main process has ended, or has become another program. The pool ends what is left of the group, or is gone.
-            if not self.words[_GREETED]:
+            if not self.words[_HELLO_READ]:
                 os._exit(0)
             self.main_is_gone = True
             self.stop_reading()
@@ -1028,7 +1028,7 @@ def _connect(name: str, codec: str) -> Tuple[_Link, Optional[bytes]]:
         raise _NotAPool(
             f"the pool speaks versions {lowest} to {highest} of the protocol, this worker speaks {_LOWEST} to {_HIGHEST}"
         )
-    link.words[_GREETED] = 1
+    link.words[_HELLO_READ] = 1
     try:
         return link, _take_init(link, name, codec)
     except _Malformed as error:
@@ -1053,7 +1053,7 @@ def _take_init(link: _Link, name: str, codec: str) -> Optional[bytes]:
 
 
 def _end(link: _Link, message: str, error: Optional[BaseException] = None) -> NoReturn:
-    """Says the last words, and ends the process with 1."""
+    """Writes the last message, and ends the process with 1."""
     location = trace = None
     if error is not None:
         location, trace = _place(error), _trace(error)

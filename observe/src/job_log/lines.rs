@@ -22,7 +22,7 @@ pub(super) struct Line<'a> {
     pub(super) exit: i32,
     pub(super) signal: i32,
     pub(super) error: Option<&'a str>,
-    pub(super) words: &'a str,
+    pub(super) stderr: &'a str,
 }
 
 impl Line<'_> {
@@ -45,8 +45,8 @@ impl Line<'_> {
         if let Some(error) = self.error {
             line.push_str(&format!(",\"error\":{}", text(error)));
         }
-        if !self.words.is_empty() {
-            line.push_str(&format!(",\"last_words\":{}", text(self.words)));
+        if !self.stderr.is_empty() {
+            line.push_str(&format!(",\"stderr\":{}", text(self.stderr)));
         }
         line.push_str("}\n");
         line
@@ -183,7 +183,7 @@ mod tests {
             exit,
             signal: 0,
             error,
-            words: "last",
+            stderr: "last",
         }
     }
 

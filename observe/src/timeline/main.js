@@ -78,7 +78,7 @@ function showFacts(lane, n) {
   if (detail) {
     element("pre", detail[0], facts).setAttribute("aria-label", "error");
     if (detail[1]) {
-      element("h2", "last words", facts);
+      element("h2", "stderr", facts);
       element("pre", detail[1], facts);
     }
   }

@@ -18,7 +18,7 @@ pub(super) enum ToActor {
 /// What comes out of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FromActor {
-    Greeted {
+    Hello {
         recalls: bool,
     },
     Message(Message),

@@ -529,7 +529,7 @@ impl Checker {
     /// What a worker holds is one queue, and answers come in its order.
     fn follow_queue(&mut self, now: Duration, input: &Input) {
         let (worker_key, message) = match input {
-            Input::Greeted { worker_key, recalls } => {
+            Input::Hello { worker_key, recalls } => {
                 if let Some(process) = self.processes.get_mut(worker_key) {
                     process.recalls = *recalls;
                 }
@@ -618,7 +618,7 @@ impl Checker {
                 ensure(!process.reaped, || format!("a signal to {worker_key:?}, which is reaped"))?;
                 ensure(process.signals <= 2, || format!("{} signals to {worker_key:?}", process.signals))
             }
-            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
+            Effect::Announce(Notice::Died { worker_key, start_failed }) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody died")?;
                 ensure(process.reaped, || format!("{worker_key:?} died before it was reaped"))?;
                 ensure(!std::mem::replace(&mut process.died, true), || format!("{worker_key:?} died twice"))?;
@@ -634,13 +634,13 @@ impl Checker {
                 self.keys_of_jobs.died(worker_key);
                 if start_failed.is_some() { self.start_failed(worker_key) } else { Ok(()) }
             }
-            Effect::Tell(Notice::SpawnFailed { start_failed: StartFailed { .. }, .. }) => Ok(()),
+            Effect::Announce(Notice::SpawnFailed { start_failed: StartFailed { .. }, .. }) => Ok(()),
             Effect::Do(Action::Release(worker_key)) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody is released")?;
                 ensure(process.died, || format!("{worker_key:?} is released before its death was announced"))?;
                 ensure(!std::mem::replace(&mut process.released, true), || format!("{worker_key:?} is released twice"))
             }
-            Effect::Tell(Notice::Enqueued(key)) => {
+            Effect::Announce(Notice::Enqueued(key)) => {
                 let backlog = self.backlog_len();
                 self.admission.enqueued(key.id, backlog)?;
                 self.keys_of_jobs.accepted(key.id);
@@ -654,7 +654,7 @@ impl Checker {
                 job.accepted(now);
                 job.follows(&[Stage::New], Stage::Enqueued, "Enqueue")
             }
-            Effect::Tell(Notice::Backlogged(key)) => {
+            Effect::Announce(Notice::Backlogged(key)) => {
                 self.next_seq += 1;
                 let seq = self.next_seq;
                 let job = self.job(key)?;
@@ -664,10 +664,10 @@ impl Checker {
                 self.pressing = self.pressing.max(Some(priority));
                 Ok(())
             }
-            Effect::Tell(Notice::KeyForgotten(key)) => self.keys_of_jobs.forgotten(key),
-            Effect::Tell(Notice::Delayed { key, until }) => self.job(key)?.delayed(until),
+            Effect::Announce(Notice::KeyForgotten(key)) => self.keys_of_jobs.forgotten(key),
+            Effect::Announce(Notice::Delayed { key, until }) => self.job(key)?.delayed(until),
             Effect::Do(Action::SendJob { worker_key, key, attempt, .. }) => self.sent(worker_key, key, attempt),
-            Effect::Tell(Notice::Task { worker_key, key, attempt }) => {
+            Effect::Announce(Notice::Task { worker_key, key, attempt }) => {
                 let job = self.job(key)?;
                 job.attempt += 1;
                 job.tasked = now;
@@ -684,7 +684,7 @@ impl Checker {
                 self.unwanted.is_decided(key.id);
                 Ok(())
             }
-            Effect::Tell(Notice::Returned { key, worker_key, .. }) => {
+            Effect::Announce(Notice::Returned { key, worker_key, .. }) => {
                 let job = self.job(key)?;
                 job.attempt -= 1;
                 self.came_back += 1;
@@ -696,22 +696,22 @@ impl Checker {
                 process.used = process.answered > 0 || process.read_in_part || in_part;
                 Ok(())
             }
-            Effect::Tell(Notice::Started { worker_key, key, .. }) => {
+            Effect::Announce(Notice::Started { worker_key, key, .. }) => {
                 self.job(key)?.follows(&[Stage::Tasked(worker_key)], Stage::Started(worker_key), "JobStart")
             }
-            Effect::Tell(Notice::Progressed { worker_key, key, .. }) => {
+            Effect::Announce(Notice::Progressed { worker_key, key, .. }) => {
                 let message = matches!(input, Input::Message { message: Message::Progress { .. }, .. });
                 ensure(message, || "progress of which nobody has spoken".into())?;
                 self.to_tell = None;
                 self.job(key)?.follows(&[Stage::Started(worker_key)], Stage::Started(worker_key), "JobProgress")
             }
-            Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
+            Effect::Announce(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.retried += 1;
                 self.agrees(key, outcome, Some(worker_key), input, now)?;
                 ensure(!self.job(key)?.cancelled, || "it is cancelled, and retried".into())?;
                 self.retried(key, outcome, worker_key, now)
             }
-            Effect::Tell(Notice::Settled { key, outcome, worker_key, .. }) => {
+            Effect::Announce(Notice::Settled { key, outcome, worker_key, .. }) => {
                 self.agrees(key, outcome, worker_key, input, now)?;
                 let index = match outcome {
                     Outcome::Success => 1,
@@ -750,16 +750,16 @@ impl Checker {
                 self.keys_of_jobs.over(key.id);
                 Ok(())
             }
-            Effect::Tell(Notice::Violated(worker_key, _)) => {
+            Effect::Announce(Notice::Violated(worker_key, _)) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody broke the protocol")?;
                 process.violated = true;
                 process.holds.clear();
                 Ok(())
             }
-            Effect::Tell(Notice::TimedOut { .. })
-            | Effect::Tell(Notice::State { .. })
-            | Effect::Tell(Notice::TerminalFailure(_)) => Ok(()),
-            Effect::Tell(Notice::OverSoftLimit { worker_key, bytes }) => {
+            Effect::Announce(Notice::TimedOut { .. })
+            | Effect::Announce(Notice::State { .. })
+            | Effect::Announce(Notice::TerminalFailure(_)) => Ok(()),
+            Effect::Announce(Notice::OverSoftLimit { worker_key, bytes }) => {
                 let process = self.processes.get_mut(&worker_key).ok_or("nobody is over its soft limit")?;
                 process.over_soft_limit = true;
                 (self.over_soft_limit, self.awaits_over_soft_limit) = (Some(worker_key), None);
@@ -768,7 +768,7 @@ impl Checker {
                     format!("{worker_key:?} holds only {bytes}")
                 })
             }
-            Effect::Tell(Notice::RecallIgnored(worker_key)) => {
+            Effect::Announce(Notice::RecallIgnored(worker_key)) => {
                 // Nothing is prefetched to it any more.
                 self.processes.get_mut(&worker_key).ok_or("nobody ignores a recall")?.recalls = false;
                 Ok(())
@@ -780,14 +780,14 @@ impl Checker {
                 self.asked_to_end(now, worker_key, id, within, input)
             }
             Effect::Do(Action::Measure(_))
-            | Effect::Tell(Notice::OverHardLimit { .. })
+            | Effect::Announce(Notice::OverHardLimit { .. })
             | Effect::Do(Action::Drain(_)) => Ok(()),
-            Effect::Tell(Notice::Idle) => {
+            Effect::Announce(Notice::Idle) => {
                 let open = self.jobs.values().filter(|job| job.stage != Stage::Settled).count();
                 ensure(open == 0, || format!("idle with {open} jobs"))?;
                 ensure(!std::mem::replace(&mut self.idle, true), || "idle twice".into())
             }
-            Effect::Tell(Notice::Refused { id, refusal }) => {
+            Effect::Announce(Notice::Refused { id, refusal }) => {
                 let backlog = self.backlog_len();
                 self.admission.refused(id, refusal, backlog, self.finds_permit(id))?;
                 self.keys_of_jobs.over(id);
@@ -816,20 +816,20 @@ impl Checker {
                 ensure(process.holds.is_empty(), || format!("{worker_key:?} leaves with {:?}", process.holds))?;
                 ensure(done_with, || format!("{worker_key:?} leaves after {taken} of {most} jobs"))
             }
-            Effect::Tell(Notice::Spawned(worker_key)) => {
+            Effect::Announce(Notice::Spawned(worker_key)) => {
                 self.processes.get_mut(&worker_key).ok_or("nobody is spawned")?.spawned = now;
                 Ok(())
             }
-            Effect::Tell(Notice::PipeClosed(worker_key)) => {
+            Effect::Announce(Notice::PipeClosed(worker_key)) => {
                 let mute = self.processes.get(&worker_key).is_some_and(|process| process.mute_since.is_some());
                 ensure(mute, || format!("{worker_key:?} has its pipes"))
             }
-            Effect::Tell(Notice::AllReady) => Ok(()),
+            Effect::Announce(Notice::AllReady) => Ok(()),
             // Far workers have a world of their own.
-            Effect::Do(Action::SendHeartbeat { worker_key, .. }) | Effect::Tell(Notice::Silent(worker_key)) => {
+            Effect::Do(Action::SendHeartbeat { worker_key, .. }) | Effect::Announce(Notice::Silent(worker_key)) => {
                 Err(format!("{worker_key:?} is not far"))
             }
-            Effect::Tell(Notice::QueuedAborted { call, aborted }) => self.queued_aborted(now, call, aborted),
+            Effect::Announce(Notice::QueuedAborted { call, aborted }) => self.queued_aborted(now, call, aborted),
         }
     }
 }

@@ -293,7 +293,7 @@ impl State {
                 self.actors.insert(worker_key, actor);
                 self.send(worker_key, ToActor::Init);
                 self.input(shape, Input::Spawned(worker_key))?;
-                self.input(shape, Input::Greeted { worker_key, recalls: true })
+                self.input(shape, Input::Hello { worker_key, recalls: true })
             }
             Step::Arrive(worker_key) => {
                 let actor = self.actor(worker_key);
@@ -312,7 +312,7 @@ impl State {
                 self.input(
                     shape,
                     match sent {
-                        FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
+                        FromActor::Hello { recalls } => Input::Hello { worker_key, recalls },
                         FromActor::Message(message) => {
                             let wanted = self.machine.wants_resident(worker_key, &message);
                             Input::Message { worker_key, message, resident: wanted.then_some(0) }
@@ -489,14 +489,14 @@ impl State {
                     self.ending.entry(worker_key).or_insert(true);
                 }
             }
-            Effect::Tell(Notice::Idle) => {
+            Effect::Announce(Notice::Idle) => {
                 if let Some((worker_key, _)) = self.actors.iter().find(|(_, of)| of.runs().is_some() && !of.lied) {
                     return Err(format!("idle, while a handler runs in {worker_key:?}"));
                 }
             }
-            Effect::Tell(Notice::Violated(worker_key, Violation::RecallUnanswered))
+            Effect::Announce(Notice::Violated(worker_key, Violation::RecallUnanswered))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded || actor.stopped) => {}
-            Effect::Tell(Notice::Violated(worker_key, violation))
+            Effect::Announce(Notice::Violated(worker_key, violation))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
             {
                 return Err(format!("{worker_key:?} did nothing wrong: {violation}"));

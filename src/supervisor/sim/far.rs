@@ -28,7 +28,7 @@ enum Down {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Up {
-    Greeted,
+    Hello,
     Alive,
     Message(Message),
     End,
@@ -221,7 +221,7 @@ impl World {
             Due::Deliver(worker_key) => {
                 let sent = self.workers.get_mut(&worker_key).and_then(|worker| worker.going.pop_front());
                 match sent {
-                    Some(Up::Greeted) => self.input(Input::Greeted { worker_key, recalls: true }),
+                    Some(Up::Hello) => self.input(Input::Hello { worker_key, recalls: true }),
                     Some(Up::Alive) => self.input(Input::Heard(worker_key)),
                     Some(Up::Message(message)) => self.input(Input::Message { worker_key, message, resident: None }),
                     Some(Up::End) => self.input(Input::StdoutClosed(worker_key)),
@@ -302,7 +302,7 @@ impl World {
         if self.rng.chance(10) {
             return self.soon(Due::CarrierDies(worker_key));
         }
-        self.report(worker_key, Up::Greeted);
+        self.report(worker_key, Up::Hello);
         self.soon(Due::Ready(worker_key));
         if far && self.rng.chance(self.stalls) {
             let after = Duration::from_micros(self.rng.below(400_000));
@@ -507,7 +507,7 @@ impl World {
                         self.plan(Duration::ZERO, Due::CarrierDies(worker_key));
                     }
                 }
-                Effect::Tell(notice) => self.announced(&notice),
+                Effect::Announce(notice) => self.announced(&notice),
                 Effect::Do(_) => {}
             }
         }

@@ -508,15 +508,17 @@ impl Stage {
                 let before = self.before.get(key).filter(|&&worker_key| self.machine.worker(worker_key).is_some());
                 return before.map_or(Ok(()), |worker_key| Err(format!("{worker_key:?}, which had it, is not gone")));
             }
-            Effect::Tell(Notice::Started { key, worker_key, .. })
-            | Effect::Tell(Notice::Progressed { key, worker_key, .. }) => (key, worker_key),
-            Effect::Tell(Notice::Retried { key, worker_key, .. }) => (key, worker_key),
-            Effect::Tell(Notice::Settled {
+            Effect::Announce(Notice::Started { key, worker_key, .. })
+            | Effect::Announce(Notice::Progressed { key, worker_key, .. }) => (key, worker_key),
+            Effect::Announce(Notice::Retried { key, worker_key, .. }) => (key, worker_key),
+            Effect::Announce(Notice::Settled {
                 outcome: Outcome::Aborted | Outcome::Closed | Outcome::NoWorker | Outcome::Expired,
                 ..
             }) => return Ok(()),
-            Effect::Tell(Notice::Settled { key, worker_key: Some(worker_key), .. }) => (key, worker_key),
-            Effect::Tell(Notice::Settled { worker_key: None, .. }) => return Err("it settles by nobody's doing".into()),
+            Effect::Announce(Notice::Settled { key, worker_key: Some(worker_key), .. }) => (key, worker_key),
+            Effect::Announce(Notice::Settled { worker_key: None, .. }) => {
+                return Err("it settles by nobody's doing".into());
+            }
             _ => return Ok(()),
         };
         if self.holders.get(key) != Some(of) {
@@ -535,7 +537,7 @@ impl Stage {
     fn follow(&mut self, effect: Effect, input: &Input) {
         match effect {
             Effect::Do(Action::Spawn(worker_key)) => drop(self.processes.insert(worker_key, Process::default())),
-            Effect::Tell(Notice::Enqueued(key)) => {
+            Effect::Announce(Notice::Enqueued(key)) => {
                 self.jobs.push(key);
             }
             Effect::Do(Action::Drain(worker_key)) => self.to_hear.push(Input::Drained(worker_key)),
@@ -547,18 +549,18 @@ impl Stage {
                 }
             }
             Effect::Do(Action::SendSkip { worker_key, id }) => drop(self.asked.insert((worker_key, id))),
-            Effect::Tell(Notice::Task { worker_key, key, .. }) => {
+            Effect::Announce(Notice::Task { worker_key, key, .. }) => {
                 self.holders.insert(key, worker_key);
                 self.before.remove(&key);
                 self.asked.remove(&(worker_key, key.id));
             }
-            Effect::Tell(Notice::Retried { key, outcome, worker_key, .. }) => {
+            Effect::Announce(Notice::Retried { key, outcome, worker_key, .. }) => {
                 self.holders.remove(&key);
                 if !matches!(outcome, Outcome::Failed | Outcome::Undecodable) {
                     self.before.insert(key, worker_key);
                 }
             }
-            Effect::Tell(Notice::Settled { key, .. }) => {
+            Effect::Announce(Notice::Settled { key, .. }) => {
                 self.holders.remove(&key);
                 self.before.remove(&key);
             }

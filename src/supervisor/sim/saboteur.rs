@@ -209,7 +209,7 @@ pub(super) const FAR: [Sabotage; 3] =
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
-    (Sabotage::InputLost("Greeted"), "nothing is prefetched to a worker that has not said that it answers recalls"),
+    (Sabotage::InputLost("Hello"), "nothing is prefetched to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
     (Sabotage::InputTwice("Retire"), "it says the same"),
     (Sabotage::InputTwice("Resident"), "it says the same"),
@@ -222,7 +222,7 @@ pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("Exit"), "there is nothing left to end"),
     (Sabotage::InputTwice("Tick"), "nothing is due"),
     (Sabotage::InputTwice("SpawnFailed"), "its slot is empty"),
-    (Sabotage::InputTwice("Greeted"), "it says the same"),
+    (Sabotage::InputTwice("Hello"), "it says the same"),
     (Sabotage::InputTwice("Start"), "only the first message about a job proves anything"),
     (Sabotage::InputTwice("Heard"), "nobody waits for it"),
     (Sabotage::InputTwice("Stopped"), "the worker is being killed"),
@@ -248,7 +248,7 @@ const INPUTS: [&str; 30] = [
     "Tick",
     "Spawned",
     "SpawnFailed",
-    "Greeted",
+    "Hello",
     "Ready",
     "Start",
     "Progress",
@@ -282,7 +282,7 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::Tick => "Tick",
         Input::Spawned(_) => "Spawned",
         Input::SpawnFailed(_) => "SpawnFailed",
-        Input::Greeted { .. } => "Greeted",
+        Input::Hello { .. } => "Hello",
         Input::Message { message, .. } => match message {
             Message::Ready => "Ready",
             Message::Start { .. } => "Start",
@@ -360,32 +360,32 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Do(Action::Signal(_, Signal::Continue)) => "Continue",
         Effect::Do(Action::Measure(_)) => "Measure",
         Effect::Do(Action::Release(_)) => "Release",
-        Effect::Tell(Notice::Refused { .. }) => "Refused",
-        Effect::Tell(Notice::Enqueued(_)) => "Enqueued",
-        Effect::Tell(Notice::Backlogged(_)) => "Backlogged",
-        Effect::Tell(Notice::KeyForgotten(_)) => "KeyForgotten",
-        Effect::Tell(Notice::Delayed { .. }) => "Delayed",
-        Effect::Tell(Notice::Task { .. }) => "Task",
-        Effect::Tell(Notice::Started { .. }) => "Started",
-        Effect::Tell(Notice::Progressed { .. }) => "Progressed",
-        Effect::Tell(Notice::Retried { .. }) => "Retried",
-        Effect::Tell(Notice::Returned { .. }) => "Returned",
-        Effect::Tell(Notice::Settled { .. }) => "Settled",
-        Effect::Tell(Notice::QueuedAborted { .. }) => "QueuedAborted",
-        Effect::Tell(Notice::Spawned(_)) => "Spawned",
-        Effect::Tell(Notice::State { .. }) => "State",
-        Effect::Tell(Notice::TimedOut { .. }) => "TimedOut",
-        Effect::Tell(Notice::OverSoftLimit { .. }) => "OverSoftLimit",
-        Effect::Tell(Notice::OverHardLimit { .. }) => "OverHardLimit",
-        Effect::Tell(Notice::RecallIgnored(_)) => "RecallIgnored",
-        Effect::Tell(Notice::PipeClosed(_)) => "OutputClosed",
-        Effect::Tell(Notice::Silent(_)) => "Silent",
-        Effect::Tell(Notice::Violated(..)) => "Violated",
-        Effect::Tell(Notice::TerminalFailure(_)) => "TerminalFailure",
-        Effect::Tell(Notice::Died { .. }) => "Died",
-        Effect::Tell(Notice::SpawnFailed { .. }) => "SpawnFailed",
-        Effect::Tell(Notice::AllReady) => "AllReady",
-        Effect::Tell(Notice::Idle) => "Idle",
+        Effect::Announce(Notice::Refused { .. }) => "Refused",
+        Effect::Announce(Notice::Enqueued(_)) => "Enqueued",
+        Effect::Announce(Notice::Backlogged(_)) => "Backlogged",
+        Effect::Announce(Notice::KeyForgotten(_)) => "KeyForgotten",
+        Effect::Announce(Notice::Delayed { .. }) => "Delayed",
+        Effect::Announce(Notice::Task { .. }) => "Task",
+        Effect::Announce(Notice::Started { .. }) => "Started",
+        Effect::Announce(Notice::Progressed { .. }) => "Progressed",
+        Effect::Announce(Notice::Retried { .. }) => "Retried",
+        Effect::Announce(Notice::Returned { .. }) => "Returned",
+        Effect::Announce(Notice::Settled { .. }) => "Settled",
+        Effect::Announce(Notice::QueuedAborted { .. }) => "QueuedAborted",
+        Effect::Announce(Notice::Spawned(_)) => "Spawned",
+        Effect::Announce(Notice::State { .. }) => "State",
+        Effect::Announce(Notice::TimedOut { .. }) => "TimedOut",
+        Effect::Announce(Notice::OverSoftLimit { .. }) => "OverSoftLimit",
+        Effect::Announce(Notice::OverHardLimit { .. }) => "OverHardLimit",
+        Effect::Announce(Notice::RecallIgnored(_)) => "RecallIgnored",
+        Effect::Announce(Notice::PipeClosed(_)) => "OutputClosed",
+        Effect::Announce(Notice::Silent(_)) => "Silent",
+        Effect::Announce(Notice::Violated(..)) => "Violated",
+        Effect::Announce(Notice::TerminalFailure(_)) => "TerminalFailure",
+        Effect::Announce(Notice::Died { .. }) => "Died",
+        Effect::Announce(Notice::SpawnFailed { .. }) => "SpawnFailed",
+        Effect::Announce(Notice::AllReady) => "AllReady",
+        Effect::Announce(Notice::Idle) => "Idle",
     }
 }
 
@@ -504,15 +504,15 @@ impl Saboteur {
         match (sabotage, &mut effect) {
             (Sabotage::EffectLost(of), _) if of == kind => return,
             (Sabotage::EffectTwice(of), effect) if of == kind => self.effects_again.push(effect.clone()),
-            (Sabotage::SignalToTheReaped, &mut Effect::Tell(Notice::Died { worker_key, .. })) => {
+            (Sabotage::SignalToTheReaped, &mut Effect::Announce(Notice::Died { worker_key, .. })) => {
                 effects.push(Effect::Do(Action::Signal(worker_key, Signal::Terminate)));
             }
-            (Sabotage::ClosedIsFull, Effect::Tell(Notice::Refused { refusal, .. })) => *refusal = Refusal::Full,
-            (Sabotage::OneAbortedLess, Effect::Tell(Notice::QueuedAborted { aborted, .. })) => {
+            (Sabotage::ClosedIsFull, Effect::Announce(Notice::Refused { refusal, .. })) => *refusal = Refusal::Full,
+            (Sabotage::OneAbortedLess, Effect::Announce(Notice::QueuedAborted { aborted, .. })) => {
                 *aborted = aborted.saturating_sub(1);
             }
-            (Sabotage::OneAbortedMore, Effect::Tell(Notice::QueuedAborted { aborted, .. })) => *aborted += 1,
-            (Sabotage::NoStartFailures, Effect::Tell(Notice::Died { start_failed, .. })) => *start_failed = None,
+            (Sabotage::OneAbortedMore, Effect::Announce(Notice::QueuedAborted { aborted, .. })) => *aborted += 1,
+            (Sabotage::NoStartFailures, Effect::Announce(Notice::Died { start_failed, .. })) => *start_failed = None,
             (Sabotage::KilledAtOnce, Effect::Do(Action::Signal(_, signal @ Signal::Terminate))) => {
                 *signal = Signal::Kill
             }
@@ -522,19 +522,19 @@ impl Saboteur {
             }
             (
                 Sabotage::AttemptsFromZero,
-                Effect::Do(Action::SendJob { attempt, .. }) | Effect::Tell(Notice::Task { attempt, .. }),
+                Effect::Do(Action::SendJob { attempt, .. }) | Effect::Announce(Notice::Task { attempt, .. }),
             ) => {
                 *attempt -= 1;
             }
             (
                 Sabotage::NothingHadBegun,
-                Effect::Tell(Notice::Settled { begun, .. }) | Effect::Tell(Notice::Retried { begun, .. }),
+                Effect::Announce(Notice::Settled { begun, .. }) | Effect::Announce(Notice::Retried { begun, .. }),
             ) => {
                 *begun = Begun::No;
             }
             (
                 Sabotage::AllHadBegun,
-                Effect::Tell(Notice::Settled { begun, .. }) | Effect::Tell(Notice::Retried { begun, .. }),
+                Effect::Announce(Notice::Settled { begun, .. }) | Effect::Announce(Notice::Retried { begun, .. }),
             ) => {
                 *begun = Begun::Yes;
             }
@@ -572,7 +572,7 @@ fn spoil_values(sabotage: Sabotage, machine: &Supervisor, sent: &[(WorkerKey, u6
         (Sabotage::HalfTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace /= 2,
         (Sabotage::TwiceTheGraceOfCancel, Input::Cancel { grace, .. }) => *grace = grace.saturating_mul(2),
         (Sabotage::AllAreUnwanted, Input::AbortQueued { only, .. }) => *only = None,
-        (Sabotage::AllAnswerRecalls, Input::Greeted { recalls, .. }) => *recalls = true,
+        (Sabotage::AllAnswerRecalls, Input::Hello { recalls, .. }) => *recalls = true,
         (Sabotage::BegunIsUndelivered, Input::Exited { worker_key, undelivered }) => {
             let job = machine.worker(*worker_key).and_then(|worker| worker.job());
             *undelivered = job.map(|job| Undelivered { job, in_part: false }).or(*undelivered);
@@ -655,7 +655,7 @@ fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
         Input::SpawnWorkers | Input::Pause | Input::Resume | Input::Close | Input::Exit | Input::Tick => None,
         Input::Spawned(worker_key)
         | Input::SpawnFailed(worker_key)
-        | Input::Greeted { worker_key, .. }
+        | Input::Hello { worker_key, .. }
         | Input::Message { worker_key, .. } => Some(worker_key),
         Input::Drained(worker_key)
         | Input::Heard(worker_key)

@@ -592,9 +592,9 @@ impl World {
             Effect::Do(Action::Signal(worker_key, signal)) => {
                 self.plan(Duration::ZERO, Due::Signalled(worker_key, signal))
             }
-            Effect::Tell(Notice::Violated(worker_key, Violation::RecallUnanswered))
+            Effect::Announce(Notice::Violated(worker_key, Violation::RecallUnanswered))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded) => {}
-            Effect::Tell(Notice::Violated(worker_key, violation))
+            Effect::Announce(Notice::Violated(worker_key, violation))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.lied) =>
             {
                 self.found.get_or_insert(format!("{worker_key:?} did nothing wrong: {violation}"));

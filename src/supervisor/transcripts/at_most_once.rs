@@ -148,7 +148,7 @@ fn nothing_more_is_prefetched_to_a_worker_that_does_not_answer_recalls() {
     script.wait(2 * SHORT);
     let other = worker_key(1, 2);
     script.input(Input::Spawned(other));
-    script.input(Input::Greeted { worker_key: other, recalls: true });
+    script.input(Input::Hello { worker_key: other, recalls: true });
     script.message(other, Message::Ready);
     for job in [5, 6] {
         script.message(other, success(job));
@@ -211,7 +211,7 @@ fn after_a_message_out_of_order_nothing_can_be_proven() {
 #[test]
 fn nothing_is_prefetched_to_a_worker_that_answers_no_recall() {
     let mut script = Script::working(Config { prefetch: 4, ..config() });
-    script.input(Input::Greeted { worker_key: FIRST, recalls: false });
+    script.input(Input::Hello { worker_key: FIRST, recalls: false });
     (0..5).for_each(|_| drop(script.enqueue()));
     let lines = script.message(FIRST, success(1));
     assert_eq!(lines.iter().filter(|line| line.starts_with("send")).count(), 1, "{lines:?}");
@@ -223,7 +223,7 @@ fn a_failure_says_whether_its_job_had_begun() {
         let mut effects = Vec::new();
         script.machine.handle(script.now, input, &mut effects);
         effects.iter().find_map(|effect| match effect {
-            Effect::Tell(Notice::Settled { begun, .. }) => Some(*begun),
+            Effect::Announce(Notice::Settled { begun, .. }) => Some(*begun),
             _ => None,
         })
     };

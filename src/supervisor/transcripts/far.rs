@@ -18,7 +18,7 @@ fn working_with(config: Config) -> Script {
     script.tick();
     (0..3).for_each(|_| drop(script.enqueue()));
     script.input(Input::Spawned(FIRST));
-    script.input(Input::Greeted { worker_key: FIRST, recalls: true });
+    script.input(Input::Hello { worker_key: FIRST, recalls: true });
     let lines = script.message(FIRST, Message::Ready);
     assert_eq!(
         lines[1..],
@@ -32,7 +32,7 @@ fn heartbeats_go_before_the_first_job_and_on() {
     let mut script = Script::new(far());
     script.tick();
     script.input(Input::Spawned(FIRST));
-    assert_eq!(script.input(Input::Greeted { worker_key: FIRST, recalls: true }), ["heartbeat 0#1"]);
+    assert_eq!(script.input(Input::Hello { worker_key: FIRST, recalls: true }), ["heartbeat 0#1"]);
     script.message(FIRST, Message::Ready);
     assert_eq!(script.wait(SECOND), ["heartbeat 0#1"]);
     script.input(Input::Heard(FIRST));
@@ -188,7 +188,7 @@ fn a_site_that_is_down_is_tried_again_and_heals() {
     assert_eq!(script.wait(MILLI * 200), ["spawn 1#6"]);
     let probe = worker_key(1, 6);
     script.input(Input::Spawned(probe));
-    script.input(Input::Greeted { worker_key: probe, recalls: true });
+    script.input(Input::Hello { worker_key: probe, recalls: true });
     let lines = script.message(probe, Message::Ready);
     assert_eq!(lines.last().map(String::as_str), Some("spawn 2#7"), "it has healed: {lines:?}");
     assert!(!script.machine.is_site_down(1));
@@ -202,7 +202,7 @@ fn prefetched_jobs_come_back_only_for_a_worker_that_is_free() {
     script.tick();
     (0..3).for_each(|_| drop(script.enqueue()));
     script.input(Input::Spawned(FIRST));
-    script.input(Input::Greeted { worker_key: FIRST, recalls: true });
+    script.input(Input::Hello { worker_key: FIRST, recalls: true });
     let lines = script.message(FIRST, Message::Ready);
     assert_eq!(lines.last().map(String::as_str), Some("send 2/1 to 0#1"), "half of what is queued");
     script.now += SECOND;
@@ -210,7 +210,7 @@ fn prefetched_jobs_come_back_only_for_a_worker_that_is_free() {
     assert!(!script.tick().iter().any(|line| line.starts_with("skip")), "nobody else could do them");
     let second = worker_key(1, 2);
     script.input(Input::Spawned(second));
-    script.input(Input::Greeted { worker_key: second, recalls: true });
+    script.input(Input::Hello { worker_key: second, recalls: true });
     script.message(second, Message::Ready);
     let lines = script.message(second, success(3));
     assert_eq!(lines.last().map(String::as_str), Some("skip 2 at 0#1"), "{lines:?}");

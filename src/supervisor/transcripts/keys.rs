@@ -25,7 +25,7 @@ fn two_workers(config: Config) -> Script {
     script.tick();
     for worker_key in [SECOND_WORKER, FIRST] {
         script.input(Input::Spawned(worker_key));
-        script.input(Input::Greeted { worker_key, recalls: true });
+        script.input(Input::Hello { worker_key, recalls: true });
     }
     script.message(FIRST, Message::Ready);
     script.message(SECOND_WORKER, Message::Ready);

@@ -39,7 +39,7 @@ fn two_on_one_core() -> Script {
     let mut script = Script::ready(Config { prefetch: 2, max_processes: 2, ..config() });
     script.input(Input::SpawnWorkers);
     script.input(Input::Spawned(worker_key(1, 2)));
-    script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });
+    script.input(Input::Hello { worker_key: worker_key(1, 2), recalls: true });
     script.message(worker_key(1, 2), Message::Ready);
     for _ in 0..8 {
         script.enqueue();

@@ -107,7 +107,7 @@ fn all_ready(workers: usize) -> Script {
     for slot in 1..workers {
         let worker_key = worker_key(slot, slot as u64 + 1);
         script.input(Input::Spawned(worker_key));
-        script.input(Input::Greeted { worker_key, recalls: true });
+        script.input(Input::Hello { worker_key, recalls: true });
         script.message(worker_key, Message::Ready);
     }
     script
@@ -140,7 +140,7 @@ fn of_fewer_workers_the_surplus_leave_after_their_jobs() {
 fn jobs_prefetched_to_a_surplus_worker_come_back() {
     let mut script = short_jobs_with(Config { max_processes: 2, ..config() });
     script.input(Input::Spawned(worker_key(1, 2)));
-    script.input(Input::Greeted { worker_key: worker_key(1, 2), recalls: true });
+    script.input(Input::Hello { worker_key: worker_key(1, 2), recalls: true });
     // The first worker's slot stays; so the second one is given all, and then is one too many.
     script.message(worker_key(1, 2), Message::Ready);
     script.now += MILLI / 10;

@@ -55,15 +55,15 @@ fn main() -> io::Result<()> {
 
 fn serve() -> ! {
     let mut frames = FrameBuffer::new(u32::MAX as usize);
-    let mut greeted = false;
+    let mut said_hello = false;
     loop {
         if frames.fill(stdin()).unwrap_or(0) == 0 {
             exit(0);
         }
-        if !greeted {
-            greeted = frames.next_frame::<Hello>().expect("a hello").is_some();
+        if !said_hello {
+            said_hello = frames.next_frame::<Hello>().expect("a hello").is_some();
         }
-        while greeted && let Some(frame) = frames.next_frame::<ToWorker>().expect("a message") {
+        while said_hello && let Some(frame) = frames.next_frame::<ToWorker>().expect("a message") {
             match frame.message {
                 ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } => {
                     match decode_payload(frame.payload.as_slice()) {

@@ -37,10 +37,10 @@ impl Written {
 /// The decoder as the pool's side uses it: noise, a hello, messages.
 pub fn frames_from_worker(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
-    let mut greeted = false;
+    let mut said_hello = false;
     let mut preamble = 0;
     let taken = read(&written, |buffer| {
-        if !greeted {
+        if !said_hello {
             let Some(before) = split_hello(buffer.pending()) else {
                 let enough = buffer.pending().len() > NOISE_LIMIT + Hello::LEN;
                 return if enough { Step::Fault } else { Step::Wait };
@@ -48,7 +48,7 @@ pub fn frames_from_worker(data: &[u8]) {
             buffer.skip(before);
             preamble += before;
             let step = next::<Hello>(buffer);
-            greeted = matches!(step, Step::Frame(_));
+            said_hello = matches!(step, Step::Frame(_));
             return step;
         }
         next::<FromWorker>(buffer)
@@ -59,13 +59,13 @@ pub fn frames_from_worker(data: &[u8]) {
 /// The decoder as the worker's side uses it: a hello, messages.
 pub fn frames_to_worker(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
-    let mut greeted = false;
+    let mut said_hello = false;
     read(&written, |buffer| {
-        if greeted {
+        if said_hello {
             return next::<ToWorker>(buffer);
         }
         let step = next::<Hello>(buffer);
-        greeted = matches!(step, Step::Frame(_));
+        said_hello = matches!(step, Step::Frame(_));
         step
     });
 }

@@ -235,7 +235,7 @@ fn a_failed_init_is_a_start_failure_with_its_words() {
 }
 
 #[test]
-fn long_last_words_of_an_init_arrive() {
+fn a_long_message_of_an_init_arrives() {
     let words = "no dictionary; ".repeat(100_000);
     let failed = no_worker(&giving_up(&Setup { init: Stage::Fail(words), ..Setup::default() }));
     assert!(failed.reason.starts_with("said: no dictionary; no dictionary"), "{}", failed.reason.len());

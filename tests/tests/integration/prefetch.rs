@@ -147,7 +147,7 @@ fn exit_settles_what_was_sent_ahead() {
 }
 
 #[test]
-fn drain_does_what_was_sent_ahead() {
+fn drain_does_what_was_prefetched() {
     let pool = quick_pool(2);
     let handles: Vec<_> = (0..3_000).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
     let drained = pool.drain(WATCHDOG);

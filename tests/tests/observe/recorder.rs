@@ -151,7 +151,7 @@ fn the_trace_is_of_chromes_format() {
     }
     assert_eq!(kinds["X"], 4);
     let died = events.iter().find(|event| event["args"]["outcome"] == "crashed").unwrap();
-    assert_eq!((&died["name"], &died["args"]["last words"]), (&"a \"label\"".into(), &"last words".into()));
+    assert_eq!((&died["name"], &died["args"]["stderr"]), (&"a \"label\"".into(), &"last words".into()));
     assert!(events.iter().any(|event| event["name"].as_str().unwrap().contains("was working for more than 300ms")));
 }
 

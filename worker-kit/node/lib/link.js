@@ -266,7 +266,7 @@ class Link {
 
   // ------------------------------------------------------------- the end
 
-  /** The last words: the process cannot go on. */
+  /** The last message: the process cannot go on. */
   die(error) {
     const stack = typeof error?.stack === 'string' ? withoutKit(error.stack) : undefined;
     const job = this.job < 0 ? undefined : [this.word(ID_LOW), this.word(ID_HIGH)];

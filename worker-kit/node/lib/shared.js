@@ -13,7 +13,7 @@ const DECODE_JOB = 0, ENCODE_OUTPUT = 1, ENCODE_ERROR = 2, ENCODE_PROGRESS = 3;
 
 // The lock holds for the protocol's output: 0 free, 1 held, 2 held and waited for.
 const LOCK = 0, NAP = 1, PUBLISHED = 2, TAKEN = 3, WAITING = 4, WATCH = 5, LEAVING = 6, RETIRED = 7, RUNNING = 8;
-// After ENDED nothing is written any more: last words have been.
+// After ENDED nothing is written any more: the last message has been.
 const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, ENDED = 12, WORDS = 16;
 // Jobs that have arrived lie in a ring of slots; those of the guard's own backlog follow when there is room.
 const STATE = 0, CANCELLED = 1, LENGTH = 2, ATTEMPT = 3, ID_LOW = 4, ID_HIGH = 5, SLOT_WORDS = 8, SLOTS = 64;
@@ -58,7 +58,7 @@ class Shared {
     return Atomics.exchange(this.words, LOCK, 2) === 0;
   }
 
-  /** Writes under the lock, unless the last words have been said; gives whether it did. */
+  /** Writes under the lock, unless the last message has been written; gives whether it did. */
   say(data, length, then) {
     this.lock();
     try {
@@ -71,7 +71,7 @@ class Shared {
     }
   }
 
-  /** Writes the last words. */
+  /** Writes the last message. */
   end(data) {
     this.lock();
     try {
@@ -145,7 +145,7 @@ function framed(...parts) {
   return Buffer.concat([u32(body.length), body]);
 }
 
-/** The last words. `job` is two words, or undefined. */
+/** The last message. `job` is two words, or undefined. */
 function terminalFrame(maxFrame, job, message, location, backtrace) {
   const longest = Math.floor(maxFrame / 4);
   const of = job === undefined ? Buffer.of(0) : Buffer.concat([Buffer.of(1), u32(job[0]), u32(job[1])]);

@@ -137,25 +137,25 @@ impl Announced {
         let now = self.now;
         match *effect {
             Effect::Do(Action::Spawn(worker_key)) => drop(self.processes.insert(worker_key, Process::default())),
-            Effect::Tell(Notice::Died { worker_key, start_failed }) => {
+            Effect::Announce(Notice::Died { worker_key, start_failed }) => {
                 self.processes.remove(&worker_key);
                 if let Some(start_failed) = start_failed {
                     self.start_failed(start_failed);
                 }
             }
-            Effect::Tell(Notice::SpawnFailed { worker_key, start_failed }) => {
+            Effect::Announce(Notice::SpawnFailed { worker_key, start_failed }) => {
                 ensure(self.spawn_failed.take() == Some(worker_key), || {
                     format!("{worker_key:?} has not failed to start")
                 })?;
                 self.start_failed(start_failed);
             }
-            Effect::Tell(Notice::Enqueued(_)) => ensure(!self.closed, || "a job is taken after close".into())?,
-            Effect::Tell(Notice::AllReady) => {
+            Effect::Announce(Notice::Enqueued(_)) => ensure(!self.closed, || "a job is taken after close".into())?,
+            Effect::Announce(Notice::AllReady) => {
                 self.all_ready_at = now;
                 ensure(std::mem::take(&mut self.awaits_ready), || "nobody has asked whether all are ready".into())?;
             }
-            Effect::Tell(Notice::Settled { outcome, worker_key: Some(worker_key), .. })
-            | Effect::Tell(Notice::Retried { outcome, worker_key, .. }) => {
+            Effect::Announce(Notice::Settled { outcome, worker_key: Some(worker_key), .. })
+            | Effect::Announce(Notice::Retried { outcome, worker_key, .. }) => {
                 return self.explained(worker_key, outcome);
             }
             _ => {}
@@ -167,12 +167,12 @@ impl Announced {
             return Ok(());
         };
         match *effect {
-            Effect::Tell(Notice::Spawned(_)) => {
+            Effect::Announce(Notice::Spawned(_)) => {
                 self.spawned += 1;
                 process.limited = self.config.timeout_initializing.map(|limit| (now, limit));
                 once(&mut process.there, worker_key, "spawned")
             }
-            Effect::Tell(Notice::State { state, .. }) => {
+            Effect::Announce(Notice::State { state, .. }) => {
                 ensure(process.state.is_none_or(|(before, _)| before != state), || {
                     format!("{worker_key:?} is {state} again")
                 })?;
@@ -192,25 +192,25 @@ impl Announced {
                 })
             }
             Effect::Do(Action::Drain(_)) => once(&mut process.draining, worker_key, "heard out"),
-            Effect::Tell(Notice::TimedOut { state, limit, .. }) => {
+            Effect::Announce(Notice::TimedOut { state, limit, .. }) => {
                 self.timed_out += 1;
                 let own = process.limited.is_some_and(|(since, of)| of == limit && now >= since + limit);
                 let timed = matches!(state, WorkerState::Initializing | WorkerState::Recovering);
                 ensure(!timed || own, || format!("{worker_key:?} is over {limit:?}, {state}: {process:?}"))?;
                 once(&mut process.timed_out, worker_key, "over its limit")
             }
-            Effect::Tell(Notice::OverHardLimit { .. }) => {
+            Effect::Announce(Notice::OverHardLimit { .. }) => {
                 once(&mut process.over_hard_limit, worker_key, "over its memory")
             }
-            Effect::Tell(Notice::OverSoftLimit { .. }) => {
+            Effect::Announce(Notice::OverSoftLimit { .. }) => {
                 once(&mut process.over_soft_limit, worker_key, "over its soft limit")
             }
-            Effect::Tell(Notice::PipeClosed(_)) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
-            Effect::Tell(Notice::Violated(..)) => once(&mut process.violated, worker_key, "accused"),
-            Effect::Tell(Notice::RecallIgnored(_)) => {
+            Effect::Announce(Notice::PipeClosed(_)) => once(&mut process.pipe_closed, worker_key, "without its pipe"),
+            Effect::Announce(Notice::Violated(..)) => once(&mut process.violated, worker_key, "accused"),
+            Effect::Announce(Notice::RecallIgnored(_)) => {
                 once(&mut process.recall_ignored, worker_key, "said to ignore recalls")
             }
-            Effect::Tell(Notice::TerminalFailure(_)) => {
+            Effect::Announce(Notice::TerminalFailure(_)) => {
                 process.terminal_failure = true;
                 let message = matches!(input, Input::Message { worker_key: of, message: Message::Terminal { .. }, .. } if *of == worker_key);
                 ensure(message, || format!("{worker_key:?} has said nothing of its end"))
@@ -342,18 +342,20 @@ fn once(before: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
 /// The worker that an effect is about.
 fn worker_key_of(effect: &Effect) -> Option<WorkerKey> {
     match *effect {
-        Effect::Tell(Notice::Spawned(worker_key))
+        Effect::Announce(Notice::Spawned(worker_key))
         | Effect::Do(Action::Measure(worker_key))
         | Effect::Do(Action::Drain(worker_key))
         | Effect::Do(Action::SendLeave(worker_key)) => Some(worker_key),
-        Effect::Do(Action::Signal(worker_key, _)) | Effect::Tell(Notice::Violated(worker_key, _)) => Some(worker_key),
-        Effect::Tell(Notice::PipeClosed(worker_key))
-        | Effect::Tell(Notice::RecallIgnored(worker_key))
-        | Effect::Tell(Notice::TerminalFailure(worker_key)) => Some(worker_key),
-        Effect::Tell(Notice::State { worker_key, .. })
-        | Effect::Tell(Notice::TimedOut { worker_key, .. })
-        | Effect::Tell(Notice::OverHardLimit { worker_key, .. }) => Some(worker_key),
-        Effect::Tell(Notice::OverSoftLimit { worker_key, .. }) => Some(worker_key),
+        Effect::Do(Action::Signal(worker_key, _)) | Effect::Announce(Notice::Violated(worker_key, _)) => {
+            Some(worker_key)
+        }
+        Effect::Announce(Notice::PipeClosed(worker_key))
+        | Effect::Announce(Notice::RecallIgnored(worker_key))
+        | Effect::Announce(Notice::TerminalFailure(worker_key)) => Some(worker_key),
+        Effect::Announce(Notice::State { worker_key, .. })
+        | Effect::Announce(Notice::TimedOut { worker_key, .. })
+        | Effect::Announce(Notice::OverHardLimit { worker_key, .. }) => Some(worker_key),
+        Effect::Announce(Notice::OverSoftLimit { worker_key, .. }) => Some(worker_key),
         _ => None,
     }
 }

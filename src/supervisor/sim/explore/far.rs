@@ -224,7 +224,7 @@ impl State {
                 };
                 self.workers.insert(key, worker);
                 self.input(Input::Spawned(key))?;
-                self.input(Input::Greeted { worker_key: key, recalls: true })
+                self.input(Input::Hello { worker_key: key, recalls: true })
             }
             Step::Arrive(key) => self.arrive(key),
             Step::Deliver(key) => {
@@ -295,7 +295,7 @@ impl State {
         for effect in effects {
             match effect {
                 Effect::Do(action) => self.act(&action)?,
-                Effect::Tell(notice) => self.announced(&notice)?,
+                Effect::Announce(notice) => self.announced(&notice)?,
             }
         }
         Ok(())

@@ -233,10 +233,10 @@ impl Farm {
         for effect in effects {
             match effect {
                 Effect::Do(action) => self.carry_out(action),
-                Effect::Tell(Notice::Progressed { .. }) => self.is_reported(item.expect("a report has an item")),
-                Effect::Tell(Notice::Settled { key, outcome, .. }) => self.batch_is_over(key.id, outcome),
-                Effect::Tell(Notice::Violated(worker_key, violation)) => panic!("{worker_key:?}: {violation}"),
-                Effect::Tell(_) => {}
+                Effect::Announce(Notice::Progressed { .. }) => self.is_reported(item.expect("a report has an item")),
+                Effect::Announce(Notice::Settled { key, outcome, .. }) => self.batch_is_over(key.id, outcome),
+                Effect::Announce(Notice::Violated(worker_key, violation)) => panic!("{worker_key:?}: {violation}"),
+                Effect::Announce(_) => {}
             }
         }
     }
@@ -333,7 +333,7 @@ impl Farm {
         let life = Duration::from_millis(self.rng.below(100_000));
         self.plan(life, Due::HostIsLost(key.worker));
         self.tell_coordinator(Input::Spawned(key), None);
-        self.report(key.worker, Input::Greeted { worker_key: key, recalls: true }, None);
+        self.report(key.worker, Input::Hello { worker_key: key, recalls: true }, None);
         self.tell_host(key.worker, Input::SpawnWorkers);
     }
 
@@ -395,13 +395,13 @@ impl Farm {
         for effect in effects {
             match effect {
                 Effect::Do(action) => self.carry_out_there(of, action),
-                Effect::Tell(Notice::Settled { key, outcome, .. }) => {
+                Effect::Announce(Notice::Settled { key, outcome, .. }) => {
                     assert_eq!(outcome, Outcome::Success, "an item fails for good");
                     self.item_is_done(of, key.id);
                 }
-                Effect::Tell(Notice::AllReady) => self.report_message(of, Message::Ready, None),
-                Effect::Tell(Notice::Violated(worker_key, violation)) => panic!("{worker_key:?}: {violation}"),
-                Effect::Tell(_) => {}
+                Effect::Announce(Notice::AllReady) => self.report_message(of, Message::Ready, None),
+                Effect::Announce(Notice::Violated(worker_key, violation)) => panic!("{worker_key:?}: {violation}"),
+                Effect::Announce(_) => {}
             }
         }
     }
@@ -439,7 +439,7 @@ impl Farm {
         host.workers.insert(worker_key, Worker::default());
         for input in [
             Input::Spawned(worker_key),
-            Input::Greeted { worker_key, recalls: true },
+            Input::Hello { worker_key, recalls: true },
             Input::Message { worker_key, message: Message::Ready, resident: None },
         ] {
             self.plan(MILLI, Due::Host(of, input));

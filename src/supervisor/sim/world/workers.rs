@@ -85,7 +85,7 @@ impl World {
     pub(super) fn deliver(&mut self, worker_key: WorkerKey) {
         let Some(sent) = self.actors.get_mut(&worker_key).and_then(|actor| actor.going.pop_front()) else { return };
         let input = match sent {
-            FromActor::Greeted { recalls } => Input::Greeted { worker_key, recalls },
+            FromActor::Hello { recalls } => Input::Hello { worker_key, recalls },
             FromActor::Message(message) => {
                 let wanted = self.machine.wants_resident(worker_key, &message);
                 Input::Message { worker_key, message, resident: wanted.then(|| self.resident()) }
@@ -136,13 +136,13 @@ impl World {
     /// What is said of a job agrees with what its handler did.
     pub(super) fn is_true(&self, effect: &Effect) -> Result<(), String> {
         let (key, attempt, outcome, begun, worker_key) = match *effect {
-            Effect::Tell(Notice::Settled { key, attempt, outcome, begun, worker_key, .. }) => {
+            Effect::Announce(Notice::Settled { key, attempt, outcome, begun, worker_key, .. }) => {
                 (key, attempt, outcome, begun, worker_key)
             }
-            Effect::Tell(Notice::Retried { key, attempt, outcome, begun, worker_key, .. }) => {
+            Effect::Announce(Notice::Retried { key, attempt, outcome, begun, worker_key, .. }) => {
                 (key, attempt, outcome, begun, Some(worker_key))
             }
-            Effect::Tell(Notice::Idle) => {
+            Effect::Announce(Notice::Idle) => {
                 let runs = self.actors.iter().find(|(_, actor)| actor.runs().is_some() && !actor.lied);
                 return runs
                     .map_or(Ok(()), |(worker_key, _)| Err(format!("idle, while a handler runs in {worker_key:?}")));
@@ -293,7 +293,7 @@ impl World {
 
     pub(super) fn start(&mut self, worker_key: WorkerKey) {
         let recalls = self.actors[&worker_key].recalls;
-        self.report(worker_key, FromActor::Greeted { recalls });
+        self.report(worker_key, FromActor::Hello { recalls });
         match self.actors[&worker_key].start {
             Start::Dies => self.die(worker_key, false),
             Start::Hangs => self.set(worker_key, Phase::Hung),
