@@ -227,16 +227,16 @@ fn a_retry_waits_for_the_end_of_the_far_attempt() {
     let gate = Gate::new();
     let wait = Do::Before(2, Box::new(Do::Wait(gate.path())));
     let handle = begun(pool.request(Do::Alone(notes.path(), Box::new(wait))));
+    let (tell, told) = mpsc::channel();
+    handle.on_retry(move |error| {
+        let _ = tell.send((Instant::now(), error.begun()));
+    });
     proxy.stall();
     let ssh = pool.workers()[0].pid;
     let killed = Instant::now();
     // A new connection would not pass the proxy that stalls; this pool has no other way, so the retry is not to be seen
     // before the site is reached again.
     kill(ssh);
-    let (tell, told) = mpsc::channel();
-    handle.on_retry(move |error| {
-        let _ = tell.send((Instant::now(), error.begun()));
-    });
     let (at, how) = told.recv_timeout(WATCHDOG).unwrap();
     assert!(how != Begun::No && at >= killed);
     proxy.resume();
