@@ -75,12 +75,23 @@ fn a_stopped_worker_holds_nobody_up() {
 
 #[test]
 fn a_worker_that_answers_no_recall_holds_nobody_up() {
-    let pool = careless().max_processes(2).build().unwrap();
-    warm_up(&pool);
-    let mut jobs: Vec<_> = (0..500).map(|_| pool.enqueue(echo("x"))).collect();
-    jobs.push(pool.enqueue(echo("lingers")));
-    jobs.extend((0..500).map(|_| pool.enqueue(echo("x"))));
-    all_but_one(jobs, Instant::now());
+    let pool = loop {
+        let pool = careless().max_processes(2).build().unwrap();
+        warm_up(&pool);
+        let start = Instant::now();
+        let mut jobs: Vec<_> = (0..500).map(|_| pool.enqueue(echo("x"))).collect();
+        let lingers = pool.enqueue(echo("lingers"));
+        jobs.extend((0..500).map(|_| pool.enqueue(echo("x"))));
+        let left = || jobs.iter().filter(|job| !job.is_finished()).count();
+        eventually("nobody is held up", || left() == 0);
+        // On a busy machine jobs take longer, and nothing may have been prefetched behind it: then it may take as long as it wants
+        // to, and another pool is tried.
+        if pool.stats().failed > 0 {
+            jobs.push(lingers);
+            all_but_one(jobs, start);
+            break pool;
+        }
+    };
     settled(pool.enqueue(echo("x"))).unwrap();
 }
 
