@@ -241,7 +241,7 @@ fn the_last_8_kib_of_standard_error_are_in_the_error() {
 }
 
 #[test]
-fn standard_error_that_is_no_text_is_shown_all_the_same() {
+fn stderr_that_is_no_text_is_shown_all_the_same() {
     let pool = pool().max_processes(1).build().unwrap();
     let steps = vec![Do::Run("printf 'caf\\351 \\377\\376 closed' >&2".into()), Do::Exit(1)];
     let crash = crash(pool.enqueue(Do::Then(steps)));
