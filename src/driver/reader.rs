@@ -315,8 +315,8 @@ impl Drop for Reader {
 /// Lets the worker write more before its output is read, where several messages come at once: the reader then wakes for many
 /// messages, not for each. Network cards delay their interrupts for the same reason, and call it coalescing.
 ///
-/// On the two cores of docs/performance.md this is a tenth of the throughput. Where other programs take the processor, a yield
-/// may take several milliseconds: after such a one there is no other for a while.
+/// Where other programs take the processor, a yield may take several milliseconds: after such a one there is no other for a
+/// while. docs/performance.md has the figures.
 #[derive(Default)]
 struct Coalescing {
     /// How many messages the last read has given.

@@ -54,24 +54,14 @@ class Guard {
   end(why, tell) {
     fs.writeSync(2, `${why}\n`);
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200);
-    if (tell && this.lockWithin(100)) {
+    // The main thread may be in the middle of a frame: on a busy machine for a while, and for ever where the pool does not read, so
+    // that there is no place for another.
+    if (tell && this.shared.lockWithin(100)) {
       if (this.words[ENDED] === 0) this.shared.write(terminalFrame(this.maxFrame, undefined, why));
       this.words[ENDED] = 1;
       this.shared.unlock();
     }
     this.port.postMessage({ exit: 2 });
-  }
-
-  /**
-   * Waits for the lock. The main thread may be in the middle of a frame: on a busy machine for a while, and for ever where the
-   * pool does not read, so that there is no place for another.
-   */
-  lockWithin(milliseconds) {
-    const end = performance.now() + milliseconds;
-    while (!this.shared.tryLock()) {
-      if (performance.now() >= end) return false;
-    }
-    return true;
   }
 
   arrived(chunk) {

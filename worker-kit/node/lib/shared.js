@@ -58,6 +58,14 @@ class Shared {
     return Atomics.exchange(this.words, LOCK, 2) === 0;
   }
 
+  lockWithin(milliseconds) {
+    const end = performance.now() + milliseconds;
+    while (!this.tryLock()) {
+      if (performance.now() >= end) return false;
+    }
+    return true;
+  }
+
   /** Writes under the lock, unless the last message has been written; gives whether it did. */
   say(data, length, then) {
     this.lock();
