@@ -9,6 +9,7 @@ use crate::progress::ProgressStream;
 use crate::record::{JobHook, JobRecord, JobStatus};
 use crate::report::JobReport;
 use crate::shared::Shared;
+use crate::spin;
 use crate::supervisor::Begun;
 use crossbeam_channel::{Sender, bounded};
 use hirelings_worker_kit::Job;
@@ -49,6 +50,9 @@ impl<J: Job> JobHandle<J> {
     ///
     /// It cannot wait for ever: when a pool is closed, or its supervisor fails, its jobs settle as [`JobError::Closed`].
     ///
+    /// The thread stays awake for up to 300 µs before it sleeps, since many jobs are over by then, and yields the processor
+    /// meanwhile. Where it was in vain, later waits sleep at once, and of many threads only one stays awake.
+    ///
     /// # Errors
     ///
     /// Every kind of [`JobError`]. If the pool accepts no more jobs, [`JobError::Closed`] at once.
@@ -65,7 +69,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait(self) -> JobResult<J> {
-        self.decoded(&self.pool.dispatcher.blocking(|| self.record.outcome()))
+        self.decoded(&self.pool.awaiting(&self.record, || self.record.outcome()))
     }
 
     /// Like [`wait`](JobHandle::wait), and says what the job took: how many attempts, how long it waited and ran, and which
@@ -90,7 +94,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_with_report(self) -> (JobResult<J>, JobReport) {
-        let (settled, report) = self.pool.dispatcher.blocking(|| self.record.outcome_with_report());
+        let (settled, report) = self.pool.awaiting(&self.record, || self.record.outcome_with_report());
         (self.decoded(&settled), report)
     }
 
@@ -120,7 +124,7 @@ impl<J: Job> JobHandle<J> {
 
     /// The same as `wait`, with the number of bytes that the encoded output takes.
     pub(crate) fn wait_and_measure(self) -> (JobResult<J>, usize) {
-        let settled = self.pool.dispatcher.blocking(|| self.record.outcome());
+        let settled = self.pool.awaiting(&self.record, || self.record.outcome());
         let bytes = settled.as_ref().map_or(0, Payload::len);
         (self.decoded(&settled), bytes)
     }
@@ -146,10 +150,14 @@ impl<J: Job> JobHandle<J> {
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
         #[allow(clippy::disallowed_methods)]
         let deadline = Instant::now().checked_add(limit);
-        let outcome = self.pool.dispatcher.blocking(|| match deadline {
+        let wait = || match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),
-        });
+        };
+        let outcome = match limit < spin::LIMIT {
+            true => self.pool.dispatcher.blocking(wait),
+            false => self.pool.awaiting(&self.record, wait),
+        };
         outcome.map(|settled| self.decoded(&settled)).ok_or(self)
     }
 
@@ -679,14 +687,14 @@ impl fmt::Debug for AbortHandle {
 
 /// Asks, and waits until the job is settled: by this, or by what came before it.
 fn abort(record: &Arc<JobRecord>, pool: &Shared) {
-    if record.try_outcome().is_none() && pool.commands.send(Command::Abort(Arc::clone(record))).is_ok() {
+    if !record.is_settled() && pool.commands.send(Command::Abort(Arc::clone(record))).is_ok() {
         let _ = record.outcome();
     }
 }
 
 /// Asks, and waits until the pool has taken it up.
 fn cancel(record: &Arc<JobRecord>, grace: Duration, pool: &Shared) {
-    if record.try_outcome().is_some() {
+    if record.is_settled() {
         return;
     }
     let (reply, taken_up) = bounded(1);
@@ -698,5 +706,5 @@ fn cancel(record: &Arc<JobRecord>, grace: Duration, pool: &Shared) {
 
 /// Asks, and waits until it is known.
 fn abort_if_queued(record: &Arc<JobRecord>, pool: &Shared) -> bool {
-    record.try_outcome().is_none() && pool.abort_queued(Some(Arc::clone(record))) > 0
+    !record.is_settled() && pool.abort_queued(Some(Arc::clone(record))) > 0
 }

@@ -572,6 +572,7 @@ mod mailbox;
 mod panic;
 mod progress;
 mod record;
+mod spin;
 mod subscription;
 
 // Processes, and the system below them.

@@ -9,6 +9,7 @@ use crate::handle::JobHandle;
 use crate::record::{JobRecord, Observers, Ticket};
 use crate::settings::Settings;
 use crate::shared::Shared;
+use crate::spin::Spin;
 use crate::stats::Drained;
 use crate::subscription::Events;
 use crate::supervisor::JobSettings;
@@ -74,7 +75,7 @@ impl<J: Job> Pool<J> {
         built_at: SystemTime,
     ) -> Self {
         Pool {
-            shared: Arc::new(Shared { commands, dispatcher: Arc::clone(&settings.dispatcher) }),
+            shared: Arc::new(Shared { commands, dispatcher: Arc::clone(&settings.dispatcher), spin: Spin::default() }),
             settings,
             next_job: AtomicU64::new(1),
             closed: AtomicBool::new(false),

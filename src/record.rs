@@ -239,6 +239,10 @@ impl JobRecord {
         }
     }
 
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.state.lock().stage, Stage::Settled(..))
+    }
+
     pub(crate) fn try_outcome(&self) -> Option<Settled> {
         match &self.state.lock().stage {
             Stage::Settled(ended) => Some(ended.settled.clone()),

@@ -3,6 +3,7 @@
 use crate::dispatcher::Dispatcher;
 use crate::driver::{Command, PendingAbort};
 use crate::record::JobRecord;
+use crate::spin::Spin;
 use crossbeam_channel::{Sender, bounded};
 use std::sync::Arc;
 
@@ -10,9 +11,19 @@ use std::sync::Arc;
 pub(crate) struct Shared {
     pub(crate) commands: Sender<Command>,
     pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) spin: Spin,
 }
 
 impl Shared {
+    /// Does `wait`, which waits until the job is settled. Before that it waits for it without sleeping, which is quicker where the
+    /// job is short.
+    pub(crate) fn awaiting<T>(&self, record: &JobRecord, wait: impl FnOnce() -> T) -> T {
+        self.dispatcher.blocking(|| {
+            self.spin.until(|| record.is_settled());
+            wait()
+        })
+    }
+
     /// Aborts the job, or all, unless a worker has begun it. Waits until it is known how many that were; none if the pool has
     /// ended.
     pub(crate) fn abort_queued(&self, only: Option<Arc<JobRecord>>) -> usize {
