@@ -11,9 +11,12 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const MICROSECOND: f64 = 1e-6;
+
+/// For how long a bare caller stays awake where it does as the pool's do.
+const AWAKE: Duration = Duration::from_micros(300);
 
 /// One job at a time, and a process a job, each against the bare hops.
 pub(crate) fn hops(measure: Measure) -> Figures {
@@ -22,8 +25,10 @@ pub(crate) fn hops(measure: Measure) -> Figures {
     let pool_of_one = pool(1);
     let median_of = |spans: &[[f64; 5]], span: usize| percentile(spans.iter().map(|all| all[span]).collect(), 50);
     let of_bare = || {
-        let spans: Vec<_> = (0..count).map(|number| bare.round_trip(&small(number))).collect();
-        std::array::from_fn::<_, 5, _>(|span| median_of(&spans, span))
+        let times = |awake| -> Vec<_> { (0..count).map(|number| bare.round_trip(&small(number), awake)).collect() };
+        let (asleep, awake) = (times(Duration::ZERO), times(AWAKE));
+        let spans = std::array::from_fn::<_, 5, _>(|span| median_of(&awake, span));
+        [median_of(&asleep, 0), spans[0], spans[1], spans[2], spans[3], spans[4]]
     };
     let of_pool = || {
         let once = |number| {
@@ -35,9 +40,9 @@ pub(crate) fn hops(measure: Measure) -> Figures {
             took.as_secs_f64() / MICROSECOND
         };
         let took = percentile((0..count).map(once).collect(), 50);
-        [took, 0.0, 0.0, 0.0, 0.0]
+        [took, 0.0, 0.0, 0.0, 0.0, 0.0]
     };
-    let ([bare_took, spans @ ..], [took, ..]) = in_turn(rounds, of_bare, of_pool);
+    let ([asleep, awake, spans @ ..], [took, ..]) = in_turn(rounds, of_bare, of_pool);
     drop(bare);
 
     let (count, rounds) = measure.of((400, 7), (100, 3));
@@ -47,7 +52,14 @@ pub(crate) fn hops(measure: Measure) -> Figures {
         in_turn(rounds, || per_second(isolate_bare(count)), || per_second(drive(&pool_of_two, count)));
 
     let mut figures = vec![
-        Figure::new("hops", took, "µs").against("bare", bare_took).bar(Bar::AtMost(1.3)).note("latency, p50"),
+        Figure::new("hops", took, "µs")
+            .against("asleep", asleep)
+            .bar(Bar::AtMost(1.15))
+            .note("bare caller asleep, p50"),
+        Figure::new("hops_awake", took, "µs")
+            .against("awake", awake)
+            .bar(Bar::AtMost(2.0))
+            .note("bare caller awake, p50"),
         Figure::new("hops_isolate", rate, "jobs/s").against("bare", bare_rate).bar(Bar::AtLeast(0.6)),
     ];
     let notes = ["caller to supervisor", "supervisor, worker, reader", "reader to supervisor", "supervisor to caller"];
@@ -97,11 +109,14 @@ impl Bare {
         Bare { supervisor, threads: Some(threads) }
     }
 
-    /// The microseconds of a job: in all, and from each thread to the next.
-    fn round_trip(&self, message: &[u8]) -> [f64; 5] {
+    /// The microseconds of a job: in all, and from each thread to the next. The caller sleeps once it was `awake` for long.
+    fn round_trip(&self, message: &[u8], awake: Duration) -> [f64; 5] {
         let answer = Arc::new(Answer::default());
         let started = Instant::now();
         self.supervisor.send(Told::Asked(message.to_vec(), Arc::clone(&answer))).expect("a supervisor listens");
+        while answer.settled.lock().is_none() && started.elapsed() < awake {
+            thread::yield_now();
+        }
         let mut settled = answer.settled.lock();
         let Settled { echoed, at: [asked, read, heard] } = loop {
             match settled.take() {

@@ -62,9 +62,10 @@ struct Case {
 /// The cases that are run only where they are named: those for the plots, and one that takes a thousand processes.
 const NAMED: [&str; 4] = ["growth_jobs", "growth_workers", "growth_payload", "scale"];
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 26] = [
     Case { name: "latency", run: speed::latency },
     Case { name: "throughput", run: speed::throughput },
+    Case { name: "callers", run: speed::callers },
     Case { name: "defaults", run: defaults::defaults },
     Case { name: "payload", run: speed::payload },
     Case { name: "payload_sockets", run: speed::payload_sockets },
@@ -82,6 +83,7 @@ const CASES: [Case; 24] = [
     Case { name: "hooks", run: speed::hooks },
     Case { name: "many", run: starts::many },
     Case { name: "cpu", run: speed::cpu },
+    Case { name: "cpu_latency", run: speed::cpu_latency },
     Case { name: "fair", run: fair::fair },
     Case { name: "growth_jobs", run: growth::growth_jobs },
     Case { name: "growth_workers", run: growth::growth_workers },

@@ -11,6 +11,7 @@ use std::io;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
 const MICROSECOND: f64 = 1e-6;
@@ -52,6 +53,33 @@ pub(crate) fn latency(measure: Measure) -> Figures {
     ])
 }
 
+/// Two workers, and 32 threads that each enqueue a 64-byte job, wait for it, and go on with the next; against one thread that
+/// enqueues all at once.
+pub(crate) fn callers(measure: Measure) -> Figures {
+    const CALLERS: usize = 32;
+    let (count, rounds) = measure.of((64_000, 5), (16_000, 3));
+    let pool = pool(2);
+    let per_second = |seconds: f64| [count as f64 / seconds];
+    let each_in_turn = || {
+        let started = Instant::now();
+        thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for number in (caller..count).step_by(CALLERS) {
+                        let Bytes(echoed) = pool.enqueue(small_job(number)).wait().expect("an echo");
+                        assert_eq!(echoed, small(number), "job {number}");
+                    }
+                });
+            }
+        });
+        per_second(started.elapsed().as_secs_f64())
+    };
+    let ([at_once], [in_turns]) = in_turn(rounds, || per_second(drive(&pool, count)), each_in_turn);
+    let note = format!("{CALLERS} threads, each with one job at a time");
+    Ok(vec![Figure::new("callers", in_turns, "jobs/s").against("at once", at_once).note(note)])
+}
+
 /// Two workers, 64-byte jobs, all submitted at once and then waited for.
 pub(crate) fn throughput(measure: Measure) -> Figures {
     let (count, rounds) = measure.of((200_000, 5), (20_000, 3));
@@ -67,7 +95,7 @@ pub(crate) fn throughput(measure: Measure) -> Figures {
 /// Large echoes, one at a time, counted both ways; the median echo of each round counts.
 pub(crate) fn payload(measure: Measure) -> Figures {
     let [of_64k, of_1m, of_16m] = payloads(measure, pool(1), "payload");
-    Ok(vec![of_64k, of_1m, of_16m.bar(Bar::AtLeast(0.9))])
+    Ok(vec![of_64k.bar(Bar::AtLeast(0.9)), of_1m, of_16m.bar(Bar::AtLeast(0.9))])
 }
 
 /// The same over sockets, against the same raw pipes.
@@ -210,8 +238,24 @@ pub(crate) fn cpu(measure: Measure) -> Figures {
     ])
 }
 
+/// The processor time of the latency case.
+pub(crate) fn cpu_latency(measure: Measure) -> Figures {
+    let (count, rounds) = measure.of((20_000, 5), (5_000, 3));
+    let mut child = [RawChild::start()];
+    let raw_pid = [child[0].pid()];
+    let pool = pool(1);
+    let pid = [pool.workers().first().expect("a worker").pid];
+    let one_at_a_time = || (0..count).for_each(|number| drop(pool.enqueue(small_job(number)).wait().expect("an echo")));
+    let (raw, ours) = in_turn(
+        rounds,
+        || cost(&raw_pid, count, || drive_raw(&mut child, count)),
+        || cost(&pid, count, || one_at_a_time()),
+    );
+    Ok(vec![Figure::new("cpu_latency", ours[0] + ours[1], "µs/job").raw(raw[0] + raw[1]).note("one job at a time")])
+}
+
 /// What each job costs this process, and the children.
-fn cost(children: &[u32], count: usize, work: impl FnOnce() -> f64) -> [f64; 2] {
+fn cost<T>(children: &[u32], count: usize, work: impl FnOnce() -> T) -> [f64; 2] {
     let used = || -> io::Result<[f64; 2]> {
         let of_children: io::Result<f64> = children.iter().map(|&pid| cpu_time(pid)).sum();
         Ok([cpu_time(process::id())?, of_children?])
