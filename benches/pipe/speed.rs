@@ -249,7 +249,7 @@ pub(crate) fn cpu_latency(measure: Measure) -> Figures {
     let (raw, ours) = in_turn(
         rounds,
         || cost(&raw_pid, count, || drive_raw(&mut child, count)),
-        || cost(&pid, count, || one_at_a_time()),
+        || cost(&pid, count, one_at_a_time),
     );
     Ok(vec![Figure::new("cpu_latency", ours[0] + ours[1], "µs/job").raw(raw[0] + raw[1]).note("one job at a time")])
 }
