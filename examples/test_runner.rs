@@ -23,7 +23,7 @@ const TESTS: [(&str, fn()); 7] = [
     ("does not add", || assert_eq!(black_box(1) + 1, 3, "one and one")),
     ("aborts", || abort()),
     ("ends the process", || exit(0)),
-    ("is slow", || thread::sleep(2 * SLOW)),
+    ("is slow", || thread::sleep(6 * SLOW)),
     ("hangs", || {
         loop {
             thread::park();

@@ -12,6 +12,9 @@ const {
   Shared, killGroup, frame, terminalFrame,
 } = require('./shared.js');
 
+/** How long the main thread may take to exit, in milliseconds: one that is free does so at once, on a busy machine too. */
+const EXIT_WAIT = 1000;
+
 /** A sentence for people: the two sides do not understand each other. */
 class Refused extends Error {}
 
@@ -53,7 +56,8 @@ class Guard {
 
   end(why, tell) {
     fs.writeSync(2, `${why}\n`);
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), 200);
+    // Where a handler does not let the main thread exit.
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), EXIT_WAIT);
     // The main thread may be in the middle of a frame: on a busy machine for a while, and for ever where the pool does not read, so
     // that there is no place for another.
     if (tell && this.shared.lockWithin(100)) {
