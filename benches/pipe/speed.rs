@@ -246,11 +246,8 @@ pub(crate) fn cpu_latency(measure: Measure) -> Figures {
     let pool = pool(1);
     let pid = [pool.workers().first().expect("a worker").pid];
     let one_at_a_time = || (0..count).for_each(|number| drop(pool.enqueue(small_job(number)).wait().expect("an echo")));
-    let (raw, ours) = in_turn(
-        rounds,
-        || cost(&raw_pid, count, || drive_raw(&mut child, count)),
-        || cost(&pid, count, one_at_a_time),
-    );
+    let (raw, ours) =
+        in_turn(rounds, || cost(&raw_pid, count, || drive_raw(&mut child, count)), || cost(&pid, count, one_at_a_time));
     Ok(vec![Figure::new("cpu_latency", ours[0] + ours[1], "µs/job").raw(raw[0] + raw[1]).note("one job at a time")])
 }
 
