@@ -45,10 +45,10 @@ impl Spin {
 /// Each wait that stayed awake in vain doubles how many after it do not.
 #[derive(Default)]
 struct Backoff {
-    /// How many more waits sleep at once.
+    /// How many waits in a row are to sleep at once, since the last one that stayed awake in vain.
+    skipped: u32,
+    /// How many of these are left.
     left: u32,
-    /// How many will, the next time that it is in vain.
-    next: u32,
 }
 
 impl Backoff {
@@ -62,8 +62,8 @@ impl Backoff {
         if paid {
             *self = Backoff::default();
         } else {
-            self.left = self.next.max(1);
-            self.next = (2 * self.left).min(MOST_SKIPPED);
+            self.skipped = (2 * self.skipped).clamp(1, MOST_SKIPPED);
+            self.left = self.skipped;
         }
     }
 }

@@ -33,6 +33,21 @@ fn a_success_is_told_in_order() {
     assert_eq!(of_one(Do::Pid, 0), [Enqueue, Task, JobStart, JobSuccess, Done]);
 }
 
+/// A caller that waits awake sees the job settled at once, and not only at the end of the supervisor's iteration.
+#[test]
+fn all_of_a_job_is_told_before_its_wait_is_over() {
+    let (pool, _record) = with_a_free_worker(pool());
+    let events = pool.events();
+    for _ in 0..2_000 {
+        let handle = pool.enqueue(Do::Pid);
+        let id = handle.id();
+        settled(handle).unwrap();
+        let told = std::iter::from_fn(|| events.try_recv());
+        let of_job: Vec<EventKind> = told.filter(|event| event.job() == Some(id)).map(|event| event.kind()).collect();
+        assert!(of_job.ends_with(&[JobSuccess, Done]), "{of_job:?}");
+    }
+}
+
 #[test]
 fn progress_comes_between_the_start_and_the_end() {
     let expected = [Enqueue, Task, JobStart, JobProgress, JobProgress, JobProgress, JobSuccess, Done];
