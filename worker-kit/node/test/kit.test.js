@@ -67,6 +67,17 @@ both('the end of the input ends the group within a second, busy or not', async (
   assert(Date.now() - begin < 5000, `${Date.now() - begin} ms`);
 });
 
+both('a handler that never returns does not keep a worker that cannot understand its pool', async (pool) => {
+  pool.write(job(1, ['spin']));
+  assert.deepStrictEqual((await pool.next()).is, 'Start');
+  pool.write(frame(u32(77)));
+  const { is, job: of, message } = await pool.next();
+  assert.deepStrictEqual([is, of], ['Terminal', undefined]);
+  assert.match(message, /unknown message, 77/);
+  // The main thread cannot exit, so the guard ends the process.
+  assert.strictEqual((await pool.ended).signal, 'SIGKILL');
+});
+
 test('an idle worker ends with its pool too', async () => {
   const pool = await Pool.ready(GENERAL);
   pool.hangUp();
