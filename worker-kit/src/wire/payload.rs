@@ -91,7 +91,7 @@ pub enum Payload {
     /// So many of these bytes, the others being 0.
     Tiny(Codec, u8, [u8; TINY]),
     /// An exact copy.
-    Small(Codec, Arc<[u8]>),
+    Small(Codec, triomphe::Arc<[u8]>),
     /// A buffer, and where in it the payload starts.
     Large(Codec, Arc<Buffer>, usize),
 }
