@@ -42,7 +42,6 @@ class Session {
     const { link } = this;
     while (!this.running && !this.awaitsReady && this.initialised) {
       if (!link.take()) {
-        if (link.leaving) process.exit(0);
         if (link.sleep()) return;
         continue;
       }

@@ -26,7 +26,7 @@ class Guard {
     this.stage = 0;
     [this.chunks, this.held, this.needed] = [[], 0, 4];
     // Jobs for which there is no slot, and what could not be written while the main thread was writing.
-    [this.backlog, this.unsaid] = [[], []];
+    [this.backlog, this.unsaid, this.leave] = [[], [], false];
     [this.heard, this.silence, this.seen] = [0, 0, 0];
     port.on('message', (wish) => (wish === 'tick' ? this.tick() : this.admit()));
     const guarded = (act) => (value) => {
@@ -101,8 +101,8 @@ class Guard {
       case TO_WORKER.SKIP:
         return this.skip(message.readInt32LE(4), message.readInt32LE(8));
       case TO_WORKER.LEAVE:
-        Atomics.store(this.words, LEAVING, 1);
-        return this.wake();
+        this.leave = true;
+        return this.admit();
       case TO_WORKER.CANCEL:
         return this.cancel(message.readInt32LE(4), message.readInt32LE(8), message.readBigUInt64LE(12));
       case TO_WORKER.HEARTBEAT:
@@ -162,10 +162,14 @@ class Guard {
     }
   }
 
-  /** Moves jobs from the guard's backlog into the slots. */
+  /** Moves jobs from the guard's backlog into the slots, and has the main thread leave behind the last of them. */
   admit() {
     while (this.backlog.length > 0 && this.publish(this.backlog[0])) this.backlog.shift();
-    if (this.backlog.length === 0) Atomics.store(this.words, OVERFLOWED, 0);
+    if (this.backlog.length > 0) return;
+    Atomics.store(this.words, OVERFLOWED, 0);
+    if (!this.leave) return;
+    Atomics.store(this.words, LEAVING, 1);
+    this.wake();
   }
 
   publish({ low, high, attempt, limit, payload, cancelledBy }) {

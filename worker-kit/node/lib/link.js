@@ -90,9 +90,10 @@ class Link {
     return Atomics.load(this.words, this.shared.slot(this.job, word));
   }
 
-  /** Takes the next job, whose bytes are `payload` until the next one; false where there is none. */
+  /** Takes the next job, whose bytes are `payload` until the next one; false where there is none. Ends the process once all
+   * that came before the pool's Leave is done. */
   take() {
-    const { words, shared } = this;
+    const { words, shared, leaving } = this;
     while (words[TAKEN] !== Atomics.load(words, PUBLISHED)) {
       const slot = (words[TAKEN] >>> 0) % SLOTS;
       const [length, start] = [words[shared.slot(slot, LENGTH)], slot * INLINE];
@@ -108,6 +109,8 @@ class Link {
       if (before === QUEUED) return true;
       this.free();
     }
+    // It was looked at before the jobs: those that came before the Leave were there by then.
+    if (leaving) process.exit(0);
     return false;
   }
 

@@ -141,8 +141,6 @@ class Runner {
       if (performance.now() - this.turned > TURN_OF_JOBS) return setImmediate(() => this.pump());
       if (link.take()) {
         if (!this.run()) return undefined;
-      } else if (link.leaving) {
-        process.exit(0);
       } else {
         this.busy = !link.sleep();
         if (!this.busy) return undefined;

@@ -26,6 +26,14 @@ both('sync and async handlers, in order, and leaving', async (pool) => {
   assert.deepStrictEqual(await pool.ended, { code: 0, signal: null, stderr: '' });
 });
 
+both('all that came before a Leave is done before it', async (pool) => {
+  // More than there are slots for.
+  const ids = Array.from({ length: 200 }, (_, n) => n + 1);
+  pool.write(...ids.map((id) => job(id, ['echo', id])), leave());
+  for (const id of ids) assert.deepStrictEqual(await pool.nextWord(), done(id, id));
+  assert.deepStrictEqual(await pool.ended, { code: 0, signal: null, stderr: '' });
+});
+
 both('what is printed does not touch the protocol', async (pool) => {
   assert.deepStrictEqual(await pool.do(1, ['print', 'here']), done(1, null));
   assert.deepStrictEqual(await pool.do(2, ['input']), done(2, ''));
