@@ -308,7 +308,8 @@ pub struct Crash {
     pub pid: u32,
     /// How the worker was lost.
     pub cause: CrashCause,
-    /// How the process ended; none where the worker lived on without its pipe, or this program ignores SIGCHLD.
+    /// How the process ended; where it lived on without its pipe, by the pool's signal as a rule. None where this program
+    /// ignores SIGCHLD, or the cause tells why it is not known.
     pub status: Option<ExitStatus>,
     /// What the worker wrote to standard error since it was sent the job: the last 8 KiB at most. For a job that was
     /// prefetched it may begin with the last lines of the jobs before it.

@@ -78,8 +78,12 @@ use timers::{Deadlines, JobTimers, Timer};
 use worker::Worker;
 
 /// A death is handled when the exit is known and both pipes are read to their end, or are read no longer: this long after
-/// the first sign.
+/// the exit.
 pub(crate) const DEATH_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a worker that has closed a pipe may take to exit before it is killed. A process closes its pipes as it dies, and
+/// on a busy machine some hundred milliseconds may pass from there to its exit.
+pub(crate) const EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// How often the memory of a worker that has something to do is looked at, where it has a hard limit.
 pub(crate) const MEASURE_EVERY: Duration = Duration::from_millis(100);

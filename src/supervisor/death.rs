@@ -7,7 +7,9 @@
 use super::jobs::JobState;
 use super::lifecycle::{Awaited, Course, End, Process};
 use super::timers::Timer;
-use super::{Action, CrashCause, DEATH_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey};
+use super::{
+    Action, CrashCause, DEATH_WAIT, EXIT_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey,
+};
 
 /// How many workers may die while they read a job, before that costs it an attempt.
 const READERS: u8 = 2;
@@ -28,6 +30,7 @@ impl Step<'_> {
         {
             worker.timers.clear(timer);
         }
+        worker.timers.clear(Timer::Death);
         self.sign_of_death(worker_key);
         self.handle_death_if_complete(worker_key);
     }
@@ -49,8 +52,9 @@ impl Step<'_> {
     }
 
     fn sign_of_death(&mut self, worker_key: WorkerKey) {
-        let due = self.after(Some(DEATH_WAIT));
         self.no_longer_free(worker_key);
+        let wait = if self.worker(worker_key).is_reaped() { DEATH_WAIT } else { EXIT_WAIT };
+        let due = self.after(Some(wait));
         let worker = self.worker(worker_key);
         for timer in [Timer::Recall, Timer::Idle, Timer::Age] {
             worker.timers.clear(timer);
@@ -80,12 +84,8 @@ impl Step<'_> {
         if worker.is_exiting() {
             return;
         }
+        // What becomes of its jobs is judged at its death: it may have read none of them.
         self.emit(Notice::PipeClosed(worker_key));
-        if self.worker(worker_key).stdout_closed {
-            // It can answer nothing more, whenever it dies.
-            self.announce(worker_key);
-            self.attempt_over(worker_key, Outcome::Crashed(CrashCause::PipeClosed), true);
-        }
         self.kill(worker_key, End::PipeClosed);
     }
 

@@ -11,7 +11,7 @@ mod retries;
 mod unwanted;
 
 use crate::supervisor::{
-    Action, Config, DEATH_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
+    Action, Config, EXIT_WAIT, Effect, Input, JobKey, MaxMemory, Message, Notice, Outcome, RetryPolicy, Signal,
     StartFailed, Supervisor, Undelivered, WorkerKey, WorkerState,
 };
 use admission::Admission;

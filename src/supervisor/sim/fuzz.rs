@@ -6,8 +6,8 @@
 use super::checker::Checker;
 use super::saboteur::{Sabotage, Saboteur};
 use crate::supervisor::{
-    Action, Config, DEATH_WAIT, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Message, Notice, Outcome,
-    RetryPolicy, SHORT, Signal, Supervisor, WhenFull, WorkerKey,
+    Action, Config, DEATH_WAIT, EXIT_WAIT, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Message,
+    Notice, Outcome, RetryPolicy, SHORT, Signal, Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -195,7 +195,7 @@ impl Stage {
                 .into_iter()
                 .flatten()
                 .filter(|&limit| limit < LONG)
-                .chain([SHORT, DEATH_WAIT])
+                .chain([SHORT, DEATH_WAIT, EXIT_WAIT])
                 .collect(),
             machine: saboteur.machine(config),
             saboteur,

@@ -133,7 +133,7 @@ impl World {
         let of = [config.timeout_initializing, config.timeout_working, config.timeout_recovering];
         let all_limited = of.iter().all(Option::is_some);
         let mut limits: Vec<Duration> = of.into_iter().flatten().collect();
-        limits.extend([config.kill_grace, SHORT, crate::supervisor::DEATH_WAIT]);
+        limits.extend([config.kill_grace, SHORT, crate::supervisor::DEATH_WAIT, crate::supervisor::EXIT_WAIT]);
         limits.extend(config.idle_timeout.into_iter().chain(config.max_age));
         if config.max_memory.hard.is_some() {
             limits.push(crate::supervisor::MEASURE_EVERY);

@@ -247,12 +247,31 @@ fn a_death_waits_for_a_reader_that_is_late_and_gives_nothing_more_to_the_dead() 
 fn the_end_of_its_pipe_while_it_lives() {
     let mut script = Script::working(config());
     script.input(Input::StdoutClosed(FIRST));
-    let lines = script.wait(DEATH_WAIT);
-    let killed = ["settled 1/1: Crashed(PipeClosed)", "0#1 is exiting", "Terminate 0#1"];
-    assert_eq!(lines, [&["0#1 closed its pipe"][..], &killed[..]].concat());
+    assert_eq!(script.wait(EXIT_WAIT), ["0#1 closed its pipe", "0#1 is exiting", "Terminate 0#1"]);
     script.input(Input::StderrClosed(FIRST));
-    assert!(script.input(exited(FIRST)).contains(&"died 0#1".into()));
+    assert_eq!(script.input(exited(FIRST))[..2], ["settled 1/1: Crashed(PipeClosed)", "died 0#1"]);
     assert_eq!(script.machine.counters().crashed, 1);
+}
+
+#[test]
+fn a_death_that_takes_long_charges_nothing_that_was_not_read() {
+    let mut script = Script::working(config());
+    script.input(Input::StdoutClosed(FIRST));
+    script.wait(EXIT_WAIT);
+    script.input(Input::StderrClosed(FIRST));
+    let undelivered = Some(Undelivered { job: 1, in_part: false });
+    let lines = script.input(Input::Exited { worker_key: FIRST, undelivered });
+    assert_eq!(lines[0], "returned 1 from 0#1");
+    assert_eq!((script.machine.counters().failed, script.machine.counters().retried), (0, 0));
+}
+
+#[test]
+fn the_wait_for_pipes_that_are_held_begins_with_the_exit() {
+    let mut script = Script::working(config());
+    script.input(Input::StdoutClosed(FIRST));
+    script.input(exited(FIRST));
+    let lines = script.wait(DEATH_WAIT);
+    assert_eq!(lines, ["settled 1/1: Crashed(Exited)", "0#1 is exiting", "died 0#1", "idle"]);
 }
 
 #[test]

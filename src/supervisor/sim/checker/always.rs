@@ -1,6 +1,6 @@
 //! What must hold after each step, at any time and at the end.
 
-use super::{Checker, DEATH_WAIT, Followed, Found, SLACK, Stage, ensure};
+use super::{Checker, EXIT_WAIT, Followed, Found, SLACK, Stage, ensure};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{Effect, SHORT, Supervisor, WorkerState};
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl Checker {
         self.calls_overdue(now)?;
         self.nobody_stays_too_long(now, machine)?;
         let mute = self.processes.iter().find(|(worker_key, process)| {
-            let late = process.mute_since.is_some_and(|since| now > since + DEATH_WAIT);
+            let late = process.mute_since.is_some_and(|since| now > since + EXIT_WAIT);
             let state = machine.worker(**worker_key).map(|worker| worker.state());
             late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
         });

@@ -391,7 +391,7 @@ impl World {
                 self.set(worker_key, Phase::Running { job, attempt, fate: Fate::Answer(success) });
                 let epoch = self.actors[&worker_key].epoch;
                 let late = delay(&mut self.rng, &self.limits);
-                self.plan(crate::supervisor::DEATH_WAIT + late, Due::Act(worker_key, epoch));
+                self.plan(crate::supervisor::EXIT_WAIT + late, Due::Act(worker_key, epoch));
             }
             Fate::ClosePipe => {
                 self.report(worker_key, FromActor::OutputEnd);
