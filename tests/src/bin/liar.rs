@@ -100,12 +100,9 @@ fn work(job: u64, lie: &str) {
         "announces a frame of 4 GiB" => write(&[0xff; 4]),
         "prints" => write(b"hello, world\n"),
         "lingers" => linger(),
-        "takes 20 ms" => {
-            sleep(Duration::from_millis(20));
-            say(&success(job, true));
-        }
-        "takes 700 ms" => {
-            sleep(Duration::from_millis(700));
+        lie if lie.starts_with("takes ") => {
+            let takes = lie.trim_start_matches("takes ").trim_end_matches(" ms").parse();
+            sleep(Duration::from_millis(takes.expect("a number of milliseconds")));
             say(&success(job, true));
         }
         "writes half a frame and dies" => {

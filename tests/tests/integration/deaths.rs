@@ -267,10 +267,11 @@ fn memory_that_runs_out_is_said_to() {
 
 #[test]
 fn a_worker_that_is_stopped_is_over_its_limit() {
-    let pool = pool().max_processes(1).timeout_working(Duration::from_millis(300)).build().unwrap();
+    let pool = pool().max_processes(1).build().unwrap();
     // SIGSTOP, and SIGTTOU: what a program gets that grabs the terminal.
     for signal in [19, 22] {
-        let error = settled(pool.enqueue(Do::Signal(signal))).unwrap_err();
+        let stopped = pool.request(Do::Signal(signal)).timeout(Duration::from_millis(300));
+        let error = settled(stopped.enqueue()).unwrap_err();
         assert!(matches!(&error, JobError::TimedOut(late) if late.state == WorkerState::Working), "{error:?}");
         works(&pool);
     }

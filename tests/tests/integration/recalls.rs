@@ -135,8 +135,8 @@ fn in_doubt_a_jobs_own_limit_holds() {
 
 #[test]
 fn in_doubt_a_job_is_not_ended_by_the_pools_limit() {
-    let builder = || careless().timeout_working(Duration::from_millis(300));
-    let (pool, handle) = in_doubt(builder, &echo("takes 700 ms"), None);
+    let builder = || careless().timeout_working(Duration::from_secs(2));
+    let (pool, handle) = in_doubt(builder, &echo("takes 2500 ms"), None);
     settled(handle).unwrap();
     let stats = pool.stats();
     assert_eq!((stats.timed_out, stats.spawned, stats.retried), (0, 1, 0));

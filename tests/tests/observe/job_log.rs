@@ -16,7 +16,7 @@ fn set(labels: &[&str]) -> HashSet<String> {
 #[test]
 fn a_line_is_there_as_a_job_ends_and_says_how() {
     let path = tools::folder("job_log").join("jobs.jsonl");
-    let pool = pool().max_processes(1).retries(1).timeout_working(Duration::from_millis(300)).build().unwrap();
+    let pool = pool().max_processes(1).retries(1).build().unwrap();
     let log = JobLog::create(&path).unwrap();
     log.attach(&pool);
     let count = || fs::read_to_string(&path).unwrap().lines().count();
@@ -29,7 +29,8 @@ fn a_line_is_there_as_a_job_ends_and_says_how() {
         ("second", Do::FailUntil(2), "succeeded", (0, 0)),
     ];
     for (n, (label, job, ..)) in jobs.iter().enumerate() {
-        drop(pool.request(job.clone()).label(*label).enqueue().wait());
+        let limit = (*label == "slow").then_some(Duration::from_millis(300));
+        drop(pool.request(job.clone()).label(*label).timeout(limit).enqueue().wait());
         // While the pool goes on.
         eventually("the line is written", || count() == n + 1);
     }

@@ -11,18 +11,13 @@ use std::time::Duration;
 #[test]
 fn the_names_are_those_that_are_documented() {
     let prometheus = PrometheusBuilder::new().install_recorder().unwrap();
-    let pool = pool()
-        .name("measured")
-        .max_processes(2)
-        .retries(1)
-        .timeout_working(Duration::from_millis(300))
-        .build()
-        .unwrap();
+    let pool = pool().name("measured").max_processes(2).retries(1).build().unwrap();
     let metrics = Metrics::attach(&pool);
     for job in
         [Do::Echo("x".into()), Do::Echo("x".into()), Do::Fail("no".into()), Do::FailUntil(2), Do::Exit(1), Do::Spin]
     {
-        drop(pool.enqueue(job).wait());
+        let limit = matches!(job, Do::Spin).then_some(Duration::from_millis(300));
+        drop(pool.request(job).timeout(limit).enqueue().wait());
     }
     let page = || prometheus.render();
     eventually("gauges are set", || page().contains("hirelings_workers_busy{pool=\"measured\"}"));

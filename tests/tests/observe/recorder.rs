@@ -127,10 +127,11 @@ fn retries_and_what_never_began_are_attempts_too() {
 fn the_trace_is_of_chromes_format() {
     let folder = tools::folder("trace");
     let trace = folder.join("run.json");
-    let pool = pool().max_processes(2).timeout_working(Duration::from_millis(300)).build().unwrap();
+    let pool = pool().max_processes(2).build().unwrap();
     let recorder = Recorder::attach(&pool);
     let jobs = [Do::Echo("one".into()), Do::SayAndDie("last words".into()), Do::Spin, Do::Fail("\"no\" <b>".into())];
-    let all = jobs.map(|job| pool.request(job).label("a \"label\"").enqueue());
+    let limit = |job: &Do| matches!(job, Do::Spin).then_some(Duration::from_millis(300));
+    let all = jobs.map(|job| pool.request(job.clone()).label("a \"label\"").timeout(limit(&job)).enqueue());
     all.into_iter().for_each(|handle| drop(handle.wait()));
     pool.exit();
     recorder.write_trace(&trace).unwrap();
