@@ -6,6 +6,7 @@ use crate::pool::Pool;
 use crate::request::JobRequest;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hirelings_worker_kit::Job;
+use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
@@ -13,7 +14,7 @@ impl<J: Job> Pool<J> {
     /// The results of `jobs`, in their order. Lazy: jobs are pulled as results are taken, at most a bounded look-ahead,
     /// so any number of them is done in constant memory.
     ///
-    /// Dropping it aborts what it has enqueued; after the first [`Closed`](crate::JobError::Closed) it ends.
+    /// Dropping it aborts what it has enqueued, the last first; after the first [`Closed`](crate::JobError::Closed) it ends.
     ///
     /// ```no_run
     /// # use hirelings::*;
@@ -209,7 +210,8 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for Map<'_, J, I> {
 
 impl<J: Job, I> Drop for Map<'_, J, I> {
     fn drop(&mut self) {
-        for (handle, _) in &self.pending {
+        // The last first: a worker that comes free meanwhile would begin the next.
+        for (handle, _) in self.pending.iter().rev() {
             handle.abort();
         }
     }
@@ -347,7 +349,10 @@ impl<J: Job, I: Iterator<Item = J>> Iterator for MapUnordered<'_, J, I> {
 
 impl<J: Job, I> Drop for MapUnordered<'_, J, I> {
     fn drop(&mut self) {
-        for (handle, _) in self.pending.values() {
+        let mut pending: Vec<_> = self.pending.drain().collect();
+        // The last first, as in a `Map`.
+        pending.sort_unstable_by_key(|&(position, _)| Reverse(position));
+        for (_, (handle, _)) in pending {
             handle.abort();
         }
     }

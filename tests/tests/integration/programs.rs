@@ -73,7 +73,7 @@ fn hostile_handlers_cost_their_own_jobs() {
     }
     assert_eq!((line("FloodTheTerminal"), line("Behave")), ("FloodTheTerminal: done", "Behave: done"));
     let child = line("LeaveAChild").rsplit(' ').next().unwrap().parse().unwrap();
-    hirelings_tests::eventually("the child ends", || !processes::is_alive(child));
+    eventually("the child ends", || !processes::is_alive(child));
     assert!(said.ends_with("\n3 of 10 are done\n"), "{said}");
 }
 
