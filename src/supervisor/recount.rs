@@ -107,7 +107,6 @@ fn has(worker: &Worker, key: JobKey, entry: &Entry) -> bool {
 
 /// What is there only in some parts of a worker's life is there only then.
 fn check_worker(worker: &Worker) {
-    worker.timers.check();
     let awaits = worker.owes_an_answer() && worker.pending_kill().is_none();
     debug_assert!(
         worker.is_ending() || awaits == matches!(worker.awaited, Awaited::Recall { .. }),

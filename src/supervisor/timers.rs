@@ -64,28 +64,11 @@ impl Timer {
 
 /// The times at which a worker's timers are due: none where a timer is not set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Timers {
-    at: [Option<Duration>; Timer::ALL.len()],
-    /// The first of them: it is asked for far more often than any is set.
-    next: Option<Duration>,
-}
+pub(super) struct Timers([Option<Duration>; Timer::ALL.len()]);
 
 impl Timers {
-    #[inline]
     pub(super) fn set(&mut self, timer: Timer, at: Option<Duration>) {
-        // Most timers are cleared far more often than they are set.
-        if at.is_some() || self.at[timer as usize].is_some() {
-            self.change(timer, at);
-        }
-    }
-
-    fn change(&mut self, timer: Timer, at: Option<Duration>) {
-        let before = std::mem::replace(&mut self.at[timer as usize], at);
-        if before.is_some() && before == self.next {
-            self.next = self.at.iter().flatten().min().copied();
-        } else if let Some(at) = at {
-            self.next = Some(self.next.map_or(at, |next| next.min(at)));
-        }
+        self.0[timer as usize] = at;
     }
 
     pub(super) fn clear(&mut self, timer: Timer) {
@@ -93,7 +76,7 @@ impl Timers {
     }
 
     pub(super) fn get(&self, timer: Timer) -> Option<Duration> {
-        self.at[timer as usize]
+        self.0[timer as usize]
     }
 
     /// Whether the timer is due; it is then no longer set.
@@ -105,13 +88,9 @@ impl Timers {
         due
     }
 
-    #[cfg(debug_assertions)]
-    pub(super) fn check(&self) {
-        debug_assert_eq!(self.next, self.at.iter().flatten().min().copied(), "the next timer");
-    }
-
+    /// The first of them. It is asked for once a step, and [`Deadlines`] keeps it.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.next
+        self.0.iter().flatten().min().copied()
     }
 }
 
