@@ -124,7 +124,8 @@ impl Step<'_> {
         let worker = self.worker(worker_key);
         worker.set_ready_in_exit(false);
         if !worker.is_exiting() {
-            self.start_limit(worker_key, limit);
+            // One that is ready already has recovered within any limit.
+            self.start_limit(worker_key, limit.filter(|_| !ready));
             self.enter(worker_key, Phase::Recovering);
         }
         if ready {
