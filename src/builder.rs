@@ -716,7 +716,7 @@ impl<J: Job> PoolBuilder<J> {
 
     /// How many jobs a worker may be sent while it still does another one. Jobs are prefetched only while no worker is free,
     /// and only to a worker whose recent jobs took about a millisecond or less. A prefetched job is still queued; it is
-    /// recalled if the job before it takes longer. `None` adapts to the worker's pace, up to 32; `Some(0)` is off.
+    /// recalled if the job before it takes longer. `None` adapts to the worker's pace, up to 256; `Some(0)` is off.
     /// Default: `None`.
     ///
     /// Jobs are still sent in their order. With several workers, the [`Task`](EventKind::Task) event of a prefetched job may

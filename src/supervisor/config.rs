@@ -68,8 +68,9 @@ pub(crate) fn check_max_processes(max: usize) -> Result<(), String> {
 /// More slots than this are refused.
 const MOST_PROCESSES: usize = 65_535;
 
-/// As many jobs are prefetched as a worker's pace allows, up to this: more do not raise throughput.
-pub(crate) const ADAPTIVE: u32 = 32;
+/// As many jobs are prefetched as a worker's pace allows, up to this: the smallest jobs take some four microseconds, so more than
+/// this would be little more than a [short while](super::SHORT)'s work.
+pub(crate) const ADAPTIVE: u32 = 256;
 
 impl Default for Config {
     /// The defaults of the builder's options, on one core.
@@ -117,6 +118,11 @@ impl Config {
 
     pub(crate) fn site(&self, slot: usize) -> Option<&SiteRules> {
         self.sites.get(self.site_of(slot)?)
+    }
+
+    /// The most jobs that are prefetched to the worker in a slot.
+    pub(crate) fn prefetch_at(&self, slot: usize) -> u32 {
+        self.site(slot).and_then(|site| site.prefetch).unwrap_or(self.prefetch)
     }
 
     /// Whether a worker may be on another machine.

@@ -5,7 +5,6 @@
 use super::jobs::JobState;
 use super::lifecycle::{Awaited, KillCause};
 use super::timers::Timer;
-use super::worker::Worker;
 use super::{Action, JobKey, Notice, SHORT, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ impl Step<'_> {
     /// Prefetches jobs to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
         let config = &self.machine.config;
-        let most = config.site(worker_key.slot).and_then(|site| site.prefetch).unwrap_or(config.prefetch);
+        let most = config.prefetch_at(worker_key.slot);
         if most == 0 || !self.machine.free.is_empty() || self.machine.paused {
             return;
         }
@@ -93,20 +92,26 @@ impl Step<'_> {
         }
     }
 
-    /// No job waits behind a long one while another worker is free.
+    /// No job waits behind a long one while another worker is free, nor behind many that turn out longer than those before.
     pub(super) fn recall_for_the_free(&mut self) {
-        let workers = self.machine.config.max_processes.max(self.machine.live.len());
-        let never_oversubscribed = workers <= self.machine.config.cores;
-        if self.machine.free.is_empty() || (never_oversubscribed && !self.machine.config.is_far()) {
-            // Where nobody waits for a core, jobs are recalled in time anyway.
+        if self.machine.free.is_empty() || self.machine.backlog_len() == 0 {
             return;
         }
+        // Where nobody waits for a core, a long job is found in time anyway.
+        let workers = self.machine.config.max_processes.max(self.machine.live.len());
+        let never_oversubscribed = workers <= self.machine.config.cores;
         for at in 0..self.machine.live.len() {
             let slot = self.machine.live[at];
-            let waits = |worker: &&Worker| worker.has_unrecalled() && (worker.is_far() || !never_oversubscribed);
-            let Some(worker) = self.machine.slots[slot].as_ref().filter(waits) else { continue };
-            if let Some(current) = worker.current {
-                self.recall_behind(WorkerKey { slot, worker: worker.id }, current.since);
+            let Some(worker) = self.machine.slots[slot].as_ref().filter(|worker| worker.has_unrecalled()) else {
+                continue;
+            };
+            let worker_key = WorkerKey { slot, worker: worker.id };
+            if !worker.is_far()
+                && worker.prefetched.len() / 2 > worker.depth(self.machine.config.prefetch_at(slot)) as usize
+            {
+                self.recall(worker_key);
+            } else if let Some(current) = worker.current.filter(|_| worker.is_far() || !never_oversubscribed) {
+                self.recall_behind(worker_key, current.since);
             }
         }
     }

@@ -46,9 +46,37 @@ pub(super) enum Done {
     Attempted,
     Answered {
         jobs: u64,
-        /// How long its jobs take, the recent ones counting most; in nanoseconds.
-        pace: u64,
+        pace: Pace,
     },
+}
+
+/// How long a worker's jobs take, the recent ones counting most; in nanoseconds. Of answers that come together the first alone
+/// has a time, which is that of all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Pace {
+    /// Before the last answers.
+    before: u64,
+    /// Of the last answers, which came together.
+    took: u64,
+    jobs: u64,
+}
+
+impl Pace {
+    fn new(took: u64) -> Self {
+        Pace { before: took, took, jobs: 1 }
+    }
+
+    fn add(&mut self, took: u64) {
+        if took == 0 {
+            self.jobs += 1;
+        } else {
+            *self = Pace { before: self.nanos(), took, jobs: 1 };
+        }
+    }
+
+    fn nanos(self) -> u64 {
+        (self.before * 3 + self.took / self.jobs) / 4
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -196,7 +224,7 @@ impl Worker {
     pub(super) fn pace(&self) -> Option<u64> {
         match self.done {
             Done::Nothing | Done::Attempted => None,
-            Done::Answered { pace, .. } => Some(pace),
+            Done::Answered { pace, .. } => Some(pace.nanos()),
         }
     }
 
@@ -263,21 +291,26 @@ impl Worker {
         self.is_ending() || self.pending_kill().is_some()
     }
 
+    /// It has answered a job, so long after the one before; at the same time, where they came together.
     pub(super) fn finished_one(&mut self, took: Duration) {
         // However long it was, a few short ones behind it are enough.
         let took = took.min(8 * SHORT).subsec_nanos().into();
-        self.done = match self.done {
-            Done::Nothing | Done::Attempted => Done::Answered { jobs: 1, pace: took },
-            Done::Answered { jobs, pace } => Done::Answered { jobs: jobs + 1, pace: (pace * 3 + took) / 4 },
-        };
+        match &mut self.done {
+            Done::Nothing | Done::Attempted => self.done = Done::Answered { jobs: 1, pace: Pace::new(took) },
+            Done::Answered { jobs, pace } => {
+                *jobs += 1;
+                pace.add(took);
+            }
+        }
     }
 
-    /// How many jobs may be prefetched: about a millisecond of work, and none behind a job that is not short.
+    /// How many jobs may be prefetched: as many as take twice a short while, so that the worker still has a short while's when
+    /// half of them are done and it gets more; and none behind a job that is not short.
     pub(super) fn depth(&self, most: u32) -> u32 {
         let short = u64::from(SHORT.subsec_nanos());
         match self.pace() {
             Some(pace) if pace <= short => {
-                let fit = short / pace.max(1);
+                let fit = 2 * short / pace.max(1);
                 most.min(u32::try_from(fit).unwrap_or(u32::MAX).max(1))
             }
             _ => 0,
@@ -391,19 +424,25 @@ mod tests {
     }
 
     #[test]
-    fn as_much_is_prefetched_as_is_done_in_a_short_while() {
+    fn as_much_is_prefetched_as_is_done_in_two_short_whiles() {
         assert_eq!(depth_after(&[]), 0, "nothing is known yet");
-        assert_eq!(depth_after(&[1]), 10);
+        assert_eq!(depth_after(&[1]), 20);
         assert_eq!(depth_after(&[0]), 32, "at most what is allowed");
-        assert_eq!(depth_after(&[10]), 1);
+        assert_eq!(depth_after(&[10]), 2);
         assert_eq!(depth_after(&[11]), 0);
     }
 
     #[test]
     fn a_job_counts_for_a_quarter_of_those_before_it() {
-        assert_eq!(depth_after(&[1, 5]), 5);
-        assert_eq!(depth_after(&[5, 1]), 2);
+        assert_eq!(depth_after(&[1, 5]), 10);
+        assert_eq!(depth_after(&[5, 1]), 5);
         assert_eq!(depth_after(&[1, 1000]), 0);
-        assert_eq!(depth_after(&[1, 1000, 0, 0, 0, 0, 0, 0]), 2, "a long one is forgotten after a few");
+        assert_eq!(depth_after(&[1, 1000, 1, 1, 1, 1, 1, 1]), 4, "a long one is forgotten after a few");
+    }
+
+    #[test]
+    fn answers_that_come_together_share_the_time_of_the_first() {
+        assert_eq!(depth_after(&[2, 8, 0, 0, 0]), 10);
+        assert_eq!(depth_after(&[2, 8, 0, 0, 0, 2]), 10);
     }
 }

@@ -33,6 +33,49 @@ fn prefetched_jobs_are_refilled_once_half_of_them_are_done() {
     assert_eq!([1, 2, 3, 4, 5].map(&mut sent), [5, 0, 2, 0, 2]);
 }
 
+/// The answers to sixteen jobs of a tenth of a millisecond each, which all come at the end: what two milliseconds take is still
+/// twenty of them.
+#[test]
+fn jobs_whose_answers_come_together_are_no_shorter_for_it() {
+    let mut script = Script::working(Config { prefetch: 64, ..config() });
+    for _ in 0..200 {
+        script.enqueue();
+    }
+    script.now += SHORT / 10;
+    script.message(FIRST, success(1));
+    let prefetched = |script: &Script| script.machine.worker(FIRST).unwrap().prefetched.len();
+    assert_eq!(prefetched(&script), 20);
+    script.now += SHORT / 10 * 16;
+    for job in 2..18 {
+        script.message(FIRST, success(job));
+    }
+    assert!((10..=20).contains(&prefetched(&script)), "{}", prefetched(&script));
+}
+
+/// A worker has as many jobs as it does in a short while, and then they turn out longer, though none is long.
+#[test]
+fn many_behind_jobs_that_turn_out_longer_are_recalled_for_a_free_worker() {
+    let mut script = Script::ready(Config { prefetch: 16, max_processes: 2, cores: 2, ..config() });
+    script.input(Input::SpawnWorkers);
+    script.input(Input::Spawned(worker_key(1, 2)));
+    script.input(Input::Hello { worker_key: worker_key(1, 2), recalls: true });
+    for _ in 0..34 {
+        script.enqueue();
+    }
+    script.now += SHORT / 10;
+    script.message(FIRST, success(1));
+    script.message(worker_key(1, 2), Message::Ready);
+    assert_eq!(script.machine.worker(FIRST).unwrap().prefetched.len(), 16);
+    for job in 19..35 {
+        script.message(worker_key(1, 2), success(job));
+    }
+    let mut skips = |job| {
+        script.now += SHORT * 8 / 10;
+        script.message(FIRST, success(job)).iter().filter(|line| line.starts_with("skip")).count()
+    };
+    assert_eq!([2, 3].map(&mut skips), [0, 14], "one of that length proves little");
+}
+
 /// Two workers on one core, of which each waits about as long as it works. They have had jobs 1 and 2 for longer than a
 /// short one takes; six more are queued.
 fn two_on_one_core() -> Script {
@@ -52,8 +95,13 @@ fn two_on_one_core() -> Script {
 fn a_job_that_waits_for_a_shared_core_is_no_long_one() {
     let mut script = two_on_one_core();
     let lines = script.message(FIRST, success(1));
-    assert_eq!(lines[4..], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working", "send 4/1 to 0#1"]);
-    assert_eq!(script.wait(2 * SHORT), ["skip 4 at 0#1"], "nobody is free who could have done it before");
+    assert_eq!(lines[4..7], ["send 3/1 to 0#1", "task 3/1 at 0#1", "0#1 is working"]);
+    assert_eq!(lines[7..], ["send 4/1 to 0#1", "send 5/1 to 0#1"]);
+    assert_eq!(
+        script.wait(2 * SHORT),
+        ["skip 4 at 0#1", "skip 5 at 0#1"],
+        "nobody is free who could have done it before"
+    );
 }
 
 #[test]
