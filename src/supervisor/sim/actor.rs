@@ -90,6 +90,8 @@ pub(super) struct Rates {
     pub(super) ignores_term: u64,
     pub(super) holds_pipes: u64,
     pub(super) leaves_late: u64,
+    /// Workers whose pipes are closed long before their exit is known, as where many others want the processor.
+    pub(super) dies_slowly: u64,
     pub(super) spawn: u64,
     /// Workers that die at any moment, whatever they do.
     pub(super) dies: u64,
@@ -115,6 +117,7 @@ impl Rates {
             ignores_term: rate(&[0, 20, 100]),
             holds_pipes: rate(&[0, 0, 20]),
             leaves_late: rate(&[0, 0, 30, 100]),
+            dies_slowly: rate(&[0, 0, 0, 40]),
             spawn: rate(&[0, 0, 0, 20]),
             dies: rate(&[0, 0, 30, 100]),
             plain: rate(&[0, 0, 20]),

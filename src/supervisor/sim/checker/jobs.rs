@@ -1,7 +1,7 @@
 //! Where jobs go, and how they end.
 
 use super::{Checker, Followed, Found, READERS, Stage, ensure};
-use crate::supervisor::{CrashCause, Input, JobKey, Message, Outcome, Undelivered, Violation, WorkerKey};
+use crate::supervisor::{Input, JobKey, Message, Outcome, Undelivered, Violation, WorkerKey};
 use std::time::Duration;
 
 impl Checker {
@@ -105,7 +105,10 @@ impl Checker {
                 Outcome::Crashed(_),
                 Input::Exited { worker_key: of, .. } | Input::StdoutClosed(of) | Input::StderrClosed(of),
             ) => Some(*of) == worker_key,
-            (Outcome::Crashed(_), Input::Tick) => true,
+            // Where somebody holds its standard error; what it had read is known only once it has exited.
+            (Outcome::Crashed(_), Input::Tick) => {
+                worker_key.and_then(|worker_key| self.processes.get(&worker_key)).is_some_and(|process| process.reaped)
+            }
             // A kill for one job's sake waits for what lies behind that job.
             (
                 Outcome::TimedOut { limit, .. },
@@ -146,7 +149,7 @@ impl Checker {
         );
         let undelivered =
             worker_key.and_then(|worker_key| self.processes.get(&worker_key)?.undelivered).filter(|of| of.job == id);
-        if let (Outcome::Crashed(CrashCause::Exited), Some(of)) = (outcome, undelivered) {
+        if let (Outcome::Crashed(_), Some(of)) = (outcome, undelivered) {
             let unread = !of.in_part || job.readers < READERS;
             ensure(!unread, || format!("job {id} is charged, and was not read: {job:?}"))?;
         }

@@ -2,7 +2,7 @@
 
 use super::super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor, delay};
 use super::{Due, MILLI, World, is_unreadable};
-use crate::supervisor::{Begun, Effect, Input, Message, Notice, Outcome, WorkerKey};
+use crate::supervisor::{Begun, EXIT_WAIT, Effect, Input, Message, Notice, Outcome, WorkerKey};
 use std::mem;
 use std::time::Duration;
 
@@ -116,7 +116,12 @@ impl World {
         }
         self.report(worker_key, FromActor::OutputEnd);
         self.soon(Due::ErrorsEnd(worker_key));
-        self.soon(Due::Reap(worker_key));
+        if self.rng.chance(self.rates.dies_slowly) {
+            let late = delay(&mut self.rng, &self.limits);
+            self.plan(EXIT_WAIT + late, Due::Reap(worker_key));
+        } else {
+            self.soon(Due::Reap(worker_key));
+        }
     }
 
     /// SIGCONT: what it would have done meanwhile it does now.
@@ -391,7 +396,7 @@ impl World {
                 self.set(worker_key, Phase::Running { job, attempt, fate: Fate::Answer(success) });
                 let epoch = self.actors[&worker_key].epoch;
                 let late = delay(&mut self.rng, &self.limits);
-                self.plan(crate::supervisor::EXIT_WAIT + late, Due::Act(worker_key, epoch));
+                self.plan(EXIT_WAIT + late, Due::Act(worker_key, epoch));
             }
             Fate::ClosePipe => {
                 self.report(worker_key, FromActor::OutputEnd);
