@@ -95,7 +95,7 @@ impl Mixing {
             }
         }
         // A run in which nothing was aborted proves nothing.
-        assert!(aborted > times / 40, "only {aborted} aborts of {times} came in time");
+        assert!(aborted >= times / 40, "only {aborted} aborts of {times} came in time");
     }
 
     /// Strikes workers from outside until all is settled.

@@ -11,8 +11,10 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A user who has no processes but those that a test gives it.
-const NOBODY_ELSE: u32 = 54_322;
+/// A user who has no processes but those that a test gives it: another one for each run, as two may go on at the same time.
+fn nobody_else() -> u32 {
+    54_322 + std::process::id()
+}
 
 fn ask(pool: &Pool<Ask>, what: Ask) -> String {
     settled(pool.enqueue(what)).unwrap()
@@ -505,7 +507,7 @@ fn one_without_room_for_processes_says_so() {
     }
     let mut poor = Command::new("prlimit");
     // Room for the fork server and three workers, each with its guard.
-    poor.args(["--nproc=7", "--"]).arg(program("forked")).uid(NOBODY_ELSE).gid(NOBODY_ELSE);
+    poor.args(["--nproc=7", "--"]).arg(program("forked")).uid(nobody_else()).gid(nobody_else());
     let builder = forked::of(Pool::builder(poor), &Setup::default()).max_processes(8).timeout_working(None);
     let (builder, mut record) = Record::of(builder.start_failures(1000));
     let pool = builder.build().unwrap();
