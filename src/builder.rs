@@ -895,7 +895,7 @@ impl<J: Job> PoolBuilder<J> {
         let mut launch = self.source.into_inner().launch(self.start_method, self.transport);
         launch.unblock(mask.unblock());
         let hook_thread =
-            dispatcher.start().map_err(|error| BuildError::io("the hook thread could not be started", error))?;
+            dispatcher.start(&name).map_err(|error| BuildError::io("the hook thread could not be started", error))?;
         let settings = Settings {
             name,
             job_type: J::name(),

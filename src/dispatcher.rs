@@ -1,9 +1,10 @@
 //! The hook thread: it calls the user's hooks, in the order of the events.
 
 use crate::budget::Charge;
-use crate::event::{Event, EventFields, EventKind};
+use crate::event::{Event, EventKind};
 use crate::failure::Describe;
 use crate::forward::Forward;
+use crate::happening::Happening;
 use crate::mailbox::Mailbox;
 use crate::panic::text_of;
 use crate::record::{JobHook, JobRecord, JobUpdate};
@@ -38,7 +39,7 @@ type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
 /// What the hook thread is to do.
 pub(crate) enum Notification {
     /// With the number of the first hook that was not there yet.
-    Event(EventFields, Option<Arc<Charge>>, u64),
+    Events(Happening, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobUpdate),
     AddHook(Arc<JobRecord>, JobHook),
     /// A task that awaits a job which is settled.
@@ -60,7 +61,7 @@ impl Notification {
     /// Lets the worker that it came from be read on, though this has not been done.
     fn uncharge(&mut self) {
         match self {
-            Notification::Event(_, charge, _) => drop(charge.take()),
+            Notification::Events(_, charge, _) => drop(charge.take()),
             Notification::Job(_, JobUpdate::Progress(progress)) => progress.uncharge(),
             // Lines for standard error: a worker that cannot write more of them may be the one that is waited for.
             Notification::Forward(_, charge) => drop(charge.take()),
@@ -95,6 +96,8 @@ pub(crate) struct Dispatcher {
     queued: Mailbox<Notification>,
     forward: Forward,
     thread: OnceLock<ThreadId>,
+    /// The pool's.
+    name: OnceLock<Arc<str>>,
     /// Decodes the handlers' own errors for those who write events to a log.
     describe: Option<Describe>,
 }
@@ -110,12 +113,14 @@ impl Dispatcher {
             queued: Mailbox::new(),
             forward: Forward::default(),
             thread: OnceLock::new(),
+            name: OnceLock::new(),
             describe,
         })
     }
 
-    /// Starts the thread.
-    pub(crate) fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
+    /// Starts the thread, for the pool of that name.
+    pub(crate) fn start(self: &Arc<Self>, name: &Arc<str>) -> io::Result<JoinHandle<()>> {
+        let _ = self.name.set(Arc::clone(name));
         let dispatcher = Arc::clone(self);
         let handle = thread::Builder::new().name("hirelings-hooks".into()).spawn(move || dispatcher.run())?;
         let _ = self.thread.set(handle.thread().id());
@@ -129,49 +134,50 @@ impl Dispatcher {
 
     // ------------------------------------------------------------ the supervisor's side
 
-    /// Whether anybody listens to events of this kind.
-    pub(crate) fn wants(&self, kind: EventKind) -> bool {
-        self.wanted.load(Ordering::Relaxed) & kind.bit() != 0
+    /// Whether anybody listens to events of one of these kinds.
+    pub(crate) fn wants(&self, kinds: &[EventKind]) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        kinds.iter().any(|kind| wanted & kind.bit() != 0)
     }
 
-    /// Emits an event: to subscribers at once, to hooks after the next [`Dispatcher::wake`].
+    /// Emits the events of what has happened to subscribers at once. Gives what the hooks are to be called for.
     ///
-    /// For hooks the event itself is made by their thread: memory that one thread takes and another gives back makes both
+    /// For hooks the events themselves are made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
-    pub(crate) fn emit(&self, mut fields: EventFields, charge: Option<Arc<Charge>>) {
-        let bit = fields.kind.bit();
-        fields.more = fields.more.described(self.describe);
+    pub(crate) fn emit(
+        &self,
+        mut happening: Happening,
+        charge: Option<Arc<Charge>>,
+        pool: &Arc<str>,
+    ) -> Option<Notification> {
+        happening.more = happening.more.described(self.describe);
         if self.subscribed.load(Ordering::Relaxed) {
-            let event = Event::new(fields.clone());
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
-            registry.subscribers.retain(|subscriber| subscriber.offer(&event));
+            for &kind in happening.kinds {
+                let event = happening.event(kind, pool);
+                registry.subscribers.retain(|subscriber| subscriber.offer(&event));
+            }
             if registry.subscribers.len() < before {
                 self.recount(&registry);
             }
         }
-        if self.hooked.load(Ordering::Relaxed) & bit != 0 {
-            self.queue(Notification::Event(fields, charge, self.next.load(Ordering::SeqCst)));
-        }
+        let hooked = self.hooked.load(Ordering::Relaxed);
+        let is_hooked = happening.kinds.iter().any(|kind| hooked & kind.bit() != 0);
+        is_hooked.then(|| Notification::Events(happening, charge, self.next.load(Ordering::SeqCst)))
     }
 
-    /// Hands over a call, which is due once the thread is woken.
-    pub(crate) fn queue(&self, notification: Notification) {
-        self.queued.put(notification, Notification::uncharge);
-    }
-
-    /// Wakes the thread where it sleeps and something was queued. Nothing that is queued is lost: where the thread has
-    /// ended, it is done here.
-    pub(crate) fn wake(&self) {
+    /// Hands over calls, which are due at once. Nothing of them is lost: where the thread has ended, they are done here.
+    pub(crate) fn hand_over(&self, notifications: &mut VecDeque<Notification>) {
+        self.queued.put(notifications, Notification::uncharge);
         if self.queued.wake() {
             self.finish();
         }
     }
 
-    /// Hands over a call that is due now.
+    /// Hands over a call.
     pub(crate) fn notify(&self, notification: Notification) {
-        self.queue(notification);
-        self.wake();
+        self.hand_over(&mut VecDeque::from([notification]));
     }
 
     /// After everything that is queued, the thread ends.
@@ -246,7 +252,7 @@ impl Dispatcher {
     // ------------------------------------------------------------ the thread
 
     fn run(&self) {
-        let mut hooks = Vec::new();
+        let mut calls = Calls::of(self);
         while !self.queued.has_ended() {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
@@ -254,7 +260,7 @@ impl Dispatcher {
                 if matches!(notification, Notification::End) {
                     self.queued.end();
                 }
-                self.perform(notification, &mut hooks);
+                calls.perform(notification);
             }
         }
         self.finish();
@@ -278,33 +284,36 @@ impl Dispatcher {
 
     /// Does what was queued around the thread's end.
     fn finish(&self) {
-        let mut hooks = Vec::new();
+        let mut calls = Calls::of(self);
         loop {
             let notifications = self.queued.take_left();
             if notifications.is_empty() {
                 return;
             }
-            notifications.into_iter().for_each(|notification| self.perform(notification, &mut hooks));
+            notifications.into_iter().for_each(|notification| calls.perform(notification));
         }
     }
+}
 
-    /// `hooks` is a buffer.
-    fn perform(&self, notification: Notification, hooks: &mut Vec<PoolHook>) {
+/// Calls the hooks.
+struct Calls<'d> {
+    dispatcher: &'d Dispatcher,
+    /// The pool's name, of which this thread has a copy: threads that count what holds the same one wait for each other.
+    pool: Arc<str>,
+    /// A buffer.
+    hooks: Vec<PoolHook>,
+}
+
+impl<'d> Calls<'d> {
+    fn of(dispatcher: &'d Dispatcher) -> Self {
+        let pool = dispatcher.name.get().map_or_else(Default::default, |name| Arc::from(&**name));
+        Calls { dispatcher, pool, hooks: Vec::new() }
+    }
+
+    fn perform(&mut self, notification: Notification) {
         match notification {
-            Notification::Event(fields, _charge, next) => {
-                let event = Event::new(fields);
-                let registry = self.registry.lock();
-                let listening = registry.hooks[event.kind() as usize].iter().filter(|(id, _)| id.0 < next);
-                hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));
-                drop(registry);
-                for hook in hooks.drain(..) {
-                    guarded(&mut || {
-                        // A hook that was interrupted by its own event (it cannot be) would be left out.
-                        if let Some(mut hook) = hook.try_lock() {
-                            hook(&event);
-                        }
-                    });
-                }
+            Notification::Events(happening, _charge, next) => {
+                happening.kinds.iter().for_each(|&kind| self.tell(kind, &happening, next));
             }
             Notification::Job(record, update) => record.call_hooks(&update, &guarded),
             Notification::AddHook(record, hook) => {
@@ -320,8 +329,28 @@ impl Dispatcher {
                 guarded(&mut || waker.take().into_iter().for_each(Waker::wake));
             }
             Notification::Log(level, line) => guarded(&mut || log::log!(target: "hirelings", level, "{line}")),
-            Notification::Forward(lines, _charge) => self.forward.write(&lines),
+            Notification::Forward(lines, _charge) => self.dispatcher.forward.write(&lines),
             Notification::End => {}
+        }
+    }
+
+    /// Calls the hooks of this kind whose numbers are below `next`.
+    fn tell(&mut self, kind: EventKind, happening: &Happening, next: u64) {
+        let registry = self.dispatcher.registry.lock();
+        let listening = registry.hooks[kind as usize].iter().filter(|(id, _)| id.0 < next);
+        self.hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));
+        drop(registry);
+        if self.hooks.is_empty() {
+            return;
+        }
+        let event = happening.event(kind, &self.pool);
+        for hook in self.hooks.drain(..) {
+            guarded(&mut || {
+                // A hook that was interrupted by its own event (it cannot be) would be left out.
+                if let Some(mut hook) = hook.try_lock() {
+                    hook(&event);
+                }
+            });
         }
     }
 }

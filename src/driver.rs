@@ -17,6 +17,7 @@ mod forks;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod handshake;
+mod hook_queue;
 mod inbox;
 mod keys;
 mod notices;
@@ -57,6 +58,7 @@ use emit::About;
 use forks::Forks;
 use handshake::handshake;
 use hirelings_worker_kit::wire::{ANSWERS_RECALLS, Fault, Frame, FromWorker, Payload};
+use hook_queue::HookQueue;
 use inbox::{Inbox, inbox};
 use keys::Keys;
 use poller::Poller;
@@ -116,6 +118,7 @@ pub(crate) struct Driver {
     forks: Forks,
     start_failures: StartFailures,
     figures: Figures,
+    hooks: HookQueue,
 }
 
 impl Driver {
@@ -138,7 +141,7 @@ impl Driver {
         let (commands, reports, inbox) = inbox();
         let wants_stderr: Arc<dyn Fn() -> bool + Send + Sync> = {
             let (dispatcher, quiet) = (Arc::clone(&settings.dispatcher), settings.stderr == Stderr::Null);
-            Arc::new(move || !quiet || dispatcher.wants(EventKind::WorkerStderr))
+            Arc::new(move || !quiet || dispatcher.wants(&[EventKind::WorkerStderr]))
         };
         let poller = Poller::start(reports.clone(), {
             let wants_stderr = Arc::clone(&wants_stderr);
@@ -171,6 +174,7 @@ impl Driver {
             forks: Forks::new(servers),
             start_failures: StartFailures::default(),
             figures: Figures::new(),
+            hooks: HookQueue::new(Arc::clone(&settings.dispatcher), Arc::clone(&settings.name)),
             settings,
         };
         Ok((driver, commands, reports))
@@ -182,7 +186,8 @@ impl Driver {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
             let why = text_of(&*panic).to_owned();
             let line = format!("the supervisor failed, which is a bug: {why}");
-            dispatcher.notify(Notification::Log(log::Level::Error, line));
+            self.hooks.queue(Notification::Log(log::Level::Error, line));
+            self.hooks.hand_over();
         }
         self.tear_down();
         dispatcher.end();
@@ -191,7 +196,7 @@ impl Driver {
     fn run(&mut self) {
         self.input(Input::Tick);
         self.write_all();
-        self.callers.wake_released(&self.settings.dispatcher);
+        self.callers.wake_released(&self.hooks);
         while !self.is_over() {
             self.wait();
             self.iterate(clock().duration_since(self.started));
@@ -211,7 +216,7 @@ impl Driver {
         self.drain_all();
         self.callers.answer(&self.machine, &self.start_failures);
         self.write_all();
-        self.callers.wake_released(&self.settings.dispatcher);
+        self.callers.wake_released(&self.hooks);
     }
 
     /// Whether nothing of the pool is left. Fork servers are ended once no worker is.

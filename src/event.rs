@@ -9,6 +9,7 @@ use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::Payload;
 use std::fmt;
 use std::process::ExitStatus;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +113,11 @@ impl EventKind {
     /// The kind's bit in a set of kinds.
     pub(crate) fn bit(self) -> u32 {
         1 << self as u32
+    }
+
+    /// This kind alone, of those that are at once.
+    pub(crate) fn alone(self) -> &'static [EventKind] {
+        slice::from_ref(&EventKind::ALL[self as usize])
     }
 }
 

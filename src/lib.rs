@@ -568,6 +568,7 @@ mod failure;
 mod budget;
 mod dispatcher;
 mod forward;
+mod happening;
 mod mailbox;
 mod panic;
 mod progress;

@@ -38,14 +38,18 @@ impl<T> Mailbox<T> {
         Mailbox { queue: Mutex::new(queue), wake_up: Condvar::new(), ended: AtomicBool::new(false) }
     }
 
-    /// Puts something in, which the reader takes at the next [`Mailbox::wake`] at the latest. It is changed by `change` where
-    /// that is wanted of all that is put in.
-    pub(crate) fn put(&self, mut value: T, change: impl FnOnce(&mut T)) {
+    /// Puts all of `values` in, which the reader takes at the next [`Mailbox::wake`] at the latest. They are changed by `change`
+    /// where that is wanted of all that is put in.
+    pub(crate) fn put(&self, values: &mut VecDeque<T>, change: impl FnMut(&mut T)) {
         let mut queue = self.queue.lock();
         if queue.changing {
-            change(&mut value);
+            values.iter_mut().for_each(change);
         }
-        queue.waiting.push_back(value);
+        if queue.waiting.is_empty() {
+            mem::swap(&mut queue.waiting, values);
+        } else {
+            queue.waiting.append(values);
+        }
     }
 
     /// Wakes the reader where it sleeps and there is something. Gives whether it takes nothing any more: then the caller

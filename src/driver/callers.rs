@@ -1,8 +1,9 @@
 //! The callers that wait: for room in the backlog, for the first worker, for all workers, for an idle pool, for the number of
 //! jobs that were aborted, and for jobs that are settled.
 
+use super::hook_queue::HookQueue;
 use super::start_failures::StartFailures;
-use crate::dispatcher::{Dispatcher, Notification};
+use crate::dispatcher::Notification;
 use crate::error::{ReadyError, StartFailure};
 use crate::record::{Released, Ticket};
 use crate::supervisor::Supervisor;
@@ -129,15 +130,15 @@ impl Callers {
     }
 
     /// Wakes those who waited for the jobs that this iteration has settled.
-    pub(super) fn wake_released(&mut self, dispatcher: &Dispatcher) {
+    pub(super) fn wake_released(&mut self, hooks: &HookQueue) {
         for waker in self.released.iter_mut().filter_map(Released::take_waker) {
-            dispatcher.queue(Notification::Wake(waker));
+            hooks.queue(Notification::Wake(waker));
         }
-        dispatcher.wake();
+        hooks.hand_over();
         self.drop_released();
     }
 
-    /// Wakes the threads that waited for them, and the tasks whose wakers the dispatcher has not got.
+    /// Wakes the threads that waited for them, and the tasks whose wakers the hook thread has not got.
     pub(super) fn drop_released(&mut self) {
         self.released.clear();
         self.released.shrink_to(KEPT);

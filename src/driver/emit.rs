@@ -3,7 +3,8 @@
 use super::Driver;
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
-use crate::event::{EventFields, EventKind, More};
+use crate::event::{EventKind, More};
+use crate::happening::Happening;
 use crate::id::{JobId, Slot, WorkerId};
 use crate::options::Stderr;
 use crate::record::JobRecord;
@@ -48,22 +49,26 @@ impl<'a> About<'a> {
 
 impl Driver {
     pub(super) fn emit_event(&self, kind: EventKind, about: About<'_>, more: impl FnOnce() -> More) {
-        self.emit_charged(kind, about, more, None);
+        self.emit_charged(kind.alone(), about, more, None);
+    }
+
+    /// Emits events that come at once, one of each kind, and have nothing of their own.
+    pub(super) fn emit_events(&self, kinds: &'static [EventKind], about: About<'_>) {
+        self.emit_charged(kinds, about, || More::Nothing, None);
     }
 
     pub(super) fn emit_charged(
         &self,
-        kind: EventKind,
+        kinds: &'static [EventKind],
         about: About<'_>,
         more: impl FnOnce() -> More,
         charge: Option<&Arc<Charge>>,
     ) {
-        if !self.settings.dispatcher.wants(kind) {
+        if !self.hooks.wants(kinds) {
             return;
         }
-        let fields = EventFields {
-            kind,
-            pool: Arc::clone(&self.settings.name),
+        let happening = Happening {
+            kinds,
             job: about.job.map(|record| JobId(record.id)),
             label: about.job.and_then(|record| record.label()),
             worker: about.worker_key.map(|worker_key| WorkerId(worker_key.worker)),
@@ -74,31 +79,31 @@ impl Driver {
             at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
             more: more(),
         };
-        self.settings.dispatcher.emit(fields, charge.cloned());
+        self.hooks.emit(happening, charge.cloned());
     }
 
     /// A line for the program's log, written by the hook thread: a logger is the user's code.
     pub(super) fn log(&self, level: log::Level, line: impl FnOnce() -> String) {
         if level <= log::max_level() {
-            self.settings.dispatcher.queue(Notification::Log(level, format!("{:?}: {}", self.settings.name, line())));
+            self.hooks.queue(Notification::Log(level, format!("{:?}: {}", self.settings.name, line())));
         }
     }
 
     /// Lines that a process of the pool has printed: forwarded, logged and emitted, as is wanted.
     pub(super) fn emit_stderr(&self, lines: &[u8], charge: Charge, about: About<'_>, who: impl Fn() -> String) {
         let charge = Arc::new(charge);
-        let (dispatcher, mode) = (&self.settings.dispatcher, self.settings.stderr);
+        let mode = self.settings.stderr;
         if mode == Stderr::Forward {
-            dispatcher.queue(Notification::Forward(lines.into(), Some(Arc::clone(&charge))));
+            self.hooks.queue(Notification::Forward(lines.into(), Some(Arc::clone(&charge))));
         }
-        if mode != Stderr::Log && !dispatcher.wants(EventKind::WorkerStderr) {
+        if mode != Stderr::Log && !self.hooks.wants(&[EventKind::WorkerStderr]) {
             return;
         }
         for line in lines_of(lines) {
             if mode == Stderr::Log {
                 self.log(log::Level::Info, || format!("{}: {line}", who()));
             }
-            self.emit_charged(EventKind::WorkerStderr, about, || More::Stderr(line), Some(&charge));
+            self.emit_charged(&[EventKind::WorkerStderr], about, || More::Stderr(line), Some(&charge));
         }
     }
 

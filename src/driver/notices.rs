@@ -17,6 +17,10 @@ use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The events of a job that succeeds, in their order.
+const SUCCESS: &[EventKind] =
+    &[EventKind::WorkerSuccess, EventKind::WorkerDone, EventKind::JobSuccess, EventKind::Done];
+
 impl Driver {
     /// Announces it to whoever listens, and to the callers. `context` is what came with the input that led to the notice.
     pub(super) fn announce(&mut self, notice: &Notice, context: &mut Context) {
@@ -38,7 +42,7 @@ impl Driver {
                 }
             }
             Notice::Backlogged(key) => {
-                if self.settings.dispatcher.wants(EventKind::Backlog)
+                if self.hooks.wants(&[EventKind::Backlog])
                     && let Some(record) = self.tickets.record(key)
                 {
                     self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
@@ -211,32 +215,27 @@ impl Driver {
     fn started(&self, worker_key: WorkerKey, key: JobKey, attempt: u32) {
         let Some(record) = self.tickets.record(key) else { return };
         if record.set_started(attempt) {
-            self.settings.dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
+            self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Start(attempt)));
         }
         let about = About::attempt(record, attempt, Some(worker_key));
-        self.emit_event(EventKind::JobStart, about, || More::Nothing);
-        self.emit_event(EventKind::WorkerStart, about, || More::Nothing);
+        self.emit_events(&[EventKind::JobStart, EventKind::WorkerStart], about);
     }
 
     fn progressed(&mut self, worker_key: WorkerKey, key: JobKey, attempt: u32, context: &mut Context) {
         let Some(record) = self.tickets.record(key) else { return };
-        let dispatcher = &self.settings.dispatcher;
-        let is_wanted = dispatcher.wants(EventKind::JobProgress) || dispatcher.wants(EventKind::WorkerProgress);
-        if !is_wanted && !record.wants_progress() {
+        const KINDS: &[EventKind] = &[EventKind::JobProgress, EventKind::WorkerProgress];
+        if !self.hooks.wants(KINDS) && !record.wants_progress() {
             return;
         }
         let Some((payload, charge)) = context.take_progress() else { return };
         let charge = Arc::new(charge);
         let progress = EncodedProgress::new(payload, Arc::clone(&charge));
         if record.progressed(&progress) {
-            dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Progress(progress.clone())));
+            self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Progress(progress.clone())));
         }
-        let job_type = self.settings.job_type;
-        for kind in [EventKind::JobProgress, EventKind::WorkerProgress] {
-            let about = About::attempt(record, attempt, Some(worker_key));
-            let payload = progress.payload.clone();
-            self.emit_charged(kind, about, || More::Progress { payload, job_type }, Some(&charge));
-        }
+        let (payload, job_type) = (progress.payload, self.settings.job_type);
+        let about = About::attempt(record, attempt, Some(worker_key));
+        self.emit_charged(KINDS, about, || More::Progress { payload, job_type }, Some(&charge));
     }
 
     fn retried(&mut self, key: JobKey, tried: Tried, outcome: Outcome, worker_key: WorkerKey, context: &mut Context) {
@@ -244,7 +243,7 @@ impl Driver {
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
         if record.set_queued_again(tried.begun) {
-            self.settings.dispatcher.queue(Notification::Job(
+            self.hooks.queue(Notification::Job(
                 Arc::clone(&record),
                 JobUpdate::Retry { failure: Arc::clone(&failure), attempt: tried.attempt },
             ));
@@ -267,39 +266,40 @@ impl Driver {
         let settled = self.outcome(record, tried, outcome, worker_key, context);
         let failure = settled.as_ref().err().cloned();
         // Announced before the handle is released: a hook that is added after a wait gets nothing of what was waited for.
-        if let Some(worker_key) = worker_key {
-            self.worker_answered(record, tried.attempt, outcome, worker_key);
-        }
         let about = About::attempt(record, tried.attempt, worker_key);
         let job_type = self.settings.job_type;
         match (outcome, failure) {
-            (Outcome::Aborted, _) => self.emit_event(EventKind::JobAbort, about, || More::Nothing),
-            (_, Some(failure)) => self.emit_event(EventKind::JobFailure, about, || More::Failure { failure, job_type }),
-            (_, None) => self.emit_event(EventKind::JobSuccess, about, || More::Nothing),
+            (_, None) => self.emit_events(SUCCESS, about),
+            (_, Some(failure)) => {
+                if let Some(worker_key) = worker_key {
+                    self.worker_answered(record, tried.attempt, outcome, worker_key);
+                }
+                match outcome {
+                    Outcome::Aborted => self.emit_event(EventKind::JobAbort, about, || More::Nothing),
+                    _ => self.emit_event(EventKind::JobFailure, about, || More::Failure { failure, job_type }),
+                }
+                self.emit_event(EventKind::Done, about, || More::Nothing);
+            }
         }
-        self.emit_event(EventKind::Done, about, || More::Nothing);
         if let Some(released) = ticket.settle(settled, tried.begun, report) {
             if let Some(record) = released.hooked() {
-                self.settings.dispatcher.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
+                self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
             }
             self.callers.release(released);
         }
     }
 
-    /// The worker's own events of an answer.
+    /// The worker's own events of an answer that is a failure.
     fn worker_answered(&self, record: &Arc<JobRecord>, attempt: u32, outcome: Outcome, worker_key: WorkerKey) {
-        let kind = match outcome {
-            Outcome::Success => EventKind::WorkerSuccess,
-            Outcome::Failed
-            | Outcome::FinalFailure
-            | Outcome::Undecodable
-            | Outcome::Unencodable
-            | Outcome::Panicked => EventKind::WorkerFailure,
-            _ => return,
-        };
-        let about = About::attempt(record, attempt, Some(worker_key));
-        self.emit_event(kind, about, || More::Nothing);
-        self.emit_event(EventKind::WorkerDone, about, || More::Nothing);
+        if let Outcome::Failed
+        | Outcome::FinalFailure
+        | Outcome::Undecodable
+        | Outcome::Unencodable
+        | Outcome::Panicked = outcome
+        {
+            let about = About::attempt(record, attempt, Some(worker_key));
+            self.emit_events(&[EventKind::WorkerFailure, EventKind::WorkerDone], about);
+        }
     }
 
     // ------------------------------------------------------------ of workers
@@ -312,7 +312,7 @@ impl Driver {
             WorkerState::Recovering => EventKind::WorkerRecovering,
             WorkerState::Exiting => EventKind::WorkerExiting,
         };
-        if self.settings.dispatcher.wants(kind) {
+        if self.hooks.wants(kind.alone()) {
             let held = self.tickets.held(job);
             self.emit_event(kind, About::held(&held, worker_key), || More::Nothing);
         }

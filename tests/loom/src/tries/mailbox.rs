@@ -70,7 +70,7 @@ fn nothing_is_lost(end_first: bool, put: impl Fn(&Mailbox<u32>, u32) -> bool + C
 }
 
 fn put(mailbox: &Mailbox<u32>, value: u32) -> bool {
-    mailbox.put(value, |_| {});
+    mailbox.put(&mut VecDeque::from([value]), |_| {});
     mailbox.wake()
 }
 
@@ -99,7 +99,7 @@ fn a_look_at_the_end_before_it_is_put_in_is_found() {
 #[should_panic(expected = "deadlock")]
 fn a_reader_that_nobody_wakes_is_found() {
     nothing_is_lost(true, |mailbox, value| {
-        mailbox.put(value, |_| {});
+        mailbox.put(&mut VecDeque::from([value]), |_| {});
         mailbox.has_ended()
     });
 }

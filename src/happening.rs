@@ -1,0 +1,41 @@
+//! What the events of a pool are made of, before they are.
+
+use crate::event::{Event, EventFields, EventKind, More};
+use crate::id::{JobId, Slot, WorkerId};
+use std::sync::Arc;
+
+/// What has happened, of which one event or several at once are made.
+#[derive(Clone)]
+pub(crate) struct Happening {
+    /// The events' kinds, in their order.
+    pub(crate) kinds: &'static [EventKind],
+    pub(crate) job: Option<JobId>,
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) worker: Option<WorkerId>,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) site: Option<Arc<str>>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) attempt: Option<u32>,
+    /// Nanoseconds since the pool was built.
+    pub(crate) at: u64,
+    pub(crate) more: More,
+}
+
+impl Happening {
+    /// The event of one of its kinds, in the pool of that name.
+    pub(crate) fn event(&self, kind: EventKind, pool: &Arc<str>) -> Event {
+        Event::new(EventFields {
+            kind,
+            pool: Arc::clone(pool),
+            job: self.job,
+            label: self.label.clone(),
+            worker: self.worker,
+            slot: self.slot,
+            site: self.site.clone(),
+            pid: self.pid,
+            attempt: self.attempt,
+            at: self.at,
+            more: self.more.clone(),
+        })
+    }
+}
