@@ -73,29 +73,44 @@ impl Mixing {
     }
 
     /// Callers abort jobs while the others are done: one of four anywhere, the others among those that run or are next.
-    /// On a busy machine those are done before this thread has its turn: then it tries further on.
+    /// On a busy machine all may be done before this thread has its turn: then as many come once more.
     pub(super) fn abort(&mut self, trial: &mut Trial) {
         let times = if self.whole { 200 } else { 40 };
+        let mut aborted = self.abort_from(trial, 0, times);
+        for _ in 0..20 {
+            // A run in which nothing was aborted proves nothing.
+            if aborted >= times / 40 {
+                return;
+            }
+            let first = trial.jobs();
+            (0..self.jobs).for_each(|_| trial.enqueue(Order::answer(200)));
+            aborted += self.abort_from(trial, first, times);
+        }
+        panic!("only {aborted} aborts of {times} came in time");
+    }
+
+    /// Tries so many times to abort one of the jobs from `first` on, which are the last ones. Gives how many it has aborted.
+    fn abort_from(&mut self, trial: &mut Trial, first: usize, times: usize) -> usize {
         let mut aborted = 0;
         for time in 1..=times {
-            trial.await_done(time * self.jobs / (times + 2));
+            trial.await_done(first + time * self.jobs / (times + 2));
             if self.dice.percent(25) {
-                let at = self.dice.below(self.jobs as u64) as usize;
+                let at = first + self.dice.below(self.jobs as u64) as usize;
                 aborted += usize::from(trial.abort(at));
                 continue;
             }
+            // Those that run may be done: then it tries further on.
             let mut within = 8 * self.workers;
             loop {
                 let at = trial.oldest() + self.dice.below(within as u64) as usize;
-                if at >= self.jobs || trial.abort(at) {
-                    aborted += usize::from(at < self.jobs);
+                if at >= first + self.jobs || trial.abort(at) {
+                    aborted += usize::from(at < first + self.jobs);
                     break;
                 }
                 within *= 2;
             }
         }
-        // A run in which nothing was aborted proves nothing.
-        assert!(aborted >= times / 40, "only {aborted} aborts of {times} came in time");
+        aborted
     }
 
     /// Strikes workers from outside until all is settled.

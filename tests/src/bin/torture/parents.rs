@@ -68,13 +68,19 @@ fn watch_end(parent: &mut Child, tag: &str, end: &str, dice: &mut Dice) -> io::R
     if line.trim() != "ready" {
         return Err(io::Error::other(format!("it said {line:?}")));
     }
-    thread::sleep(Duration::from_millis(dice.below(60)));
-    let before = hunt::tagged(tag);
-    let stopped = before.iter().filter(|&&pid| processes::state(pid) == Some('T')).count();
     // Itself, seven workers that have a lasting job, and five children of theirs in their groups.
-    if before.len() < 6 + CONSTANT.len() * kit::kit().processes() || stopped < 2 {
-        return Err(io::Error::other(format!("only {} processes, {stopped} of them stopped", before.len())));
+    let (mut there, mut stopped) = (0, 0);
+    let all_are_there = within(WATCHDOG, || {
+        let before = hunt::tagged(tag);
+        there = before.len();
+        stopped = before.iter().filter(|&&pid| processes::state(pid) == Some('T')).count();
+        there >= 6 + CONSTANT.len() * kit::kit().processes() && stopped >= 2
+    });
+    if !all_are_there {
+        return Err(io::Error::other(format!("only {there} processes, {stopped} of them stopped")));
     }
+    // At any moment of their work.
+    thread::sleep(Duration::from_millis(dice.below(60)));
     match end {
         "kill" => parent.kill()?,
         "terminate" => drop(hunt::send(parent.id(), rustix::process::Signal::TERM)),
