@@ -52,8 +52,9 @@ pub(crate) enum Notification {
 
 #[derive(Default)]
 struct Registry {
-    /// By kind of event, in the order in which they were added.
-    hooks: [Vec<(HookId, PoolHook)>; EventKind::ALL.len()],
+    /// By kind of event, in the order in which they were added. The hook thread takes a list as it is, and calls its hooks
+    /// without the lock.
+    hooks: [Arc<Vec<(HookId, PoolHook)>>; EventKind::ALL.len()],
     subscribers: Vec<Subscriber>,
 }
 
@@ -140,7 +141,7 @@ impl Dispatcher {
         kinds.iter().any(|kind| wanted & kind.bit() != 0)
     }
 
-    /// Emits the events of what has happened to subscribers at once. Gives what the hooks are to be called for.
+    /// Emits the events of what has happened to subscribers at once, and queues them for the hooks.
     ///
     /// For hooks the events themselves are made by their thread: memory that one thread takes and another gives back makes both
     /// wait for its allocator.
@@ -149,8 +150,9 @@ impl Dispatcher {
         mut happening: Happening,
         charge: Option<Arc<Charge>>,
         pool: &Arc<str>,
-    ) -> Option<Notification> {
-        happening.more = happening.more.described(self.describe);
+        queued: &mut VecDeque<Notification>,
+    ) {
+        happening.more.describe(self.describe);
         if self.subscribed.load(Ordering::Relaxed) {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
@@ -163,8 +165,9 @@ impl Dispatcher {
             }
         }
         let hooked = self.hooked.load(Ordering::Relaxed);
-        let is_hooked = happening.kinds.iter().any(|kind| hooked & kind.bit() != 0);
-        is_hooked.then(|| Notification::Events(happening, charge, self.next.load(Ordering::SeqCst)))
+        if happening.kinds.iter().any(|kind| hooked & kind.bit() != 0) {
+            queued.push_back(Notification::Events(happening, charge, self.next.load(Ordering::SeqCst)));
+        }
     }
 
     /// Hands over calls, which are due at once. Nothing of them is lost: where the thread has ended, they are done here.
@@ -215,7 +218,7 @@ impl Dispatcher {
         if !self.queued.has_ended() {
             let hook: PoolHook = Arc::new(Mutex::new(hook));
             for &of in kind.as_ref().map_or(EventKind::ALL, slice::from_ref) {
-                registry.hooks[of as usize].push((id, Arc::clone(&hook)));
+                Arc::make_mut(&mut registry.hooks[of as usize]).push((id, Arc::clone(&hook)));
             }
             self.recount(&registry);
         }
@@ -224,8 +227,8 @@ impl Dispatcher {
 
     pub(crate) fn remove(&self, id: HookId) -> bool {
         let mut registry = self.registry.lock();
-        let lists = registry.hooks.iter_mut();
-        let removed: Vec<_> = lists.flat_map(|list| list.extract_if(.., |(of, _)| *of == id)).collect();
+        let lists = registry.hooks.iter_mut().filter(|list| list.iter().any(|(of, _)| *of == id));
+        let removed: Vec<_> = lists.flat_map(|list| Arc::make_mut(list).extract_if(.., |(of, _)| *of == id)).collect();
         self.recount(&registry);
         // What a hook holds is the user's, and may ask for the registry when it is dropped.
         drop(registry);
@@ -252,7 +255,7 @@ impl Dispatcher {
     // ------------------------------------------------------------ the thread
 
     fn run(&self) {
-        let mut calls = Calls::of(self);
+        let calls = Calls::of(self);
         while !self.queued.has_ended() {
             self.take();
             // Not held while a hook runs: it may wait, and look at what is left.
@@ -284,7 +287,7 @@ impl Dispatcher {
 
     /// Does what was queued around the thread's end.
     fn finish(&self) {
-        let mut calls = Calls::of(self);
+        let calls = Calls::of(self);
         loop {
             let notifications = self.queued.take_left();
             if notifications.is_empty() {
@@ -300,17 +303,15 @@ struct Calls<'d> {
     dispatcher: &'d Dispatcher,
     /// The pool's name, of which this thread has a copy: threads that count what holds the same one wait for each other.
     pool: Arc<str>,
-    /// A buffer.
-    hooks: Vec<PoolHook>,
 }
 
 impl<'d> Calls<'d> {
     fn of(dispatcher: &'d Dispatcher) -> Self {
         let pool = dispatcher.name.get().map_or_else(Default::default, |name| Arc::from(&**name));
-        Calls { dispatcher, pool, hooks: Vec::new() }
+        Calls { dispatcher, pool }
     }
 
-    fn perform(&mut self, notification: Notification) {
+    fn perform(&self, notification: Notification) {
         match notification {
             Notification::Events(happening, _charge, next) => {
                 happening.kinds.iter().for_each(|&kind| self.tell(kind, &happening, next));
@@ -335,23 +336,22 @@ impl<'d> Calls<'d> {
     }
 
     /// Calls the hooks of this kind whose numbers are below `next`.
-    fn tell(&mut self, kind: EventKind, happening: &Happening, next: u64) {
-        let registry = self.dispatcher.registry.lock();
-        let listening = registry.hooks[kind as usize].iter().filter(|(id, _)| id.0 < next);
-        self.hooks.extend(listening.map(|(_, hook)| Arc::clone(hook)));
-        drop(registry);
-        if self.hooks.is_empty() {
-            return;
+    fn tell(&self, kind: EventKind, happening: &Happening, next: u64) {
+        let hooks = Arc::clone(&self.dispatcher.registry.lock().hooks[kind as usize]);
+        if hooks.iter().any(|(id, _)| id.0 < next) {
+            let event = happening.event(kind, &self.pool);
+            for (_, hook) in hooks.iter().filter(|(id, _)| id.0 < next) {
+                guarded(&mut || {
+                    // A hook that was interrupted by its own event (it cannot be) would be left out.
+                    if let Some(mut hook) = hook.try_lock() {
+                        hook(&event);
+                    }
+                });
+            }
         }
-        let event = happening.event(kind, &self.pool);
-        for hook in self.hooks.drain(..) {
-            guarded(&mut || {
-                // A hook that was interrupted by its own event (it cannot be) would be left out.
-                if let Some(mut hook) = hook.try_lock() {
-                    hook(&event);
-                }
-            });
-        }
+        // These may be the last of hooks that were removed meanwhile, and what those hold is the user's.
+        let mut hooks = Some(hooks);
+        guarded(&mut || drop(hooks.take()));
     }
 }
 

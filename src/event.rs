@@ -218,10 +218,9 @@ pub(crate) enum More {
 
 impl More {
     /// Adds what decodes the handler's own error.
-    pub(crate) fn described(self, describe: Option<Describe>) -> More {
-        match (self, describe) {
-            (More::Failure { failure, job_type }, Some(describe)) => More::Described { failure, job_type, describe },
-            (more, _) => more,
+    pub(crate) fn describe(&mut self, describe: Option<Describe>) {
+        if let (More::Failure { failure, job_type }, Some(describe)) = (&*self, describe) {
+            *self = More::Described { failure: Arc::clone(failure), job_type, describe };
         }
     }
 }

@@ -31,9 +31,7 @@ impl HookQueue {
 
     /// Emits the events of what has happened: to subscribers at once, to hooks at the next [`HookQueue::hand_over`].
     pub(super) fn emit(&self, happening: Happening, charge: Option<Arc<Charge>>) {
-        if let Some(notification) = self.dispatcher.emit(happening, charge, &self.name) {
-            self.queue(notification);
-        }
+        self.dispatcher.emit(happening, charge, &self.name, &mut self.queued.borrow_mut());
     }
 
     /// Queues a call for the next [`HookQueue::hand_over`].

@@ -313,8 +313,12 @@ impl Driver {
             WorkerState::Exiting => EventKind::WorkerExiting,
         };
         if self.hooks.wants(kind.alone()) {
-            let held = self.tickets.held(job);
-            self.emit_event(kind, About::held(&held, worker_key), || More::Nothing);
+            let held = job.and_then(|(key, attempt)| Some((self.tickets.record(key)?, attempt)));
+            let about = held.map_or_else(
+                || About::worker(worker_key),
+                |(record, attempt)| About::attempt(record, attempt, Some(worker_key)),
+            );
+            self.emit_event(kind, about, || More::Nothing);
         }
     }
 
