@@ -510,7 +510,7 @@ fn the_defaults_are_those_of_the_code() {
         ("start_failures", "5", "5"),
         ("max_backlog", "no limit", ""),
         ("max_frame", "1 GiB", ""),
-        ("prefetch", "`None`", "32"),
+        ("prefetch", "`None`", "256"),
         ("stderr", "[`Stderr::Forward`]", ""),
         ("start_method", "[`StartMethod::Exec`]", ""),
         ("transport", "[`Transport::Pipes`]", ""),
