@@ -49,10 +49,3 @@ impl HookQueue {
         }
     }
 }
-
-/// Where the supervisor fails, what it has queued is done all the same.
-impl Drop for HookQueue {
-    fn drop(&mut self) {
-        self.hand_over();
-    }
-}
