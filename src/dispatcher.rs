@@ -153,7 +153,7 @@ impl Dispatcher {
         queued: &mut VecDeque<Notification>,
     ) {
         happening.more.describe(self.describe);
-        if self.subscribed.load(Ordering::Relaxed) {
+        if self.has_subscribers() {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
             for &kind in happening.kinds {
@@ -170,9 +170,18 @@ impl Dispatcher {
         }
     }
 
-    /// Hands over calls, which are due at once. Nothing of them is lost: where the thread has ended, they are done here.
-    pub(crate) fn hand_over(&self, notifications: &mut VecDeque<Notification>) {
+    /// Whether anybody receives events as soon as they are emitted.
+    pub(crate) fn has_subscribers(&self) -> bool {
+        self.subscribed.load(Ordering::Relaxed)
+    }
+
+    /// Gives the thread calls, in front of all that are given later. They are due at the next [`Dispatcher::wake`].
+    pub(crate) fn put(&self, notifications: &mut VecDeque<Notification>) {
         self.queued.put(notifications, Notification::uncharge);
+    }
+
+    /// Wakes the thread. Nothing that it was given is lost: where it has ended, that is done here.
+    pub(crate) fn wake(&self) {
         if self.queued.wake() {
             self.finish();
         }
@@ -180,7 +189,8 @@ impl Dispatcher {
 
     /// Hands over a call.
     pub(crate) fn notify(&self, notification: Notification) {
-        self.hand_over(&mut VecDeque::from([notification]));
+        self.put(&mut VecDeque::from([notification]));
+        self.wake();
     }
 
     /// After everything that is queued, the thread ends.

@@ -1,10 +1,11 @@
-//! The supervisor's side of the hook thread: calls are collected here, and handed over at the end of an iteration.
+//! The supervisor's side of the hook thread: calls are collected here, and handed over at the end of an iteration, or before
+//! somebody else can see what they tell of: whoever adds a hook then is called after them.
 
 use crate::budget::Charge;
 use crate::dispatcher::{Dispatcher, Notification};
 use crate::event::EventKind;
 use crate::happening::Happening;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,11 +18,13 @@ pub(super) struct HookQueue {
     name: Arc<str>,
     /// What the hook thread has not been given yet.
     queued: RefCell<VecDeque<Notification>>,
+    /// Whether it has been given some for which it was not woken.
+    unwoken: Cell<bool>,
 }
 
 impl HookQueue {
     pub(super) fn new(dispatcher: Arc<Dispatcher>, name: Arc<str>) -> Self {
-        HookQueue { dispatcher, name, queued: RefCell::default() }
+        HookQueue { dispatcher, name, queued: RefCell::default(), unwoken: Cell::new(false) }
     }
 
     /// Whether anybody listens to events of one of these kinds.
@@ -31,6 +34,9 @@ impl HookQueue {
 
     /// Emits the events of what has happened: to subscribers at once, to hooks at the next [`HookQueue::hand_over`].
     pub(super) fn emit(&self, happening: Happening, charge: Option<Arc<Charge>>) {
+        if self.dispatcher.has_subscribers() {
+            self.put();
+        }
         self.dispatcher.emit(happening, charge, &self.name, &mut self.queued.borrow_mut());
     }
 
@@ -39,13 +45,22 @@ impl HookQueue {
         self.queued.borrow_mut().push_back(notification);
     }
 
-    /// Hands over what is queued, and wakes the hook thread for it.
-    pub(super) fn hand_over(&self) {
+    /// Gives the hook thread what is queued, without waking it: what another thread adds from now on comes after that.
+    pub(super) fn put(&self) {
         let mut queued = self.queued.borrow_mut();
         if !queued.is_empty() {
-            self.dispatcher.hand_over(&mut queued);
+            self.dispatcher.put(&mut queued);
             // In exchange it may have got the buffer of a thread that had much to do.
             queued.shrink_to(KEPT);
+            self.unwoken.set(true);
+        }
+    }
+
+    /// Hands over what is queued, and wakes the hook thread for it.
+    pub(super) fn hand_over(&self) {
+        self.put();
+        if self.unwoken.take() {
+            self.dispatcher.wake();
         }
     }
 }

@@ -206,8 +206,11 @@ impl Driver {
             }
             None => {
                 let record = Arc::clone(job.ticket.record());
+                self.hooks.put();
                 drop(job.ticket);
-                self.settings.dispatcher.settled_outside(&record);
+                if record.is_hooked() {
+                    self.hooks.queue(Notification::Job(record, JobUpdate::Done));
+                }
             }
         }
     }
@@ -281,6 +284,8 @@ impl Driver {
                 self.emit_event(EventKind::Done, about, || More::Nothing);
             }
         }
+        // Others see that it is settled from here on. A hook that they add is called at once, and so after what came before.
+        self.hooks.put();
         if let Some(released) = ticket.settle(settled, tried.begun, report) {
             if let Some(record) = released.hooked() {
                 self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));

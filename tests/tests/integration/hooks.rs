@@ -3,6 +3,7 @@
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use hirelings::{Event, EventKind, JobError, JobRequest};
 use hirelings_tests::{Do, Gate, Record, Told, WATCHDOG, begun, eventually, pool, settled};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -73,6 +74,46 @@ fn the_hooks_of_a_handle_are_told_what_has_happened() {
     handle.on_done(move |result| done.send(format!("done {}", result.is_ok())).unwrap());
     drop(told);
     assert_eq!(calls.iter().collect::<Vec<_>>(), ["start", "out", "done true"]);
+}
+
+/// The supervisor has much to do at once here, and announces each job while it goes on with others.
+#[test]
+fn a_hook_on_a_job_that_is_seen_to_be_done_comes_after_those_before() {
+    let (told, calls) = unbounded();
+    let of_pool = told.clone();
+    let pool = pool().max_processes(1).on_event(move |event| {
+        if let (EventKind::Done, Some(job)) = (event.kind(), event.job()) {
+            of_pool.send((job, "pool")).unwrap();
+        }
+    });
+    let pool = pool.build().unwrap();
+    for _ in 0..50 {
+        let handles: Vec<_> = (0..100)
+            .map(|_| {
+                let start = told.clone();
+                let request = pool.request(Do::Echo(String::new()));
+                let (id, known) = bounded(1);
+                let handle = request.on_start(move || start.send((known.recv().unwrap(), "start")).unwrap()).enqueue();
+                id.send(handle.id()).unwrap();
+                handle
+            })
+            .collect();
+        for handle in handles {
+            while !handle.is_finished() {
+                thread::yield_now();
+            }
+            let (id, done) = (handle.id(), told.clone());
+            handle.on_done(move |_| done.send((id, "done")).unwrap());
+        }
+    }
+    pool.exit();
+    drop(told);
+    let mut of: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    calls.iter().for_each(|(id, what)| of.entry(id).or_default().push(what));
+    assert_eq!(of.len(), 5000);
+    for (id, what) in of {
+        assert_eq!(what, ["start", "pool", "done"], "job {id}");
+    }
 }
 
 #[test]
