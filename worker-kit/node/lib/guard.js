@@ -203,7 +203,8 @@ class Guard {
   /** The slot of a job that has not been answered, or -1. */
   find(low, high) {
     const { words, shared } = this;
-    for (let slot = 0; slot < SLOTS; slot++) {
+    for (let at = Atomics.load(words, TAKEN); at !== Atomics.load(words, PUBLISHED); at = (at + 1) | 0) {
+      const slot = (at >>> 0) % SLOTS;
       const state = Atomics.load(words, shared.slot(slot, STATE));
       const same = words[shared.slot(slot, ID_LOW)] === low && words[shared.slot(slot, ID_HIGH)] === high;
       if (same && (state === QUEUED || state === BEGUN)) return slot;

@@ -15,8 +15,9 @@ const DECODE_JOB = 0, ENCODE_OUTPUT = 1, ENCODE_ERROR = 2, ENCODE_PROGRESS = 3;
 const LOCK = 0, NAP = 1, PUBLISHED = 2, TAKEN = 3, WAITING = 4, WATCH = 5, LEAVING = 6, RETIRED = 7, RUNNING = 8;
 // After ENDED nothing is written any more: the last message has been.
 const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, ENDED = 12, WORDS = 16;
-// Jobs that have arrived lie in a ring of slots; those of the guard's own backlog follow when there is room.
-const STATE = 0, CANCELLED = 1, LENGTH = 2, ATTEMPT = 3, ID_LOW = 4, ID_HIGH = 5, SLOT_WORDS = 8, SLOTS = 64;
+// Jobs that have arrived lie in a ring of slots: more than the pool prefetches of its own accord. Those of the guard's own
+// backlog follow when there is room.
+const STATE = 0, CANCELLED = 1, LENGTH = 2, ATTEMPT = 3, ID_LOW = 4, ID_HIGH = 5, SLOT_WORDS = 8, SLOTS = 512;
 const FREE = 0, QUEUED = 1, BEGUN = 2, TAKEN_BACK = 3, BEING_TAKEN_BACK = 4;
 const LIMIT = 0, CANCELLED_BY = 1, SLOT_TIMES = 2;
 // A longer payload has a buffer of its own.

@@ -4,6 +4,7 @@
 const assert = require('assert');
 const fs = require('fs');
 const { test } = require('node:test');
+const { SLOTS } = require('../lib/shared.js');
 const { Pool, eventually, frame, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
@@ -28,7 +29,7 @@ both('sync and async handlers, in order, and leaving', async (pool) => {
 
 both('all that came before a Leave is done before it', async (pool) => {
   // More than there are slots for.
-  const ids = Array.from({ length: 200 }, (_, n) => n + 1);
+  const ids = Array.from({ length: 3 * SLOTS }, (_, n) => n + 1);
   pool.write(...ids.map((id) => job(id, ['echo', id])), leave());
   for (const id of ids) assert.deepStrictEqual(await pool.nextWord(), done(id, id));
   assert.deepStrictEqual(await pool.ended, { code: 0, signal: null, stderr: '' });
@@ -174,25 +175,26 @@ test('more jobs than there are slots, and large ones, in order, some of them rec
   const pool = await Pool.ready(GENERAL);
   const large = 'y'.repeat(300_000);
   const echo = (value, n) => job(n + 2, ['echo', value]);
-  const all = Array.from({ length: 400 }, (_, n) => (n % 50 === 7 ? large : n));
+  const count = 2 * SLOTS;
+  const all = Array.from({ length: count }, (_, n) => (n % 100 === 7 ? large : n));
   pool.write(
-    job(1, ['nap', 200]),
+    job(1, ['nap', 1000]),
     ...all.slice(0, 40).map(echo),
     skip(9),
     skip(30),
     ...all.slice(40).map((value, n) => echo(value, n + 40)),
-    skip(390),
-    skip(359),
+    skip(count - 10),
+    skip(count - 41),
   );
   const skipped = [];
   const answered = [];
-  while (skipped.length + answered.length < 401) {
+  while (skipped.length + answered.length < count + 1) {
     const word = await pool.nextWord();
     (word.is === 'Skipped' ? skipped : answered).push(word);
   }
   assert.deepStrictEqual(
     skipped.map((word) => word.job).sort((a, b) => a - b),
-    [9, 30, 359, 390],
+    [9, 30, count - 41, count - 10],
   );
   const expected = all
     .map((value, n) => done(n + 2, value))

@@ -3,6 +3,7 @@
 
 const assert = require('assert');
 const { test } = require('node:test');
+const { SLOTS } = require('../lib/shared.js');
 const { Pool, cancel, heartbeat, job, timedJob } = require('./pool.js');
 
 const GENERAL = 'general.js';
@@ -20,18 +21,19 @@ for (const deed of ['untilCancelled', 'untilAborted']) {
 
 test('a cancel before the job has begun is seen from its start, and concerns no other', async () => {
   const pool = await Pool.ready(GENERAL);
-  const many = Array.from({ length: 70 }, (_, n) => job(n + 4, ['cancelled']));
+  const many = Array.from({ length: SLOTS + 6 }, (_, n) => job(n + 4, ['cancelled']));
+  const last = many.length + 3;
   pool.write(
-    job(1, ['nap', 50]),
+    job(1, ['nap', 200]),
     job(2, ['cancelled']),
     job(3, ['cancelled']),
     ...many,
     cancel(2),
-    cancel(73),
+    cancel(last),
     cancel(999),
   );
-  for (let id = 1; id < 74; id++) {
-    const expected = id === 1 ? null : [2, 73].includes(id) ? [true, true] : [false, false];
+  for (let id = 1; id <= last; id++) {
+    const expected = id === 1 ? null : [2, last].includes(id) ? [true, true] : [false, false];
     assert.deepStrictEqual(await pool.nextWord(), done(id, expected));
   }
 });
