@@ -107,7 +107,7 @@ impl Step<'_> {
             };
             let worker_key = WorkerKey { slot, worker: worker.id };
             if !worker.is_far()
-                && worker.prefetched.len() / 2 > worker.depth(self.machine.config.prefetch_at(slot)) as usize
+                && worker.prefetched.len() / 2 > worker.depth_known(self.machine.config.prefetch_at(slot)) as usize
             {
                 self.recall(worker_key);
             } else if let Some(current) = worker.current.filter(|_| worker.is_far() || !never_oversubscribed) {

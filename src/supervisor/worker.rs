@@ -307,13 +307,14 @@ impl Worker {
     /// How many jobs may be prefetched: as many as take twice a short while, so that the worker still has a short while's when
     /// half of them are done and it gets more; and none behind a job that is not short.
     pub(super) fn depth(&self, most: u32) -> u32 {
-        let short = u64::from(SHORT.subsec_nanos());
-        match self.pace() {
-            Some(pace) if pace <= short => {
-                let fit = 2 * short / pace.max(1);
-                most.min(u32::try_from(fit).unwrap_or(u32::MAX).max(1))
-            }
-            _ => 0,
+        self.pace().map_or(0, |pace| depth_at(pace, most))
+    }
+
+    /// The same before the last answers, which share a time: how many share it is not known before the next one has another.
+    pub(super) fn depth_known(&self, most: u32) -> u32 {
+        match self.done {
+            Done::Nothing | Done::Attempted => 0,
+            Done::Answered { pace, .. } => depth_at(pace.before, most),
         }
     }
 
@@ -409,6 +410,16 @@ impl Worker {
             _ => !self.phase.has_been_ready() || !self.has_used_attempt(),
         }
     }
+}
+
+/// How many jobs of `pace` nanoseconds each may be prefetched.
+fn depth_at(pace: u64, most: u32) -> u32 {
+    let short = u64::from(SHORT.subsec_nanos());
+    if pace > short {
+        return 0;
+    }
+    let fit = 2 * short / pace.max(1);
+    most.min(u32::try_from(fit).unwrap_or(u32::MAX).max(1))
 }
 
 #[cfg(test)]
