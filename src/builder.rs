@@ -716,8 +716,8 @@ impl<J: Job> PoolBuilder<J> {
 
     /// How many jobs a worker may be sent while it still does another one. Jobs are prefetched only while no worker is free,
     /// and only to a worker whose recent jobs took about a millisecond or less. A prefetched job is still queued; it is
-    /// recalled if the job before it takes longer. `None` adapts to the worker's pace, up to 256; `Some(0)` is off.
-    /// Default: `None`.
+    /// recalled if the job before it takes longer. Of large jobs one is prefetched, or as many as have a mebibyte of payloads.
+    /// `None` adapts to the worker's pace, up to 256; `Some(0)` is off. Default: `None`.
     ///
     /// Jobs are still sent in their order. With several workers, the [`Task`](EventKind::Task) event of a prefetched job may
     /// come after that of a later job, if the later job's worker is quicker.

@@ -154,6 +154,14 @@ impl JobRecord {
         }
     }
 
+    /// How many bytes the encoded job has; none once it is settled.
+    pub(crate) fn payload_len(&self) -> usize {
+        match &self.state.lock().stage {
+            Stage::Queued(payload) | Stage::Running { payload, .. } => payload.len(),
+            Stage::Settled(..) => 0,
+        }
+    }
+
     pub(crate) fn set_running(&self, pid: u32, attempt: u32) {
         let mut state = self.state.lock();
         if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut state.stage {

@@ -53,6 +53,7 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
+pub(crate) use admission::Submitted;
 #[cfg(any(test, fuzzing))]
 pub(crate) use config::Limit;
 pub(crate) use config::{ADAPTIVE, Config, JobSettings, LimitKey, MaxMemory, SiteRules, check_max_processes};
@@ -66,7 +67,6 @@ pub(crate) use state::WorkerKey;
 pub use state::WorkerState;
 
 use abort::AbortCall;
-use admission::PendingJob;
 use backlog::Backlog;
 use jobs::Jobs;
 use lifecycle::{Course, End, Phase};
@@ -133,7 +133,7 @@ pub(crate) struct Supervisor {
     /// The jobs that are over at a time, unless a worker has begun them.
     expiries: JobTimers,
     /// The jobs whose callers wait for room in the backlog.
-    pending: VecDeque<PendingJob>,
+    pending: VecDeque<Submitted>,
     /// Those that have asked to abort what is queued, and wait for workers, in order.
     abort_calls: VecDeque<AbortCall>,
     /// One place a worker; the dying ones keep theirs until they are reaped, so there are never too many. Those past
@@ -319,7 +319,7 @@ impl Supervisor {
     pub(crate) fn handle(&mut self, now: Duration, input: Input, effects: &mut Vec<Effect>) {
         let mut step = Step { machine: self, now, effects, last_touched: None };
         match input {
-            Input::Enqueue { id, settings, when_full } => step.enqueue(id, settings, when_full),
+            Input::Enqueue { job, when_full } => step.enqueue(job, when_full),
             Input::Abort(key) => step.abort(key),
             Input::Cancel { key, grace } => step.cancel(key, grace),
             Input::AbortQueued { call, only } => step.abort_queued(call, only),

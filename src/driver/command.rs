@@ -6,7 +6,7 @@ use super::context::Context;
 use crate::error::{ReadyError, StartFailure};
 use crate::record::{JobRecord, Ticket};
 use crate::stats::{KeyStats, Stats, WorkerInfo};
-use crate::supervisor::{Input, JobSettings, WhenFull};
+use crate::supervisor::{Input, JobSettings, Submitted, WhenFull};
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,10 +134,12 @@ impl Driver {
 
     /// Brings the machine a job. One that is neither admitted nor refused at once has a caller that waits for room.
     fn enqueue(&mut self, job: NewJob, mut settings: JobSettings, when_full: WhenFull) {
-        let id = job.ticket.record().id;
+        let record = job.ticket.record();
+        let id = record.id;
         settings.number_key(|text| self.keys.number(text));
+        let submitted = Submitted::new(id, record.payload_len(), settings);
         let mut context = Context::Job(job);
-        self.input_with(Input::Enqueue { id, settings, when_full }, &mut context);
+        self.input_with(Input::Enqueue { job: submitted, when_full }, &mut context);
         if let Some(job) = context.take_job(id) {
             self.callers.wait_for_room(job);
         }

@@ -66,7 +66,7 @@ impl Step<'_> {
         }
         if only.is_none() {
             for job in mem::take(&mut self.machine.pending) {
-                let key = self.accept(job.id, job.settings);
+                let key = self.accept(job);
                 self.settle(key, Outcome::Aborted);
                 aborted += 1;
             }

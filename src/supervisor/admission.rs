@@ -5,11 +5,21 @@
 
 use super::{JobKey, JobSettings, Notice, Refusal, Step, Supervisor, WhenFull};
 
-/// A job whose caller waits for room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PendingJob {
-    pub(super) id: u64,
-    pub(super) settings: JobSettings,
+/// A job as its caller brings it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Submitted {
+    /// Unique in the pool.
+    pub(crate) id: u64,
+    /// How long its payload is, in KiB.
+    pub(crate) kib: u16,
+    pub(crate) settings: JobSettings,
+}
+
+impl Submitted {
+    /// `bytes`: how long its payload is.
+    pub(crate) fn new(id: u64, bytes: usize, settings: JobSettings) -> Self {
+        Submitted { id, kib: u16::try_from(bytes / 1024).unwrap_or(u16::MAX), settings }
+    }
 }
 
 impl Supervisor {
@@ -27,33 +37,33 @@ impl Supervisor {
 }
 
 impl Step<'_> {
-    pub(super) fn enqueue(&mut self, id: u64, settings: JobSettings, when_full: WhenFull) {
+    pub(super) fn enqueue(&mut self, job: Submitted, when_full: WhenFull) {
         let machine = &mut *self.machine;
-        if let Some(limit) = settings.limit() {
+        if let Some(limit) = job.settings.limit() {
             machine.backlog.add_job(limit);
         }
         if !machine.is_open() {
-            return self.refuse(id, &settings, Refusal::Closed);
+            return self.refuse(&job, Refusal::Closed);
         }
         // Whoever waits already comes first.
-        let has_room = machine.pending.is_empty() && machine.has_room(&settings);
+        let has_room = machine.pending.is_empty() && machine.has_room(&job.settings);
         match when_full {
-            WhenFull::Wait if !has_room => machine.pending.push_back(PendingJob { id, settings }),
-            WhenFull::Refuse if !has_room => self.refuse(id, &settings, Refusal::Full),
-            WhenFull::Wait | WhenFull::Refuse | WhenFull::Exceed => self.admit(id, settings),
+            WhenFull::Wait if !has_room => machine.pending.push_back(job),
+            WhenFull::Refuse if !has_room => self.refuse(&job, Refusal::Full),
+            WhenFull::Wait | WhenFull::Refuse | WhenFull::Exceed => self.admit(job),
         }
     }
 
-    fn refuse(&mut self, id: u64, settings: &JobSettings, refusal: Refusal) {
-        self.emit(Notice::Refused { id, refusal });
-        self.remove_job_of(settings.limit().map(|limit| limit.key));
+    fn refuse(&mut self, job: &Submitted, refusal: Refusal) {
+        self.emit(Notice::Refused { id: job.id, refusal });
+        self.remove_job_of(job.settings.limit().map(|limit| limit.key));
     }
 
     /// The job is accepted, and is in no place yet.
-    pub(super) fn accept(&mut self, id: u64, settings: JobSettings) -> JobKey {
-        self.machine.lowest_priority = self.machine.lowest_priority.min(settings.priority());
-        let limit = settings.limit();
-        let key = self.machine.jobs.insert(id, settings);
+    pub(super) fn accept(&mut self, job: Submitted) -> JobKey {
+        self.machine.lowest_priority = self.machine.lowest_priority.min(job.settings.priority());
+        let limit = job.settings.limit();
+        let key = self.machine.jobs.insert(job);
         self.machine.counters.enqueued += 1;
         self.machine.worked = true;
         self.emit(Notice::Enqueued(key));
@@ -64,10 +74,10 @@ impl Step<'_> {
         key
     }
 
-    fn admit(&mut self, id: u64, settings: JobSettings) {
-        let (delay, expires) = (settings.delay(), settings.expires(self.machine.config.expires));
-        let limit = settings.limit();
-        let key = self.accept(id, settings);
+    fn admit(&mut self, job: Submitted) {
+        let (delay, expires) = (job.settings.delay(), job.settings.expires(self.machine.config.expires));
+        let limit = job.settings.limit();
+        let key = self.accept(job);
         if let Some(after) = expires {
             self.machine.expiries.set(key, self.now.saturating_add(after));
         }
@@ -87,7 +97,7 @@ impl Step<'_> {
         while self.machine.has_room_for_pending()
             && let Some(job) = self.machine.pending.pop_front()
         {
-            self.admit(job.id, job.settings);
+            self.admit(job);
             // It may have raised the number of its key, for others that come before it.
             self.dispatch_all();
         }
@@ -96,7 +106,7 @@ impl Step<'_> {
     /// The pool is closed: nobody waits for room any more.
     pub(super) fn refuse_pending(&mut self) {
         for job in std::mem::take(&mut self.machine.pending) {
-            self.refuse(job.id, &job.settings, Refusal::Closed);
+            self.refuse(&job, Refusal::Closed);
         }
     }
 }

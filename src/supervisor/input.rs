@@ -1,14 +1,14 @@
 //! What goes into the machine.
 
-use super::{JobKey, JobSettings, Outcome, WorkerKey};
+use super::{JobKey, Outcome, Submitted, WorkerKey};
 use std::time::Duration;
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input {
-    /// A caller has a job. `id` is unique in the pool. [`Notice::Enqueued`](super::Notice::Enqueued) or `Refused` follows: at
+    /// A caller has a job. [`Notice::Enqueued`](super::Notice::Enqueued) or `Refused` follows: at
     /// once, or, where the caller waits for room, later.
-    Enqueue { id: u64, settings: JobSettings, when_full: WhenFull },
+    Enqueue { job: Submitted, when_full: WhenFull },
     /// A caller no longer wants the job.
     Abort(JobKey),
     /// A caller no longer wants the job: where its handler runs, it may take so much longer to come to its end.

@@ -1,6 +1,6 @@
 //! The table of the jobs that are not settled.
 
-use super::{Begun, JobSettings, RetryPolicy};
+use super::{Begun, JobSettings, RetryPolicy, Submitted};
 
 /// A job, and where it is in the table. A place is used again once its job is settled, a job's number never is: so what
 /// is said of a job that is gone can be told from what is said of its successor.
@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) in_doubt: u8,
     /// Whether it is over as soon as it is known that no worker has begun it.
     pub(super) overdue: bool,
+    /// How long its payload is, in KiB.
+    pub(super) kib: u16,
     pub(super) settings: JobSettings,
     /// Its place in the order of dispatch, within its priority.
     pub(super) seq: u64,
@@ -105,7 +107,8 @@ impl Jobs {
     /// # Panics
     ///
     /// With four thousand million unsettled jobs.
-    pub(super) fn insert(&mut self, id: u64, settings: JobSettings) -> JobKey {
+    pub(super) fn insert(&mut self, job: Submitted) -> JobKey {
+        let Submitted { id, kib, settings } = job;
         let entry = Entry {
             id,
             attempt: 0,
@@ -115,6 +118,7 @@ impl Jobs {
             cancelled: false,
             in_doubt: 0,
             overdue: false,
+            kib,
             settings,
             seq: 0,
             prev: NONE,
@@ -201,7 +205,8 @@ mod tests {
     fn only_a_great_backlog_gives_its_memory_back() {
         for (jobs, kept) in [(KEPT, KEPT), (KEPT + 1, 0)] {
             let mut table = Jobs::default();
-            let keys: Vec<_> = (0..jobs).map(|id| table.insert(id as u64, JobSettings::default())).collect();
+            let keys: Vec<_> =
+                (0..jobs).map(|id| table.insert(Submitted::new(id as u64, 0, JobSettings::default()))).collect();
             for key in keys {
                 assert_eq!(table.remove(key).map(|entry| entry.id), Some(key.id));
             }

@@ -19,6 +19,10 @@ const RECALL_LIMIT: Duration = Duration::from_secs(10);
 /// the way there and back.
 pub(super) const FAR_SHORT: Duration = Duration::from_millis(100);
 
+/// One job may be prefetched whatever its size, but several only up to so many KiB: as many are read in about a
+/// [short while](SHORT), and a worker reads them all before it sees a recall.
+const MOST_KIB: u32 = 1024;
+
 impl Step<'_> {
     /// Prefetches jobs to a worker whose jobs are short, while no worker is free.
     pub(super) fn refill(&mut self, worker_key: WorkerKey) {
@@ -36,26 +40,31 @@ impl Step<'_> {
             return;
         }
         // Over a connection, a prefetched job is on its way for longer than a short job takes.
-        let depth = if worker.is_far() { most } else { worker.depth(most) };
+        let (depth, most_kib) = if worker.is_far() { (most, u32::MAX) } else { (worker.depth(most), MOST_KIB) };
         let room = self.jobs_left(worker_key.slot).min(u64::from(depth));
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
         // Several at once: each write may wake the worker.
         let room = if worker.prefetched.len() > room / 2 { 0 } else { room };
-        while self.worker(worker_key).prefetched.len() < room {
-            let held = self.worker(worker_key).held();
-            let Supervisor { backlog, jobs, .. } = &mut *self.machine;
+        let mut kib = if room == 0 { 0 } else { self.prefetched_kib(worker_key) };
+        loop {
+            let worker = self.worker(worker_key);
+            let (held, prefetched) = (worker.held(), worker.prefetched.len());
+            if prefetched >= room {
+                break;
+            }
+            let Supervisor { backlog, jobs, config, .. } = &mut *self.machine;
             // Behind a job of its own priority only: one that is retried must still find its place before lower ones.
             let priority = held.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
-            let Some(key) =
-                backlog.front(jobs).filter(|&key| jobs.get(key).map(|entry| entry.settings.priority()) == priority)
-            else {
+            let Some(key) = backlog.front(jobs) else { break };
+            let Some(entry) = jobs.get(key).filter(|entry| Some(entry.settings.priority()) == priority) else { break };
+            kib += u32::from(entry.kib);
+            if kib > most_kib && prefetched > 0 {
                 break;
-            };
+            }
+            let (id, attempt) = (entry.id, entry.attempt + 1);
+            let limit = entry.settings.timeout(config.timeout_working);
             backlog.remove(jobs, key);
             jobs.set_state(key, JobState::Prefetched(worker_key.slot as u16));
-            let Some(entry) = self.machine.jobs.get(key) else { break };
-            let (id, attempt) = (entry.id, entry.attempt + 1);
-            let limit = entry.settings.timeout(self.machine.config.timeout_working);
             self.act(Action::SendJob { worker_key, key, attempt, limit });
             let permit = self.take_permit(key);
             self.worker(worker_key).push_prefetched(id, key, permit);
@@ -68,6 +77,14 @@ impl Step<'_> {
         }
         let at = worker.current.filter(|_| worker.has_unrecalled()).and_then(|of| of.since.checked_add(patience));
         worker.timers.set(Timer::Recall, at);
+    }
+
+    /// How many KiB the payloads have that a worker was sent and has not begun.
+    fn prefetched_kib(&self, worker_key: WorkerKey) -> u32 {
+        let worker = self.machine.worker(worker_key);
+        let keys =
+            worker.into_iter().flat_map(|worker| worker.prefetched.iter()).filter_map(|prefetched| prefetched.key);
+        keys.filter_map(|key| self.machine.jobs.get(key)).map(|entry| u32::from(entry.kib)).sum()
     }
 
     /// How many workers share a core: as many times longer than its work takes each waits for an answer.

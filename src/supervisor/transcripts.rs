@@ -124,9 +124,18 @@ impl Script {
     }
 
     fn enqueue_when_full(&mut self, settings: JobSettings, when_full: WhenFull) -> Vec<String> {
+        self.submit(0, settings, when_full)
+    }
+
+    /// Enqueues a job whose payload is so long.
+    fn enqueue_bytes(&mut self, bytes: usize) -> Vec<String> {
+        self.submit(bytes, JobSettings::default(), WhenFull::Exceed)
+    }
+
+    fn submit(&mut self, bytes: usize, settings: JobSettings, when_full: WhenFull) -> Vec<String> {
         let id = self.next_job;
         self.next_job += 1;
-        self.input(Input::Enqueue { id, settings, when_full })
+        self.input(Input::Enqueue { job: Submitted::new(id, bytes, settings), when_full })
     }
 
     /// A caller brings a job, and waits, is refused or exceeds.

@@ -58,6 +58,8 @@ struct Followed {
     expires_at: Option<Duration>,
     limit: Option<Duration>,
     soft_limit: Option<Duration>,
+    /// How long its payload is, in KiB.
+    kib: u16,
     /// When it was announced that this attempt is its worker's.
     tasked: Duration,
     /// Whether its worker was asked, in this attempt, to end it because of that.
@@ -286,6 +288,7 @@ impl Checker {
             expires_at: None,
             limit: limit.unwrap_or(self.timeout_working),
             soft_limit: self.soft_timeout,
+            kib: 0,
             tasked: Duration::ZERO,
             soft_asked: false,
             attempt: 0,
@@ -299,6 +302,12 @@ impl Checker {
     }
 
     /// The job has a soft limit of its own, or none.
+    pub(super) fn new_size(&mut self, id: u64, kib: u16) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.kib = kib;
+        }
+    }
+
     pub(super) fn new_soft_limit(&mut self, id: u64, limit: Option<Duration>) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.soft_limit = limit;

@@ -12,8 +12,8 @@ use super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor};
 use super::checker::Checker;
 use super::{Rng, from_env};
 use crate::supervisor::{
-    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Supervisor, Undelivered,
-    Violation, WorkerKey,
+    Action, Config, Effect, Input, JobSettings, MaxMemory, Message, Notice, Outcome, Signal, Submitted, Supervisor,
+    Undelivered, Violation, WorkerKey,
 };
 use mixer::Mixer;
 use shapes::{Shape, Times, Trouble, shapes};
@@ -283,7 +283,10 @@ impl State {
                     settings.set_idempotent(true);
                     self.checker.idempotent(id);
                 }
-                self.input(shape, Input::Enqueue { id, settings, when_full: shape.when_full(id) })
+                self.input(
+                    shape,
+                    Input::Enqueue { job: Submitted::new(id, 0, settings), when_full: shape.when_full(id) },
+                )
             }
             Step::Spawned(worker_key) => {
                 self.spawning.remove(&worker_key);

@@ -7,7 +7,7 @@
 use super::{Replay, Rng, from_env};
 use crate::supervisor::{
     Action, Begun, Config, Effect, Input, JobKey, JobSettings, Message, Notice, Outcome, RetryPolicy, Signal,
-    SiteRules, Supervisor, WhenFull, WorkerKey,
+    SiteRules, Submitted, Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -277,7 +277,7 @@ impl World {
                 if is_keyed(id) {
                     settings.set_numbered_limit(1, 1);
                 }
-                self.input(Input::Enqueue { id, settings, when_full: WhenFull::Exceed });
+                self.input(Input::Enqueue { job: Submitted::new(id, 0, settings), when_full: WhenFull::Exceed });
             }
         } else if !self.jobs.is_empty() {
             let keys: Vec<_> = self.jobs.values().copied().collect();

@@ -560,8 +560,8 @@ fn answer_at_once(sabotage: Sabotage, effect: &Effect) -> Option<Input> {
 
 fn spoil_values(sabotage: Sabotage, machine: &Supervisor, sent: &[(WorkerKey, u64)], input: &mut Input) {
     match (sabotage, input) {
-        (_, Input::Enqueue { settings, when_full, .. }) => {
-            *settings = spoiled_settings(sabotage, settings);
+        (_, Input::Enqueue { job, when_full }) => {
+            job.settings = spoiled_settings(sabotage, &job.settings);
             *when_full = match (sabotage, *when_full) {
                 (Sabotage::NobodyWaits, WhenFull::Wait) => WhenFull::Refuse,
                 (Sabotage::RefusedOnesWait, WhenFull::Refuse) => WhenFull::Wait,

@@ -9,7 +9,7 @@ use super::{Rng, Tally};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
     Action, Config, Effect, Input, JobErrorKind, JobKey, JobSettings, MaxMemory, Notice, RetryPolicy, SHORT, Signal,
-    Supervisor, Undelivered, Violation, WhenFull, WorkerKey,
+    Submitted, Supervisor, Undelivered, Violation, WhenFull, WorkerKey,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -506,7 +506,9 @@ impl World {
             settings.set_idempotent(true);
             self.checker.idempotent(id);
         }
-        self.input(Input::Enqueue { id, settings, when_full });
+        let kib = self.rng.pick(&[0, 0, 0, 0, 300, 700, 2000]);
+        self.checker.new_size(id, kib);
+        self.input(Input::Enqueue { job: Submitted { id, kib, settings }, when_full });
     }
 
     // ------------------------------------------------------------ the machine

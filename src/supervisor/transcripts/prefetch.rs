@@ -92,6 +92,21 @@ fn nothing_is_recalled_before_all_answers_that_came_together_are_counted() {
     assert!(script.machine.worker(other).unwrap().current.is_none());
 }
 
+/// One job is prefetched whatever its size.
+#[test]
+fn large_jobs_are_prefetched_up_to_a_mebibyte() {
+    let sent_behind = |kib: usize| {
+        let mut script = Script::working(Config { prefetch: 16, ..config() });
+        for _ in 0..40 {
+            script.enqueue_bytes(kib * 1024);
+        }
+        script.now += SHORT / 10;
+        script.message(FIRST, success(1));
+        script.machine.worker(FIRST).unwrap().prefetched.len()
+    };
+    assert_eq!([0, 63, 100, 513, 1024, 1025, 100_000].map(sent_behind), [16, 16, 10, 1, 1, 1, 1]);
+}
+
 /// Two workers on one core, of which each waits about as long as it works. They have had jobs 1 and 2 for longer than a
 /// short one takes; six more are queued.
 fn two_on_one_core() -> Script {

@@ -1,7 +1,7 @@
 //! Who is accepted: as many as the backlog has room for, in order, and nobody is forgotten.
 
 use super::{Found, ensure};
-use crate::supervisor::{Config, Input, Refusal, Supervisor, WhenFull};
+use crate::supervisor::{Config, Input, Refusal, Submitted, Supervisor, WhenFull};
 use std::collections::{BTreeSet, VecDeque};
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Admission {
         (self.asked, self.refused_as_full) = (None, false);
         self.without_room.clear();
         match *input {
-            Input::Enqueue { id, when_full, ref settings } => {
+            Input::Enqueue { job: Submitted { id, ref settings, .. }, when_full } => {
                 self.asked = Some((id, when_full));
                 if !settings.delay().is_zero() {
                     self.delayed.insert(id);

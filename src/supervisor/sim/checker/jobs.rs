@@ -71,6 +71,10 @@ impl Checker {
         let held = self.processes.get(&worker_key).map_or(0, |process| process.holds.len());
         ensure(held <= self.most_prefetched.saturating_add(1), || format!("{worker_key:?} is sent {held} jobs"))?;
         self.prefetched += u64::from(busy);
+        let behind = self.processes[&worker_key].holds.iter().filter_map(|id| self.jobs.get(id));
+        let behind: Vec<_> = behind.filter(|job| job.stage == Stage::Prefetched(worker_key)).collect();
+        let kib = behind.iter().map(|job| u32::from(job.kib)).sum::<u32>() + u32::from(self.jobs[&id].kib);
+        ensure(!busy || behind.is_empty() || kib <= 1024, || format!("{kib} KiB are prefetched to {worker_key:?}"))?;
         let job = self.job(key)?;
         ensure(now >= job.not_before, || format!("sent at {now:?}, before its time: {job:?}"))?;
         ensure(!busy || stage == Stage::Backlogged, || format!("prefetched from {stage:?}"))?;

@@ -4,7 +4,7 @@
 //! is dead. Of a worker that is on its way out it is not known whether the machine believes it: such a permit may be taken.
 
 use super::{Checker, Found, Stage, ensure};
-use crate::supervisor::{Input, LimitKey, Message, WorkerKey};
+use crate::supervisor::{Input, LimitKey, Message, Submitted, WorkerKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The key of a job, and how many of that key may run, as its caller said.
@@ -35,7 +35,7 @@ impl Keys {
     /// `front`: the job that the worker of whom this is told was presumed to run. `believed`: whether it keeps the protocol.
     pub(super) fn input(&mut self, input: &Input, front: Option<u64>, believed: bool) {
         match *input {
-            Input::Enqueue { id, ref settings, .. } => {
+            Input::Enqueue { job: Submitted { id, ref settings, .. }, .. } => {
                 if let Some(limit) = settings.limit() {
                     self.known.entry(limit.key).or_default();
                     self.jobs.insert(id, Limited { key: limit.key, permits: limit.permits });

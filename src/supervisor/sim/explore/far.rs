@@ -6,8 +6,8 @@
 use super::super::saboteur::{FAR, Sabotage, Saboteur};
 use super::go_through;
 use crate::supervisor::{
-    Action, Begun, Config, Effect, Input, JobKey, JobSettings, Message, Notice, Outcome, RetryPolicy, Signal,
-    SiteRules, Supervisor, WhenFull, WorkerKey,
+    Action, Begun, Config, Effect, Input, JobKey, Message, Notice, Outcome, RetryPolicy, Signal, SiteRules, Submitted,
+    Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -202,7 +202,10 @@ impl State {
             Step::Enqueue => {
                 let id = 1 + shape.jobs - self.to_come;
                 self.to_come -= 1;
-                self.input(Input::Enqueue { id, settings: JobSettings::default(), when_full: WhenFull::Exceed })
+                self.input(Input::Enqueue {
+                    job: Submitted { id, ..Submitted::default() },
+                    when_full: WhenFull::Exceed,
+                })
             }
             Step::Spawned(key) => {
                 self.spawning.remove(&key);

@@ -2,8 +2,8 @@
 
 use super::super::Rng;
 use crate::supervisor::{
-    Action, Config, CrashCause, Effect, Input, JobSettings, Message, Notice, Outcome, RetryPolicy, Signal, Supervisor,
-    WhenFull, WorkerKey,
+    Action, Config, CrashCause, Effect, Input, JobSettings, Message, Notice, Outcome, RetryPolicy, Signal, Submitted,
+    Supervisor, WhenFull, WorkerKey,
 };
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -279,7 +279,10 @@ impl Farm {
         if !delay.is_zero() {
             settings.set_delay(delay);
         }
-        self.tell_coordinator(Input::Enqueue { id, settings, when_full: WhenFull::Refuse }, None);
+        self.tell_coordinator(
+            Input::Enqueue { job: Submitted::new(id, 0, settings), when_full: WhenFull::Refuse },
+            None,
+        );
     }
 
     fn is_reported(&mut self, item: u32) {
@@ -360,7 +363,10 @@ impl Farm {
             let id = host.next_job;
             host.next_job += 1;
             host.items.insert(id, item);
-            self.tell_host(of, Input::Enqueue { id, settings: JobSettings::default(), when_full: WhenFull::Refuse });
+            self.tell_host(
+                of,
+                Input::Enqueue { job: Submitted { id, ..Submitted::default() }, when_full: WhenFull::Refuse },
+            );
         }
     }
 
