@@ -53,10 +53,11 @@ pub(crate) mod sim {
 #[cfg(test)]
 mod transcripts;
 
-pub(crate) use admission::Submitted;
 #[cfg(any(test, fuzzing))]
 pub(crate) use config::Limit;
-pub(crate) use config::{ADAPTIVE, Config, JobSettings, LimitKey, MaxMemory, SiteRules, check_max_processes};
+pub(crate) use config::{
+    ADAPTIVE, Config, JobSettings, LimitKey, MaxMemory, SiteRules, Submitted, check_max_processes,
+};
 pub(crate) use effect::{Action, Effect, Notice, Refusal, Signal, StartFailed};
 pub(crate) use input::{Input, Message, Undelivered, WhenFull};
 pub(crate) use jobs::JobKey;

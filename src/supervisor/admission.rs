@@ -3,24 +3,7 @@
 //! The limit of the backlog counts the jobs that no worker has begun. A job whose worker died, or that is retried, goes back
 //! whether or not there is room: only new jobs are held up.
 
-use super::{JobKey, JobSettings, Notice, Refusal, Step, Supervisor, WhenFull};
-
-/// A job as its caller brings it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Submitted {
-    /// Unique in the pool.
-    pub(crate) id: u64,
-    /// How long its payload is, in KiB.
-    pub(crate) kib: u16,
-    pub(crate) settings: JobSettings,
-}
-
-impl Submitted {
-    /// `bytes`: how long its payload is.
-    pub(crate) fn new(id: u64, bytes: usize, settings: JobSettings) -> Self {
-        Submitted { id, kib: u16::try_from(bytes / 1024).unwrap_or(u16::MAX), settings }
-    }
-}
+use super::{JobKey, JobSettings, Notice, Refusal, Step, Submitted, Supervisor, WhenFull};
 
 impl Supervisor {
     fn has_room(&self, settings: &JobSettings) -> bool {

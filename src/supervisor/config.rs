@@ -203,6 +203,23 @@ impl MaxMemory {
     }
 }
 
+/// A job as its caller brings it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Submitted {
+    /// Unique in the pool.
+    pub(crate) id: u64,
+    /// How long its payload is, in KiB.
+    pub(crate) kib: u16,
+    pub(crate) settings: JobSettings,
+}
+
+impl Submitted {
+    /// `bytes`: how long its payload is.
+    pub(crate) fn new(id: u64, bytes: usize, settings: JobSettings) -> Self {
+        Submitted { id, kib: u16::try_from(bytes / 1024).unwrap_or(u16::MAX), settings }
+    }
+}
+
 /// The settings of one job: `None` in all of it is the pool's own, and costs eight bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct JobSettings(Option<Box<Overrides>>);

@@ -78,7 +78,7 @@ fn the_hooks_of_a_handle_are_told_what_has_happened() {
 
 /// The supervisor has much to do at once here, and announces each job while it goes on with others.
 #[test]
-fn a_hook_on_a_job_that_is_seen_to_be_done_comes_after_those_before() {
+fn a_hook_on_a_job_seen_done_comes_after_its_others() {
     let (told, calls) = unbounded();
     let of_pool = told.clone();
     let pool = pool().max_processes(1).on_event(move |event| {
