@@ -7,7 +7,7 @@ use crate::forward::Forward;
 use crate::happening::Happening;
 use crate::mailbox::Mailbox;
 use crate::panic::text_of;
-use crate::record::{JobHook, JobRecord, JobUpdate};
+use crate::record::{JobHook, JobRecord, JobUpdate, Seen};
 use crate::subscription::Subscriber;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -41,7 +41,7 @@ pub(crate) enum Notification {
     /// With the number of the first hook that was not there yet.
     Events(Happening, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobUpdate),
-    AddHook(Arc<JobRecord>, JobHook),
+    AddHook(Arc<JobRecord>, JobHook, Seen),
     /// A task that awaits a job which is settled.
     Wake(Waker),
     Log(log::Level, String),
@@ -153,6 +153,8 @@ impl Dispatcher {
         queued: &mut VecDeque<Notification>,
     ) {
         happening.more.describe(self.describe);
+        // Before a subscriber gets it, who may add a hook then: that is not called for this.
+        let next = self.next.load(Ordering::SeqCst);
         if self.has_subscribers() {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
@@ -166,7 +168,7 @@ impl Dispatcher {
         }
         let hooked = self.hooked.load(Ordering::Relaxed);
         if happening.kinds.iter().any(|kind| hooked & kind.bit() != 0) {
-            queued.push_back(Notification::Events(happening, charge, self.next.load(Ordering::SeqCst)));
+            queued.push_back(Notification::Events(happening, charge, next));
         }
     }
 
@@ -220,6 +222,14 @@ impl Dispatcher {
         if record.is_hooked() {
             self.notify(Notification::Job(Arc::clone(record), JobUpdate::Done));
         }
+    }
+
+    /// Adds a hook to a job.
+    pub(crate) fn add_to_job(&self, record: &Arc<JobRecord>, hook: JobHook) {
+        record.send_hook(|seen| {
+            self.put(&mut VecDeque::from([Notification::AddHook(Arc::clone(record), hook, seen)]));
+        });
+        self.wake();
     }
 
     pub(crate) fn add(&self, kind: Option<EventKind>, hook: impl FnMut(&Event) + Send + 'static) -> HookId {
@@ -327,11 +337,11 @@ impl<'d> Calls<'d> {
                 happening.kinds.iter().for_each(|&kind| self.tell(kind, &happening, next));
             }
             Notification::Job(record, update) => record.call_hooks(&update, &guarded),
-            Notification::AddHook(record, hook) => {
+            Notification::AddHook(record, hook, seen) => {
                 let mut hook = Some(hook);
                 guarded(&mut || {
                     if let Some(hook) = hook.take() {
-                        record.add_hook(hook);
+                        record.add_hook(hook, seen);
                     }
                 });
             }

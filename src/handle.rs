@@ -1,6 +1,5 @@
 //! The handle of a job.
 
-use crate::dispatcher::Notification;
 use crate::driver::{Command, PendingCancel};
 use crate::error::{JobError, JobResult};
 use crate::failure::{Failure, Settled, decoded, typed};
@@ -514,8 +513,7 @@ impl<J: Job> JobHandle<J> {
     }
 
     fn hook(&self, hook: JobHook) -> &Self {
-        self.record.expect_hooks();
-        self.pool.dispatcher.notify(Notification::AddHook(Arc::clone(&self.record), hook));
+        self.pool.dispatcher.add_to_job(&self.record, hook);
         self
     }
 }

@@ -176,8 +176,12 @@ impl<J: Job> Pool<J> {
         let record = JobRecord::new(self.next_id(), payload, observers);
         let ticket = Ticket::new(Arc::clone(&record));
         if !self.settings.is_limited {
-            // Where the pool ended just now, the ticket that comes to nothing has settled the job as closed.
-            let _ = self.shared.commands.send(ToDriver::Enqueue(ticket, settings));
+            let sent = self.shared.commands.send(ToDriver::Enqueue(ticket, settings)).is_ok();
+            // Where the pool was closed just now, it may have ended before it took the job.
+            if !sent || self.closed.load(Ordering::SeqCst) && !self.shared.is_running() {
+                record.settle_outside(Failure::Closed);
+                self.shared.dispatcher.settled_outside(&record);
+            }
             return Ok(JobHandle::new(record, Arc::clone(&self.shared)));
         }
         let (reply, admission) = bounded(1);

@@ -76,6 +76,8 @@ pub(crate) struct Observers {
     pub(crate) label: Option<Arc<str>>,
     /// Whether there are hooks, including those that the hook thread has not added yet.
     hooked: bool,
+    /// The job is settled, and the hook thread has yet to be told so.
+    done_to_come: bool,
     hooks: Vec<JobHook>,
     streams: Vec<Sender<EncodedProgress>>,
     /// The channel that receives a number when the job is settled, and that number.
@@ -104,6 +106,14 @@ impl JobHook {
     }
 }
 
+/// What had happened to a job when a hook was added.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// How many attempts had begun.
+    started: u32,
+    settled: bool,
+}
+
 /// Something that happened to a job, for its hooks.
 pub(crate) enum JobUpdate {
     Start(u32),
@@ -126,8 +136,13 @@ impl JobRecord {
     /// A job that never came into the pool.
     pub(crate) fn settled_already(id: u64, failure: Failure, observers: Option<Box<Observers>>) -> Arc<Self> {
         let record = JobRecord::new(id, Payload::Empty, observers);
-        drop(Arc::clone(&record).settle(Err(Arc::new(failure)), Begun::No, PackedReport::default()));
+        record.settle_outside(failure);
         record
+    }
+
+    /// Settles a job that the supervisor does not have, unless it did so before.
+    pub(crate) fn settle_outside(self: &Arc<Self>, failure: Failure) {
+        drop(Arc::clone(self).settle(Err(Arc::new(failure)), Begun::No, PackedReport::default(), false));
     }
 
     // ------------------------------------------------------------ the supervisor's thread
@@ -204,8 +219,9 @@ impl JobRecord {
     }
 
     /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
+    /// `told`: the hook thread is told so if there are hooks.
     #[must_use]
-    fn settle(self: Arc<Self>, settled: Settled, begun: Begun, report: PackedReport) -> Option<Released> {
+    fn settle(self: Arc<Self>, settled: Settled, begun: Begun, report: PackedReport, told: bool) -> Option<Released> {
         let ended = Box::new(Ended { settled, report });
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(..)) {
@@ -215,6 +231,7 @@ impl JobRecord {
         state.stage = Stage::Settled(ended);
         let (mut finished, mut waker) = (None, None);
         if let Some(observers) = &mut state.observers {
+            observers.done_to_come = told && observers.hooked;
             observers.streams = Vec::new();
             (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
@@ -336,39 +353,50 @@ impl JobRecord {
         self.state.lock().is_hooked()
     }
 
-    /// A hook has been sent to the hook thread: from here on that thread gets the job's updates.
-    pub(crate) fn expect_hooks(&self) {
-        self.state.lock().observers.get_or_insert_default().hooked = true;
+    /// Sends a hook to the hook thread, by `send`: that thread gets all updates of the job that come after it.
+    pub(crate) fn send_hook(&self, send: impl FnOnce(Seen)) {
+        let mut state = self.state.lock();
+        state.observers.get_or_insert_default().hooked = true;
+        let settled = matches!(state.stage, Stage::Settled(..));
+        // Under the lock, without which the job could be settled, and the thread told so, before this.
+        send(Seen { started: state.history.started(), settled });
     }
 
     // ------------------------------------------------------------ the hook thread
 
-    /// Adds a hook, and calls it at once for what has happened already (start, done).
-    pub(crate) fn add_hook(&self, mut hook: JobHook) {
-        let (started, settled) = {
-            let state = self.state.lock();
-            let settled = match &state.stage {
-                Stage::Settled(ended) => Some(ended.settled.clone()),
-                _ => None,
-            };
-            (state.history.started(), settled)
-        };
+    /// Adds a hook, and calls it at once for what had happened when it was added (start, done).
+    pub(crate) fn add_hook(&self, mut hook: JobHook, seen: Seen) {
         if let JobHook::Start { called, hook } = &mut hook
-            && started > 0
+            && seen.started > 0
         {
-            *called = started;
+            *called = seen.started;
             hook();
         }
-        match (hook, settled) {
-            (JobHook::Done(hook), Some(settled)) => hook(&settled, started),
-            (hook, None) => self.state.lock().observers.get_or_insert_default().hooks.push(hook),
-            (_, Some(_)) => {}
+        let mut state = self.state.lock();
+        let attempts = state.history.started();
+        let done_to_come = state.observers.as_ref().is_some_and(|observers| observers.done_to_come);
+        match (&state.stage, hook) {
+            (Stage::Settled(ended), JobHook::Done(hook)) if seen.settled && !done_to_come => {
+                let settled = ended.settled.clone();
+                drop(state);
+                hook(&settled, attempts);
+            }
+            // What a hook holds is the user's, and not dropped under the lock.
+            (_, hook) if seen.settled && !done_to_come => drop((state, hook)),
+            (_, hook) => state.observers.get_or_insert_default().hooks.push(hook),
         }
     }
 
     /// Calls the hooks, each through `guarded`, without holding the record.
     pub(crate) fn call_hooks(&self, update: &JobUpdate, guarded: &dyn Fn(&mut dyn FnMut())) {
-        let mut hooks = mem::take(&mut self.state.lock().observers.get_or_insert_default().hooks);
+        let mut hooks = {
+            let mut state = self.state.lock();
+            let observers = state.observers.get_or_insert_default();
+            if let JobUpdate::Done = update {
+                observers.done_to_come = false;
+            }
+            mem::take(&mut observers.hooks)
+        };
         match update {
             JobUpdate::Start(attempt) => {
                 for hook in &mut hooks {
@@ -515,10 +543,11 @@ impl Ticket {
         self.0.as_ref().filter(|record| record.id == id)
     }
 
-    /// Settles the job. The callers that wait are woken when the returned value is dropped.
+    /// Settles the job. The hook thread is then to be told so if it has hooks. The callers that wait are woken when the returned
+    /// value is dropped.
     #[must_use]
     pub(crate) fn settle(mut self, settled: Settled, begun: Begun, report: PackedReport) -> Option<Released> {
-        self.0.take()?.settle(settled, begun, report)
+        self.0.take()?.settle(settled, begun, report, true)
     }
 }
 
@@ -527,7 +556,7 @@ impl Drop for Ticket {
         let Some(record) = self.0.take() else { return };
         let (begun, attempts) = (record.begun(), record.attempts());
         let report = PackedReport { attempts, ..PackedReport::default() };
-        drop(record.settle(Err(Arc::new(Failure::Closed)), begun, report));
+        drop(record.settle(Err(Arc::new(Failure::Closed)), begun, report, false));
     }
 }
 

@@ -24,6 +24,12 @@ impl Shared {
         })
     }
 
+    /// Whether the supervisor runs, and so takes or has taken all that this thread has sent it.
+    pub(crate) fn is_running(&self) -> bool {
+        let (reply, answer) = bounded(1);
+        self.commands.send(Command::IsPaused(reply)).is_ok() && self.dispatcher.blocking(|| answer.recv()).is_ok()
+    }
+
     /// Aborts the job, or all, unless a worker has begun it. Waits until it is known how many that were; none if the pool has
     /// ended.
     pub(crate) fn abort_queued(&self, only: Option<Arc<JobRecord>>) -> usize {

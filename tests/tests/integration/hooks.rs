@@ -1,9 +1,11 @@
 //! Hooks are called in the order of events, on a thread of their own, and may do what they like.
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
-use hirelings::{Event, EventKind, JobError, JobRequest};
+use hirelings::{Event, EventKind, Job, JobError, JobRequest, Pool};
 use hirelings_tests::{Do, Gate, Record, Told, WATCHDOG, begun, eventually, pool, settled};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -90,10 +92,14 @@ fn a_hook_on_a_job_seen_done_comes_after_its_others() {
     for _ in 0..50 {
         let handles: Vec<_> = (0..100)
             .map(|_| {
-                let start = told.clone();
+                let (start, first) = (told.clone(), told.clone());
+                let (id, known) = bounded(2);
+                let also_known = known.clone();
                 let request = pool.request(Do::Echo(String::new()));
-                let (id, known) = bounded(1);
-                let handle = request.on_start(move || start.send((known.recv().unwrap(), "start")).unwrap()).enqueue();
+                let request = request.on_start(move || start.send((known.recv().unwrap(), "start")).unwrap());
+                let request = request.on_done(move |_| first.send((also_known.recv().unwrap(), "first")).unwrap());
+                let handle = request.enqueue();
+                id.send(handle.id()).unwrap();
                 id.send(handle.id()).unwrap();
                 handle
             })
@@ -112,8 +118,70 @@ fn a_hook_on_a_job_seen_done_comes_after_its_others() {
     calls.iter().for_each(|(id, what)| of.entry(id).or_default().push(what));
     assert_eq!(of.len(), 5000);
     for (id, what) in of {
-        assert_eq!(what, ["start", "pool", "done"], "job {id}");
+        assert_eq!(what, ["start", "pool", "first", "done"], "job {id}");
     }
+}
+
+#[test]
+fn hooks_that_a_slow_one_holds_up_miss_nothing() {
+    let pool = pool().max_processes(1).build().unwrap();
+    let (told, calls) = unbounded();
+    let ((holds, begun), (go_on, held)) = (bounded(1), bounded::<()>(0));
+    pool.enqueue(Do::Pid).on_done(move |_| {
+        holds.send(()).unwrap();
+        let _ = held.recv();
+    });
+    begun.recv_timeout(WATCHDOG).unwrap();
+    let [start, done] = [(); 2].map(|()| told.clone());
+    let request = pool.request(Do::Progress(2)).on_start(move || start.send("start".to_owned()).unwrap());
+    let handle = request.on_done(move |_| done.send("done".into()).unwrap()).enqueue();
+    let [start, progress, last] = [(); 3].map(|()| told.clone());
+    handle.on_progress(move |told| progress.send(format!("{told:?}")).unwrap());
+    handle.on_start(move || start.send("also start".into()).unwrap());
+    handle.on_done(move |_| last.send("also done".into()).unwrap());
+    drop(told);
+    eventually("it is done", || handle.is_finished());
+    drop(go_on);
+    let expected = ["start", "also start", "Count(0)", "Count(1)", "done", "also done"];
+    assert_eq!(calls.iter().collect::<Vec<_>>(), expected);
+}
+
+/// A job whose encoding sends for a word, and then goes on for as long as there is a sender.
+struct Gated(Receiver<()>);
+
+impl Serialize for Gated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let _ = (self.0.recv(), self.0.recv());
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for Gated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer).map(|()| Gated(bounded(0).1))
+    }
+}
+
+impl Job for Gated {
+    type Output = ();
+    type Progress = ();
+    type Error = String;
+}
+
+#[test]
+fn a_job_that_comes_too_late_calls_its_hooks() {
+    let pool = Pool::<Gated>::builder(Command::new("true")).build().unwrap();
+    let ((encode, gate), (told, calls)) = (bounded::<()>(0), unbounded());
+    thread::scope(|scope| {
+        let request = pool.request(Gated(gate)).on_done(move |result| told.send(result).unwrap());
+        let enqueued = scope.spawn(|| request.enqueue());
+        // Once it has been taken for one that the pool would do.
+        encode.send(()).unwrap();
+        pool.exit();
+        drop(encode);
+        assert!(matches!(settled(enqueued.join().unwrap()), Err(JobError::Closed)));
+    });
+    assert_eq!(calls.iter().filter(|result| matches!(result, Err(JobError::Closed))).count(), 1);
 }
 
 #[test]
@@ -262,7 +330,7 @@ fn a_hook_may_enqueue_and_wait_in_its_pool() {
 fn hooks_may_enqueue_successors_without_end() {
     let pool = Arc::new(pool().max_processes(2).max_backlog(1).build().unwrap());
     let (told, done) = bounded(1);
-    fn chain(pool: &Arc<hirelings::Pool<Do>>, left: u32, told: crossbeam_channel::Sender<()>) {
+    fn chain(pool: &Arc<Pool<Do>>, left: u32, told: crossbeam_channel::Sender<()>) {
         let next = Arc::clone(pool);
         let _ = pool
             .request(Do::Pid)
