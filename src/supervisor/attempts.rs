@@ -60,7 +60,7 @@ impl Step<'_> {
     pub(super) fn hold(&mut self, worker_key: WorkerKey, front: Prefetched) {
         let since = self.now;
         let attempt = front.key.map_or(0, |key| self.machine.jobs.begin(key, worker_key.slot as u16).attempt);
-        let Prefetched { id, key, recalled, permit } = front;
+        let Prefetched { id, key, recalled, permit, .. } = front;
         self.worker(worker_key).current =
             Some(Current { id, key, attempt, announced: false, started: false, recalled, permit, since });
     }

@@ -44,8 +44,8 @@ impl Step<'_> {
         let room = self.jobs_left(worker_key.slot).min(u64::from(depth));
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(share);
         // Several at once: each write may wake the worker.
-        let room = if worker.prefetched.len() > room / 2 { 0 } else { room };
-        let mut kib = if room == 0 { 0 } else { self.prefetched_kib(worker_key) };
+        let mut kib = worker.prefetched_kib();
+        let room = if worker.prefetched.len() > room / 2 || kib > most_kib / 2 { 0 } else { room };
         loop {
             let worker = self.worker(worker_key);
             let (held, prefetched) = (worker.held(), worker.prefetched.len());
@@ -57,7 +57,8 @@ impl Step<'_> {
             let priority = held.and_then(|(key, _)| jobs.get(key)).map(|entry| entry.settings.priority());
             let Some(key) = backlog.front(jobs) else { break };
             let Some(entry) = jobs.get(key).filter(|entry| Some(entry.settings.priority()) == priority) else { break };
-            kib += u32::from(entry.kib);
+            let of_job = entry.kib;
+            kib = kib.saturating_add(u32::from(of_job));
             if kib > most_kib && prefetched > 0 {
                 break;
             }
@@ -67,7 +68,7 @@ impl Step<'_> {
             jobs.set_state(key, JobState::Prefetched(worker_key.slot as u16));
             self.act(Action::SendJob { worker_key, key, attempt, limit });
             let permit = self.take_permit(key);
-            self.worker(worker_key).push_prefetched(id, key, permit);
+            self.worker(worker_key).push_prefetched(id, key, permit, of_job);
         }
         let patience = SHORT * self.oversubscription();
         let worker = self.worker(worker_key);
@@ -77,14 +78,6 @@ impl Step<'_> {
         }
         let at = worker.current.filter(|_| worker.has_unrecalled()).and_then(|of| of.since.checked_add(patience));
         worker.timers.set(Timer::Recall, at);
-    }
-
-    /// How many KiB the payloads have that a worker was sent and has not begun.
-    fn prefetched_kib(&self, worker_key: WorkerKey) -> u32 {
-        let worker = self.machine.worker(worker_key);
-        let keys =
-            worker.into_iter().flat_map(|worker| worker.prefetched.iter()).filter_map(|prefetched| prefetched.key);
-        keys.filter_map(|key| self.machine.jobs.get(key)).map(|entry| u32::from(entry.kib)).sum()
     }
 
     /// How many workers share a core: as many times longer than its work takes each waits for an answer.

@@ -36,6 +36,8 @@ pub(super) struct Prefetched {
     pub(super) recalled: bool,
     /// The permit that it has of its key.
     pub(super) permit: Option<LimitKey>,
+    /// How long its payload is, in KiB.
+    pub(super) kib: u16,
 }
 
 /// What the worker has done with the jobs that it was sent.
@@ -318,9 +320,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn push_prefetched(&mut self, id: u64, key: JobKey, permit: Option<LimitKey>) {
+    pub(super) fn push_prefetched(&mut self, id: u64, key: JobKey, permit: Option<LimitKey>, kib: u16) {
         self.taken += 1;
-        self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false, permit });
+        self.prefetched.push_back(Prefetched { id, key: Some(key), recalled: false, permit, kib });
+    }
+
+    /// How many KiB the payloads have that it was sent and has not begun.
+    pub(super) fn prefetched_kib(&self) -> u32 {
+        self.prefetched.iter().map(|prefetched| u32::from(prefetched.kib)).sum()
     }
 
     /// The permits of keys that it has.

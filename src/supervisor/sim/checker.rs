@@ -302,15 +302,16 @@ impl Checker {
     }
 
     /// The job has a soft limit of its own, or none.
-    pub(super) fn new_size(&mut self, id: u64, kib: u16) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.kib = kib;
-        }
-    }
-
     pub(super) fn new_soft_limit(&mut self, id: u64, limit: Option<Duration>) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.soft_limit = limit;
+        }
+    }
+
+    /// How long the job's payload is, in KiB.
+    pub(super) fn new_size(&mut self, id: u64, kib: u16) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.kib = kib;
         }
     }
 
