@@ -164,8 +164,13 @@ class Guard {
 
   /** Moves jobs from the guard's backlog into the slots, and has the main thread leave behind the last of them. */
   admit() {
-    while (this.backlog.length > 0 && this.publish(this.backlog[0])) this.backlog.shift();
-    if (this.backlog.length > 0) return;
+    while (this.backlog.length > 0) {
+      // One that the main thread has taken back by then must not be found here any more.
+      const job = this.backlog.shift();
+      if (this.publish(job)) continue;
+      this.backlog.unshift(job);
+      return;
+    }
     Atomics.store(this.words, OVERFLOWED, 0);
     if (!this.leave) return;
     Atomics.store(this.words, LEAVING, 1);

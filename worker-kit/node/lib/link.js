@@ -215,7 +215,7 @@ class Link {
       Atomics.store(words, RETIRED, 1);
       Atomics.store(words, ANNOUNCED, Atomics.load(words, TURN));
       const said = [frame(START, this.word(ID_LOW), this.word(ID_HIGH)), frame(RETIRE)];
-      for (let at = words[TAKEN] + 1; at !== Atomics.load(words, PUBLISHED); at = (at + 1) | 0) {
+      for (let at = (words[TAKEN] + 1) | 0; at !== Atomics.load(words, PUBLISHED); at = (at + 1) | 0) {
         const slot = (at >>> 0) % SLOTS;
         if (Atomics.compareExchange(words, shared.slot(slot, STATE), QUEUED, TAKEN_BACK) === QUEUED) {
           said.push(frame(SKIPPED, words[shared.slot(slot, ID_LOW)], words[shared.slot(slot, ID_HIGH)]));
