@@ -14,13 +14,13 @@ pub fn state(pid: u32) -> Option<char> {
     field(pid, 0)?.chars().next()
 }
 
-/// How long the threads of a process have waited for a core, all together; see
+/// How long that thread of a process has waited for a core which has waited longest; see
 /// [the kernel's page](https://docs.kernel.org/scheduler/sched-stats.html).
 pub fn waited_for_a_core(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let figures = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
     let nanos = figures.filter_map(|figures| figures.split_whitespace().nth(1)?.parse::<u64>().ok());
-    Duration::from_nanos(nanos.sum())
+    Duration::from_nanos(nanos.max().unwrap_or_default())
 }
 
 /// The processes of a group that are alive.

@@ -198,13 +198,18 @@ fn a_hundred_thousand_jobs_have_no_slow_frame() {
         times.as_array().unwrap().iter().map(|time| time.as_f64().unwrap()).collect()
     };
     let slowest_of = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
+    let slow_of = |times: &[f64]| times.iter().filter(|&&time| time >= 50.0).count();
     let mut times = round();
+    let mut fewest_slow = slow_of(&times);
     for _ in 0..4 {
         if slowest_of(&times) < 50.0 {
             break;
         }
-        times = times.iter().zip(round()).map(|(time, again)| time.min(again)).collect();
+        let again = round();
+        fewest_slow = fewest_slow.min(slow_of(&again));
+        times = times.iter().zip(again).map(|(time, again)| time.min(again)).collect();
     }
+    assert!(fewest_slow <= 5, "at least {fewest_slow} frames of each round were slow");
     let (slowest, frames) = (slowest_of(&times), times.iter().filter(|&&time| time > 0.0).count());
     assert!(frames > 100, "only {frames} frames were drawn");
     assert!(slowest < 50.0, "a frame took {slowest} ms");

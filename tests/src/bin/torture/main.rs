@@ -93,7 +93,7 @@ fn torture(arguments: &[String]) {
     if !kit::feels_shortage() {
         eprintln!("{} cannot be run by another user: no run out of processes", kit::interpreter());
     }
-    watch_over(options.length, tag.clone());
+    watch_over(tag.clone());
     let begin = Instant::now();
     begun::note_successes(&tag);
     let nothing = Holdings::at_rest();
@@ -188,10 +188,19 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
     (warm, memory, number)
 }
 
-/// Ends the run where something hangs for good.
-fn watch_over(length: Duration, tag: String) {
+/// Ends the run where something hangs for good: where nothing has been settled or brought about for a long time. A round takes as
+/// long as the machine lets it.
+fn watch_over(tag: String) {
+    let limit = Duration::from_secs(180) * kit::kit().slowness();
+    let done = || books::get(&books::SETTLED) + Fault::ALL.iter().map(|&(fault, _)| books::count(fault)).sum::<u64>();
     thread::spawn(move || {
-        thread::sleep(length + Duration::from_secs(180) * kit::kit().slowness());
+        let (mut before, mut since) = (done(), Instant::now());
+        while since.elapsed() < limit {
+            thread::sleep(Duration::from_secs(1));
+            if done() != before {
+                (before, since) = (done(), Instant::now());
+            }
+        }
         println!("{{\"hangs\":true,\"wrong\":{}}}", books::get(&books::WRONG) + 1);
         hunt::kill_all(&tag);
         exit(1)

@@ -31,7 +31,7 @@ fn limit() -> Duration {
     Duration::from_secs(if kit::kit() == kit::Kit::Rust { 1 } else { 3 })
 }
 
-/// How long the threads of each of these processes have waited for a core so far.
+/// How long each of these processes has waited for a core so far.
 fn waits(pids: &BTreeSet<u32>) -> BTreeMap<u32, Duration> {
     pids.iter().map(|&pid| (pid, processes::waited_for_a_core(pid))).collect()
 }
