@@ -20,8 +20,10 @@ type Context = worker::Context<Order>;
 /// The protocol's pipes, as the system names them: input and output.
 static PIPES: OnceLock<[PathBuf; 2]> = OnceLock::new();
 
-/// How long a grandchild lives that nobody kills.
-const SLEEP: Duration = Duration::from_secs(20);
+/// How long a grandchild lives that nobody kills, and one that is to be killed with its group: longer than a busy machine takes
+/// before it is looked for.
+const AWAY: Duration = Duration::from_secs(20);
+const HERE: Duration = Duration::from_secs(600);
 
 pub fn main() -> ! {
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };
@@ -42,7 +44,7 @@ pub fn sleeper(how: &str) -> ! {
         "stopped" => stop_itself(),
         _ => {}
     }
-    thread::sleep(SLEEP);
+    thread::sleep(if how == "away" { AWAY } else { HERE });
     exit(0)
 }
 
