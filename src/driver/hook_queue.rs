@@ -64,3 +64,40 @@ impl HookQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::More;
+    use crate::subscription::Events;
+
+    fn happening() -> Happening {
+        Happening {
+            kinds: &[EventKind::Idle],
+            job: None,
+            label: None,
+            worker: None,
+            slot: None,
+            site: None,
+            pid: None,
+            attempt: None,
+            at: 0,
+            more: More::Nothing,
+        }
+    }
+
+    /// A subscriber may add a hook as soon as it has the event.
+    #[test]
+    fn what_is_queued_is_put_before_a_subscriber_gets_the_next_event() {
+        let hooks = HookQueue::new(Dispatcher::new(None), "pool".into());
+        let queued = || hooks.queued.borrow().len();
+        hooks.queue(Notification::Log(log::Level::Debug, String::new()));
+        hooks.emit(happening(), None);
+        assert_eq!(queued(), 1, "nobody gets an event");
+        let (events, subscriber) = Events::new();
+        hooks.dispatcher.subscribe(subscriber);
+        hooks.emit(happening(), None);
+        assert_eq!((queued(), hooks.unwoken.get()), (0, true));
+        drop(events);
+    }
+}
