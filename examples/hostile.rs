@@ -47,9 +47,10 @@ fn run(deed: Deed, _: &mut Context<Deed>) -> Outcome<Deed> {
             std::hint::spin_loop();
         },
         Deed::TakeAllMemory => loop {
-            Vec::leak(black_box(vec![1u8; 1 << 24]));
+            // It is the address space that is limited: nothing has to be written to use it up.
+            Vec::leak(black_box(vec![0u8; 1 << 24]));
         },
-        Deed::FloodTheTerminal => (0..100_000).for_each(|n| eprintln!("{n} lines that nobody wants")),
+        Deed::FloodTheTerminal => (0..20_000).for_each(|n| eprintln!("{n} lines that nobody wants")),
         Deed::KillYourself => {
             let _ = Command::new("kill").args(["-KILL", &id().to_string()]).status();
         }
