@@ -214,6 +214,8 @@ impl Driver {
             self.input(Input::Tick);
         }
         self.drain_all();
+        // A hook that somebody adds once this has answered comes after what is queued.
+        self.hooks.put();
         self.callers.answer(&self.machine, &self.start_failures);
         self.write_all();
         self.callers.wake_released(&self.hooks);
@@ -432,7 +434,7 @@ impl Driver {
         self.workers.kill_all();
         *self.settings.last_stats.lock() = self.stats();
         // Commands that come from here on find the channel closed, and the jobs in it settle as closed.
-        drop((self.inbox, self.tickets, self.callers));
+        drop((self.tickets, self.inbox, self.callers));
         self.forks.end();
         self.spawner.join();
         self.forks.join();

@@ -76,9 +76,13 @@ pub(crate) struct Observers {
     pub(crate) label: Option<Arc<str>>,
     /// Whether there are hooks, including those that the hook thread has not added yet.
     hooked: bool,
-    /// The job is settled, and the hook thread has yet to be told so.
-    done_to_come: bool,
+    /// How many updates the hook thread was sent, or will be.
+    updates: u64,
+    /// For how many of them it has called the hooks.
+    called_for: u64,
     hooks: Vec<JobHook>,
+    /// Hooks that came to the hook thread before an update that had happened when they were added.
+    early: Vec<(JobHook, Seen)>,
     streams: Vec<Sender<EncodedProgress>>,
     /// The channel that receives a number when the job is settled, and that number.
     finished: Option<(Sender<usize>, usize)>,
@@ -112,6 +116,8 @@ pub(crate) struct Seen {
     /// How many attempts had begun.
     started: u32,
     settled: bool,
+    /// How many updates the hook thread was sent, or will be.
+    updates: u64,
 }
 
 /// Something that happened to a job, for its hooks.
@@ -185,22 +191,24 @@ impl JobRecord {
         }
     }
 
-    /// A worker has begun it. Returns whether the job has hooks, as do the two below.
+    /// A worker has begun it. Returns whether the job has hooks, and then the hook thread is to be sent the update; as do
+    /// `set_retried` and `progressed`.
     pub(crate) fn set_started(&self, attempt: u32) -> bool {
         let mut state = self.state.lock();
         state.history.set_started(attempt);
-        state.is_hooked()
+        state.update()
     }
 
     /// It is to be retried.
-    pub(crate) fn set_queued_again(&self, begun: Begun) -> bool {
+    pub(crate) fn set_retried(&self, begun: Begun) -> bool {
         let mut state = self.state.lock();
-        state.history.set_begun(begun);
-        if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut state.stage {
-            let payload = mem::take(payload);
-            state.stage = Stage::Queued(payload);
-        }
-        state.is_hooked()
+        state.set_queued_again(begun);
+        state.update()
+    }
+
+    /// It came back from a worker that had not read it.
+    pub(crate) fn set_returned(&self, begun: Begun) {
+        self.state.lock().set_queued_again(begun);
     }
 
     /// Whether a hook or a stream wants its progress.
@@ -215,11 +223,11 @@ impl JobRecord {
         if let Some(observers) = &mut state.observers {
             observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
         }
-        state.is_hooked()
+        state.update()
     }
 
     /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
-    /// `told`: the hook thread is told so if there are hooks.
+    /// `told`: the hook thread is to be sent the update if there are hooks.
     #[must_use]
     fn settle(self: Arc<Self>, settled: Settled, begun: Begun, report: PackedReport, told: bool) -> Option<Released> {
         let ended = Box::new(Ended { settled, report });
@@ -231,11 +239,10 @@ impl JobRecord {
         state.stage = Stage::Settled(ended);
         let (mut finished, mut waker) = (None, None);
         if let Some(observers) = &mut state.observers {
-            observers.done_to_come = told && observers.hooked;
             observers.streams = Vec::new();
             (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
-        let is_hooked = state.is_hooked();
+        let is_hooked = told && state.update();
         drop(state);
         Some(Released { record: self, is_hooked, finished, waker })
     }
@@ -356,34 +363,42 @@ impl JobRecord {
     /// Sends a hook to the hook thread, by `send`: that thread gets all updates of the job that come after it.
     pub(crate) fn send_hook(&self, send: impl FnOnce(Seen)) {
         let mut state = self.state.lock();
-        state.observers.get_or_insert_default().hooked = true;
+        let observers = state.observers.get_or_insert_default();
+        observers.hooked = true;
+        let updates = observers.updates;
         let settled = matches!(state.stage, Stage::Settled(..));
         // Under the lock, without which the job could be settled, and the thread told so, before this.
-        send(Seen { started: state.history.started(), settled });
+        send(Seen { started: state.history.started(), settled, updates });
     }
 
     // ------------------------------------------------------------ the hook thread
 
+    /// Adds a hook: once the others are called for all that had happened when it was added.
+    pub(crate) fn add_hook(&self, hook: JobHook, seen: Seen) {
+        let mut state = self.state.lock();
+        let observers = state.observers.get_or_insert_default();
+        if observers.called_for < seen.updates {
+            observers.early.push((hook, seen));
+        } else {
+            drop(state);
+            self.add_in_time(hook, seen);
+        }
+    }
+
     /// Adds a hook, and calls it at once for what had happened when it was added (start, done).
-    pub(crate) fn add_hook(&self, mut hook: JobHook, seen: Seen) {
+    fn add_in_time(&self, mut hook: JobHook, seen: Seen) {
         if let JobHook::Start { called, hook } = &mut hook
             && seen.started > 0
         {
             *called = seen.started;
             hook();
         }
-        let mut state = self.state.lock();
-        let attempts = state.history.started();
-        let done_to_come = state.observers.as_ref().is_some_and(|observers| observers.done_to_come);
-        match (&state.stage, hook) {
-            (Stage::Settled(ended), JobHook::Done(hook)) if seen.settled && !done_to_come => {
-                let settled = ended.settled.clone();
-                drop(state);
-                hook(&settled, attempts);
-            }
-            // What a hook holds is the user's, and not dropped under the lock.
-            (_, hook) if seen.settled && !done_to_come => drop((state, hook)),
-            (_, hook) => state.observers.get_or_insert_default().hooks.push(hook),
+        if !seen.settled {
+            self.state.lock().observers.get_or_insert_default().hooks.push(hook);
+        } else if let JobHook::Done(hook) = hook
+            && let Some(settled) = self.try_outcome()
+        {
+            hook(&settled, self.attempts());
         }
     }
 
@@ -392,9 +407,7 @@ impl JobRecord {
         let mut hooks = {
             let mut state = self.state.lock();
             let observers = state.observers.get_or_insert_default();
-            if let JobUpdate::Done = update {
-                observers.done_to_come = false;
-            }
+            observers.called_for += 1;
             mem::take(&mut observers.hooks)
         };
         match update {
@@ -423,22 +436,31 @@ impl JobRecord {
                 }
             }
             JobUpdate::Done => {
-                let Some(settled) = self.try_outcome() else { return };
-                let attempts = self.attempts();
-                for hook in hooks {
+                let (settled, attempts) = (self.try_outcome(), self.attempts());
+                for hook in hooks.drain(..) {
                     let mut hook = Some(hook);
                     // One that is not called is dropped here too: what it holds is the user's.
                     guarded(&mut || {
-                        if let Some(JobHook::Done(hook)) = hook.take() {
-                            hook(&settled, attempts);
+                        if let (Some(JobHook::Done(hook)), Some(settled)) = (hook.take(), &settled) {
+                            hook(settled, attempts);
                         }
                     });
                 }
-                return;
             }
         }
-        // Only this thread adds hooks, so none has come meanwhile.
-        self.state.lock().observers.get_or_insert_default().hooks = hooks;
+        for (hook, seen) in self.put_back(hooks) {
+            let mut hook = Some(hook);
+            guarded(&mut || hook.take().into_iter().for_each(|hook| self.add_in_time(hook, seen)));
+        }
+    }
+
+    /// Puts the hooks back, and takes those that are to be added now. Only the hook thread adds any, so none has come meanwhile.
+    fn put_back(&self, hooks: Vec<JobHook>) -> Vec<(JobHook, Seen)> {
+        let mut state = self.state.lock();
+        let observers = state.observers.get_or_insert_default();
+        observers.hooks = hooks;
+        let in_time = observers.early.partition_point(|(_, seen)| seen.updates <= observers.called_for);
+        observers.early.drain(..in_time).collect()
     }
 }
 
@@ -475,6 +497,20 @@ impl History {
 impl State {
     fn is_hooked(&self) -> bool {
         self.observers.as_ref().is_some_and(|observers| observers.hooked)
+    }
+
+    /// Counts an update that the hook thread is to be sent, if there are hooks. Returns whether there are.
+    fn update(&mut self) -> bool {
+        let Some(observers) = self.observers.as_mut().filter(|observers| observers.hooked) else { return false };
+        observers.updates += 1;
+        true
+    }
+
+    fn set_queued_again(&mut self, begun: Begun) {
+        self.history.set_begun(begun);
+        if let Stage::Queued(payload) | Stage::Running { payload, .. } = &mut self.stage {
+            self.stage = Stage::Queued(mem::take(payload));
+        }
     }
 }
 
@@ -576,6 +612,66 @@ mod tests {
         let record = JobRecord::new(1, Payload::Empty, None);
         drop(Ticket::new(Arc::clone(&record)));
         assert!(matches!(record.try_outcome(), Some(Err(failure)) if matches!(*failure, Failure::Closed)));
+    }
+
+    /// A hook, its name, and what it was called for.
+    fn hook(said: &Arc<Mutex<Vec<String>>>, name: &str, kind: &str) -> JobHook {
+        let (said, line) = (Arc::clone(said), format!("{name}: {kind}"));
+        match kind {
+            "start" => JobHook::start(move || said.lock().push(line.clone())),
+            "retry" => JobHook::Retry(Box::new(move |_, attempt| said.lock().push(format!("{line} {attempt}")))),
+            _ => JobHook::Done(Box::new(move |_, _| said.lock().push(line))),
+        }
+    }
+
+    #[test]
+    fn a_hook_comes_after_all_that_had_happened() {
+        const KINDS: [&str; 3] = ["start", "retry", "done"];
+        let said = Arc::default();
+        let mut observers = Box::<Observers>::default();
+        KINDS.iter().for_each(|kind| observers.add_hook(hook(&said, "a", kind)));
+        let record = JobRecord::new(1, Payload::Empty, Some(observers));
+        // The hook thread gets these hooks at once, and the updates later: so may it be told where it is quick.
+        let add = |name| {
+            let mut seen = None;
+            record.send_hook(|at| seen = Some(at));
+            KINDS.iter().for_each(|kind| record.add_hook(hook(&said, name, kind), seen.unwrap()));
+        };
+        let call = |update| record.call_hooks(&update, &|call| call());
+        let failure = || Arc::new(Failure::Closed);
+
+        assert!(record.set_started(1));
+        add("b");
+        assert!(record.set_retried(Begun::Yes));
+        add("c");
+        assert!(record.set_started(2));
+        let released = Ticket::new(Arc::clone(&record)).settle(Err(failure()), Begun::Yes, PackedReport::default());
+        assert!(released.is_some_and(|released| released.hooked().is_some()));
+        add("d");
+        assert!(said.lock().is_empty(), "{:?}", said.lock());
+        call(JobUpdate::Start(1));
+        call(JobUpdate::Retry { failure: failure(), attempt: 1 });
+        call(JobUpdate::Start(2));
+        call(JobUpdate::Done);
+        add("e");
+        let expected = [
+            "a: start",
+            "b: start",
+            "a: retry 1",
+            "b: retry 1",
+            "c: start",
+            "a: start",
+            "b: start",
+            "c: start",
+            "a: done",
+            "b: done",
+            "c: done",
+            "d: start",
+            "d: done",
+            "e: start",
+            "e: done",
+        ];
+        assert_eq!(*said.lock(), expected);
     }
 
     #[test]

@@ -9,10 +9,11 @@ use super::figures::Cause;
 use crate::dispatcher::Notification;
 use crate::error::{Mebibytes, StartFailure, what_it_did};
 use crate::event::{EventKind, More};
+use crate::failure::{Failure, Settled};
 use crate::progress::EncodedProgress;
 use crate::record::{JobRecord, JobUpdate, Ticket};
 use crate::report::PackedReport;
-use crate::supervisor::{JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey, WorkerState};
+use crate::supervisor::{Begun, JobKey, Notice, Outcome, Refusal, StartFailed, WorkerKey, WorkerState};
 use hirelings_worker_kit::wire::FromWorker;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl Driver {
             Notice::Returned { key, begun, worker_key } => {
                 self.figures.returned(worker_key);
                 let Some(record) = self.tickets.record(key) else { return };
-                record.set_queued_again(begun);
+                record.set_returned(begun);
                 self.emit_event(EventKind::Backlog, About::job(record), || More::Nothing);
                 self.log(log::Level::Debug, || {
                     format!("{} died before it had read job {}", self.named(worker_key), record.id)
@@ -198,20 +199,27 @@ impl Driver {
     fn refused(&mut self, job: NewJob, refusal: Refusal) {
         match job.reply {
             Some(reply) => {
+                // The caller has the job's hooks called, after what came before.
+                self.hooks.put();
                 let admission = match refusal {
                     Refusal::Full => Admission::Full,
                     Refusal::Closed => Admission::Closed,
                 };
                 let _ = reply.send(admission);
             }
-            None => {
-                let record = Arc::clone(job.ticket.record());
-                self.hooks.put();
-                drop(job.ticket);
-                if record.is_hooked() {
-                    self.hooks.queue(Notification::Job(record, JobUpdate::Done));
-                }
+            None => self.settle(job.ticket, Err(Arc::new(Failure::Closed)), Begun::No, PackedReport::default()),
+        }
+    }
+
+    /// Settles a job, and keeps who waits for it until the end of the iteration.
+    fn settle(&mut self, ticket: Ticket, settled: Settled, begun: Begun, report: PackedReport) {
+        // Others see that it is settled from here on. A hook that they add is called at once, and so after what came before.
+        self.hooks.put();
+        if let Some(released) = ticket.settle(settled, begun, report) {
+            if let Some(record) = released.hooked() {
+                self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
             }
+            self.callers.release(released);
         }
     }
 
@@ -245,7 +253,7 @@ impl Driver {
         let Some(record) = self.tickets.record(key).cloned() else { return };
         let Err(failure) = self.outcome(&record, tried, outcome, Some(worker_key), context) else { return };
         self.worker_answered(&record, tried.attempt, outcome, worker_key);
-        if record.set_queued_again(tried.begun) {
+        if record.set_retried(tried.begun) {
             self.hooks.queue(Notification::Job(
                 Arc::clone(&record),
                 JobUpdate::Retry { failure: Arc::clone(&failure), attempt: tried.attempt },
@@ -284,14 +292,7 @@ impl Driver {
                 self.emit_event(EventKind::Done, about, || More::Nothing);
             }
         }
-        // Others see that it is settled from here on. A hook that they add is called at once, and so after what came before.
-        self.hooks.put();
-        if let Some(released) = ticket.settle(settled, tried.begun, report) {
-            if let Some(record) = released.hooked() {
-                self.hooks.queue(Notification::Job(Arc::clone(record), JobUpdate::Done));
-            }
-            self.callers.release(released);
-        }
+        self.settle(ticket, settled, tried.begun, report);
     }
 
     /// The worker's own events of an answer that is a failure.
