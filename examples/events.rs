@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .name("events")
         .max_processes(1)
         .max_jobs_per_process(3)
-        .timeout_working(Duration::from_millis(500))
+        .timeout_working(Duration::from_secs(2))
         // What workers say is in the log already.
         .stderr(Stderr::Null)
         // Given to the builder, a hook misses nothing. It runs on the pool's own thread, and no worker waits for it.

@@ -52,7 +52,7 @@ fn a_running_job_settles_and_its_worker_is_killed() {
 #[test]
 fn it_waits_for_no_worker_that_ignores_sigterm() {
     let pool = hirelings_tests::builder::<Do>(stubborn_worker()).stderr(Stderr::Null).max_processes(1);
-    let pool = pool.kill_grace(Duration::from_millis(500)).build().unwrap();
+    let pool = pool.kill_grace(Duration::from_millis(2500)).build().unwrap();
     let gate = Gate::new();
     let handle = begun(pool.request(Do::Wait(gate.path())));
     let pid = pid_of(&handle);

@@ -301,7 +301,7 @@ fn verdict(grandchild: &str, leaves: bool) -> (Duration, u32) {
 #[test]
 fn a_grandchild_with_the_pipes_is_killed_too() {
     let (took, pid) = verdict("exec sleep 1000", false);
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     eventually("the grandchild has ended", || !processes::is_alive(pid));
 }
 
@@ -311,7 +311,7 @@ fn a_grandchild_that_left_does_not_delay_the_verdict() {
     let alive = processes::is_alive(pid);
     processes::kill(pid);
     assert!(alive, "what has left the group is not the pool's to kill");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 // ---------------------------------------------------------------- before its job

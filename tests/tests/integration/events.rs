@@ -93,7 +93,7 @@ fn retries_are_told_in_order() {
 fn a_timeout_is_told_in_order() {
     let (pool, mut record) = with_a_free_worker(pool());
     let gate = Gate::new();
-    let handle = pool.request(Do::Wait(gate.path())).timeout(Duration::from_secs(1)).enqueue();
+    let handle = pool.request(Do::Wait(gate.path())).timeout(Duration::from_secs(2)).enqueue();
     let id = handle.id();
     drop(settled(handle));
     pool.exit();

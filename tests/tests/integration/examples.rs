@@ -148,7 +148,7 @@ fn events() {
         "panicked while it did job 3 (panics)",
         "exited with status 3 while it did job 4 (exits)",
         ": about to leave without an answer",
-        "working for more than 500ms",
+        "working for more than 2s",
         "-- nothing more to do",
     ] {
         assert!(said.contains(part), "no {part:?} in:\n{said}");

@@ -65,7 +65,7 @@ fn a_failed_job_gives_its_error_in_its_place() {
 
 #[test]
 fn a_job_over_its_limit_gives_its_error_in_its_place() {
-    let pool = pool().max_processes(2).timeout_working(Duration::from_secs(1)).build().unwrap();
+    let pool = pool().max_processes(2).timeout_working(Duration::from_secs(3)).build().unwrap();
     let gate = Gate::new();
     let jobs = [Do::Echo("0".into()), Do::Echo("1".into()), Do::Wait(gate.path()), Do::Echo("3".into())];
     let mut results = pool.map(jobs);

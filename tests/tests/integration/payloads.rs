@@ -2,7 +2,7 @@
 
 use crossbeam_channel::bounded;
 use hirelings::{JobError, JobStatus, Pool, Slot, Stderr};
-use hirelings_tests::{Do, Told, eventually, pool, program, settled, worker};
+use hirelings_tests::{Do, Told, WATCHDOG, eventually, pool, program, settled, worker};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -108,8 +108,8 @@ fn the_frame_limit_has_no_gap() {
 
 // ---------------------------------------------------------------- a worker that does not read
 
-/// A pool whose first worker never reads, and whose second is as it should be; and a large job at the first.
-fn not_read() -> (Pool<Do>, hirelings::JobHandle<Do>) {
+/// A pool whose first worker never reads, and whose second is as it should be; and a large job at the first, with that limit.
+fn not_read(limit: Duration) -> (Pool<Do>, hirelings::JobHandle<Do>) {
     let launch = |slot: Slot| {
         if slot.index() > 0 {
             return worker();
@@ -119,11 +119,11 @@ fn not_read() -> (Pool<Do>, hirelings::JobHandle<Do>) {
         liar
     };
     let pool = Pool::<Do>::builder_with(launch).stderr(Stderr::Null).max_processes(2);
-    let pool = pool.timeout_working(Duration::from_secs(1)).build().unwrap();
+    let pool = pool.timeout_working(Duration::from_secs(2)).build().unwrap();
     eventually("the first is ready", || {
         pool.workers().first().is_some_and(|worker| worker.state == hirelings::WorkerState::Ready)
     });
-    let stuck = pool.request(Do::Echo("x".repeat(64 * MIB))).timeout(Duration::from_secs(3)).enqueue();
+    let stuck = pool.request(Do::Echo("x".repeat(64 * MIB))).timeout(limit).enqueue();
     eventually("it is being sent", || matches!(stuck.status(), JobStatus::Running { .. }));
     // It is the first worker that has it: the other is not yet there.
     (pool, stuck)
@@ -137,7 +137,7 @@ fn others_work(pool: &Pool<Do>) {
 
 #[test]
 fn a_job_that_is_not_read_can_be_aborted_at_once() {
-    let (pool, stuck) = not_read();
+    let (pool, stuck) = not_read(WATCHDOG);
     others_work(&pool);
     assert!(!stuck.is_finished());
     stuck.abort();
@@ -147,7 +147,7 @@ fn a_job_that_is_not_read_can_be_aborted_at_once() {
 
 #[test]
 fn a_job_that_is_not_read_is_over_its_limit() {
-    let (pool, stuck) = not_read();
+    let (pool, stuck) = not_read(Duration::from_secs(3));
     others_work(&pool);
     let error = settled(stuck).unwrap_err();
     assert!(matches!(error, JobError::TimedOut(_)), "{error:?}");
@@ -156,7 +156,7 @@ fn a_job_that_is_not_read_is_over_its_limit() {
 
 #[test]
 fn a_job_that_is_not_read_does_not_hold_the_exit_up() {
-    let (pool, stuck) = not_read();
+    let (pool, stuck) = not_read(WATCHDOG);
     let start = Instant::now();
     pool.exit();
     assert!(matches!(stuck.try_wait(), Ok(Err(JobError::Closed))));

@@ -131,7 +131,7 @@ fn attempts_never_overlap() {
     pool.wait_ready(hirelings_tests::WATCHDOG).unwrap();
     let held = Do::Before(4, Box::new(Do::Wait(gate.path())));
     let job = Do::Alone(log.path(), Box::new(held));
-    settled(pool.request(job).timeout(Duration::from_millis(600)).enqueue()).unwrap();
+    settled(pool.request(job).timeout(Duration::from_millis(1500)).enqueue()).unwrap();
     assert_eq!(log.lines(), ["alone"; 4]);
     assert_eq!(pool.stats().timed_out, 3);
 }
@@ -154,11 +154,11 @@ fn a_job_to_retry_waits_until_its_worker_is_reaped() {
             .stderr(hirelings::Stderr::Null)
             .max_processes(2)
             .retries(1)
-            .kill_grace(Duration::from_millis(300)),
+            .kill_grace(Duration::from_millis(2500)),
     );
     let pool = builder.build().unwrap();
     let gate = Gate::new();
-    let handle = pool.request(Do::Before(2, Box::new(Do::Wait(gate.path())))).timeout(Duration::from_secs(1)).enqueue();
+    let handle = pool.request(Do::Before(2, Box::new(Do::Wait(gate.path())))).timeout(Duration::from_secs(2)).enqueue();
     record.until_kind(EventKind::JobRetry);
     let stats = pool.stats();
     assert_eq!((stats.backlog, stats.retried), (1, 1));
@@ -177,13 +177,13 @@ fn a_job_aborted_while_it_waits_for_its_retry_is_over() {
             .stderr(hirelings::Stderr::Null)
             .max_processes(2)
             .retries(5)
-            .kill_grace(Duration::from_millis(300)),
+            .kill_grace(Duration::from_millis(2500)),
     );
     let pool = builder.build().unwrap();
     let log = Scratch::new();
     let gate = Gate::new();
     let job = Do::Then(vec![Do::Append(log.path(), "begun".into()), Do::Wait(gate.path())]);
-    let handle = pool.request(job).timeout(Duration::from_millis(200)).enqueue();
+    let handle = pool.request(job).timeout(Duration::from_millis(1500)).enqueue();
     let id = handle.id();
     record.until_kind(EventKind::JobRetry);
     handle.abort();

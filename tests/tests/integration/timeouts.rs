@@ -91,7 +91,7 @@ fn the_clock_does_not_run_while_a_job_is_queued() {
     let pool = pool().max_processes(1).build().unwrap();
     let mut gate = Gate::new();
     let holding = begun(pool.request(Do::Wait(gate.path())));
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_millis(1500);
     let queued: Vec<_> = (0..3).map(|_| pool.request(Do::Pid).timeout(limit).enqueue()).collect();
     // Longer than their limit: the queued jobs have waited for all of it when the gate is opened.
     let slept = pool.enqueue(Do::Pid).wait_timeout(limit + SHORT).unwrap_err();
@@ -120,7 +120,7 @@ fn a_stopped_worker_is_gone_after_the_grace_time() {
     let pool = builder.build().unwrap();
     let gate = Gate::new();
     let stopped = Do::Then(vec![Do::Wait(gate.path())]);
-    let handle = begun(pool.request(stopped).timeout(Duration::from_secs(1)));
+    let handle = begun(pool.request(stopped).timeout(Duration::from_secs(3)));
     let JobStatus::Running { pid, attempt: 1 } = handle.status() else { panic!("{:?}", handle.status()) };
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
     timeout_of(settled(handle));
@@ -144,7 +144,7 @@ fn a_job_settles_before_its_worker_has_ended() {
         hirelings_tests::builder::<Do>(stubborn_worker())
             .stderr(Stderr::Null)
             .max_processes(1)
-            .kill_grace(Duration::from_millis(600)),
+            .kill_grace(Duration::from_millis(2500)),
     );
     let pool = builder.build().unwrap();
     let gate = Gate::new();
@@ -184,7 +184,7 @@ fn the_whole_process_group_is_killed() {
     let pool = builder.build().unwrap();
     let gate = Gate::new();
     let job = Do::Then(vec![Do::SpawnSleeper, Do::Wait(gate.path())]);
-    let handle = begun(pool.request(job).timeout(Duration::from_secs(1)));
+    let handle = begun(pool.request(job).timeout(Duration::from_secs(3)));
     let JobStatus::Running { pid, .. } = handle.status() else { panic!("{:?}", handle.status()) };
     assert_eq!(processes::of_group(pid).len(), 2);
     timeout_of(settled(handle));

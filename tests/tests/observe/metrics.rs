@@ -16,7 +16,7 @@ fn the_names_are_those_that_are_documented() {
     for job in
         [Do::Echo("x".into()), Do::Echo("x".into()), Do::Fail("no".into()), Do::FailUntil(2), Do::Exit(1), Do::Spin]
     {
-        let limit = matches!(job, Do::Spin).then_some(Duration::from_millis(300));
+        let limit = matches!(job, Do::Spin).then_some(Duration::from_secs(1));
         drop(pool.request(job).timeout(limit).enqueue().wait());
     }
     let page = || prometheus.render();
