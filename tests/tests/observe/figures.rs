@@ -20,7 +20,7 @@ fn each_event_has_its_time() {
     let waits = pool.enqueue(Do::Wait(gate.path()));
     let progress = waits.progress();
     progress.recv_timeout(Duration::from_secs(60)).unwrap();
-    // A second in which nothing happens, as the pool's clock tells it.
+    // A time in which nothing happens, as the pool's clock tells it.
     let begun = pool.age();
     eventually("time passes", || pool.age() >= begun + Duration::from_millis(300));
     gate.open();
