@@ -213,7 +213,7 @@ impl Driver {
 
     /// Settles a job, and keeps who waits for it until the end of the iteration.
     fn settle(&mut self, ticket: Ticket, settled: Settled, begun: Begun, report: PackedReport) {
-        // Others see that it is settled from here on. A hook that they add is called at once, and so after what came before.
+        // Others see that it is settled from here on. A hook that they add is called after what came before.
         self.hooks.put();
         if let Some(released) = ticket.settle(settled, begun, report) {
             if let Some(record) = released.hooked() {
