@@ -18,7 +18,7 @@ mod command;
 
 use args::{Args, HELP, Halt, Reason};
 use hirelings::worker::{BoxError, Context, Outcome, Worker, init_worker};
-use hirelings::{Job, JobError, JobHandle, JobResult, JobStatus, Pool, Stderr, self_exec};
+use hirelings::{Job, JobError, JobHandle, JobResult, Pool, Stderr, self_exec};
 use hirelings_observe::{Bars, JobLog, Recorder, Top};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -299,9 +299,9 @@ impl<'a> Work<'a> {
                     return Ok(());
                 }
                 Event::Interrupted => {
-                    self.view.suspend(|| eprintln!("parallel: finishing what runs; Ctrl-C again ends it"));
                     self.code = Some(130);
                     self.stop();
+                    self.view.suspend(|| eprintln!("parallel: finishing what runs; Ctrl-C again ends it"));
                 }
             }
             if self.code.is_some() && self.args.halt.is_some_and(|halt| halt.now) {
@@ -409,7 +409,7 @@ impl<'a> Work<'a> {
     /// Nothing more begins; what runs goes on.
     fn stop(&mut self) {
         self.stopped = true;
-        self.handles.values().filter(|handle| handle.status() == JobStatus::Queued).for_each(JobHandle::abort);
+        self.pool.abort_queued();
     }
 
     /// Prints what ended, in the order of the lines if that is wanted.
