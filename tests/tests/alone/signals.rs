@@ -1,7 +1,7 @@
 //! Signals: the pool's threads take none, and what the pool starts is born without a signal blocked.
 
 use hirelings::{JobError, Pool, Stderr};
-use hirelings_tests::{Do, Gate, alone, begun, pool, processes, program, settled, spawned, worker};
+use hirelings_tests::{Do, Gate, alone, begun, eventually, pool, processes, program, settled, spawned, worker};
 use nix::sys::signal::{SigSet, Signal};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,12 +57,15 @@ fn masks() {
     let job = |gate: &Gate| Do::Then(vec![Do::SpawnSleeper, Do::Wait(gate.path())]);
     let jobs: Vec<_> = gates.iter().map(|gate| spawned(pool.request(job(gate)))).collect();
 
-    let ours = processes::blocked(std::process::id());
-    let ours: Vec<_> = ours.into_iter().filter(|(name, _)| name.starts_with("hireling")).collect();
-    assert!(ours.len() >= 6, "{ours:?}");
+    // A thread that has not run yet has no name of its own, and all signals are blocked for it by the C library.
+    let ours = || processes::blocked(std::process::id()).into_iter().filter(|(name, _)| name.starts_with("hireling"));
+    eventually("the pool's threads run", || ours().count() >= 6);
+    let ours: Vec<_> = ours().collect();
     assert!(ours.iter().all(|&(_, mask)| mask == !(FAULTS | UNBLOCKABLE)), "{ours:x?}");
     for worker in pool.workers() {
-        let theirs = processes::blocked(worker.pid);
+        let theirs = || processes::blocked(worker.pid);
+        eventually("its guard runs", || theirs().iter().any(|(name, _)| name == "hireling-guard"));
+        let theirs = theirs();
         assert_eq!(theirs.len(), 2, "{theirs:?}");
         for (name, mask) in theirs {
             let wanted = if name == "hireling-guard" { !(FAULTS | UNBLOCKABLE) } else { 0 };
