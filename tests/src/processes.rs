@@ -14,6 +14,16 @@ pub fn state(pid: u32) -> Option<char> {
     field(pid, 0)?.chars().next()
 }
 
+/// Whether all threads of the process are stopped. Until they are, the kernel does not take the process for a stopped one, and
+/// does not wake it where its group is orphaned.
+pub fn is_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).peekable();
+    // What follows the program's name, which may have anything in it.
+    let is_stopped = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+    states.peek().is_some() && states.all(is_stopped)
+}
+
 /// How long that thread of a process has waited for a core which has waited longest; see
 /// [the kernel's page](https://docs.kernel.org/scheduler/sched-stats.html).
 pub fn waited_for_a_core(pid: u32) -> Duration {

@@ -32,7 +32,7 @@ fn main() {
     }
     if place == "stopped" {
         kill_process(Pid::from_raw(server.cast_signed()).expect("a pid"), Signal::STOP).expect("a signal");
-        eventually("it is stopped", || processes::state(server) == Some('T'));
+        eventually("it is stopped", || processes::is_stopped(server));
     }
     println!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     io::stdout().flush().expect("an output");

@@ -47,8 +47,8 @@ fn main() {
     let (all_stopped, _) = spawned(all_stopped);
     let (holding, child) = spawned(pool.request(Do::Then(vec![Do::Spawn(stopped_child), wait])));
     eventually("two workers and a grandchild are stopped", || {
-        let stopped = groups.iter().filter(|&&pid| processes::state(pid) == Some('T'));
-        stopped.count() == 2 && processes::state(child) == Some('T')
+        let stopped = groups.iter().filter(|&&pid| processes::is_stopped(pid));
+        stopped.count() == 2 && processes::is_stopped(child)
     });
     println!("{}", groups.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
     io::stdout().flush().expect("an output");

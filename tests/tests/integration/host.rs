@@ -196,7 +196,7 @@ fn a_program_stopped_past_a_limit_finds_what_was_done() {
     let stopped = Instant::now();
     let target = Target::of(host.id()).unwrap();
     assert!(target.send(Signal::STOP));
-    eventually("it is stopped", || processes::state(host.id()) == Some('T'));
+    eventually("it is stopped", || processes::is_stopped(host.id()));
     in_time.open();
     eventually("its workers have done their jobs", || notes.lines() == ["done"; 16]);
     eventually("the limit is over", || stopped.elapsed() > limit + Duration::from_millis(200));

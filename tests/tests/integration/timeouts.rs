@@ -107,7 +107,7 @@ fn the_clock_starts_when_the_job_is_dispatched() {
     let pool = pool().max_processes(1).kill_grace(Duration::ZERO).build().unwrap();
     let pid: i32 = settled(pool.enqueue(Do::Pid)).unwrap().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
-    hirelings_tests::eventually("it is stopped", || processes::state(pid.cast_unsigned()) == Some('T'));
+    hirelings_tests::eventually("it is stopped", || processes::is_stopped(pid.cast_unsigned()));
     let timeout = timeout_of(settled(pool.request(Do::Pid).timeout(SHORT).enqueue()));
     assert_eq!((timeout.state, timeout.pid), (WorkerState::Working, pid.cast_unsigned()));
     settled(pool.enqueue(Do::Pid)).unwrap();

@@ -80,7 +80,7 @@ fn watch_end(parent: &mut Child, tag: &str, end: &str, dice: &mut Dice) -> io::R
     let all_are_there = within(WATCHDOG, || {
         let before = hunt::tagged(tag);
         there = before.len();
-        stopped = before.iter().filter(|&&pid| processes::state(pid) == Some('T')).count();
+        stopped = before.iter().filter(|&&pid| processes::is_stopped(pid)).count();
         there >= 6 + CONSTANT.len() * kit::kit().processes() && stopped >= 2
     });
     if !all_are_there {

@@ -104,7 +104,7 @@ fn work(order: Order, ctx: &mut Context) -> Result<Answer, String> {
         Deed::Deafen => deafen()?,
         Deed::StopChild => {
             let child = holder("stopped")?;
-            while processes::state(child.id()).is_some_and(|state| state != 'T') {
+            while processes::is_alive(child.id()) && !processes::is_stopped(child.id()) {
                 thread::sleep(Duration::from_millis(1));
             }
             ctx.progress(&Told::Held(child.id()));
