@@ -13,6 +13,8 @@ use std::process::Command;
 pub struct Setup {
     pub init: Stage,
     pub after_fork: Stage,
+    /// What is done in the middle of a fork.
+    pub at_fork: Option<AtFork>,
     /// The names of threads that live on after init.
     pub threads: Vec<String>,
     /// How much memory init fills.
@@ -21,8 +23,38 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Setup { init: Stage::Pass, after_fork: Stage::Pass, threads: Vec::new(), bytes: 0 }
+        Setup { init: Stage::Pass, after_fork: Stage::Pass, at_fork: None, threads: Vec::new(), bytes: 0 }
     }
+}
+
+/// Harm that a process does to itself while the fork server forks a worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AtFork {
+    pub moment: Moment,
+    pub harm: Harm,
+    /// In the fork with this number, from 1 on.
+    pub fork: u32,
+    /// Made by the first process that comes so far: the others do no harm.
+    pub once: PathBuf,
+}
+
+/// Where in a fork.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Moment {
+    /// In the fork server, which has been asked for a worker and has not forked.
+    Before,
+    /// In the fork server, which has forked and has not answered.
+    After,
+    /// In the child, which is not yet a worker.
+    Child,
+}
+
+/// What becomes of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Harm {
+    Killed,
+    Stopped,
+    Exits(i32),
 }
 
 /// What the worker is asked.
@@ -44,6 +76,8 @@ pub enum Ask {
     Sum,
     /// The process group.
     Group,
+    /// Appends a line to a file.
+    Note(PathBuf, String),
 }
 
 impl Job for Ask {

@@ -38,6 +38,15 @@ pub fn of_group(group: u32) -> BTreeSet<u32> {
     all().filter(|&pid| field(pid, 2) == Some(group.to_string()) && is_alive(pid)).collect()
 }
 
+/// The processes that are alive and have an argument.
+pub fn with_argument(argument: &str) -> BTreeSet<u32> {
+    let has = |pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|&byte| byte == 0).any(|part| part == argument.as_bytes())
+    };
+    all().filter(|&pid| has(pid) && is_alive(pid)).collect()
+}
+
 /// The group that a process is in.
 pub fn group_of(pid: u32) -> Option<u32> {
     field(pid, 2)?.parse().ok()

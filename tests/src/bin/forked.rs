@@ -1,12 +1,15 @@
 //! Says what is its own and what it shares with the fork server that has forked it.
 
-use hirelings_tests::forked::{Ask, Setup};
+use hirelings_tests::forked::{Ask, AtFork, Harm, Moment, Setup};
 use hirelings_tests::staged::go_through;
-use hirelings_tests::{Gate, processes};
+use hirelings_tests::{Gate, processes, scratch};
 use hirelings_worker_kit::{BoxError, Context, Outcome, Worker, serve_worker};
+use nix::sys::signal::{Signal, raise};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{exit, id};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, thread};
 
 struct Forked {
@@ -29,6 +32,9 @@ impl Worker for Forked {
             })?;
         }
         go_through(setup.init.clone())?;
+        if let Some(at_fork) = setup.at_fork.clone() {
+            watch_forks(at_fork)?;
+        }
         Ok(Forked { maker: id(), seed: [0; 8], filled: vec![1; setup.bytes], setup })
     }
 
@@ -56,8 +62,50 @@ impl Worker for Forked {
             }
             Ask::Sum => Ok(self.filled.iter().step_by(4096).map(|&byte| u64::from(byte)).sum::<u64>().to_string()),
             Ask::Group => Ok(processes::group_of(id()).unwrap_or(0).to_string()),
+            Ask::Note(file, line) => {
+                scratch::append(&file, &line).map_err(|error| error.to_string())?;
+                Ok(id().to_string())
+            }
         }
     }
+}
+
+static AT_FORK: OnceLock<AtFork> = OnceLock::new();
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Has this process do itself harm in the middle of a fork.
+#[allow(
+    unsafe_code,
+    reason = "the C library calls these functions in the middle of a fork, and nothing safe is called then"
+)]
+fn watch_forks(at_fork: AtFork) -> io::Result<()> {
+    extern "C" fn before() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+        come_to(Moment::Before);
+    }
+    extern "C" fn after() {
+        come_to(Moment::After);
+    }
+    extern "C" fn child() {
+        come_to(Moment::Child);
+    }
+    let _ = AT_FORK.set(at_fork);
+    // SAFETY: the three functions live as long as the program, and a process that forks has one thread, so that they may do
+    // whatever it may.
+    let error = unsafe { libc::pthread_atfork(Some(before), Some(after), Some(child)) };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
+fn come_to(moment: Moment) {
+    let Some(at) = AT_FORK.get() else { return };
+    if at.moment != moment || at.fork != FORKS.load(Ordering::Relaxed) || File::create_new(&at.once).is_err() {
+        return;
+    }
+    let _ = match at.harm {
+        Harm::Killed => raise(Signal::SIGKILL),
+        Harm::Stopped => raise(Signal::SIGSTOP),
+        Harm::Exits(code) => exit(code),
+    };
 }
 
 /// What is printed here, without an end of the line, is to come once.

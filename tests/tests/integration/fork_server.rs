@@ -1,12 +1,13 @@
 //! Workers that are forked: what they share, what is their own, and what happens where the fork server fails.
 
 use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, Limits, Pool, StartFailure, StartMethod, Stderr};
-use hirelings_tests::forked::{self, Ask, Setup};
+use hirelings_tests::forked::{self, Ask, AtFork, Harm, Moment, Setup};
 use hirelings_tests::staged::Stage;
 use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, worker};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -318,6 +319,17 @@ fn what_is_no_fork_server_says_so() {
     let between = start(between, WATCHDOG);
     assert!(between.to_string().contains("speaks the protocol on its standard output"), "{between}");
 
+    // Workers in other languages.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workers");
+    for (program, script) in [("python3", "do.py"), ("node", "node/do.js")] {
+        if Command::new(program).arg("--version").output().is_ok() {
+            let mut other = Command::new(program);
+            other.arg(folder.join(script));
+            let other = start(other, WATCHDOG);
+            assert!(other.to_string().contains("built on a worker kit that can fork"), "{other}");
+        }
+    }
+
     let refused = Pool::<Do>::builder(Command::new("/no/such/program")).start_method(StartMethod::ForkServer).build();
     assert!(refused.unwrap_err().to_string().contains("/no/such/program"));
 }
@@ -471,6 +483,45 @@ fn one_that_dies_again_and_again_costs_only_time() {
     assert_eq!((stats.failed, stats.retried), (0, 0), "no job was touched: {stats:?}");
     pool.exit();
     assert_eq!(record.count(EventKind::ForkServerSpawned), record.count(EventKind::ForkServerExited));
+}
+
+#[test]
+fn where_it_is_harmed_in_the_middle_of_a_fork_each_job_begins_once() {
+    for moment in [Moment::Before, Moment::After, Moment::Child] {
+        for harm in [Harm::Killed, Harm::Stopped, Harm::Exits(7)] {
+            harmed_at(moment, harm);
+        }
+    }
+}
+
+/// A fork server comes to harm at the third worker. Each job notes that it has begun.
+fn harmed_at(moment: Moment, harm: Harm) {
+    let (begun, once) = (Scratch::new(), Scratch::new());
+    let setup = Setup { at_fork: Some(AtFork { moment, harm, fork: 3, once: once.path() }), ..Setup::default() };
+    // Processes that nobody knows of have it as well.
+    let mark = once.path().display().to_string();
+    let mut command = forked::worker();
+    command.arg(&mark);
+    // One that is stopped is found out by this limit only.
+    let limit = if harm == Harm::Stopped { Duration::from_secs(2) } else { WATCHDOG };
+    let builder = forked::of(Pool::builder(command), &setup).max_processes(2).max_jobs_per_process(1);
+    let pool = builder.timeout_initializing(limit).start_failures(1000).build().unwrap();
+    let lines: Vec<String> = (0..12).map(|n| n.to_string()).collect();
+    let handles: Vec<_> = lines.iter().map(|line| pool.enqueue(Ask::Note(begun.path(), line.clone()))).collect();
+    for handle in handles {
+        settled(handle).unwrap_or_else(|error| panic!("{moment:?}, {harm:?}: {error}"));
+    }
+    assert!(once.path().exists(), "{moment:?}, {harm:?} has not happened");
+    let mut noted = begun.lines();
+    noted.sort_by_key(|line| line.parse::<u32>().unwrap());
+    assert_eq!(noted, lines, "{moment:?}, {harm:?}");
+    let stats = pool.stats();
+    assert_eq!((stats.succeeded, stats.retried), (12, 0), "{moment:?}, {harm:?}: {stats:?}");
+    // A child that comes to harm is no harm of the fork server's.
+    let servers = if moment == Moment::Child { 1 } else { 2 };
+    assert_eq!(stats.fork_servers_spawned, servers, "{moment:?}, {harm:?}: {stats:?}");
+    pool.exit();
+    eventually("nothing is left", || processes::with_argument(&mark).is_empty());
 }
 
 #[test]
