@@ -21,6 +21,8 @@ macro_rules! faults {
 faults! {
     Killed "worker_sigkill",
     Stopped "worker_sigstop",
+    ForkServerKilled "fork_server_sigkill",
+    ForkServerStopped "fork_server_sigstop",
     Paused "worker_sigstop_and_sigcont",
     Segfault "worker_segfault",
     Aborted "worker_abort",
@@ -120,6 +122,18 @@ pub fn strike(pid: u32) {
 
 pub fn was_struck(pid: u32) -> bool {
     lock(&STRUCK).iter().any(|&(struck, _)| struck == pid)
+}
+
+/// The last time at which a fork server was sent a signal.
+static FORK_SERVER_STRUCK: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// A fork server is about to be sent a signal: how its workers end is excused if it is not known, and so is a start that fails.
+pub fn strike_fork_server() {
+    *lock(&FORK_SERVER_STRUCK) = Some(Instant::now());
+}
+
+pub fn was_fork_server_struck() -> bool {
+    lock(&FORK_SERVER_STRUCK).is_some_and(|at| at.elapsed() < STRUCK_FOR)
 }
 
 /// A shortage begins, or ends.

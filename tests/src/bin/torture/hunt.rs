@@ -73,7 +73,7 @@ pub fn strays(tag: &str, workers: &BTreeSet<u32>, fork_servers: usize) -> BTreeS
     if none { BTreeSet::new() } else { strays }
 }
 
-/// Sends signals to workers, whatever they are doing.
+/// Sends signals to workers and to their fork servers, whatever they are doing.
 pub fn strike_at_random(pool: &Pool<Order>, mut dice: Dice, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         thread::sleep(Duration::from_millis(20 + dice.below(120)));
@@ -81,13 +81,24 @@ pub fn strike_at_random(pool: &Pool<Order>, mut dice: Dice, stop: &AtomicBool) {
         if workers.is_empty() {
             continue;
         }
-        let pid = workers[dice.below(workers.len() as u64) as usize].pid;
+        let worker = &workers[dice.below(workers.len() as u64) as usize];
+        let fork_server = worker.fork_server.filter(|_| dice.percent(25));
+        let pid = fork_server.unwrap_or(worker.pid);
         let stops = dice.percent(40);
-        books::strike(pid);
+        match fork_server {
+            Some(_) => books::strike_fork_server(),
+            None => books::strike(pid),
+        }
         if !send(pid, if stops { Signal::STOP } else { Signal::KILL }) {
             continue;
         }
-        books::note(if stops { Fault::Stopped } else { Fault::Killed }, 1);
+        let fault = match (fork_server.is_some(), stops) {
+            (false, false) => Fault::Killed,
+            (false, true) => Fault::Stopped,
+            (true, false) => Fault::ForkServerKilled,
+            (true, true) => Fault::ForkServerStopped,
+        };
+        books::note(fault, 1);
         if stops && dice.percent(60) {
             thread::sleep(Duration::from_millis(dice.below(300)));
             send(pid, Signal::CONT);

@@ -121,8 +121,12 @@ fn torture(arguments: &[String]) {
             Fault::ParentExits,
             Fault::EndedMidLoad,
         ];
+        let of_fork_servers = [Fault::ForkServerKilled, Fault::ForkServerStopped];
         let rust = kit::kit() == Kit::Rust;
+        let forked = rust && env::var(hirelings_tests::START).as_deref() == Ok("fork");
         let enough = match whole {
+            // By chance none may be struck in a short run, and of half of the pools perhaps none that is.
+            _ if of_fork_servers.contains(&fault) => EACH_END * u64::from(whole && forked),
             _ if fault == Fault::NoProcesses && !kit::feels_shortage() => 0,
             true if ends.contains(&fault) => EACH_END,
             true => EACH,
