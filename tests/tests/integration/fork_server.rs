@@ -486,7 +486,7 @@ fn one_that_dies_again_and_again_costs_only_time() {
 }
 
 #[test]
-fn where_it_is_harmed_in_the_middle_of_a_fork_each_job_begins_once() {
+fn harm_in_the_middle_of_a_fork_costs_no_attempt() {
     for moment in [Moment::Before, Moment::After, Moment::Child] {
         for harm in [Harm::Killed, Harm::Stopped, Harm::Exits(7)] {
             harmed_at(moment, harm);
@@ -636,4 +636,15 @@ fn a_worker_may_confine_itself_after_the_fork() {
         assert!(refused.contains("denied"), "{refused}");
     }
     assert_eq!(pool.stats().fork_servers_spawned, 1);
+}
+
+#[test]
+fn one_that_confines_itself_says_that_it_cannot_fork() {
+    use hirelings_tests::confined::Try;
+    let mut early = Command::new(program("confined"));
+    early.arg("early");
+    let builder = Pool::<Try>::builder(early).stderr(Stderr::Null).start_method(StartMethod::ForkServer);
+    let pool = builder.max_processes(1).start_failures(1).build().unwrap();
+    let failure = settled(pool.enqueue(Try::Pid)).unwrap_err().to_string();
+    assert!(failure.contains("could not be forked"), "{failure}");
 }
