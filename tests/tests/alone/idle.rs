@@ -1,6 +1,8 @@
 //! An idle pool costs nothing: no polling, no wake-ups.
 
+use hirelings::{PoolBuilder, StartMethod};
 use hirelings_tests::{Do, alone, pool, settled, within};
+use std::collections::BTreeSet;
 use std::fs;
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
@@ -33,13 +35,25 @@ fn let_pass(span: Duration) {
 #[test]
 fn nothing_wakes_in_a_pool_without_work() {
     alone!();
-    let pool = pool().max_processes(4).max_jobs_per_process(1_000).build().unwrap();
+    is_quiet(pool());
+}
+
+#[test]
+fn nor_where_workers_are_forked() {
+    alone!();
+    is_quiet(pool().start_method(StartMethod::ForkServer));
+}
+
+fn is_quiet(builder: PoolBuilder<Do>) {
+    let pool = builder.max_processes(4).max_jobs_per_process(1_000).build().unwrap();
     pool.wait_ready(Duration::from_secs(30)).unwrap();
     let handles: Vec<_> = (0..200).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
-    let workers: Vec<u32> = pool.workers().iter().map(|worker| worker.pid).collect();
+    let workers = pool.workers();
     assert_eq!(workers.len(), 4);
-    let count = || wakes(std::process::id(), true) + workers.iter().map(|&pid| wakes(pid, false)).sum::<u64>();
+    let theirs: BTreeSet<u32> =
+        workers.iter().flat_map(|worker| [Some(worker.pid), worker.fork_server]).flatten().collect();
+    let count = || wakes(std::process::id(), true) + theirs.iter().map(|&pid| wakes(pid, false)).sum::<u64>();
     let mut woken = Vec::new();
     let is_quiet = within(Duration::from_secs(15), || {
         let before = count();
