@@ -29,10 +29,12 @@ impl Target {
     }
 }
 
-/// What is done to workers.
+/// What is done to workers, or to what has forked them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strike {
     Kill,
+    /// Kills a fork server.
+    KillForkServer,
     /// Stops a worker, mostly for less than 40 ms, now and then for so long.
     Pause(Duration),
 }
@@ -49,13 +51,17 @@ pub struct Struck {
 pub fn strike<J: Job>(pool: &Pool<J>, mut dice: Dice, how: Strike, stop: &AtomicBool) -> Struck {
     let mut struck = Struck::default();
     while !stop.load(Ordering::SeqCst) {
-        sleep(Duration::from_micros(200 + dice.below(20_000)));
+        // A fork server has to be started again before there is one more to be struck.
+        let longest = if how == Strike::KillForkServer { 200_000 } else { 20_000 };
+        sleep(Duration::from_micros(200 + dice.below(longest)));
         // One that is killed before it is ready is a failed start: after a few, no more are tried.
         let mut workers = pool.workers();
         workers.retain(|worker| how != Strike::Kill || worker.state != WorkerState::Initializing);
         let Some(worker) = workers.get(dice.below(workers.len().max(1) as u64) as usize) else { continue };
-        let Some(target) = Target::of(worker.pid) else { continue };
+        let pid = if how == Strike::KillForkServer { worker.fork_server } else { Some(worker.pid) };
+        let Some(target) = pid.and_then(Target::of) else { continue };
         match how {
+            Strike::KillForkServer => drop(target.send(Signal::KILL)),
             Strike::Kill => {
                 if target.send(Signal::KILL) {
                     struck.killed.push(worker.pid);

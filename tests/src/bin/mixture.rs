@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The protocol's output, for what the kit does not say.
+/// The protocol's output, for what the kit does not say: of a worker that speaks the protocol by hand.
 static OUTPUT: OnceLock<OwnedFd> = OnceLock::new();
 
 /// What takes longer than this sleeps.

@@ -3,10 +3,11 @@
 //!
 //! `HIRELINGS_MIXTURES=20` repeats each in full size (20,000 jobs) that many times; see docs/testing.md.
 
-use hirelings::PoolBuilder;
+use hirelings::{PoolBuilder, StartMethod};
 use hirelings_tests::dice::Dice;
 use hirelings_tests::mixture::{Act, Deed, End, Figures, Order, Trial, pool, stubborn, worker};
 use hirelings_tests::signals::{Strike, strike};
+use hirelings_tests::started;
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,7 @@ type Pools = fn(usize) -> PoolBuilder<Act>;
 
 /// Goes through a mixture with 1, 2, 4 and 8 workers: in short, or as often and in the size that the environment asks for.
 fn mixed(name: &str, mix: impl Fn(&mut Mixing) -> Figures) {
-    mixed_in(name, |workers| pool(worker("kit"), workers), &[1, 2, 4, 8], SHORT, mix);
+    mixed_in(name, |workers| started(pool(worker("kit"), workers)), &[1, 2, 4, 8], SHORT, mix);
 }
 
 /// The same with other workers, so many of them, and so many jobs in short.
@@ -185,7 +186,7 @@ fn aborts_by_callers() {
 #[test]
 fn aborts_of_workers_that_ignore_sigterm() {
     mixed("aborts, stubborn", |mixing| {
-        let mut trial = Trial::of(pool(stubborn("kit"), mixing.workers).kill_grace(Duration::from_millis(20)));
+        let mut trial = Trial::of(started(pool(stubborn("kit"), mixing.workers)).kill_grace(Duration::from_millis(20)));
         mixing.fill(&mut trial, 200, usize::MAX, deadly);
         mixing.abort(&mut trial);
         trial.finish()
@@ -303,11 +304,33 @@ fn workers_that_are_killed_from_outside() {
 }
 
 #[test]
+fn fork_servers_that_are_killed() {
+    mixed("fork servers killed", |mixing| {
+        let pool = mixing.pool().start_method(StartMethod::ForkServer).max_jobs_per_process(50);
+        let mut trial = Trial::of(pool);
+        mixing.under(&mut trial, &[Strike::KillForkServer], |mixing, trial| {
+            // However fast the machine is, some are killed while there are jobs.
+            while trial.pool.stats().fork_servers_spawned < 4 {
+                mixing.fill(trial, 1_000, 20, |dice| match dice.below(2) {
+                    0 => deadly(dice),
+                    _ => Order::answer(3_000),
+                });
+                trial.await_done(trial.jobs());
+            }
+        });
+        trial.at_most_per_process(50);
+        trial.finish()
+    });
+}
+
+#[test]
 fn all_of_it_at_once() {
     mixed("all at once", |mixing| {
         let kind = mixing.dice.pick(&["kit", "silent"]);
         let most = mixing.dice.pick(&[50, 1_000_000]);
-        let mut trial = Trial::of(pool(worker(kind), mixing.workers).max_jobs_per_process(most));
+        let pool = pool(worker(kind), mixing.workers).max_jobs_per_process(most);
+        // Who does the protocol by hand cannot be forked.
+        let mut trial = Trial::of(if kind == "kit" { started(pool) } else { pool });
         // Behind the back of a kit that says Start that could come after it, which breaks the protocol.
         let last = if kind == "silent" { Deed::Terminal } else { Deed::Panic };
         let deeds = [Deed::Exit, Deed::Kill, Deed::Abort, Deed::Panic, Deed::Fail, last, Deed::Retire];
