@@ -1,5 +1,5 @@
-//! The world around the state machine: the only reader of the clock, and the only one that starts, signals, reads and
-//! writes.
+//! The world around the state machine: it reads the machine's time from the clock, and with the files below it starts workers,
+//! signals them, and reads and writes their pipes.
 //!
 //! One thread, the supervisor's, runs [`Driver::run`]: it waits for commands from callers and reports from the other
 //! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own

@@ -122,7 +122,7 @@ impl Inbox {
     }
 }
 
-/// The worker's only look at the clock.
+/// The worker's look at the clock. `BufferPool` has one of its own.
 #[allow(clippy::disallowed_methods)]
 fn now() -> Instant {
     Instant::now()
