@@ -1,5 +1,5 @@
-//! The files of the library in which threads share something without a lock, as they stand there, over the atomics and locks of
-//! [loom]. A test goes through every interleaving of its threads and all that their orderings allow.
+//! Three files of the library in which threads share something without a lock, as they stand there, over the atomics and locks
+//! of [loom]. A test goes through every interleaving of its threads and all that their orderings allow.
 //!
 //! Each has beside it the faults that its comments speak of, which the same test has to find.
 //!
