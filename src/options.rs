@@ -34,7 +34,7 @@ pub enum Stderr {
 /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
 /// # impl Job for Square { type Output = u64; type Progress = f32; type Error = String; }
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// // Each job in a process of its own, at less than half of what an exec costs.
+/// // Each job in a process of its own, at about half of what an exec costs.
 /// let pool = Pool::<Square>::self_exec()
 ///     .start_method(StartMethod::ForkServer)
 ///     .max_jobs_per_process(1)
