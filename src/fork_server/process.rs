@@ -19,8 +19,9 @@ use std::sync::Arc;
 /// A process that is the fork server's child, and leads a group of its own.
 ///
 /// It is signalled by a descriptor of the process, never by its number: if the fork server is gone, somebody else may reap
-/// it at any time. Its number is used to look into `/proc` and to set its limits, and is its own as long as the leash is
-/// held: until then the fork server does not reap it.
+/// it at any time. Its number is used to look at it and its group and to set its limits. It is its own as long as the fork
+/// server lives and the leash is held, since the fork server does not reap it until then. Once the fork server is dead, the
+/// number may be somebody else's.
 pub(crate) struct ForkedProcess {
     pid: u32,
     /// A pidfd.
