@@ -334,7 +334,7 @@ impl<'d> Calls<'d> {
     fn perform(&self, notification: Notification) {
         match notification {
             Notification::Events(happening, _charge, next) => {
-                happening.kinds.iter().for_each(|&kind| self.tell(kind, &happening, next));
+                happening.kinds.iter().for_each(|&kind| self.call_hooks(kind, &happening, next));
             }
             Notification::Job(record, update) => record.call_hooks(&update, &guarded),
             Notification::AddHook(record, hook, seen) => {
@@ -356,7 +356,7 @@ impl<'d> Calls<'d> {
     }
 
     /// Calls the hooks of this kind whose numbers are below `next`.
-    fn tell(&self, kind: EventKind, happening: &Happening, next: u64) {
+    fn call_hooks(&self, kind: EventKind, happening: &Happening, next: u64) {
         let hooks = Arc::clone(&self.dispatcher.registry.lock().hooks[kind as usize]);
         if hooks.iter().any(|(id, _)| id.0 < next) {
             let event = happening.event(kind, &self.pool);

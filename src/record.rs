@@ -227,9 +227,15 @@ impl JobRecord {
     }
 
     /// Settles it, unless it is settled already. The callers that wait are woken when the returned value is dropped.
-    /// `told`: the hook thread is to be sent the update if there are hooks.
+    /// `announced`: the hook thread is to be sent the update if there are hooks.
     #[must_use]
-    fn settle(self: Arc<Self>, settled: Settled, begun: Begun, report: PackedReport, told: bool) -> Option<Released> {
+    fn settle(
+        self: Arc<Self>,
+        settled: Settled,
+        begun: Begun,
+        report: PackedReport,
+        announced: bool,
+    ) -> Option<Released> {
         let ended = Box::new(Ended { settled, report });
         let mut state = self.state.lock();
         if matches!(state.stage, Stage::Settled(..)) {
@@ -242,7 +248,7 @@ impl JobRecord {
             observers.streams = Vec::new();
             (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
-        let is_hooked = told && state.update();
+        let is_hooked = announced && state.update();
         drop(state);
         Some(Released { record: self, is_hooked, finished, waker })
     }

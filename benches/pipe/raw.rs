@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, ExitCode, Stdio};
 
-/// The arguments of a raw child; one that greets writes a byte when it is there.
+/// The arguments of a raw child; one that says hello writes a byte when it is there.
 const CHILD: &str = "--raw-child";
-const GREETS: &str = "greets";
+const SAYS_HELLO: &str = "hello";
 
 /// A frame up to this is read, and written, by one call.
 const SMALL: usize = 256;
@@ -20,17 +20,17 @@ pub(crate) fn is_child(arguments: &[String]) -> bool {
 
 /// A raw child's main: writes back what it reads, until there is nothing more to read.
 pub(crate) fn child(arguments: &[String]) -> ExitCode {
-    match echo(arguments.iter().any(|argument| argument == GREETS)) {
+    match echo(arguments.iter().any(|argument| argument == SAYS_HELLO)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn echo(greets: bool) -> io::Result<()> {
+fn echo(says_hello: bool) -> io::Result<()> {
     // Not std's own, which are locked and buffered.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    if greets {
+    if says_hello {
         output.write_all(b"!")?;
     }
     while let Some(message) = read_message(&mut input)? {
@@ -94,9 +94,9 @@ impl RawChild {
         Self::start_with(&[CHILD])
     }
 
-    /// Starts one that [`greets`](Self::greeted).
-    pub(crate) fn start_greeting() -> Self {
-        Self::start_with(&[CHILD, GREETS])
+    /// Starts one that [says hello](Self::wait_hello).
+    pub(crate) fn start_with_hello() -> Self {
+        Self::start_with(&[CHILD, SAYS_HELLO])
     }
 
     fn start_with(arguments: &[&str]) -> Self {
@@ -112,11 +112,11 @@ impl RawChild {
         self.output.child.id()
     }
 
-    /// Waits for its greeting.
-    pub(crate) fn greeted(&mut self) {
-        let mut greeting = [0];
-        self.output.pipe.read_exact(&mut greeting).expect("a raw child greets");
-        assert_eq!(&greeting, b"!");
+    /// Waits for its hello.
+    pub(crate) fn wait_hello(&mut self) {
+        let mut hello = [0];
+        self.output.pipe.read_exact(&mut hello).expect("a raw child says hello");
+        assert_eq!(&hello, b"!");
     }
 
     pub(crate) fn send(&mut self, message: &[u8]) {

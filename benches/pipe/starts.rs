@@ -107,8 +107,8 @@ fn time_to_ready(workers: usize, builder: PoolBuilder<Work>) -> f64 {
 
 fn ready_raw(count: usize) -> f64 {
     let started = Instant::now();
-    let mut children: Vec<_> = (0..count).map(|_| RawChild::start_greeting()).collect();
-    children.iter_mut().for_each(RawChild::greeted);
+    let mut children: Vec<_> = (0..count).map(|_| RawChild::start_with_hello()).collect();
+    children.iter_mut().for_each(RawChild::wait_hello);
     started.elapsed().as_secs_f64() / MILLISECOND
 }
 

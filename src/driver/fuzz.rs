@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::process::{Process, Reaped};
 use crate::supervisor::{Signal, WorkerKey};
 use crossbeam_channel::bounded;
-use hirelings_worker_kit::wire::{Codec, FrameBuffer, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use hirelings_worker_kit::wire::{Codec, FrameBuffer, FromWorker, Hello, PREAMBLE_LIMIT, split_hello};
 use os_pipe::PipeReader;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -42,13 +42,13 @@ impl Written {
     }
 }
 
-/// The messages of a worker that writes `bytes`, all at once; none where more noise comes first than is skipped.
+/// The messages of a worker that writes `bytes`, all at once; none where the preamble is longer than what is skipped.
 fn decoded(bytes: &[u8], max_frame: usize) -> Option<Vec<(FromWorker, Vec<u8>)>> {
     let mut buffer = FrameBuffer::new(max_frame);
     buffer.push(bytes);
     let mut frames = Vec::new();
     match split_hello(bytes) {
-        Some(preamble) if preamble <= NOISE_LIMIT => buffer.skip(preamble),
+        Some(preamble) if preamble <= PREAMBLE_LIMIT => buffer.skip(preamble),
         Some(_) => return None,
         None => return Some(frames),
     }
@@ -80,7 +80,7 @@ impl Process for Alive {
     }
 }
 
-/// All that the reader reports is what was written, in order: noise, messages, at most one complaint, one end.
+/// All that the reader reports is what was written, in order: preamble, messages, at most one complaint, one end.
 pub(crate) fn reader(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
     let (output, mut write) = os_pipe::pipe().expect("a pipe");
@@ -134,7 +134,7 @@ pub(crate) fn reader(data: &[u8]) {
     }
     assert!(ended, "no end");
     assert!(written.bytes.starts_with(&preamble));
-    // A hello behind too much noise is found or not, by how the bytes arrive. One that does not fit is a complaint.
+    // A hello behind a preamble that is too long is found or not, by how the bytes arrive. One that does not fit is a complaint.
     if let Some(expected) = decoded(&written.bytes, written.max_frame) {
         assert!(
             frames == expected || (malformed && frames.is_empty()),

@@ -8,7 +8,7 @@ use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
 use crossbeam_channel::{Receiver, Sender};
 use hirelings_worker_kit::wire::{
-    ANSWERS_RECALLS, BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, NOISE_LIMIT,
+    ANSWERS_RECALLS, BufferPool, Codec, FROM_WORKER, FrameBuffer, FromWorker, Hello, LOWEST_VERSION, PREAMBLE_LIMIT,
     VERSION, split_hello,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -219,9 +219,9 @@ impl Reader {
                         }
                     }
                     // A hello may have begun just before the limit.
-                    None if self.buffer.pending().len() > NOISE_LIMIT + Hello::LEN => {
-                        let limit = NOISE_LIMIT / 1024;
-                        self.preamble(NOISE_LIMIT);
+                    None if self.buffer.pending().len() > PREAMBLE_LIMIT + Hello::LEN => {
+                        let limit = PREAMBLE_LIMIT / 1024;
+                        self.preamble(PREAMBLE_LIMIT);
                         self.malformed(format!("wrote {limit} KiB and no hello: it is no worker"));
                     }
                     None => return,

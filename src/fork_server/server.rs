@@ -6,7 +6,7 @@ use crate::exit_status::ended;
 use crate::launch::{Attendance, Launcher, News, ReportNews, Spawned, no_pipe, not_started};
 use crate::process::{OsProcess, Process};
 use crate::supervisor::{Begun, DEATH_WAIT, Signal};
-use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, NOISE_LIMIT, split_hello};
+use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, PREAMBLE_LIMIT, split_hello};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -386,7 +386,10 @@ impl Minder {
     /// What it prints before its kit has taken standard output away; or the hello of a worker that cannot fork.
     fn read_stdout(&mut self) {
         let before = self.stdout.line.len();
-        if self.read(|minder| &mut minder.stdout) && before <= NOISE_LIMIT && split_hello(&self.stdout.line).is_some() {
+        if self.read(|minder| &mut minder.stdout)
+            && before <= PREAMBLE_LIMIT
+            && split_hello(&self.stdout.line).is_some()
+        {
             let reason = "speaks the protocol on its standard output, as a worker that is not forked: it is not built on a \
                           worker kit that can fork, or something stands in between";
             *self.minded.reason.lock() = Some(reason.into());

@@ -122,7 +122,7 @@ impl Inbox {
     }
 }
 
-/// The worker's look at the clock. `BufferPool` has one of its own.
+/// Where this file reads the clock.
 #[allow(clippy::disallowed_methods)]
 fn now() -> Instant {
     Instant::now()
@@ -194,7 +194,7 @@ impl Link {
     }
 
     /// From now on no frame may be longer, either way, and payloads are in this codec.
-    pub(crate) fn set_terms(&self, max_frame: usize, codec: Codec) {
+    pub(crate) fn set_framing(&self, max_frame: usize, codec: Codec) {
         self.max_frame.store(max_frame, SeqCst);
         let mut inbox = lock(&self.inbox);
         inbox.buffer.set_max(max_frame);

@@ -117,7 +117,7 @@ impl<J: Job> Session<J> {
         };
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
         // What a fork server has to say goes in one packet.
-        link.set_terms(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) }, codec);
+        link.set_framing(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) }, codec);
         Ok(Session {
             link,
             version,

@@ -48,4 +48,4 @@ pub const WORKER_MARK: &str = "HIRELINGS_WORKER";
 pub const FORBIDDEN_CALL: &str = "hirelings-confine: forbidden system call: ";
 
 /// How many bytes before a worker's hello are skipped: a banner, or lines of a logger.
-pub const NOISE_LIMIT: usize = 64 * 1024;
+pub const PREAMBLE_LIMIT: usize = 64 * 1024;

@@ -191,7 +191,7 @@ pub(super) struct Checker {
     /// Whether the start that failed last was a probe.
     probed: bool,
     /// Jobs that were aborted while they were prefetched.
-    disowned: BTreeMap<u64, WorkerKey>,
+    aborted_prefetched: BTreeMap<u64, WorkerKey>,
     pub(super) retried: u64,
     pub(super) prefetched: u64,
     pub(super) came_back: u64,
@@ -246,7 +246,7 @@ impl Checker {
             circuit_open: false,
             opens: false,
             probed: false,
-            disowned: BTreeMap::new(),
+            aborted_prefetched: BTreeMap::new(),
             retried: 0,
             prefetched: 0,
             came_back: 0,
@@ -489,7 +489,7 @@ impl Checker {
                 }
             }
             Input::Message { worker_key, message: Message::Start { job } | Message::Progress { job }, .. }
-                if self.disowned.get(job) == Some(worker_key) =>
+                if self.aborted_prefetched.get(job) == Some(worker_key) =>
             {
                 self.doomed.push(*worker_key);
             }
@@ -752,7 +752,7 @@ impl Checker {
                 if let (Outcome::Aborted, Stage::Prefetched(worker_key), false) = (outcome, before, given_up)
                     && let Some(&id) = self.keys.get(&key)
                 {
-                    self.disowned.insert(id, worker_key);
+                    self.aborted_prefetched.insert(id, worker_key);
                     let process = self.processes.get_mut(&worker_key).ok_or("a job of nobody")?;
                     process.used |= process.is_ready && process.holds.front() == Some(&id);
                 }

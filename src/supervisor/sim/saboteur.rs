@@ -70,7 +70,7 @@ pub(super) enum Sabotage {
     /// Every worker is taken for one that answers recalls while a job runs.
     AllAnswerRecalls,
     /// The limit is found to be over before the pipe is read.
-    HeardAtOnce,
+    DrainedAtOnce,
     /// The worker counts as stopped before it is, and before the pipe is read.
     StoppedAtOnce,
     /// A job that is recalled counts as skipped at once.
@@ -165,7 +165,7 @@ pub(super) fn all() -> Vec<Sabotage> {
         PrefetchThoughOff,
         NamesakesAreOne,
         AllAnswerRecalls,
-        HeardAtOnce,
+        DrainedAtOnce,
         StoppedAtOnce,
         SkippedAtOnce,
         ExitEndsOutput,
@@ -204,7 +204,7 @@ pub(super) const RARE: [Sabotage; 2] = [Sabotage::StoppedAtOnce, Sabotage::Effec
 
 /// What only workers on other machines have: it is found in the small worlds with those.
 pub(super) const FAR: [Sabotage; 3] =
-    [Sabotage::EffectLost("SendHeartbeat"), Sabotage::InputLost("Alive"), Sabotage::EffectLost("Silent")];
+    [Sabotage::EffectLost("SendHeartbeat"), Sabotage::InputLost("Heard"), Sabotage::EffectLost("Silent")];
 
 /// What the pool takes in its stride, and why.
 pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
@@ -224,7 +224,7 @@ pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("SpawnFailed"), "its slot is empty"),
     (Sabotage::InputTwice("Hello"), "it says the same"),
     (Sabotage::InputTwice("Start"), "only the first message about a job proves anything"),
-    (Sabotage::InputTwice("Heard"), "nobody waits for it"),
+    (Sabotage::InputTwice("Drained"), "nobody waits for it"),
     (Sabotage::InputTwice("Stopped"), "the worker is being killed"),
     (Sabotage::InputTwice("Malformed"), "the worker is being killed"),
     (Sabotage::InputTwice("StdoutClosed"), "it has ended"),
@@ -256,7 +256,7 @@ const INPUTS: [&str; 30] = [
     "Terminal",
     "Skipped",
     "Retire",
-    "Heard",
+    "Drained",
     "Stopped",
     "Resident",
     "Malformed",
@@ -292,8 +292,8 @@ fn kind_of_input(input: &Input) -> &'static str {
             Message::Skipped { .. } => "Skipped",
             Message::Retire => "Retire",
         },
-        Input::Heard(_) => "Alive",
-        Input::Drained(_) => "Heard",
+        Input::Heard(_) => "Heard",
+        Input::Drained(_) => "Drained",
         Input::Stopped(_) => "Stopped",
         Input::Resident { .. } => "Resident",
         Input::Malformed(_) => "Malformed",
@@ -311,7 +311,7 @@ const EFFECTS: [&str; 37] = [
     "SendSkip",
     "SendCancel",
     "SendLeave",
-    "Hear",
+    "Drain",
     "Terminate",
     "Kill",
     "Stop",
@@ -336,7 +336,7 @@ const EFFECTS: [&str; 37] = [
     "OverSoftLimit",
     "OverHardLimit",
     "RecallIgnored",
-    "OutputClosed",
+    "PipeClosed",
     "Violated",
     "TerminalFailure",
     "Died",
@@ -353,7 +353,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Do(Action::SendCancel { .. }) => "SendCancel",
         Effect::Do(Action::SendHeartbeat { .. }) => "SendHeartbeat",
         Effect::Do(Action::SendLeave(_)) => "SendLeave",
-        Effect::Do(Action::Drain(_)) => "Hear",
+        Effect::Do(Action::Drain(_)) => "Drain",
         Effect::Do(Action::Signal(_, Signal::Terminate)) => "Terminate",
         Effect::Do(Action::Signal(_, Signal::Kill)) => "Kill",
         Effect::Do(Action::Signal(_, Signal::Stop)) => "Stop",
@@ -378,7 +378,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Announce(Notice::OverSoftLimit { .. }) => "OverSoftLimit",
         Effect::Announce(Notice::OverHardLimit { .. }) => "OverHardLimit",
         Effect::Announce(Notice::RecallIgnored(_)) => "RecallIgnored",
-        Effect::Announce(Notice::PipeClosed(_)) => "OutputClosed",
+        Effect::Announce(Notice::PipeClosed(_)) => "PipeClosed",
         Effect::Announce(Notice::Silent(_)) => "Silent",
         Effect::Announce(Notice::Violated(..)) => "Violated",
         Effect::Announce(Notice::TerminalFailure(_)) => "TerminalFailure",
@@ -547,7 +547,7 @@ impl Saboteur {
 /// What is announced of a worker before it can have happened.
 fn answer_at_once(sabotage: Sabotage, effect: &Effect) -> Option<Input> {
     match (sabotage, effect) {
-        (Sabotage::HeardAtOnce, &Effect::Do(Action::Drain(worker_key))) => Some(Input::Drained(worker_key)),
+        (Sabotage::DrainedAtOnce, &Effect::Do(Action::Drain(worker_key))) => Some(Input::Drained(worker_key)),
         (Sabotage::StoppedAtOnce, &Effect::Do(Action::Signal(worker_key, Signal::Stop))) => {
             Some(Input::Stopped(worker_key))
         }

@@ -17,7 +17,8 @@ use std::time::Duration;
 /// Something that is due at some time.
 #[derive(Clone, Copy, Debug)]
 enum Due {
-    Notification,
+    /// A caller calls.
+    Call,
     Spawned(WorkerKey),
     /// The next message of the pool's arrives at the worker.
     Arrive(WorkerKey),
@@ -192,7 +193,7 @@ impl World {
 
     /// Callers call until they have no more to say; then everything must settle; then the pool exits.
     pub(super) fn run(mut self) -> Result<Tally, String> {
-        self.plan(Duration::ZERO, Due::Notification);
+        self.plan(Duration::ZERO, Due::Call);
         self.input(Input::Tick);
         let mut steps = 0;
         while self.step() {
@@ -227,7 +228,7 @@ impl World {
 
     /// Whoever hangs for ever does so by leave; no slot is lost, and nobody waits behind those where another could do it.
     fn nothing_is_lost(&mut self) -> Result<(), String> {
-        if self.due.values().any(|due| !matches!(due, Due::Notification)) || self.now < self.called + PATIENCE {
+        if self.due.values().any(|due| !matches!(due, Due::Call)) || self.now < self.called + PATIENCE {
             return Ok(());
         }
         let lost = self.actors.iter().find(|(worker_key, actor)| {
@@ -319,7 +320,7 @@ impl World {
 
     fn happen(&mut self, due: Due) {
         match due {
-            Due::Notification => self.call(),
+            Due::Call => self.call(),
             Due::Spawned(worker_key) => {
                 if self.rng.chance(self.rates.spawn) {
                     self.input(Input::SpawnFailed(worker_key));
@@ -458,7 +459,7 @@ impl World {
             // The last call of all: nobody waits for ever.
             self.input(Input::Resume);
         }
-        self.soon(Due::Notification);
+        self.soon(Due::Call);
     }
 
     fn enqueue(&mut self) {

@@ -145,9 +145,9 @@ fn jobs_prefetched_to_a_surplus_worker_come_back() {
     script.message(worker_key(1, 2), Message::Ready);
     script.now += MILLI / 10;
     script.message(worker_key(1, 2), success(5));
-    let ahead = script.machine.worker(worker_key(1, 2)).map(|worker| worker.prefetched_keys().count());
+    let prefetched = script.machine.worker(worker_key(1, 2)).map(|worker| worker.prefetched_keys().count());
     let lines = script.input(Input::SetMaxProcesses(1));
-    assert_eq!(lines.iter().filter(|line| line.starts_with("skip")).count(), ahead.unwrap(), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("skip")).count(), prefetched.unwrap(), "{lines:?}");
 }
 
 #[test]

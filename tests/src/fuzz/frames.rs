@@ -1,7 +1,7 @@
 //! Bytes on their way to become frames, as each side reads them.
 
 use hirelings_worker_kit::wire::{
-    FrameBuffer, FromWorker, Hello, NOISE_LIMIT, Payload, ToWorker, WireMessage, frame_into, split_hello,
+    FrameBuffer, FromWorker, Hello, PREAMBLE_LIMIT, Payload, ToWorker, WireMessage, frame_into, split_hello,
 };
 use std::fmt::Debug;
 use std::io::Write;
@@ -34,7 +34,7 @@ impl Written {
     }
 }
 
-/// The decoder as the pool's side uses it: noise, a hello, messages.
+/// The decoder as the pool's side uses it: a preamble, a hello, messages.
 pub fn frames_from_worker(data: &[u8]) {
     let Some(written) = Written::new(data) else { return };
     let mut said_hello = false;
@@ -42,7 +42,7 @@ pub fn frames_from_worker(data: &[u8]) {
     let taken = read(&written, |buffer| {
         if !said_hello {
             let Some(before) = split_hello(buffer.pending()) else {
-                let enough = buffer.pending().len() > NOISE_LIMIT + Hello::LEN;
+                let enough = buffer.pending().len() > PREAMBLE_LIMIT + Hello::LEN;
                 return if enough { Step::Fault } else { Step::Wait };
             };
             buffer.skip(before);

@@ -60,7 +60,7 @@ fn init() -> Vec<u8> {
     frame(&ToWorker::Init { job_type, codec, max_frame: MAX_FRAME, has_options: false }, &[])
 }
 
-fn greeting() -> Vec<u8> {
+fn handshake() -> Vec<u8> {
     [hello(), init()].concat()
 }
 
@@ -209,17 +209,17 @@ fn each(hang_up: bool, inputs: &[(String, Vec<u8>)], check: impl Fn(&str, &End) 
 
 #[test]
 fn a_dialogue_that_breaks_off_at_every_byte() {
-    let greeted = greeting().len();
-    let whole = [greeting(), job(7), frame(&ToWorker::Skip { job: 8 }, &[])].concat();
+    let handshake_len = handshake().len();
+    let whole = [handshake(), job(7), frame(&ToWorker::Skip { job: 8 }, &[])].concat();
     let cuts: Vec<_> = (0..whole.len()).map(|cut| (cut.to_string(), whole[..cut].to_vec())).collect();
     each(true, &cuts, |cut, end| {
         let cut: usize = cut.parse().unwrap();
         // Once it is a pool's, its group is as well.
         let expected = if cut < hello().len() { Some(2) } else { None };
-        if cut < hello().len() || cut >= greeted {
+        if cut < hello().len() || cut >= handshake_len {
             assert_eq!(end.status.code(), expected, "{}: {}", end.of, end.status);
         }
-        let whole_job = cut >= greeted + job(7).len();
+        let whole_job = cut >= handshake_len + job(7).len();
         let begun = end.said.iter().any(|word| matches!(word, FromWorker::Success { .. } | FromWorker::Start { .. }));
         assert!(whole_job || !begun, "{}: {:?}", end.of, end.said);
     });
@@ -230,7 +230,7 @@ fn a_dialogue_in_two_pieces_at_every_byte() {
     let one = each_kind(0).concat();
     for (kit, command) in kits() {
         let mut worker = Worker::start(command(), format!("{kit}, in two pieces"));
-        let mut given = greeting();
+        let mut given = handshake();
         worker.write(&given);
         for cut in 1..one.len() {
             let bytes = each_kind(2 * cut as u64).concat();
@@ -254,7 +254,7 @@ fn a_dialogue_in_two_pieces_at_every_byte() {
 #[test]
 fn what_cannot_be_understood_ends_it() {
     let mut inputs = Vec::new();
-    let mut after = |what: String, bytes: Vec<u8>| inputs.push((what, [greeting(), bytes].concat()));
+    let mut after = |what: String, bytes: Vec<u8>| inputs.push((what, [handshake(), bytes].concat()));
     for body in [&b""[..], b"\x01", b"\x01\x02\x03", &99u32.to_le_bytes(), &u32::MAX.to_le_bytes()] {
         after(format!("{body:?}"), raw(body));
     }
@@ -270,7 +270,7 @@ fn what_cannot_be_understood_ends_it() {
     }
     after("a job that is too long".into(), frame(&ToWorker::Job { job: 1, attempt: 1 }, &[b' '; 5000]));
     let lying = |at: usize, length: u64| {
-        let mut bytes = greeting();
+        let mut bytes = handshake();
         bytes[hello().len() + at..][..8].copy_from_slice(&length.to_le_bytes());
         bytes
     };
@@ -284,7 +284,7 @@ fn what_cannot_be_understood_ends_it() {
 #[test]
 fn what_makes_no_sense_is_without_effect() {
     let twice: Vec<u8> = [
-        greeting(),
+        handshake(),
         init(),
         frame(&ToWorker::Skip { job: 1 }, &[]),
         frame(&ToWorker::Cancel { job: 1, within_ms: 5 }, &[]),
@@ -322,12 +322,12 @@ fn whatever_is_written_it_ends() {
     for path in files.iter().step_by(2) {
         let data = fs::read(path).unwrap();
         let Some((&before, rest)) = data.split_first() else { continue };
-        let begin = [Vec::new(), hello(), greeting()][usize::from(before % 3)].clone();
+        let begin = [Vec::new(), hello(), handshake()][usize::from(before % 3)].clone();
         inputs.push((path.display().to_string(), [begin, rest.to_vec()].concat()));
     }
     let mut dice = Dice::new(1);
     for seed in 0..40 {
-        let mut bytes = [greeting(), each_kind(1).concat(), each_kind(3).concat(), job(5)].concat();
+        let mut bytes = [handshake(), each_kind(1).concat(), each_kind(3).concat(), job(5)].concat();
         for _ in 0..1 + dice.below(4) {
             let at = dice.below(bytes.len() as u64) as usize;
             match dice.below(4) {

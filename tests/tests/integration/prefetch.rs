@@ -114,7 +114,7 @@ fn a_panic_costs_its_own_job_and_the_others_run_once() {
 }
 
 #[test]
-fn retiring_sends_back_what_was_sent_ahead() {
+fn retiring_sends_back_what_was_prefetched() {
     let (pool, ran) = (quick_pool(2), Scratch::new());
     settled(among_many(&pool, &ran, Do::Retire)).unwrap();
 }
@@ -133,7 +133,7 @@ fn an_abort_leaves_those_behind_it_to_others() {
 }
 
 #[test]
-fn exit_settles_what_was_sent_ahead() {
+fn exit_settles_what_was_prefetched() {
     let pool = quick_pool(2);
     let gate = Gate::new();
     let blocked: Vec<_> = (0..2).map(|_| pool.request(Do::Wait(gate.path())).timeout(None).enqueue()).collect();

@@ -226,11 +226,11 @@ impl Alone {
         let mut process = program(&[]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
         let output = process.stdout.take().unwrap().into();
         let mut alone = Alone { input: process.stdin.take(), process, output, arrived: FrameBuffer::new(1 << 20) };
-        let mut greeting = Vec::new();
-        frame_into(&Hello::new(0), &[], &mut greeting);
+        let mut handshake = Vec::new();
+        frame_into(&Hello::new(0), &[], &mut handshake);
         let (job_type, codec) = (Task::name().into(), PAYLOAD_CODEC.into());
-        frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut greeting);
-        alone.write(&greeting);
+        frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut handshake);
+        alone.write(&handshake);
         let hello = Hello { highest: 1, ..Hello::new(FROM_WORKER | ANSWERS_RECALLS) };
         assert_eq!(alone.next::<Hello>(), Some((hello, Task::name().as_bytes().to_vec())), "a worker of version 1");
         assert_eq!(alone.next(), Some((FromWorker::Ready, vec![])));
@@ -270,7 +270,7 @@ fn job(job: u64, task: &Task) -> Vec<u8> {
 }
 
 #[test]
-fn behind_its_retire_it_skips_each_job_sent_ahead() {
+fn behind_its_retire_it_skips_each_prefetched_job() {
     if pool(&[]).is_none() {
         return;
     }

@@ -298,7 +298,7 @@ fn a_far_worker_without_heartbeats_is_refused() {
 
 /// Jobs of a millisecond over a connection of 20 ms: what is prefetched keeps the worker at work.
 #[test]
-fn jobs_sent_ahead_keep_a_far_worker_busy() {
+fn prefetched_jobs_keep_a_far_worker_busy() {
     if !has_sshd() {
         return;
     }

@@ -24,7 +24,7 @@ fn nothing_begins_until_the_pool_is_resumed() {
 }
 
 #[test]
-fn what_was_sent_ahead_comes_back() {
+fn what_was_prefetched_comes_back() {
     let pool = pool().max_processes(1).max_jobs_per_process(1_000_000).prefetch(None).build().unwrap();
     let warm: Vec<_> = (0..400).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
     warm.into_iter().for_each(|job| drop(settled(job).unwrap()));

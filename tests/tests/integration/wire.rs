@@ -1,7 +1,7 @@
 //! Bytes on their way to become frames: cut anywhere, lying about their length, or no frames at all.
 
 use hirelings::worker::wire::{
-    FROM_WORKER, Fault, Frame, FrameBuffer, FrameFault, FromWorker, Hello, MAGIC, NOISE_LIMIT, Payload, ToWorker,
+    FROM_WORKER, Fault, Frame, FrameBuffer, FrameFault, FromWorker, Hello, MAGIC, PREAMBLE_LIMIT, Payload, ToWorker,
     WireMessage, frame_into, split_hello,
 };
 use hirelings_tests::{Scratch, WATCHDOG};
@@ -435,12 +435,12 @@ fn mutated_frames_are_frames_or_faults() {
         let from: Vec<_> = from_worker().iter().map(|(message, payload)| framed(message, payload)).collect();
         let to: Vec<_> = to_worker().iter().map(|(message, payload)| framed(message, payload)).collect();
         let (message, payload) = hello();
-        let greeting = framed(&message, &payload);
+        let hello = framed(&message, &payload);
         for round in 0..200_000 {
             let mut bytes = match round % 5 {
                 0 | 1 => from[random.below(from.len())].clone(),
                 2 | 3 => to[random.below(to.len())].clone(),
-                _ => greeting.clone(),
+                _ => hello.clone(),
             };
             mutate(&mut bytes, &mut random);
             if random.below(2) == 0 && bytes.len() >= 4 {
@@ -471,9 +471,9 @@ fn mutated_frames_are_frames_or_faults() {
     });
 }
 
-// ---------------------------------------------------------------- the hello behind noise
+// ---------------------------------------------------------------- the hello behind a preamble
 
-fn greeting() -> Vec<u8> {
+fn framed_hello() -> Vec<u8> {
     let (message, name) = hello();
     framed(&message, &name)
 }
@@ -484,9 +484,9 @@ fn ready() -> Vec<u8> {
 }
 
 #[test]
-fn a_hello_behind_noise_is_found_with_its_magic() {
+fn a_hello_behind_a_preamble_is_found_by_its_magic() {
     let long = "welcome\n".repeat(500);
-    let noises: [&[u8]; 8] = [
+    let preambles: [&[u8]; 8] = [
         b"",
         b"x",
         b"Last login: yesterday\r\n",
@@ -499,19 +499,19 @@ fn a_hello_behind_noise_is_found_with_its_magic() {
         b"\x0f\0\0\0hireling\x11\x10\0\0hireling\xff\xff\xff\xffhireling",
         long.as_bytes(),
     ];
-    for noise in noises {
-        let mut written = noise.to_vec();
-        written.extend(greeting());
+    for preamble in preambles {
+        let mut written = preamble.to_vec();
+        written.extend(framed_hello());
         written.extend(ready());
         for cut in 0..=written.len() {
-            let expected = (cut >= noise.len() + 4 + MAGIC.len()).then_some(noise.len());
-            assert_eq!(split_hello(&written[..cut]), expected, "{noise:?} cut at {cut}");
+            let expected = (cut >= preamble.len() + 4 + MAGIC.len()).then_some(preamble.len());
+            assert_eq!(split_hello(&written[..cut]), expected, "{preamble:?} cut at {cut}");
         }
         let mut buffer = FrameBuffer::new(MAX);
         buffer.push(&written);
         buffer.skip(split_hello(buffer.pending()).unwrap());
         let (message, name) = hello();
-        is_frame(buffer.next_frame::<Hello>().unwrap(), &message, &name, greeting().len());
+        is_frame(buffer.next_frame::<Hello>().unwrap(), &message, &name, framed_hello().len());
         is_frame(buffer.next_frame::<FromWorker>().unwrap(), &FromWorker::Ready, &[], 8);
     }
 }
@@ -519,20 +519,20 @@ fn a_hello_behind_noise_is_found_with_its_magic() {
 #[test]
 fn hellos_with_short_and_long_names_are_found() {
     for (len, found) in [(0, true), (1, true), (4096, true), (4097, false)] {
-        let mut written = b"noise".to_vec();
+        let mut written = b"lines".to_vec();
         frame_into(&hello().0, &bytes(len), &mut written);
         assert_eq!(split_hello(&written), found.then_some(5), "a name of {len} bytes");
     }
 }
 
 #[test]
-fn noise_hides_no_hello_up_to_the_limit() {
-    let mut noise = bytes(NOISE_LIMIT);
-    assert_eq!(split_hello(&noise), None);
-    noise.extend(greeting());
-    assert_eq!(split_hello(&noise), Some(NOISE_LIMIT));
-    // Noise of all bytes alike, of the magic without end, and of lengths without end.
-    assert_eq!(split_hello(&vec![0; NOISE_LIMIT * 2]), None);
-    assert_eq!(split_hello(&MAGIC.repeat(NOISE_LIMIT / 4)), None);
-    assert_eq!(split_hello(&[0x10, 0, 0, 0].repeat(NOISE_LIMIT / 2)), None);
+fn a_preamble_hides_no_hello_up_to_the_limit() {
+    let mut preamble = bytes(PREAMBLE_LIMIT);
+    assert_eq!(split_hello(&preamble), None);
+    preamble.extend(framed_hello());
+    assert_eq!(split_hello(&preamble), Some(PREAMBLE_LIMIT));
+    // Preambles of all bytes alike, of the magic without end, and of lengths without end.
+    assert_eq!(split_hello(&vec![0; PREAMBLE_LIMIT * 2]), None);
+    assert_eq!(split_hello(&MAGIC.repeat(PREAMBLE_LIMIT / 4)), None);
+    assert_eq!(split_hello(&[0x10, 0, 0, 0].repeat(PREAMBLE_LIMIT / 2)), None);
 }

@@ -195,7 +195,7 @@ impl FrameBuffer {
                 }
                 4 + len - self.bytes.len()
             }
-            // Also where noise looks like a frame that is whole: a read of nothing would be taken for the end.
+            // Also where a preamble looks like a frame that is whole: a read of nothing would be taken for the end.
             _ => READ,
         };
         // A large frame's buffer at most doubles with each growth, so it is never more than twice what has arrived.

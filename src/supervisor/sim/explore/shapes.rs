@@ -11,7 +11,7 @@ enum Ways {
     /// Only with prefetched jobs, and one way for each number of jobs a process.
     Some,
     /// Prefetched jobs, with and without a key, to workers that do as they are told at once.
-    Ahead,
+    Prefetched,
 }
 
 /// How many workers, jobs and troubles, and in which ways. `HIRELINGS_SMALL_WORLDS=3` asks for three jobs or two troubles, 32
@@ -19,7 +19,7 @@ enum Ways {
 fn sizes() -> &'static [(usize, u64, usize, Ways)] {
     match from_env("HIRELINGS_SMALL_WORLDS") {
         Some(3) => &[(2, 3, 1, Ways::All), (2, 2, 2, Ways::All)],
-        Some(32) => &[(2, 3, 2, Ways::Ahead)],
+        Some(32) => &[(2, 3, 2, Ways::Prefetched)],
         Some(320) => &[(2, 3, 2, Ways::All)],
         _ => &[(2, 2, 1, Ways::Some), (1, 3, 1, Ways::All)],
     }
@@ -190,10 +190,10 @@ pub(super) fn shapes() -> Vec<Shape> {
             for (at, (prefetch, max_jobs, max_backlog, keyed)) in options.into_iter().enumerate() {
                 let ways = match (of, prefetch, max_jobs) {
                     (Ways::All, _, _) => &ways[..],
-                    (Ways::Some, 0, _) | (Ways::Ahead, 0, _) => &[],
-                    (Ways::Some | Ways::Ahead, _, 64) => &ways[..1],
+                    (Ways::Some, 0, _) | (Ways::Prefetched, 0, _) => &[],
+                    (Ways::Some | Ways::Prefetched, _, 64) => &ways[..1],
                     (Ways::Some, _, _) => &ways[1..],
-                    (Ways::Ahead, _, _) => &[],
+                    (Ways::Prefetched, _, _) => &[],
                 };
                 for &(recovers, ignores_term) in ways {
                     let (retries, differ) = ([1, 0, 1, 2, 1][at], prefetch > 0 && recovers);

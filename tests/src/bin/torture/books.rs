@@ -39,7 +39,7 @@ faults! {
     FloodedProgress "flood_progress",
     Deaf "never_reads",
     CallerAborts "caller_aborts",
-    AbortedAhead "caller_aborts_the_next",
+    AbortedPrefetched "caller_aborts_the_next",
     CallerTimesOut "caller_times_out",
     CallerDrops "caller_drops_handle",
     NoDescriptors "parent_out_of_descriptors",

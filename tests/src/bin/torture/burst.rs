@@ -1,4 +1,4 @@
-//! Many short jobs, which are prefetched, while workers exit and are stopped, and callers abort what runs and what lies ahead.
+//! Many short jobs, which are prefetched, while workers exit and are stopped, and callers abort what runs and what is prefetched.
 
 use crate::books::{self, Fault};
 use crate::deed::{Deed, Order};
@@ -93,7 +93,7 @@ fn abort_the_next(jobs: &[Given], dice: &mut Dice) {
             if given.to_be_aborted && !given.handle.is_finished() && aborted.insert(at) {
                 let waits = given.handle.status() == JobStatus::Queued;
                 given.handle.abort();
-                books::note(Fault::AbortedAhead, u64::from(waits));
+                books::note(Fault::AbortedPrefetched, u64::from(waits));
             }
         }
         oldest == jobs.len()
