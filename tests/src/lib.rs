@@ -11,7 +11,6 @@ mod documents;
 pub mod forked;
 pub mod fuzz;
 pub mod gate;
-pub mod house;
 pub mod mixture;
 pub mod processes;
 pub mod record;

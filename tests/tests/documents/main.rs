@@ -1,5 +1,7 @@
 //! What the documents say is so: names, signatures, defaults, links, files, and the tests that they name.
 
+mod house;
+
 // Every name of the public API.
 use hirelings::worker::{
     self, BoxError, Bytes as KitBytes, Context, Job as KitJob, NoError as KitNoError, Outcome, Session, Worker,
@@ -12,7 +14,6 @@ use hirelings::{
     StartFailure, StartMethod, Stats, Stderr, Timeout, Transport, WorkerId, WorkerInfo, WorkerPanic, WorkerState,
     self_exec,
 };
-use hirelings_tests::house;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -813,7 +814,7 @@ fn what_the_guide_calls_traps_are_traps() {
     }
 }
 
-/// Whether there is such a test: in a module of one of the test programs, or in one of `src`.
+/// Whether there is such a test: in one of the test programs or one of their modules, or in one of `src`.
 fn is_test(module: &str, test: &str) -> bool {
     let sources = sources_of(module);
     assert_eq!(sources.len(), 1, "{} modules of tests are called {module}", sources.len());
@@ -824,9 +825,11 @@ fn is_test(module: &str, test: &str) -> bool {
 fn sources_of(module: &str) -> Vec<String> {
     let places = match module.split_once("::") {
         Some(_) => vec![format!("src/{}.rs", module.replace("::", "/"))],
-        None => ["", "integration/", "alone/", "memory/", "observe/"]
-            .map(|of| format!("tests/tests/{of}{module}.rs"))
-            .into(),
+        None => {
+            let of_programs = ["integration", "alone", "memory", "observe"].map(|of| format!("{of}/{module}.rs"));
+            let of_one = format!("{module}/main.rs");
+            of_programs.into_iter().chain([of_one]).map(|file| format!("tests/tests/{file}")).collect()
+        }
     };
     places.iter().filter_map(|file| fs::read_to_string(root().join(file)).ok()).collect()
 }
