@@ -33,6 +33,7 @@ mod metrics;
 mod recorder;
 mod recording;
 mod sampler;
+mod shorten;
 mod timeline;
 #[cfg(feature = "top")]
 mod top;

@@ -1,11 +1,11 @@
 //! What a pool tells, kept for a timeline or a trace.
 
 use crate::clock::Origin;
-use crate::recording::{Attempt, Detail, Outcome, Recording, micros};
+use crate::recording::{Attempt, Detail, Outcome, Recording, Shared, micros};
 use crate::sampler;
+use crate::shorten::truncated;
 use crate::{timeline, trace};
 use hirelings::{Event, EventKind, Job, JobError, Pool};
-use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -61,13 +61,6 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// What the hooks, the sampler and the caller share.
-pub(crate) struct Shared {
-    pub(crate) recording: Mutex<Recording>,
-    /// Rung when the recording is over.
-    pub(crate) over: Condvar,
-}
-
 impl Recorder {
     /// Records what `pool` does from now on.
     ///
@@ -100,8 +93,7 @@ impl Recorder {
     /// # Ok(()) }
     /// ```
     pub fn attach_with_capacity<J: Job>(pool: &Pool<J>, attempts: usize) -> Recorder {
-        let recording = Mutex::new(Recording::new(Origin::of(pool), attempts.max(1)));
-        let shared = Arc::new(Shared { recording, over: Condvar::new() });
+        let shared = Arc::new(Shared::new(Recording::new(Origin::of(pool), attempts.max(1))));
         // The hooks hold it weakly, so that a recorder that is dropped frees what it has kept.
         let end = Arc::new(End(Arc::downgrade(&shared)));
         for kind in KINDS {
@@ -197,16 +189,6 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (recorded, kept) = self.attempts();
         f.debug_struct("Recorder").field("recorded", &recorded).field("kept", &kept).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn end(&self) {
-        let mut recording = self.recording.lock();
-        if recording.over.is_none() {
-            recording.over = Some(recording.now());
-        }
-        self.over.notify_all();
     }
 }
 
@@ -306,37 +288,7 @@ fn detail_of<E: fmt::Display>(error: &JobError<E>) -> Box<Detail> {
     if !matches!(error, JobError::Failed(_)) {
         message.truncate(message.find('\n').unwrap_or(message.len()));
     }
-    Box::new(Detail { message: cut(message, 2048, true), stderr: cut(stderr.to_owned(), 4096, false) })
-}
-
-/// At most so many bytes of a text, of its start or its end.
-fn cut(mut text: String, most: usize, start: bool) -> Box<str> {
-    if text.len() > most {
-        let at = if start { before(&text, most) } else { after(&text, text.len() - most) };
-        if start {
-            text.truncate(at);
-            text.push('…');
-        } else {
-            text = format!("…{}", &text[at..]);
-        }
-    }
-    text.into()
-}
-
-/// The last place up to `at` between two characters, and the first from it on: std's own are newer than the oldest Rust that
-/// this crate is for.
-fn before(text: &str, at: usize) -> usize {
-    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
-fn after(text: &str, at: usize) -> usize {
-    (at..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len())
-}
-
-/// A label as it is kept.
-pub(crate) fn short_label(label: &Arc<str>) -> Arc<str> {
-    const MOST: usize = 200;
-    if label.len() <= MOST { Arc::clone(label) } else { cut((**label).to_owned(), MOST, true).into() }
+    Box::new(Detail { message: truncated(message, 2048, true), stderr: truncated(stderr.to_owned(), 4096, false) })
 }
 
 /// What an attempt takes in memory, for the figure in the documentation.

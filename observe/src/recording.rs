@@ -1,7 +1,8 @@
 //! What is kept of a run: attempts one by one, the oldest as sums, workers, and samples.
 
 use crate::clock::Origin;
-use crate::recorder::short_label;
+use crate::shorten::short_label;
+use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -469,6 +470,28 @@ impl Recording {
             self.samples.push(one);
         }
         self.sample_every *= 2;
+    }
+}
+
+/// A recording that goes on, as the hooks, the sampler and the caller share it.
+pub(crate) struct Shared {
+    pub(crate) recording: Mutex<Recording>,
+    /// Notified when the recording is over.
+    pub(crate) over: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(recording: Recording) -> Self {
+        Shared { recording: Mutex::new(recording), over: Condvar::new() }
+    }
+
+    /// The recording is over.
+    pub(crate) fn end(&self) {
+        let mut recording = self.recording.lock();
+        if recording.over.is_none() {
+            recording.over = Some(recording.now());
+        }
+        self.over.notify_all();
     }
 }
 

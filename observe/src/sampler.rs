@@ -1,7 +1,6 @@
 //! A thread that looks at the workers' memory now and then, while a recording goes on.
 
-use crate::recorder::Shared;
-use crate::recording::Sample;
+use crate::recording::{Sample, Shared};
 use std::fs;
 use std::sync::Arc;
 use std::thread;
