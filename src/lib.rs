@@ -575,6 +575,11 @@ mod progress;
 mod record;
 mod spin;
 mod subscription;
+/// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
+mod sync {
+    pub(crate) use parking_lot::{Condvar, Mutex};
+    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
+}
 
 // Processes, and the system below them.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -586,13 +591,8 @@ mod process;
 mod remote;
 mod signals;
 mod site;
-mod transport;
-/// The lock and the atomic of `mailbox`; those of loom where `tests/loom` tries it.
-mod sync {
-    pub(crate) use parking_lot::{Condvar, Mutex};
-    pub(crate) use std::sync::atomic::{AtomicBool, Ordering};
-}
 mod sys;
+mod transport;
 
 // The threads that act, and what they and the handles share.
 mod driver;

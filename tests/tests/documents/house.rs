@@ -1,4 +1,5 @@
-//! Which file of a crate uses which: there is to be no circle, and no file too long to be read.
+//! Which file of a crate uses which: there is to be no circle, no use against the order of the groups, and no file too long
+//! to be read.
 //!
 //! Paths (`crate::`, `super::`, `self::`, and those that begin with a child module) are followed to the file that has the
 //! item, through whatever re-exports it. Modules that are compiled for tests or fuzzing alone are left out.
@@ -9,6 +10,8 @@
 //!   re-export what the file does not use itself, is no use of that child.
 //! - The file of a trunk (`driver`, `supervisor`) is not a node: it has one large type, whose methods stand in the children,
 //!   so that each of the two uses the other. Its children must form no circle among themselves.
+//! - `lib.rs` declares its modules in groups, between which there are blank lines. A module uses those of its own group and
+//!   of groups above it. An inline module of `lib.rs` counts as a module of its group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -32,6 +35,27 @@ pub fn circles(files: &Files, trunks: &[&str]) -> Vec<String> {
     found
 }
 
+/// The uses of a module by one of a group above it, each as a sentence.
+pub fn against_the_order(files: &Files) -> Vec<String> {
+    let groups = groups(files.get("lib.rs").map_or("", String::as_str));
+    let sources = read(files);
+    let mut found = BTreeSet::new();
+    for (module, source) in &sources {
+        let Some(user) = module.first() else { continue };
+        for path in &source.paths {
+            let Some(used) = located(&sources, path) else { continue };
+            // The path of an inline module leads to `lib.rs`.
+            let Some(used) = used.first().or(path.first()) else { continue };
+            if let (Some(upper), Some(lower)) = (groups.get(user), groups.get(used))
+                && upper < lower
+            {
+                found.insert(format!("{} uses {used}, which is in a later group", source.file));
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
 /// The files with more than `most` lines of code, and how many they have.
 pub fn too_long(files: &Files, most: usize) -> Vec<(String, usize)> {
     let sources = sources(files);
@@ -43,6 +67,26 @@ pub fn too_long(files: &Files, most: usize) -> Vec<(String, usize)> {
 /// All proper prefixes but the root.
 fn prefixes(module: &[String]) -> Vec<Module> {
     (1..module.len()).map(|len| module[..len].to_vec()).collect()
+}
+
+/// The number of the group of each module that `lib.rs` declares. The text has its comments, since a line of comment does not
+/// end a group.
+fn groups(lib: &str) -> BTreeMap<String, usize> {
+    let mut groups = BTreeMap::new();
+    let mut group = 0;
+    for line in lib.lines() {
+        if line.is_empty() {
+            group += 1;
+        }
+        // What is indented is inside of an inline module.
+        let line = if is_word(line) { tokens(line) } else { Vec::new() };
+        if let Some(at) = line.iter().position(|&token| token == "mod")
+            && let [name, ";" | "{", ..] = line[at + 1..]
+        {
+            groups.insert(name.to_owned(), group);
+        }
+    }
+    groups
 }
 
 fn file_of(module: &[String]) -> String {
@@ -140,12 +184,18 @@ fn module_of(file: &str) -> Module {
     if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// Which module uses items of which.
-fn uses(files: &Files) -> Uses {
+/// The sources, with what each names.
+fn read(files: &Files) -> BTreeMap<Module, Source> {
     let mut sources = sources(files);
     for (module, source) in &mut sources {
         (source.names, source.paths) = Reader::of(&source.code, module).read();
     }
+    sources
+}
+
+/// Which module uses items of which.
+fn uses(files: &Files) -> Uses {
+    let sources = read(files);
     let used = |module: &Module, source: &Source| {
         let located = source.paths.iter().filter_map(|path| located(&sources, path));
         located.filter(|used| used != module).collect::<BTreeSet<_>>()
@@ -545,6 +595,25 @@ mod tests {
         // The same in code is a circle.
         let of = [("lib.rs", "mod a; pub mod f;"), ("a.rs", "mod inside { use crate::f::F; }"), of[3]];
         assert_eq!(circle(&of), ["a.rs uses f.rs, f.rs uses a.rs"]);
+    }
+
+    #[test]
+    fn a_use_of_a_later_group_is_found() {
+        let lib = [
+            "//! A crate.\n\nmod a;\n",
+            "// Two.\nmod b;\n/// Docs.\npub(crate) mod c;\n",
+            "mod d {\n    pub struct D;\n}\n",
+            "pub use c::C;\n",
+        ]
+        .join("\n");
+        let with = |deep: &str, b: &str, c: &str| {
+            let a = "mod deep; pub use deep::A;";
+            against_the_order(&files(&[("lib.rs", &lib), ("a.rs", a), ("a/deep.rs", deep), ("b.rs", b), ("c.rs", c)]))
+        };
+        let (a, c) = ("pub struct A;", "pub struct C;");
+        assert_eq!(with(a, "use crate::C;", "use crate::a::A; pub struct C(A);"), [""; 0]);
+        assert_eq!(with("use crate::C; pub struct A;", "", c), ["a/deep.rs uses c, which is in a later group"]);
+        assert_eq!(with(a, "fn f(_: crate::d::D) {}", c), ["b.rs uses d, which is in a later group"]);
     }
 
     #[test]

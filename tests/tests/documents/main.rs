@@ -579,7 +579,7 @@ fn each_mutant_still_applies() {
 // ---------------------------------------------------------------- the house
 
 /// The folders of code.
-const CRATES: [&str; 3] = ["src", "worker-kit/src", "worker-kit/confine/src"];
+const CRATES: [&str; 4] = ["src", "worker-kit/src", "worker-kit/confine/src", "observe/src"];
 
 /// No file of code is longer than this, comments and tests aside.
 const LONGEST: usize = 500;
@@ -594,12 +594,14 @@ fn code_below(folder: &str) -> house::Files {
 }
 
 #[test]
-fn no_circle_of_files_and_none_too_long() {
+fn no_circle_of_files_in_order_and_none_too_long() {
     for folder in CRATES {
         let code = code_below(folder);
         assert!(code.len() >= 5, "only {} files below {folder}", code.len());
         let circles = house::circles(&code, &["driver", "supervisor"]);
         assert!(circles.is_empty(), "circles in {folder}:\n{}", circles.join("\n"));
+        let breaches = house::against_the_order(&code);
+        assert!(breaches.is_empty(), "against the order of the groups in {folder}:\n{}", breaches.join("\n"));
         let long = house::too_long(&code, LONGEST);
         assert!(long.is_empty(), "over {LONGEST} lines of code in {folder}: {long:?}");
     }
