@@ -1,5 +1,6 @@
 //! A pool's options.
 
+use crate::clock;
 use crate::dispatcher::Dispatcher;
 use crate::driver::{Driver, Plan};
 use crate::error::{BuildError, BuildErrorKind};
@@ -31,7 +32,7 @@ use std::hash::BuildHasher;
 use std::marker::PhantomData;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use std::{fmt, thread};
 
 /// The smallest `max_frame`: the envelope and a short message must fit.
@@ -912,7 +913,7 @@ impl<J: Job> PoolBuilder<J> {
         };
         let (first, first_spawn) = bounded(1);
         let plan = Plan { settings: settings.clone(), config, options, limits: self.limits, launch, first };
-        let built_at = SystemTime::now();
+        let built_at = clock::system_time();
         let running = match Driver::start(plan) {
             Ok(running) => running,
             Err(error) => {

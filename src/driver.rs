@@ -1,5 +1,4 @@
-//! The world around the state machine: it reads the machine's time from the clock, and with the files below it starts workers,
-//! signals them, and reads and writes their pipes.
+//! The world around the state machine: it reads the clock, and starts, signals, reads and writes for the machine.
 //!
 //! One thread, the supervisor's, runs [`Driver::run`]: it waits for commands from callers and reports from the other
 //! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own
@@ -41,6 +40,7 @@ pub(crate) use command::{Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
 
 use crate::budget::Charge;
+use crate::clock;
 use crate::dispatcher::Notification;
 use crate::error::StartFailure;
 use crate::event::EventKind;
@@ -165,7 +165,7 @@ impl Driver {
             workers: Workers::new(config.max_processes, poller),
             machine: Supervisor::new(config),
             effects: Vec::new(),
-            started: clock(),
+            started: clock::now(),
             now: Duration::ZERO,
             inbox,
             tickets: Tickets::default(),
@@ -199,7 +199,7 @@ impl Driver {
         self.callers.wake_released(&self.hooks);
         while !self.is_over() {
             self.wait();
-            self.iterate(clock().duration_since(self.started));
+            self.iterate(clock::now().duration_since(self.started));
         }
     }
 
@@ -228,7 +228,7 @@ impl Driver {
 
     /// Blocks until something happens.
     fn wait(&self) {
-        let left = |at: Duration| at.saturating_sub(clock().duration_since(self.started));
+        let left = |at: Duration| at.saturating_sub(clock::now().duration_since(self.started));
         let until_due = || self.machine.next_deadline().map(left);
         let until_stopped = || self.workers.awaits_stop().then_some(STOP_LOOK);
         self.inbox.wait(|| [until_due(), until_stopped(), self.settings.buffers.trim()].into_iter().flatten().min());
@@ -440,9 +440,4 @@ impl Driver {
         self.forks.join();
         self.workers.join();
     }
-}
-
-#[allow(clippy::disallowed_methods)]
-fn clock() -> Instant {
-    Instant::now()
 }

@@ -1,5 +1,6 @@
 //! The workers' lines to this program's standard error.
 
+use crate::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io::{self, Write};
@@ -25,9 +26,8 @@ pub(crate) struct Forward {
 
 impl Forward {
     /// The pool has ended: what cannot be written soon is dropped.
-    #[allow(clippy::disallowed_methods)]
     pub(crate) fn end(&self) {
-        let _ = self.ended.set(Instant::now());
+        let _ = self.ended.set(clock::now());
     }
 
     /// Writes `lines`, in pieces that end with a line where they can. Where this program has no standard error, or its
@@ -53,7 +53,7 @@ impl Forward {
                 // An error, too, is what the write will find out.
                 _ => return true,
             }
-            if self.ended.get().is_some_and(|ended| ended.elapsed() > GRACE) {
+            if self.ended.get().is_some_and(|ended| clock::now() - *ended > GRACE) {
                 return false;
             }
         }

@@ -1,5 +1,6 @@
 //! The handle of a job.
 
+use crate::clock;
 use crate::driver::{Command, PendingCancel};
 use crate::error::{JobError, JobResult};
 use crate::failure::{Failure, Settled, decoded, typed};
@@ -17,7 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One job: wait for it, watch it, abort it. Dropping the handle lets the job run on.
 ///
@@ -147,8 +148,7 @@ impl<J: Job> JobHandle<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_timeout(self, limit: Duration) -> Result<JobResult<J>, JobHandle<J>> {
-        #[allow(clippy::disallowed_methods)]
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = clock::now().checked_add(limit);
         let wait = || match deadline {
             Some(deadline) => self.record.outcome_until(deadline),
             None => Some(self.record.outcome()),

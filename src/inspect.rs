@@ -1,5 +1,6 @@
 //! What a pool says of itself.
 
+use crate::clock;
 use crate::driver::Command as ToDriver;
 use crate::pool::Pool;
 use crate::stats::{Stats, WorkerInfo};
@@ -79,6 +80,6 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn age(&self) -> Duration {
-        self.started.elapsed()
+        clock::now() - self.started
     }
 }

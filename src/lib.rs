@@ -550,6 +550,9 @@ compile_error!(
 // What decides, without a clock, a thread or a process.
 mod supervisor;
 
+// The clock.
+mod clock;
+
 // Names, options and figures.
 mod histogram;
 mod id;

@@ -1,5 +1,6 @@
 //! The pool: enqueuing, waiting, figures, hooks and the end.
 
+use crate::clock;
 use crate::dispatcher::HookId;
 use crate::driver::{Admission, Command as ToDriver, PendingSubmit, Running, WhenFull};
 use crate::error::{EnqueueError, EnqueueErrorKind, ReadyError};
@@ -437,8 +438,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn drain(&self, limit: Duration) -> Drained {
         self.closed.store(true, Ordering::SeqCst);
-        #[allow(clippy::disallowed_methods)]
-        let deadline = Instant::now().checked_add(limit);
+        let deadline = clock::now().checked_add(limit);
         let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
             let _ = self.shared.dispatcher.blocking(|| match deadline {

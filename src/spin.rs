@@ -1,9 +1,10 @@
 //! A wait that stays awake for a moment before it sleeps. To sleep and to be woken takes a thread longer than most small jobs
 //! take, and a core that has gone idle meanwhile is slow to come back.
 
+use crate::clock;
 use parking_lot::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// For how long a wait stays awake: about as long as a job of 64 KiB takes where its caller sleeps on an idle machine, and twice
 /// as long as a small one does. A wait that is awake for as long as it would have taken to sleep costs at most twice what it had to
@@ -29,12 +30,12 @@ impl Spin {
         if !backoff.may_spin() {
             return;
         }
-        let start = now();
+        let start = clock::now();
         loop {
             thread::yield_now();
             let is_over = is_over();
             // Where others want the processor, a yield may take milliseconds: then it was in vain too.
-            let is_late = now() - start >= LIMIT;
+            let is_late = clock::now() - start >= LIMIT;
             if is_over || is_late {
                 return backoff.spun(!is_late);
             }
@@ -66,11 +67,6 @@ impl Backoff {
             self.left = self.skipped;
         }
     }
-}
-
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -105,9 +101,9 @@ mod tests {
         });
         // A machine that is busy may not come to the third look in time.
         assert!((2..=3).contains(&looks), "{looks}");
-        let start = now();
+        let start = clock::now();
         Spin::default().until(|| false);
-        assert!(start.elapsed() >= LIMIT);
+        assert!(clock::now() - start >= LIMIT);
     }
 
     #[test]

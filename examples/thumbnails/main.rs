@@ -10,6 +10,7 @@
 //! ```
 
 #![allow(clippy::print_stderr, reason = "a program may speak")]
+#![allow(clippy::disallowed_methods, reason = "the library reads the clock in one place; this is a program")]
 
 mod args;
 mod files;
@@ -178,7 +179,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Err("no pictures were found (png, jpeg, gif, webp, bmp)".into());
     }
 
-    #[allow(clippy::disallowed_methods, reason = "the library reads the clock in one place; this is a program")]
     let start = Instant::now();
     let interrupted = Arc::new(AtomicBool::new(false));
     let to_read = args.confined.then(|| files::to_read(args, &samples, &pictures));

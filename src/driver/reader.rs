@@ -3,6 +3,7 @@
 use super::output::{ENDED, Output, PAUSED, READING, WAITING};
 use super::report::Report;
 use crate::budget::Budget;
+use crate::clock;
 use crate::process::Process;
 use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crate::sys::{self, Enlarged};
@@ -136,8 +137,8 @@ impl Reader {
                 self.reading.process.end_group();
                 self.ended = true;
                 self.left = sys::unread(&self.reading.output.pipe).unwrap_or(0);
-                until = Some(now() + DEATH_WAIT);
-            } else if self.left == 0 && until.is_some_and(|until| now() >= until) {
+                until = Some(clock::now() + DEATH_WAIT);
+            } else if self.left == 0 && until.is_some_and(|until| clock::now() >= until) {
                 return;
             }
         }
@@ -179,7 +180,7 @@ impl Reader {
         let mut fds = [output, exit];
         let (fds, left) = match until {
             None => (&mut fds[..], None),
-            Some(until) => (&mut fds[..1], Some(timespec(until.saturating_duration_since(now())))),
+            Some(until) => (&mut fds[..1], Some(timespec(until.saturating_duration_since(clock::now())))),
         };
         loop {
             match poll(fds, left.as_ref()) {
@@ -194,7 +195,7 @@ impl Reader {
     /// Reports now and then that something comes from a far worker: a long answer over a slow connection is no silence.
     fn hear(&mut self) {
         let Some(silence) = self.reading.silence.filter(|_| matches!(self.stage, Stage::Messages)) else { return };
-        let now = now();
+        let now = clock::now();
         if self.heard.is_none_or(|heard| now >= heard + silence / 8) {
             self.heard = Some(now);
             let _ = self.reports.send(Report::Heard(self.reading.worker_key));
@@ -327,10 +328,10 @@ struct Coalescing {
 impl Coalescing {
     fn before_read(&mut self) {
         if self.messages > 1 {
-            let before = now();
+            let before = clock::now();
             if self.may_yield(before) {
                 thread::yield_now();
-                self.yielded(before, now());
+                self.yielded(before, clock::now());
             }
         }
     }
@@ -349,11 +350,6 @@ struct Found {
     exit: bool,
 }
 
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
-
 pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec { tv_sec: duration.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
@@ -365,7 +361,7 @@ mod tests {
     #[test]
     fn after_a_long_yield_there_is_none_for_a_while() {
         let mut coalescing = Coalescing::default();
-        let start = now();
+        let start = clock::now();
         assert!(coalescing.may_yield(start));
         coalescing.yielded(start, start + LONG_YIELD);
         assert!(coalescing.may_yield(start + LONG_YIELD), "that was no long one");

@@ -1,8 +1,9 @@
 //! Starts fork servers, and asks them for workers.
 
 use super::process::ForkedProcess;
-use super::server::{Server, Waited, now, wait};
+use super::server::{Server, Waited, wait};
 use super::servers::Servers;
+use crate::clock;
 use crate::error::StartFailure;
 use crate::id::Slot;
 use crate::launch::{Attendance, ForkServers, Identity, Launch, Launched, Launcher, no_pipe, not_started};
@@ -116,7 +117,7 @@ fn fork(server: &Arc<Server>, transport: Transport, attendance: &Attendance, ser
         Ok(pair) => pair,
         Err(errno) => return no_pipe(errno.into()),
     };
-    let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
+    let deadline = attendance.limit.and_then(|limit| clock::now().checked_add(limit));
     let unanswered = || {
         let limit = attendance.limit.unwrap_or_default();
         server.end_for(&format!("did not answer for more than {limit:?} and was killed"));

@@ -1,6 +1,7 @@
 //! One fork server: its process, the socket to it, and the thread that minds it.
 
 use crate::budget::Budget;
+use crate::clock;
 use crate::error::StartFailure;
 use crate::exit_status::ended;
 use crate::launch::{Attendance, Launcher, News, ReportNews, Spawned, no_pipe, not_started};
@@ -194,7 +195,7 @@ impl Server {
 
     /// Hello and init there, hello and ready back.
     fn handshake(&self, attendance: &Attendance, closed: BorrowedFd<'_>) -> Result<(), String> {
-        let deadline = attendance.limit.and_then(|limit| now().checked_add(limit));
+        let deadline = attendance.limit.and_then(|limit| clock::now().checked_add(limit));
         let mut packets = attendance.handshake.chunks(PACKET).peekable();
         let mut arrived = FrameBuffer::new(64 * 1024);
         let mut has_said_hello = false;
@@ -269,7 +270,7 @@ impl Drop for Server {
 pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>, closed: BorrowedFd<'_>) -> Waited {
     let mut fds = [PollFd::new(&fd, events), PollFd::from_borrowed_fd(closed, PollFlags::IN)];
     loop {
-        let left = deadline.map(|at| timespec(at.saturating_duration_since(now())));
+        let left = deadline.map(|at| timespec(at.saturating_duration_since(clock::now())));
         match poll(&mut fds, left.as_ref()) {
             Err(Errno::INTR) => {}
             Ok(0) => return Waited::TimedOut,
@@ -282,11 +283,6 @@ pub(super) fn wait(fd: impl AsFd, events: PollFlags, deadline: Option<Instant>, 
 fn wait_is_readable(fd: impl AsFd) -> bool {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     poll(&mut fds, Some(&timespec(Duration::ZERO))) == Ok(1)
-}
-
-#[allow(clippy::disallowed_methods)]
-pub(super) fn now() -> Instant {
-    Instant::now()
 }
 
 fn timespec(duration: Duration) -> Timespec {
@@ -345,10 +341,10 @@ impl Minder {
             }
             if found.hung_up && !is_ending {
                 is_ending = true;
-                kill_at = now().checked_add(self.grace);
+                kill_at = clock::now().checked_add(self.grace);
                 self.minded.process.signal(if self.grace.is_zero() { Signal::Kill } else { Signal::Terminate });
             }
-            if kill_at.is_some_and(|at| now() >= at) {
+            if kill_at.is_some_and(|at| clock::now() >= at) {
                 kill_at = None;
                 self.minded.process.signal(Signal::Kill);
             }
@@ -370,7 +366,7 @@ impl Minder {
             PollFd::from_borrowed_fd(control, PollFlags::empty()),
             PollFd::from_borrowed_fd(nothing, PollFlags::IN),
         ];
-        let left = until.map(|at| timespec(at.saturating_duration_since(now())));
+        let left = until.map(|at| timespec(at.saturating_duration_since(clock::now())));
         if poll(&mut fds, left.as_ref()).is_err() {
             // Interrupted: nothing is known, and the next look finds out.
             return Found::default();
@@ -445,8 +441,8 @@ impl Minder {
 
     /// It has been reaped: what it has left in its pipes is read, which whoever holds them cannot make last for ever.
     fn finish(mut self, status: Option<ExitStatus>) {
-        let until = now() + DEATH_WAIT;
-        while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && now() < until {
+        let until = clock::now() + DEATH_WAIT;
+        while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && clock::now() < until {
             let found = self.wait_for_rest(until);
             if found.stdout {
                 self.read_stdout();
@@ -468,7 +464,7 @@ impl Minder {
     fn wait_for_rest(&self, until: Instant) -> Found {
         let open: Vec<_> = [&self.stdout, &self.stderr].map(|stream| stream.pipe.as_ref()).into_iter().collect();
         let mut fds: Vec<_> = open.iter().flatten().map(|pipe| PollFd::new(*pipe, PollFlags::IN)).collect();
-        let left = timespec(until.saturating_duration_since(now()));
+        let left = timespec(until.saturating_duration_since(clock::now()));
         if poll(&mut fds, Some(&left)).is_err() {
             return Found::default();
         }

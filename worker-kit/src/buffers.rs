@@ -4,6 +4,7 @@
 //! zeroed, at a fault each. With buffers that are kept, large payloads go two to four times as fast. A little after the
 //! last of them all is given back.
 
+use crate::clock;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,7 @@ struct Held {
 impl Held {
     /// How long ago the last large payload was, if there was any.
     fn unused_for(&self) -> Option<Duration> {
-        self.last_used.map(|used| now().duration_since(used))
+        self.last_used.map(|used| clock::now().duration_since(used))
     }
 }
 
@@ -46,7 +47,7 @@ impl BufferPool {
         let fits = |buffer: &Vec<u8>| (room..=room + room / 4).contains(&buffer.capacity());
         let mut held = self.held();
         self.open.store(true, Ordering::SeqCst);
-        held.last_used = Some(now());
+        held.last_used = Some(clock::now());
         let newest = held.buffers.iter().rposition(fits)?;
         held.buffers.remove(newest)
     }
@@ -106,11 +107,6 @@ impl BufferPool {
     }
 }
 
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,7 +117,7 @@ mod tests {
     fn pool_in_use() -> BufferPool {
         let pool = BufferPool::default();
         assert!(pool.take(MIB).is_none());
-        pool.held().last_used = Some(now() + Duration::from_secs(3600));
+        pool.held().last_used = Some(clock::now() + Duration::from_secs(3600));
         pool
     }
 
@@ -166,13 +162,13 @@ mod tests {
         pool.keep(Vec::with_capacity(MIB));
         assert_eq!(pool.trim(), Some(KEPT_FOR));
         // As if it were long ago.
-        pool.held().last_used = now().checked_sub(2 * KEPT_FOR);
+        pool.held().last_used = clock::now().checked_sub(2 * KEPT_FOR);
         assert_eq!(pool.trim(), None);
         assert!(kept(&pool).is_empty());
         pool.keep(Vec::with_capacity(MIB));
         assert!(kept(&pool).is_empty(), "what comes back late is not kept either");
         assert!(pool.take(MIB).is_none());
-        pool.held().last_used = now().checked_sub(2 * KEPT_FOR);
+        pool.held().last_used = clock::now().checked_sub(2 * KEPT_FOR);
         pool.keep(Vec::with_capacity(MIB));
         assert!(kept(&pool).is_empty(), "nor where nothing was trimmed");
     }

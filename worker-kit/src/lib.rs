@@ -52,6 +52,7 @@ compile_error!(
 
 mod base64;
 mod buffers;
+mod clock;
 mod connect;
 mod context;
 mod fork;

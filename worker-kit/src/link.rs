@@ -3,6 +3,7 @@
 //! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
 //! only ever tries them.
 
+use crate::clock;
 use crate::group;
 use crate::pace::Pace;
 use crate::silence::Silence;
@@ -122,12 +123,6 @@ impl Inbox {
     }
 }
 
-/// Where this file reads the clock.
-#[allow(clippy::disallowed_methods)]
-fn now() -> Instant {
-    Instant::now()
-}
-
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     [one, other].into_iter().flatten().min()
 }
@@ -157,7 +152,7 @@ impl Link {
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
             cancelled: AtomicBool::new(false),
             silence: Silence::new(),
-            started: now(),
+            started: clock::now(),
             pace: Pace::new(),
             guard_ends: AtomicBool::new(false),
             max_frame: AtomicUsize::new(u32::MAX as usize),
@@ -211,7 +206,7 @@ impl Link {
             self.sort(&mut inbox)?;
             if let Some(queued) = inbox.jobs.pop_front() {
                 let until = queued.cancelled.and_then(|cancelled| cancelled.until);
-                let deadline = queued.limit.and_then(|limit| now().checked_add(limit));
+                let deadline = queued.limit.and_then(|limit| clock::now().checked_add(limit));
                 inbox.current = Some(Current { job: queued.job, deadline: earlier(deadline, until) });
                 self.cancelled.store(queued.cancelled.is_some(), SeqCst);
                 return Ok(Some(queued));
@@ -290,7 +285,7 @@ impl Link {
     /// The pool asks the job to come to an end. One that is answered is nobody's any more.
     fn cancel(&self, inbox: &mut Inbox, job: u64, within_ms: u64) {
         let within = (within_ms != u64::MAX).then(|| Duration::from_millis(within_ms));
-        let until = within.and_then(|within| now().checked_add(within));
+        let until = within.and_then(|within| clock::now().checked_add(within));
         if let Some(queued) = inbox.jobs.iter_mut().find(|queued| queued.job == job) {
             queued.cancelled = Some(Cancelled { until });
         } else if let Some(current) = inbox.current.as_mut().filter(|current| current.job == job) {
@@ -459,7 +454,7 @@ impl Link {
     }
 
     fn millis(&self) -> u64 {
-        u64::try_from(now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(clock::now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How long the pool may still be silent; none where it has set no limit.
