@@ -67,6 +67,7 @@ mod memory;
 pub mod node;
 mod pace;
 mod panic;
+mod queue;
 mod serve;
 mod session;
 mod silence;

@@ -1,4 +1,4 @@
-//! The worker's end of the protocol, shared by the thread that runs handlers and the guard.
+//! The input and the output of the worker's end of the protocol, shared by the thread that runs handlers and the guard.
 //!
 //! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
 //! only ever tries them.
@@ -6,12 +6,12 @@
 use crate::clock;
 use crate::group;
 use crate::pace::Pace;
+use crate::queue::{JobQueue, QueuedJob};
 use crate::silence::Silence;
-use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, Payload, ToWorker, truncate};
+use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
-use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -50,40 +50,12 @@ impl fmt::Display for Ended {
 }
 impl std::error::Error for Ended {}
 
-/// A job that has arrived and was not started.
-#[derive(Debug)]
-pub(crate) struct QueuedJob {
-    pub(crate) job: u64,
-    pub(crate) attempt: u32,
-    /// How long the attempt may take.
-    limit: Option<Duration>,
-    /// Until when it is to come to an end, where the pool has asked for that.
-    cancelled: Option<Cancelled>,
-    pub(crate) payload: Payload,
-}
-
-/// A job that the pool has asked to come to an end.
-#[derive(Clone, Copy, Debug)]
-struct Cancelled {
-    /// When the worker is killed for it, if it is.
-    until: Option<Instant>,
-}
-
-/// The job that was taken last, until the next one is.
-#[derive(Clone, Copy, Debug)]
-struct Current {
-    job: u64,
-    deadline: Option<Instant>,
-}
-
 /// What has arrived from the pool.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
-    jobs: VecDeque<QueuedJob>,
-    current: Option<Current>,
-    /// Whether the worker wants to be replaced: it skips whatever it has not begun.
-    retired: bool,
+    jobs: JobQueue,
+    /// Whether the worker is to leave once there is no job.
     leave: bool,
 }
 
@@ -117,16 +89,6 @@ pub(crate) struct Link {
     wake: os_pipe::PipeWriter,
 }
 
-impl Inbox {
-    fn queue(&mut self, job: u64, attempt: u32, limit: Option<Duration>, payload: Payload) {
-        self.jobs.push_back(QueuedJob { job, attempt, limit, cancelled: None, payload });
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    [one, other].into_iter().flatten().min()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whatever panicked has left whole frames behind: both sides change their box only between frames.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -144,9 +106,7 @@ impl Link {
             input,
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
-                jobs: VecDeque::new(),
-                current: None,
-                retired: false,
+                jobs: JobQueue::default(),
                 leave: false,
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
@@ -204,11 +164,8 @@ impl Link {
                 self.fill(&mut inbox)?;
             }
             self.sort(&mut inbox)?;
-            if let Some(queued) = inbox.jobs.pop_front() {
-                let until = queued.cancelled.and_then(|cancelled| cancelled.until);
-                let deadline = queued.limit.and_then(|limit| clock::now().checked_add(limit));
-                inbox.current = Some(Current { job: queued.job, deadline: earlier(deadline, until) });
-                self.cancelled.store(queued.cancelled.is_some(), SeqCst);
+            if let Some(queued) = inbox.jobs.take(clock::now) {
+                self.cancelled.store(queued.is_cancelled(), SeqCst);
                 return Ok(Some(queued));
             }
             if inbox.leave {
@@ -242,29 +199,24 @@ impl Link {
         // A pool that has recalled the job that runs is to know first that it does.
         self.start()?;
         let mut inbox = lock(&self.inbox);
-        inbox.retired = true;
+        let mut skipped = inbox.jobs.retire();
         self.send(&FromWorker::Retire)?;
-        for QueuedJob { job, .. } in std::mem::take(&mut inbox.jobs) {
-            self.send(&FromWorker::Skipped { job })?;
-        }
-        Ok(())
+        skipped.try_for_each(|job| self.send(&FromWorker::Skipped { job }))
     }
 
     /// Moves whole frames from the buffer to where they belong.
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
-                ToWorker::Job { job, .. } | ToWorker::TimedJob { job, .. } if inbox.retired => {
-                    self.send(&FromWorker::Skipped { job })?
+                ToWorker::Job { job, attempt } => {
+                    self.queue(inbox, QueuedJob::new(job, attempt, None, frame.payload))?;
                 }
-                ToWorker::Job { job, attempt } => inbox.queue(job, attempt, None, frame.payload),
                 ToWorker::TimedJob { job, attempt, limit_ms } => {
-                    inbox.queue(job, attempt, Some(Duration::from_millis(limit_ms)), frame.payload);
+                    let limit = Some(Duration::from_millis(limit_ms));
+                    self.queue(inbox, QueuedJob::new(job, attempt, limit, frame.payload))?;
                 }
                 ToWorker::Skip { job } => {
-                    let before = inbox.jobs.len();
-                    inbox.jobs.retain(|queued| queued.job != job);
-                    if inbox.jobs.len() < before {
+                    if inbox.jobs.skip(job) {
                         self.send(&FromWorker::Skipped { job })?;
                     }
                 }
@@ -282,14 +234,17 @@ impl Link {
         Ok(())
     }
 
+    /// A job has arrived.
+    fn queue(&self, inbox: &mut Inbox, queued: QueuedJob) -> Result<(), Ended> {
+        let job = queued.job;
+        if inbox.jobs.push(queued) { Ok(()) } else { self.send(&FromWorker::Skipped { job }) }
+    }
+
     /// The pool asks the job to come to an end. One that is answered is nobody's any more.
     fn cancel(&self, inbox: &mut Inbox, job: u64, within_ms: u64) {
         let within = (within_ms != u64::MAX).then(|| Duration::from_millis(within_ms));
         let until = within.and_then(|within| clock::now().checked_add(within));
-        if let Some(queued) = inbox.jobs.iter_mut().find(|queued| queued.job == job) {
-            queued.cancelled = Some(Cancelled { until });
-        } else if let Some(current) = inbox.current.as_mut().filter(|current| current.job == job) {
-            current.deadline = earlier(current.deadline, until);
+        if inbox.jobs.cancel(job, until) {
             self.cancelled.store(true, SeqCst);
         }
     }
@@ -301,7 +256,7 @@ impl Link {
 
     /// When the worker is killed if the current job is not answered, as far as the pool has said so.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        lock(&self.inbox).current.and_then(|current| current.deadline)
+        lock(&self.inbox).jobs.deadline()
     }
 
     fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {

@@ -1,7 +1,8 @@
 //! A worker program's main loop.
 
-use crate::link::{Ended, Host, QueuedJob};
+use crate::link::{Ended, Host};
 use crate::panic::{self, PanicNote};
+use crate::queue::QueuedJob;
 use crate::wire::Fault;
 use crate::{BoxError, Context, Job, Outcome, Session, Worker, fork_server, mark, stdio};
 use std::any::type_name;
