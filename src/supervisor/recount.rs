@@ -43,6 +43,8 @@ impl Supervisor {
         self.deadlines.check(slots.filter_map(deadline));
         self.restarts.check_counts();
         workers().for_each(check_worker);
+        let most = self.config.max_jobs_per_process.unwrap_or(u64::MAX);
+        debug_assert!(workers().all(|worker| worker.taken <= most), "taken");
         self.backlog.check_counts(&self.jobs);
         if self.jobs.len() <= WALKED {
             self.check_jobs();
@@ -122,6 +124,8 @@ fn check_worker(worker: &Worker) {
         let awaits_spawn = matches!(exit.course, Course::Due(_));
         debug_assert_eq!(awaits_spawn, worker.process == Process::Requested, "course: {worker:?}");
     }
+    let holds = usize::from(worker.current.is_some()) + worker.prefetched.len();
+    debug_assert!(worker.taken >= worker.jobs_done() + holds as u64, "taken: {worker:?}");
     debug_assert_eq!(worker.counted_busy, worker.is_busy(), "counted_busy: {worker:?}");
     let cancels = worker.cancel.is_some();
     debug_assert!(!cancels || (worker.held().is_some() && !worker.is_reaped()), "cancel: {worker:?}");

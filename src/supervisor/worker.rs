@@ -99,7 +99,8 @@ pub(crate) struct Worker {
     pub(super) retires_for: RetireReasons,
     /// When it was sent its first job.
     pub(super) first_job_at: Option<Duration>,
-    /// Jobs sent to it, less those that came back.
+    /// Jobs sent to it, less those that came back. `recount` checks bounds of it only, since not every job that has left the
+    /// worker is counted elsewhere: `done` counts those that it answered while somebody wanted them.
     pub(super) taken: u64,
     pub(super) done: Done,
     /// With `prefetched` behind it, what the worker holds in the order of sending.
