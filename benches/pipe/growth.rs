@@ -25,12 +25,11 @@ pub(crate) fn growth_workers(measure: Measure) -> Figures {
 }
 
 pub(crate) fn growth_payload(measure: Measure) -> Figures {
-    let mut child = RawChild::start();
     let pool = pool(1);
     let figures = PAYLOADS.into_iter().map(|size| {
         // As many as make 16 MiB, and five at least.
         let count = ((16usize << 20) / size).clamp(5, 2_000);
-        let [raw, ours] = echo_rates(&mut child, &pool, size, count, rounds(measure));
+        let [raw, ours] = echo_rates(&pool, size, count, rounds(measure));
         Figure::new(format!("payload_{size}"), ours, "MB/s").raw(raw)
     });
     Ok(figures.collect())

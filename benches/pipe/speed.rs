@@ -95,7 +95,7 @@ pub(crate) fn throughput(measure: Measure) -> Figures {
 /// Large echoes, one at a time, counted both ways; the median echo of each round counts.
 pub(crate) fn payload(measure: Measure) -> Figures {
     let [of_64k, of_1m, of_16m] = payloads(measure, pool(1), "payload");
-    Ok(vec![of_64k.bar(Bar::AtLeast(0.9)), of_1m, of_16m.bar(Bar::AtLeast(0.9))])
+    Ok(vec![of_64k.bar(Bar::AtLeast(0.9)), of_1m.bar(Bar::AtLeast(1.3)), of_16m.bar(Bar::AtLeast(1.3))])
 }
 
 /// The same over sockets, against the same raw pipes.
@@ -107,9 +107,8 @@ pub(crate) fn payload_sockets(measure: Measure) -> Figures {
 
 fn payloads(measure: Measure, pool: Pool<Work>, case: &str) -> [Figure; 3] {
     let rounds = measure.of(7, 3);
-    let mut child = RawChild::start();
-    let mut of_size = |suffix: &str, size, count| {
-        let [raw, ours] = echo_rates(&mut child, &pool, size, count, rounds);
+    let of_size = |suffix: &str, size, count| {
+        let [raw, ours] = echo_rates(&pool, size, count, rounds);
         Figure::new(format!("{case}{suffix}"), ours, "MB/s").raw(raw)
     };
     [
@@ -120,17 +119,13 @@ fn payloads(measure: Measure, pool: Pool<Work>, case: &str) -> [Figure; 3] {
     ]
 }
 
-/// The megabytes a second of `count` echoes of `size` bytes, through a raw child and through a pool.
-pub(crate) fn echo_rates(
-    child: &mut RawChild,
-    pool: &Pool<Work>,
-    size: usize,
-    count: usize,
-    rounds: usize,
-) -> [f64; 2] {
+/// The megabytes a second of `count` echoes of `size` bytes, through a raw child and through a pool. Each round has a raw child of
+/// its own: on which core the kernel puts it makes a factor of three, and stays so for its life.
+pub(crate) fn echo_rates(pool: &Pool<Work>, size: usize, count: usize, rounds: usize) -> [f64; 2] {
     let bytes: Vec<u8> = (0..size).map(|at| ((at / 64) ^ at) as u8).collect();
     let rate = |took: Vec<f64>| [2.0 * size as f64 / 1e6 / percentile(took, 50)];
     let raw = || {
+        let mut child = RawChild::start();
         let once = |_| {
             let started = Instant::now();
             child.send(&bytes);
