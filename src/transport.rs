@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 
 /// What a worker's standard input and output are.
 ///
-/// Payloads of a MiB cross Unix sockets in 0.65 to 0.83 of the time that they take through pipes; at 16 MiB there is little
-/// difference. `docs/performance.md` has the figures. Standard error is a pipe in any case.
+/// Payloads of a MiB cross Unix sockets in about 0.7 of the time that they take through pipes. `docs/performance.md` has the
+/// figures. Standard error is a pipe in any case.
 ///
 /// ```no_run
 /// # use hirelings::*;
