@@ -32,7 +32,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::{env, fmt, thread};
+use std::{env, fmt, mem, thread};
 
 // ------------------------------------------------------------ the worker's side
 
@@ -400,7 +400,10 @@ impl<'a> Work<'a> {
             };
             if counts >= halt.count {
                 self.code.get_or_insert(0);
-                self.stop();
+                // Else all is ended at once.
+                if !halt.now {
+                    self.stop();
+                }
             }
         }
         Ok(())
@@ -408,8 +411,9 @@ impl<'a> Work<'a> {
 
     /// Nothing more begins; what runs goes on.
     fn stop(&mut self) {
-        self.stopped = true;
-        self.pool.abort_queued();
+        if !mem::replace(&mut self.stopped, true) {
+            self.pool.abort_queued();
+        }
     }
 
     /// Prints what ended, in the order of the lines if that is wanted.

@@ -120,7 +120,7 @@ fn payloads(measure: Measure, pool: Pool<Work>, case: &str) -> [Figure; 3] {
 }
 
 /// The megabytes a second of `count` echoes of `size` bytes, through a raw child and through a pool. Each round has a raw child of
-/// its own: on which core the kernel puts it makes a factor of three, and stays so for its life.
+/// its own: its speed differs by a factor of three with the core that the kernel gives it for its whole life.
 pub(crate) fn echo_rates(pool: &Pool<Work>, size: usize, count: usize, rounds: usize) -> [f64; 2] {
     let bytes: Vec<u8> = (0..size).map(|at| ((at / 64) ^ at) as u8).collect();
     let rate = |took: Vec<f64>| [2.0 * size as f64 / 1e6 / percentile(took, 50)];

@@ -87,7 +87,7 @@ pub(crate) struct Worker {
     /// Whether it is to find out if workers start again, for the jobs that wait.
     pub(super) probe: bool,
     pub(super) process: Process,
-    /// Only `enter` and `enter_exit` change the variant. The fields of an exit also change with its signals and messages.
+    /// Only `enter` changes the variant. The fields of an exit also change with its signals and messages.
     pub(super) phase: Phase,
     /// None: it is on this machine.
     pub(super) far: Option<Far>,

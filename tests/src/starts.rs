@@ -23,9 +23,13 @@ impl Starts {
     ///
     /// Where the file cannot be opened or created.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Starts { file, opened: now.as_nanos() as u64 })
+        Ok(Starts { file, opened: nanos() })
+    }
+
+    /// In a process that was forked: the notes are another process's from here on.
+    pub fn after_fork(&mut self) {
+        self.opened = nanos();
     }
 
     /// Notes that this process has begun this attempt at this job.
@@ -41,6 +45,10 @@ impl Starts {
         note[16..].copy_from_slice(&self.opened.to_le_bytes());
         (&self.file).write_all(&note).expect("a note of a start");
     }
+}
+
+fn nanos() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
 
 /// One note.

@@ -31,6 +31,7 @@ struct Current {
     deadline: Option<Instant>,
 }
 
+/// The jobs that wait, in the order in which they came, and the current one.
 #[derive(Debug, Default)]
 pub(crate) struct JobQueue {
     jobs: VecDeque<QueuedJob>,

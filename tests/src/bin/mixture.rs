@@ -32,6 +32,11 @@ impl Worker for Noting {
         Ok(Noting(Starts::open(&notes)?))
     }
 
+    fn after_fork(&mut self) -> Result<(), BoxError> {
+        self.0.after_fork();
+        Ok(())
+    }
+
     fn run(&mut self, act: Act, ctx: &mut Context<Act>) -> Outcome<Act> {
         self.0.note(ctx.job_id(), ctx.attempt());
         if act.deed == Deed::Retire && ctx.attempt() < act.until {

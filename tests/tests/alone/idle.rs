@@ -44,6 +44,7 @@ fn nor_where_workers_are_forked() {
     is_quiet(pool().start_method(StartMethod::ForkServer));
 }
 
+/// With four workers, and a fork server where there is one.
 fn is_quiet(builder: PoolBuilder<Do>) {
     let pool = builder.max_processes(4).max_jobs_per_process(1_000).build().unwrap();
     pool.wait_ready(Duration::from_secs(30)).unwrap();
@@ -53,6 +54,7 @@ fn is_quiet(builder: PoolBuilder<Do>) {
     assert_eq!(workers.len(), 4);
     let theirs: BTreeSet<u32> =
         workers.iter().flat_map(|worker| [Some(worker.pid), worker.fork_server]).flatten().collect();
+    assert_eq!(theirs.len(), 4 + pool.stats().fork_servers);
     let count = || wakes(std::process::id(), true) + theirs.iter().map(|&pid| wakes(pid, false)).sum::<u64>();
     let mut woken = Vec::new();
     let is_quiet = within(Duration::from_secs(15), || {

@@ -11,7 +11,7 @@
 //! - The file of a trunk (`driver`, `supervisor`) is not a node: it has one large type, whose methods stand in the children,
 //!   so that each of the two uses the other. Its children must form no circle among themselves.
 //! - `lib.rs` declares its modules in groups, between which there are blank lines. A module uses those of its own group and
-//!   of groups above it. An inline module of `lib.rs` counts as a module of its group.
+//!   of the groups before it. An inline module of `lib.rs` counts as a module of its group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -35,7 +35,7 @@ pub fn circles(files: &Files, trunks: &[&str]) -> Vec<String> {
     found
 }
 
-/// The uses of a module by one of a group above it, each as a sentence.
+/// The uses of a module by one of a group before its own, each as a sentence.
 pub fn against_the_order(files: &Files) -> Vec<String> {
     let groups = groups(files.get("lib.rs").map_or("", String::as_str));
     let sources = read(files);

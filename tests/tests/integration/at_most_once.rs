@@ -310,13 +310,17 @@ fn fork_servers_that_are_killed() {
         let mut trial = Trial::of(pool);
         mixing.under(&mut trial, &[Strike::KillForkServer], |mixing, trial| {
             // However fast the machine is, some are killed while there are jobs.
-            while trial.pool.stats().fork_servers_spawned < 4 {
+            for _ in 0..100 {
+                if trial.pool.stats().fork_servers_spawned >= 4 {
+                    return;
+                }
                 mixing.fill(trial, 1_000, 20, |dice| match dice.below(2) {
                     0 => deadly(dice),
                     _ => Order::answer(3_000),
                 });
                 trial.await_done(trial.jobs());
             }
+            panic!("too few fork servers were killed: {:?}", trial.pool.stats());
         });
         trial.at_most_per_process(50);
         trial.finish()

@@ -1,5 +1,7 @@
 //! Workers that are forked: what they share, what is their own, and what happens where the fork server fails.
 
+use super::node_kit::node_is_missing;
+use super::python_kit::has_python;
 use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, Limits, Pool, StartFailure, StartMethod, Stderr};
 use hirelings_tests::forked::{self, Ask, AtFork, Harm, Moment, Setup};
 use hirelings_tests::staged::Stage;
@@ -320,11 +322,11 @@ fn what_is_no_fork_server_says_so() {
     assert!(between.to_string().contains("speaks the protocol on its standard output"), "{between}");
 
     // Workers in other languages.
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workers");
-    for (program, script) in [("python3", "do.py"), ("node", "node/do.js")] {
-        if Command::new(program).arg("--version").output().is_ok() {
-            let mut other = Command::new(program);
-            other.arg(folder.join(script));
+    let is_there = [has_python(), !node_is_missing()];
+    for (is_there, (interpreter, script)) in is_there.into_iter().zip([("python3", "do.py"), ("node", "node/do.js")]) {
+        if is_there {
+            let mut other = Command::new(interpreter);
+            other.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("workers").join(script));
             let other = start(other, WATCHDOG);
             assert!(other.to_string().contains("built on a worker kit that can fork"), "{other}");
         }
@@ -498,7 +500,7 @@ fn harm_in_the_middle_of_a_fork_costs_no_attempt() {
 fn harmed_at(moment: Moment, harm: Harm) {
     let (begun, once) = (Scratch::new(), Scratch::new());
     let setup = Setup { at_fork: Some(AtFork { moment, harm, fork: 3, once: once.path() }), ..Setup::default() };
-    // Processes that nobody knows of have it as well.
+    // By this argument those are found that the pool does not know of.
     let mark = once.path().display().to_string();
     let mut command = forked::worker();
     command.arg(&mark);
@@ -517,9 +519,12 @@ fn harmed_at(moment: Moment, harm: Harm) {
     assert_eq!(noted, lines, "{moment:?}, {harm:?}");
     let stats = pool.stats();
     assert_eq!((stats.succeeded, stats.retried), (12, 0), "{moment:?}, {harm:?}: {stats:?}");
-    // A child that comes to harm is no harm of the fork server's.
+    // Harm to a child does not end the fork server.
     let servers = if moment == Moment::Child { 1 } else { 2 };
-    assert_eq!(stats.fork_servers_spawned, servers, "{moment:?}, {harm:?}: {stats:?}");
+    // On a busy machine another start may take longer than the short limit.
+    let exact = harm != Harm::Stopped;
+    assert!(stats.fork_servers_spawned >= servers, "{moment:?}, {harm:?}: {stats:?}");
+    assert!(!exact || stats.fork_servers_spawned == servers, "{moment:?}, {harm:?}: {stats:?}");
     pool.exit();
     eventually("nothing is left", || processes::with_argument(&mark).is_empty());
 }
@@ -641,10 +646,16 @@ fn a_worker_may_confine_itself_after_the_fork() {
 #[test]
 fn one_that_confines_itself_says_that_it_cannot_fork() {
     use hirelings_tests::confined::Try;
-    let mut early = Command::new(program("confined"));
-    early.arg("early");
-    let builder = Pool::<Try>::builder(early).stderr(Stderr::Null).start_method(StartMethod::ForkServer);
-    let pool = builder.max_processes(1).start_failures(1).build().unwrap();
-    let failure = settled(pool.enqueue(Try::Pid)).unwrap_err().to_string();
-    assert!(failure.contains("could not be forked"), "{failure}");
+    let asked = |may: &[&str]| {
+        let mut early = Command::new(program("confined"));
+        early.arg("early").args(may);
+        let builder = Pool::<Try>::builder(early).stderr(Stderr::Null).start_method(StartMethod::ForkServer);
+        settled(builder.max_processes(1).start_failures(1).build().unwrap().enqueue(Try::Pid))
+    };
+    let refused = asked(&[]).unwrap_err().to_string();
+    assert!(refused.contains("could not be forked"), "{refused}");
+    // It forks, and may not have a descriptor of the process.
+    let unseen = asked(&["spawn"]).unwrap_err().to_string();
+    assert!(unseen.contains("its exit cannot be watched"), "{unseen}");
+    asked(&["spawn", "signal"]).unwrap();
 }

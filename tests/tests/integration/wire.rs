@@ -277,14 +277,14 @@ fn the_end_of_a_pipe_within_a_frame_leaves_its_start() {
 }
 
 #[test]
-fn noise_that_looks_like_a_large_frame_is_not_the_end() {
+fn a_preamble_like_a_large_frame_is_not_the_end() {
     with_a_watchdog(|| {
-        let mut noise = 65_540u32.to_le_bytes().to_vec();
-        noise.resize(4 + 65_540, 0);
+        let mut preamble = 65_540u32.to_le_bytes().to_vec();
+        preamble.resize(4 + 65_540, 0);
         let (read, mut write) = pipe();
-        let len = noise.len() + 5;
+        let len = preamble.len() + 5;
         let writer = thread::spawn(move || {
-            write.write_all(&noise).unwrap();
+            write.write_all(&preamble).unwrap();
             write.write_all(b"hello").unwrap();
         });
         let mut buffer = FrameBuffer::new(MAX);

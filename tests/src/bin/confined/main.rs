@@ -15,12 +15,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker"] => hirelings_worker_kit::serve_worker::<worker::Confined>(),
-        ["early"] => worker::early(),
+        ["early", ref may @ ..] => worker::early(may),
         ["host", user, what] => {
             host::become_user(user);
             host::run(what);
         }
-        _ => panic!("confined worker | early | host USER WHAT, not {arguments:?}"),
+        _ => panic!("confined worker | early [spawn] [signal] | host USER WHAT, not {arguments:?}"),
     }
 }
 

@@ -51,9 +51,10 @@ impl Worker for Confined {
     }
 }
 
-/// Confines itself in main, before there is a pool to speak to.
-pub fn early() -> ! {
-    let enforced = Confinement::new().apply().unwrap();
+/// Confines itself in main, before there is a pool to speak to. It may still do what is named.
+pub fn early(may: &[&str]) -> ! {
+    let confinement = Confinement::new().spawn(may.contains(&"spawn")).outside_signals(may.contains(&"signal"));
+    let enforced = confinement.apply().unwrap();
     let mut worker = Confined { setup: None, enforced: Some(enforced), thread: None };
     hirelings_worker_kit::serve(move |job, ctx| worker.run(job, ctx))
 }

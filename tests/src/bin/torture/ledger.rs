@@ -170,7 +170,12 @@ impl Watch {
                 }
             }
             (_, Err(JobError::Closed)) if self.ledger.closing.load(Ordering::SeqCst) => Excused,
-            (_, Err(JobError::NoWorker(_))) if books::was_short() || books::was_fork_server_struck() => Excused,
+            (_, Err(JobError::NoWorker(_))) if books::was_short() => Excused,
+            (_, Err(JobError::NoWorker(failure)))
+                if failure.reason.contains("fork server") && books::was_fork_server_struck() =>
+            {
+                Excused
+            }
             (deed, Ok(answer)) => {
                 let intact = answer.nonce == self.nonce
                     && answer.sum == self.sum
@@ -192,7 +197,16 @@ impl Watch {
                 let (code, signal) =
                     (crash.status.and_then(|s| s.code()), crash.status.and_then(|s: ExitStatus| s.signal()));
                 match deed {
-                    _ if crash.cause == CrashCause::Orphaned && books::was_fork_server_struck() => Excused,
+                    // It has come to its end, and nobody could be told how.
+                    deed if crash.cause == CrashCause::Orphaned
+                        && (deed.ends_worker() || deed == Deed::CloseOutput) =>
+                    {
+                        if books::was_fork_server_struck() {
+                            Excused
+                        } else {
+                            Wrong
+                        }
+                    }
                     Deed::Exit if code == Some(3) => Brought(Fault::Exited),
                     Deed::Segfault if signal == Some(11) => Brought(Fault::Segfault),
                     Deed::Abort if signal == Some(6) => Brought(Fault::Aborted),

@@ -38,6 +38,8 @@ const WHOLE_RUN_OF_KITS: Duration = Duration::from_secs(1200);
 const EACH: u64 = 20;
 /// There is one of each of the parents' ends in every round.
 const EACH_END: u64 = 3;
+/// One of four signals goes to a fork server.
+const OF_FORK_SERVERS: u64 = 3;
 
 /// The most that the resident memory may have grown since the process was warm; asked of whole runs only, since a short
 /// one ends before the allocator has seen all that comes.
@@ -125,8 +127,8 @@ fn torture(arguments: &[String]) {
         let rust = kit::kit() == Kit::Rust;
         let forked = rust && env::var(hirelings_tests::START).as_deref() == Ok("fork");
         let enough = match whole {
-            // By chance none may be struck in a short run, and of half of the pools perhaps none that is.
-            _ if of_fork_servers.contains(&fault) => EACH_END * u64::from(whole && forked),
+            // A short run may strike none by chance. Where half of the pools are forked, the one that is struck may not be.
+            _ if of_fork_servers.contains(&fault) => OF_FORK_SERVERS * u64::from(whole && forked),
             _ if fault == Fault::NoProcesses && !kit::feels_shortage() => 0,
             true if ends.contains(&fault) => EACH_END,
             true => EACH,
