@@ -1,6 +1,6 @@
 //! An idle pool costs nothing: no polling, no wake-ups.
 
-use hirelings::{PoolBuilder, StartMethod};
+use hirelings::{Pool, StartMethod};
 use hirelings_tests::{Do, alone, pool, settled, within};
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,18 +35,21 @@ fn let_pass(span: Duration) {
 #[test]
 fn nothing_wakes_in_a_pool_without_work() {
     alone!();
-    is_quiet(pool());
+    let pool = pool().max_processes(4).max_jobs_per_process(1_000).build().unwrap();
+    is_quiet(&pool);
 }
 
 #[test]
 fn nor_where_workers_are_forked() {
     alone!();
-    is_quiet(pool().start_method(StartMethod::ForkServer));
+    let pool =
+        pool().start_method(StartMethod::ForkServer).max_processes(4).max_jobs_per_process(1_000).build().unwrap();
+    is_quiet(&pool);
+    assert!(pool.workers().iter().all(|worker| worker.fork_server.is_some()), "all were forked");
 }
 
-/// With four workers, and a fork server where there is one.
-fn is_quiet(builder: PoolBuilder<Do>) {
-    let pool = builder.max_processes(4).max_jobs_per_process(1_000).build().unwrap();
+/// A pool of four workers, and the fork server where there is one.
+fn is_quiet(pool: &Pool<Do>) {
     pool.wait_ready(Duration::from_secs(30)).unwrap();
     let handles: Vec<_> = (0..200).map(|n| pool.enqueue(Do::Echo(n.to_string()))).collect();
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));

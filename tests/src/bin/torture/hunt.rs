@@ -85,14 +85,14 @@ pub fn strike_at_random(pool: &Pool<Order>, mut dice: Dice, stop: &AtomicBool) {
         let fork_server = worker.fork_server.filter(|_| dice.percent(25));
         let pid = fork_server.unwrap_or(worker.pid);
         let stops = dice.percent(40);
-        if fork_server.is_none() {
-            books::strike(pid);
+        // Before the signal: what comes of it may be judged at once. One that is gone already is struck no more.
+        match fork_server {
+            Some(_) if !processes::is_alive(pid) => continue,
+            Some(_) => books::strike_fork_server(),
+            None => books::strike(pid),
         }
         if !send(pid, if stops { Signal::STOP } else { Signal::KILL }) {
             continue;
-        }
-        if fork_server.is_some() {
-            books::strike_fork_server();
         }
         let fault = match (fork_server.is_some(), stops) {
             (false, false) => Fault::Killed,

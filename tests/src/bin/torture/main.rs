@@ -38,6 +38,8 @@ const WHOLE_RUN_OF_KITS: Duration = Duration::from_secs(1200);
 const EACH: u64 = 20;
 /// There is one of each of the parents' ends in every round.
 const EACH_END: u64 = 3;
+/// The quicker a machine is, the fewer workers are paused before a burst is over.
+const PAUSES: u64 = 3;
 /// One of four signals goes to a fork server.
 const OF_FORK_SERVERS: u64 = 3;
 
@@ -131,6 +133,7 @@ fn torture(arguments: &[String]) {
             _ if of_fork_servers.contains(&fault) => OF_FORK_SERVERS * u64::from(whole && forked),
             _ if fault == Fault::NoProcesses && !kit::feels_shortage() => 0,
             true if ends.contains(&fault) => EACH_END,
+            true if fault == Fault::Paused => PAUSES,
             true => EACH,
             false => u64::from(rust || ends.contains(&fault)),
         };
