@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// No test waits longer than this for anything: past it, something hangs.
-pub const WATCHDOG: Duration = Duration::from_secs(60);
+pub const WATCHDOG: Duration = Duration::from_secs(180);
 
 /// One job of the general worker, `src/bin/worker.rs`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

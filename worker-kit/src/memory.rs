@@ -7,9 +7,15 @@
 use rustix::process::{Resource, getrlimit};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
-/// Beside what is mapped of the executable: the largest allocations of a lookup, and what other threads take meanwhile.
+/// Beside what is mapped of the executable: the largest allocations of a lookup.
 const SPARE: u64 = 64 << 20;
+
+/// What each other thread may have of address space for a moment, while a lookup is refused memory. The GNU C library maps so
+/// much to find an aligned arena in it (`new_heap` in its malloc/arena.c); a thread that cannot have its arena tries again at
+/// each allocation.
+const ARENA: u64 = 128 << 20;
 
 /// The whole executable is mapped to look up frames, and its tables are read into memory.
 const TIMES_THE_EXECUTABLE: u64 = 4;
@@ -24,8 +30,11 @@ pub(crate) fn is_scarce() -> bool {
     let Some((space_used, data_used)) = used() else { return true };
     let executable = fs::metadata("/proc/self/exe").map_or(u64::MAX, |file| file.len());
     let needed = executable.saturating_mul(TIMES_THE_EXECUTABLE).saturating_add(SPARE);
+    // A folder has two links more than there are folders in it: here one for each thread.
+    let other_threads = fs::metadata("/proc/self/task").map_or(u64::MAX, |tasks| tasks.nlink().saturating_sub(3));
+    let arenas = other_threads.saturating_mul(ARENA);
     let lacks = |limit: Option<u64>, used: u64| limit.is_some_and(|limit| limit.saturating_sub(used) < needed);
-    lacks(space, space_used) || lacks(data, data_used)
+    lacks(space, space_used.saturating_add(arenas)) || lacks(data, data_used)
 }
 
 /// Address space and data of this process, in bytes, if the system says.
