@@ -52,9 +52,8 @@ impl Limits {
     ///
     /// Over it, memory cannot be had. A worker in Rust then aborts, and [`Crash::limit`](crate::Crash::limit) says that
     /// this was the likely cause. An allocator, a garbage collector and each thread map more than they use, so leave
-    /// room; for what is in use there is [`max_memory`](crate::PoolBuilder::max_memory). A panic has no
-    /// backtrace where less is left than 64 MiB, four times the size of the executable, and 128 MiB for each other thread (the
-    /// kit has one).
+    /// room; for what is in use there is [`max_memory`](crate::PoolBuilder::max_memory). A panic has no backtrace where
+    /// less is left than 64 MiB, four times the size of the executable, and 128 MiB for each other thread (the kit has one).
     ///
     /// ```
     /// # use hirelings::Limits;

@@ -1,4 +1,5 @@
 //! A worker that panics: as it is told, or for want of memory, with a little more of it left in each job than in the last.
+//!
 //! With the argument `arena`, a second thread has memory, gives it back before the panic, and takes it again soon after: so
 //! does the GNU C library where a thread allocates for the first time.
 
@@ -48,7 +49,8 @@ fn exhaust(given_back: usize, has_arena: bool) -> ! {
     }
 }
 
-/// Gives back what it has at the second step, and has it again a while after the third.
+/// Gives back what it has at the second step, and has it again a while after the third. The while differs from job to
+/// job, so that some end in the middle of a lookup.
 fn hold_an_arena(step: &Barrier, while_without: Duration) {
     let arena = vec![0_u8; ARENA];
     step.wait();

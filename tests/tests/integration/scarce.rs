@@ -20,7 +20,7 @@ fn pool(backtrace: Option<&str>, address_space: u64, other_thread: Option<&str>)
 fn a_panic_for_want_of_memory_does_not_hang() {
     let mut panicked = 0;
     let alone = [(None, 96, None), (None, 128, None), (Some("1"), 96, None), (Some("1"), 128, None)];
-    // So much is left for a moment, and then not.
+    // 128 MiB are left for a moment, and then not.
     let arena = [(None, 384, Some("arena")), (Some("1"), 384, Some("arena"))];
     for (backtrace, space, other_thread) in alone.into_iter().chain(arena) {
         let pool = pool(backtrace, space * MIB, other_thread).build().unwrap();

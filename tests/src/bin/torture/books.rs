@@ -127,8 +127,8 @@ pub fn was_struck(pid: u32) -> bool {
 /// The last time at which a fork server was sent a signal.
 static FORK_SERVER_STRUCK: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// A fork server is about to be sent a signal. A start that fails is excused, and so is a crash without a status, of a job that ends
-/// its worker.
+/// A fork server is about to be sent a signal. A start that fails is excused, and so is a crash without a status, of a job
+/// that ends its worker.
 pub fn strike_fork_server() {
     *lock(&FORK_SERVER_STRUCK) = Some(Instant::now());
 }
