@@ -1,5 +1,6 @@
 //! A copy of this process.
 
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rustix::process::Pid;
 use std::io::{self, Write};
 
@@ -23,4 +24,30 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
         return Err(io::Error::last_os_error());
     }
     Ok(Pid::from_raw(pid))
+}
+
+/// What this process did about SIGCHLD before [`keep_children`].
+pub(crate) struct ChildSignal(SigAction);
+
+/// From here on a child that has ended keeps its number until this process reaps it: where SIGCHLD is ignored, or a handler
+/// of main's reaps, the number may be somebody else's at any time.
+///
+/// # Errors
+///
+/// None that the system should give.
+#[allow(unsafe_code)]
+pub(crate) fn keep_children() -> io::Result<ChildSignal> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed.
+    let before = unsafe { sigaction(Signal::SIGCHLD, &default) }?;
+    Ok(ChildSignal(before))
+}
+
+impl ChildSignal {
+    /// In a child: what main has set holds again.
+    #[allow(unsafe_code)]
+    pub(crate) fn restore(self) {
+        // SAFETY: whoever installed it first has seen to it that it may run.
+        let _ = unsafe { sigaction(Signal::SIGCHLD, &self.0) };
+    }
 }

@@ -59,7 +59,7 @@ mod elsewhere {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
     use super::Stop;
-    use crate::fork::fork;
+    use crate::fork::{ChildSignal, fork, keep_children};
     use crate::wire::{FORK_REQUEST, LeashMessage};
     use crate::{Job, Session, guard, stdio};
     use rustix::event::{Timespec, epoll, poll};
@@ -94,10 +94,11 @@ mod linux {
     pub(crate) fn serve<J: Job>(mut session: Session<J>) -> Result<Session<J>, Stop> {
         let control = session.link.input.as_fd();
         let started = guard::end().map_err(|error| error.to_string()).and_then(|()| alone()).and_then(|()| {
-            Children::new(control).map_err(|error| format!("a fork server cannot wait for its workers: {error}"))
+            let cannot = |error| format!("a fork server cannot wait for its workers: {error}");
+            Ok((Children::new(control).map_err(cannot)?, keep_children().map_err(cannot)?))
         });
-        let mut children = match started {
-            Ok(children) => children,
+        let (mut children, signal) = match started {
+            Ok(started) => started,
             Err(why) => return Err(report(&session, why)),
         };
         session.say_ready().map_err(|ended| Stop::Unconnected(ended.into()))?;
@@ -108,7 +109,7 @@ mod linux {
                         if let Some(ends) = fork_one(&mut children, request) {
                             // The leashes of others are closed with them.
                             drop(children);
-                            return become_worker(session, ends);
+                            return become_worker(session, ends, signal);
                         }
                     }
                     // Whoever asked sees that the leash is closed.
@@ -209,9 +210,10 @@ mod linux {
     }
 
     /// The child: from here on it is a worker like any other.
-    fn become_worker<J: Job>(session: Session<J>, ends: Request) -> Result<Session<J>, Stop> {
+    fn become_worker<J: Job>(session: Session<J>, ends: Request, signal: ChildSignal) -> Result<Session<J>, Stop> {
         let Request { stdin, stdout, stderr, leash } = ends;
         drop(leash);
+        signal.restore();
         let _ = setpgid(None, None);
         stdio::print_to(&stderr).map_err(|error| Stop::Unconnected(error.into()))?;
         drop(stderr);
@@ -362,7 +364,7 @@ mod linux {
                     other => break other.ok().flatten(),
                 }
             };
-            // Where this program ignores SIGCHLD there is none: the kernel has reaped the child.
+            // None where something that main has left in this process has reaped it: a handler of another signal, say.
             let status = status.map(|status| {
                 let code = |code: i32| (code & 0xff) << 8;
                 let core = if status.dumped() { 0x80 } else { 0 };
