@@ -350,7 +350,7 @@ impl Driver {
     }
 
     fn resident(&self, worker_key: WorkerKey) -> Option<u64> {
-        self.workers.get(worker_key)?.resident()
+        self.workers.get(worker_key)?.resident(self.machine.lowest_memory_limit())
     }
 
     fn message(&mut self, worker_key: WorkerKey, frame: Frame<FromWorker>, charge: Charge) {

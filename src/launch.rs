@@ -108,6 +108,8 @@ pub(crate) enum News {
     Exited {
         number: u64,
         status: Option<ExitStatus>,
+        /// Whether it ended since nobody needs it any more.
+        was_asked: bool,
     },
 }
 

@@ -4,6 +4,7 @@ use crate::supervisor::Signal;
 use crate::sys;
 use nix::unistd;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use std::io;
@@ -22,8 +23,22 @@ pub(crate) trait Process: Send + Sync {
         self.exit_fd()
     }
 
-    /// How many bytes of memory the process holds, where that is known.
-    fn resident(&self) -> Option<u64> {
+    /// Whether the process has ended, reaped or not.
+    fn has_exited(&self) -> bool {
+        let exit = self.exit_fd();
+        let mut fds = [PollFd::new(&exit, PollFlags::IN)];
+        loop {
+            match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+                Err(Errno::INTR) => {}
+                polled => return polled.is_ok_and(|ready| ready > 0),
+            }
+        }
+    }
+
+    /// How many bytes of memory the process holds, where that is known. Where it is no more than `limit`, what is given may be
+    /// any number from that to `limit`.
+    fn resident(&self, limit: u64) -> Option<u64> {
+        let _ = limit;
         sys::resident(self.pid())
     }
 
@@ -35,6 +50,9 @@ pub(crate) trait Process: Send + Sync {
 
     /// If the process has ended: ends what is left of its group. It is not reaped by this.
     fn end_group(&self);
+
+    /// If the process has ended, and somebody else was to say how: that is waited for no longer.
+    fn give_up_status(&self) {}
 
     /// If the process has ended: ends what is left of its group, and reaps it. Never blocks.
     fn reap(&self) -> Option<Reaped>;

@@ -235,11 +235,13 @@ pub struct WorkerInfo {
     pub job: Option<JobId>,
     /// How long ago it was spawned.
     pub age: Duration,
-    /// The process id of the fork server that has forked it; none where it was started by exec.
+    /// The process id of the fork server that has forked it, which may have ended since; none where it was started by exec, or
+    /// the fork server had ended before this was known.
     pub fork_server: Option<u32>,
     /// How long it has been in its state.
     pub state_for: Duration,
-    /// How much memory it holds, in bytes, without what it has started; none where the system does not say.
+    /// How much memory it holds, in bytes, without what it has started; none where the system does not say. What it shares with
+    /// other processes is included: of each worker that is forked, the state that the fork server has made.
     pub resident: Option<u64>,
 }
 

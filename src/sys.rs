@@ -126,8 +126,7 @@ mod of_another {
     /// Whether this system has what is here.
     pub(crate) const LIMITS: bool = true;
 
-    /// Limits a child of this process that has not been reaped, the worker of that slot. A limit that is lower already
-    /// stays.
+    /// Limits a worker's process that has not been reaped, that of this slot. A limit of it that is lower already stays.
     pub(crate) fn limit(pid: Pid, slot: usize, limits: &Limits) -> io::Result<()> {
         let sets = limits.cpus.as_deref().filter(|sets| !sets.is_empty());
         let cpus = sets.map(|sets| &sets[slot % sets.len()]);
@@ -144,24 +143,39 @@ mod of_another {
     fn resources(pid: Pid, limits: &Limits) -> Result<(), Errno> {
         let seconds = |time: Duration| time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
         let set = [
-            (Resource::As, limits.address_space, 0),
+            (Resource::As, "Max address space", limits.address_space, 0),
             // SIGXCPU at the first, SIGKILL at the second.
-            (Resource::Cpu, limits.cpu_time.map(seconds), 1),
-            (Resource::Nofile, limits.open_files, 0),
-            (Resource::Core, limits.core_size, 0),
-            (Resource::Fsize, limits.file_size, 0),
-            (Resource::Nproc, limits.processes, 0),
+            (Resource::Cpu, "Max cpu time", limits.cpu_time.map(seconds), 1),
+            (Resource::Nofile, "Max open files", limits.open_files, 0),
+            (Resource::Core, "Max core file size", limits.core_size, 0),
+            (Resource::Fsize, "Max file size", limits.file_size, 0),
+            (Resource::Nproc, "Max processes", limits.processes, 0),
         ];
-        for (resource, wish, more) in set {
+        if set.iter().all(|(_, _, wish, _)| wish.is_none()) {
+            return Ok(());
+        }
+        // Its own, not this program's: a fork server may have lowered its limits.
+        let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+        for (resource, name, wish, more) in set {
             let Some(wish) = wish else { continue };
-            // A child has what its parent has; `None` is no limit.
-            let before = getrlimit(resource);
+            // `None` is no limit.
+            let before = limit_in(&text, name).unwrap_or_else(|| getrlimit(resource));
             let lower = |wish: u64, before: Option<u64>| Some(before.map_or(wish, |before| before.min(wish)));
             let maximum = lower(wish.saturating_add(more), before.maximum);
             let current = lower(wish, before.current);
             prlimit(Some(pid), resource, Rlimit { current, maximum })?;
         }
         Ok(())
+    }
+
+    /// A limit in `/proc/PID/limits`: a line has the name, the soft limit and the hard one.
+    fn limit_in(text: &str, name: &str) -> Option<Rlimit> {
+        let mut values = text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace();
+        let mut value = || match values.next()? {
+            "unlimited" => Some(None),
+            number => number.parse().ok().map(Some),
+        };
+        Some(Rlimit { current: value()?, maximum: value()? })
     }
 
     /// A process's niceness is each thread's own; a group's is that of all threads in it.

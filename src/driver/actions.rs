@@ -1,7 +1,6 @@
 //! Carries out what the machine asks for.
 
 use super::Driver;
-use super::child::Child;
 use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
 use hirelings_worker_kit::wire::ToWorker;
 use std::time::Duration;
@@ -24,9 +23,13 @@ impl Driver {
             }
             Action::Drain(worker_key) => self.workers.drain(worker_key),
             Action::Signal(worker_key, signal) => self.signal(worker_key, signal),
+            Action::GiveUpStatus(worker_key) => {
+                if let Some(child) = self.workers.get(worker_key) {
+                    child.process.give_up_status();
+                }
+            }
             Action::Measure(worker_key) => {
-                let resident = self.workers.get(worker_key).and_then(Child::resident);
-                return resident.map(|bytes| Input::Resident { worker_key, bytes });
+                return self.resident(worker_key).map(|bytes| Input::Resident { worker_key, bytes });
             }
             Action::Release(worker_key) => self.workers.remove(worker_key),
         }

@@ -27,6 +27,8 @@ pub(super) struct NewJob {
     pub(super) reply: Option<Sender<Admission>>,
 }
 
+type ForReady = Sender<Result<(), ReadyError>>;
+
 /// Whoever is answered may have gone: then the answer is lost. A channel that is dropped says that the pool has ended.
 pub(super) struct Callers {
     /// The jobs that wait for room in the backlog, by number.
@@ -36,7 +38,9 @@ pub(super) struct Callers {
     abort_calls: u64,
     /// The caller that builds the pool.
     for_first: Option<Sender<Result<(), StartFailure>>>,
-    for_ready: Vec<Sender<Result<(), ReadyError>>>,
+    for_ready: Vec<ForReady>,
+    /// Those of them that are answered at the end of the iteration.
+    ready: Vec<(ForReady, Result<(), ReadyError>)>,
     for_idle: Vec<Sender<()>>,
     /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
     released: Vec<Released>,
@@ -50,6 +54,7 @@ impl Callers {
             abort_calls: 0,
             for_first: Some(first),
             for_ready: Vec::new(),
+            ready: Vec::new(),
             for_idle: Vec::new(),
             released: Vec::new(),
         }
@@ -90,8 +95,13 @@ impl Callers {
         }
     }
 
-    pub(super) fn wait_until_ready(&mut self, reply: Sender<Result<(), ReadyError>>) {
+    pub(super) fn wait_until_ready(&mut self, reply: ForReady) {
         self.for_ready.push(reply);
+    }
+
+    /// All workers have been ready, or do not start. One of them may have died since: that does not take it back.
+    pub(super) fn decide_ready(&mut self, decision: &Result<(), ReadyError>) {
+        self.ready.extend(self.for_ready.drain(..).map(|reply| (reply, decision.clone())));
     }
 
     pub(super) fn wait_until_idle(&mut self, reply: Sender<()>) {
@@ -105,20 +115,11 @@ impl Callers {
                 let _ = reply.send(());
             }
         }
-        if self.for_ready.is_empty() {
-            return;
+        if !self.for_ready.is_empty() && !machine.is_open() {
+            self.decide_ready(&Err(failures.not_ready("the pool was closed before its workers were ready")));
         }
-        let decision = if machine.all_ready() {
-            Ok(())
-        } else if !machine.is_open() {
-            Err(failures.not_ready("the pool was closed before its workers were ready"))
-        } else if machine.is_circuit_open() {
-            Err(failures.not_ready("the workers do not start"))
-        } else {
-            return;
-        };
-        for reply in self.for_ready.drain(..) {
-            let _ = reply.send(decision.clone());
+        for (reply, decision) in self.ready.drain(..) {
+            let _ = reply.send(decision);
         }
     }
 

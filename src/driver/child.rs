@@ -48,7 +48,8 @@ pub(super) struct Child {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ForkedBy {
     pub(super) number: u64,
-    pub(super) pid: u32,
+    /// None where it had ended before the worker was known.
+    pub(super) pid: Option<u32>,
 }
 
 /// A job that was sent.
@@ -81,9 +82,9 @@ impl Child {
         Some(Undelivered { job: sent.job, in_part: sent.frame.start < read })
     }
 
-    /// How much memory it holds, in bytes.
-    pub(super) fn resident(&self) -> Option<u64> {
-        self.process.resident()
+    /// How much memory it holds, in bytes: exactly where that is more than `limit`.
+    pub(super) fn resident(&self, limit: u64) -> Option<u64> {
+        self.process.resident(limit)
     }
 
     /// No more messages about this job are expected.

@@ -61,7 +61,10 @@ impl Driver {
             Outcome::Crashed(cause) => {
                 let reaped = child.and_then(|child| child.reaped);
                 let status = reaped.and_then(|reaped| reaped.status);
-                let orphaned = cause == CrashCause::Exited && reaped.is_some_and(|reaped| reaped.orphaned);
+                // The machine takes one for alive that is dead, and whose fork server has not said so.
+                let dead = cause == CrashCause::Exited
+                    || cause == CrashCause::PipeClosed && child.is_some_and(|child| !child.closed_pipe);
+                let orphaned = dead && reaped.is_some_and(|reaped| reaped.orphaned);
                 let cause = if orphaned { CrashCause::Orphaned } else { cause };
                 Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
             }
@@ -86,17 +89,18 @@ impl Driver {
 }
 
 /// Why a worker that is dead never got to work.
-pub(super) fn start_failure_of(child: &Child) -> StartFailure {
+pub(super) fn start_failure_of(child: &Child, was_ready: bool) -> StartFailure {
     let status = child.reaped.and_then(|reaped| reaped.status);
     let stderr = child.stderr_or_preamble();
+    let before = if was_ready { "before it began a job" } else { "before it was ready" };
     // One that the machine took for alive may have been at its end already: how it ended tells more.
     let reason = match &child.reason {
         Some(reason) => reason.clone(),
         None if child.closed_pipe => {
             format!("closed its pipe, so that it could say nothing more, and {}", how_it_ended(child.reaped))
         }
-        None if child.reaped.is_some_and(|reaped| reaped.orphaned) => format!("{ORPHANED}, before it was ready"),
-        None => format!("{} before it was ready", ended_with(status, &stderr)),
+        None if child.reaped.is_some_and(|reaped| reaped.orphaned) => format!("{ORPHANED}, {before}"),
+        None => format!("{} {before}", ended_with(status, &stderr)),
     };
     StartFailure { program: child.program.clone(), site: None, status, stderr, reason, attempts: 0, begun: Begun::No }
 }

@@ -40,7 +40,7 @@ impl Forks {
     }
 
     pub(super) fn parent(&self, number: u64) -> ForkedBy {
-        ForkedBy { number, pid: self.pid(number).unwrap_or(0) }
+        ForkedBy { number, pid: self.pid(number) }
     }
 
     fn pid(&self, number: u64) -> Option<u32> {
@@ -85,9 +85,9 @@ impl Driver {
                 let Some(pid) = self.forks.pid(number) else { return };
                 self.emit_stderr(&lines, charge, About::process(pid), || format!("fork server process {pid}"));
             }
-            News::Exited { number, status } => {
+            News::Exited { number, status, was_asked } => {
                 let Some(server) = self.forks.by_number.remove(&number) else { return };
-                let level = if self.machine.is_finished() { log::Level::Debug } else { log::Level::Warn };
+                let level = if was_asked { log::Level::Debug } else { log::Level::Warn };
                 self.log(level, || {
                     format!("fork server process {} {}: {}", server.pid, ended_somehow(status), server.program)
                 });

@@ -128,7 +128,8 @@ impl Driver {
             }
             Notice::PipeClosed(worker_key) => {
                 self.figures.because(worker_key, Cause::Crashed);
-                if let Some(child) = self.workers.get_mut(worker_key) {
+                // One whose fork server has not said that it is dead is not alive.
+                if let Some(child) = self.workers.get_mut(worker_key).filter(|child| !child.process.has_exited()) {
                     child.closed_pipe = true;
                     self.log(log::Level::Warn, || {
                         format!("{} closed its pipe and lives, and is killed", self.named(worker_key))
@@ -166,7 +167,10 @@ impl Driver {
                 let failure = context.take_spawn_failure();
                 self.start_failed(worker_key, start_failed, failure);
             }
-            Notice::AllReady => self.emit_event(EventKind::Ready, About::default(), || More::Nothing),
+            Notice::AllReady => {
+                self.emit_event(EventKind::Ready, About::default(), || More::Nothing);
+                self.callers.decide_ready(&Ok(()));
+            }
             Notice::Idle => self.emit_event(EventKind::Idle, About::default(), || More::Nothing),
             Notice::State { .. }
             | Notice::Refused { .. }
@@ -361,7 +365,8 @@ impl Driver {
         }
         self.log(log::Level::Debug, || format!("{} {}", self.named(worker_key), how_it_ended(reaped)));
         if let Some(start_failed) = start_failed
-            && let Some(failure) = self.workers.get(worker_key).map(start_failure_of)
+            && let Some(failure) =
+                self.workers.get(worker_key).map(|child| start_failure_of(child, start_failed.was_ready))
         {
             self.start_failed(worker_key, start_failed, failure);
         }
@@ -370,7 +375,7 @@ impl Driver {
     fn start_failed(
         &mut self,
         worker_key: WorkerKey,
-        StartFailed { wait, in_a_row }: StartFailed,
+        StartFailed { wait, in_a_row, breaks, .. }: StartFailed,
         mut failure: StartFailure,
     ) {
         let slot = worker_key.slot;
@@ -379,5 +384,8 @@ impl Driver {
             format!("slot {slot} has no worker, {in_a_row} failures in a row; the next start waits {wait:?}: {failure}")
         });
         self.start_failures.keep(failure);
+        if breaks {
+            self.callers.decide_ready(&Err(self.start_failures.not_ready("the workers do not start")));
+        }
     }
 }

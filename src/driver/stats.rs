@@ -73,7 +73,7 @@ impl Driver {
                 jobs_done: worker.jobs_done(),
                 job: worker.job().map(JobId),
                 age: self.now.saturating_sub(child.since),
-                fork_server: child.fork_server.map(|of| of.pid),
+                fork_server: child.fork_server.and_then(|of| of.pid),
                 state_for: self.figures.state_for(self.now, worker_key),
                 // Looked at by the caller's thread.
                 resident: None,

@@ -128,6 +128,19 @@ impl Launch for Discarding {
     }
 }
 
+/// Leaves it to the test what its workers say, and when they end.
+struct Handed(Sender<Ends>);
+
+impl Launch for Handed {
+    fn prepare(&mut self, _: Slot) {}
+
+    fn launch(&mut self, _: Slot) -> Result<Launched, StartFailure> {
+        let (launched, ends) = launched("the test", 1);
+        let _ = self.0.send(ends);
+        Ok(launched)
+    }
+}
+
 fn run(task: Task, ctx: &mut Context<Task>, release: &Receiver<()>) -> Result<u64, String> {
     match task {
         Task::Add(a, b) => Ok(a + b),
@@ -210,18 +223,8 @@ fn a_worker_whose_hello_cannot_be_sent_is_a_start_failure() {
 }
 
 /// A driver without its thread, for a test to be its clock.
-fn by_hand(timeout_working: Duration) -> (Driver, Sender<Command>, Sender<Report>, Sender<()>) {
-    let (release, released) = unbounded();
-    let config = Config {
-        max_jobs_per_process: Some(64),
-        timeout_initializing: None,
-        timeout_working: Some(timeout_working),
-        timeout_recovering: None,
-        kill_grace: Duration::ZERO,
-        start_failures: 3,
-        prefetch: 0,
-        ..Config::default()
-    };
+fn by_hand(config: Config, launch: impl Launch + 'static) -> (Driver, Sender<Command>, Sender<Report>) {
+    let config = Config { timeout_initializing: None, timeout_recovering: None, kill_grace: Duration::ZERO, ..config };
     let (first, _) = unbounded();
     let settings = Settings {
         name: "by hand".into(),
@@ -236,22 +239,27 @@ fn by_hand(timeout_working: Duration) -> (Driver, Sender<Command>, Sender<Report
         dispatcher: Dispatcher::new(None),
         last_stats: Arc::default(),
     };
-    let plan = Plan {
-        settings,
-        config,
-        options: None,
-        limits: Limits::default(),
-        launch: Box::new(Threads { next_pid: AtomicU32::new(1), release: released }),
-        first,
-    };
-    let (driver, commands, reports) = Driver::new(plan).expect("threads");
-    (driver, commands, reports, release)
+    let plan = Plan { settings, config, options: None, limits: Limits::default(), launch: Box::new(launch), first };
+    Driver::new(plan).expect("threads")
+}
+
+/// Ends the pool of such a driver.
+fn end(mut driver: Driver, commands: &Sender<Command>, now: Duration) {
+    assert!(commands.send(Command::Exit(None)).is_ok());
+    while !driver.machine.is_finished() {
+        driver.wait();
+        driver.iterate(driver.machine.next_deadline().unwrap_or(now));
+    }
+    driver.tear_down();
 }
 
 #[test]
 fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
     const LIMIT: Duration = Duration::from_secs(1);
-    let (mut driver, commands, reports, release) = by_hand(LIMIT);
+    let (release, released) = unbounded();
+    let threads = Threads { next_pid: AtomicU32::new(1), release: released };
+    let config = Config { timeout_working: Some(LIMIT), prefetch: 0, ..Config::default() };
+    let (mut driver, commands, reports) = by_hand(config, threads);
     let mut payload = Vec::new();
     encode_payload(&Task::Wait, &mut payload, usize::MAX).unwrap();
     let record = JobRecord::new(7, Payload::copied(&payload, Codec::Bincode), None);
@@ -275,12 +283,81 @@ fn what_came_in_time_is_heard_before_a_limit_is_found_over() {
     assert!(matches!(record.try_outcome(), Some(Ok(_))), "{:?}", record.status());
 
     drop(release);
-    assert!(commands.send(Command::Exit(None)).is_ok());
-    while !driver.machine.is_finished() {
-        driver.wait();
-        driver.iterate(driver.machine.next_deadline().unwrap_or(2 * LIMIT));
+    end(driver, &commands, 2 * LIMIT);
+}
+
+/// Two workers that are starting, and a caller that waits until both are ready.
+struct Starting {
+    driver: Driver,
+    commands: Sender<Command>,
+    reports: Sender<Report>,
+    workers: Vec<(WorkerKey, Ends)>,
+    answer: Receiver<Result<(), ReadyError>>,
+}
+
+impl Starting {
+    fn new(start_failures: u32) -> Self {
+        let (give, given) = unbounded();
+        let config = Config { max_processes: 2, start_failures, ..Config::default() };
+        let (mut driver, commands, reports) = by_hand(config, Handed(give));
+        let (reply, answer) = unbounded();
+        assert!(commands.send(Command::WaitReady(reply)).is_ok());
+        while driver.machine.workers().count() < 2 {
+            driver.wait();
+            driver.iterate(Duration::ZERO);
+        }
+        let keys: Vec<_> = driver.machine.workers().map(|(worker_key, _)| worker_key).collect();
+        let workers = keys.into_iter().zip(given.iter()).collect();
+        Starting { driver, commands, reports, workers, answer }
     }
-    driver.tear_down();
+
+    fn says_ready(&self, of: usize) {
+        let worker_key = self.workers[of].0;
+        let budget = &self.driver.workers.get(worker_key).expect("a child").budget;
+        let frame = Frame { message: FromWorker::Ready, payload: Payload::Empty, len: 0 };
+        assert!(self.reports.send(Report::Hello(worker_key, 0, 2)).is_ok());
+        assert!(self.reports.send(Report::Message(worker_key, frame, budget.charge(0))).is_ok());
+    }
+
+    /// The first worker dies, which is reported behind what has been.
+    fn dies(&mut self) {
+        let before = self.driver.inbox.reports.len();
+        let (_, ends) = self.workers.remove(0);
+        *ends.alive.lock() = None;
+        drop(ends);
+        // Its exit, and the ends of its output and its standard error.
+        while self.driver.inbox.reports.len() < before + 3 {
+            thread::yield_now();
+        }
+    }
+
+    /// What the caller is told once all reports are taken in.
+    fn told(mut self) -> Option<Result<(), ReadyError>> {
+        self.driver.iterate(Duration::ZERO);
+        let told = self.answer.try_recv().ok();
+        drop(self.workers);
+        end(self.driver, &self.commands, Duration::ZERO);
+        told
+    }
+}
+
+#[test]
+fn all_were_ready_though_one_has_died_since() {
+    let mut starting = Starting::new(3);
+    starting.says_ready(0);
+    starting.driver.iterate(Duration::ZERO);
+    starting.says_ready(1);
+    starting.dies();
+    assert!(matches!(starting.told(), Some(Ok(()))));
+}
+
+#[test]
+fn who_waits_for_all_is_told_though_another_starts() {
+    let mut starting = Starting::new(1);
+    starting.dies();
+    starting.says_ready(0);
+    let error = starting.told().expect("an answer").unwrap_err();
+    assert!(error.to_string().contains("the workers do not start"), "{error}");
 }
 
 /// Everything public can be sent to another thread, and all but iterators and handles can be shared.

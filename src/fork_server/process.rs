@@ -7,7 +7,6 @@ use crate::supervisor::Signal;
 use crate::sys;
 use hirelings_worker_kit::wire::{LONGEST_LEASH_MESSAGE, LeashMessage};
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use rustix::process::{self, pidfd_send_signal};
@@ -28,8 +27,8 @@ pub(crate) struct ForkedProcess {
     exit: OwnedFd,
     leash: OwnedFd,
     state: Mutex<State>,
-    /// The fork server lives as long as its workers do.
-    _server: Arc<Server>,
+    /// Kept, since the fork server lives as long as its workers do.
+    server: Arc<Server>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,18 +42,7 @@ enum State {
 
 impl ForkedProcess {
     pub(super) fn new(pid: u32, exit: OwnedFd, leash: OwnedFd, server: Arc<Server>) -> Self {
-        ForkedProcess { pid, exit, leash, state: Mutex::new(State::Held), _server: server }
-    }
-
-    /// Whether the process has ended, whoever has reaped it.
-    fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.exit, PollFlags::IN)];
-        loop {
-            match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-                Err(Errno::INTR) => {}
-                polled => return polled.is_ok_and(|ready| ready > 0),
-            }
-        }
+        ForkedProcess { pid, exit, leash, state: Mutex::new(State::Held), server }
     }
 
     /// To the group, and to the process where it has left its group: the kit does so when it exits.
@@ -108,21 +96,20 @@ impl Process for ForkedProcess {
         if *self.state.lock() == State::Held { self.leash.as_fd() } else { self.exit.as_fd() }
     }
 
-    fn resident(&self) -> Option<u64> {
-        sys::private(self.pid)
+    /// What it does not share. To count that takes the kernel a while, so it is done only where the whole is over the limit.
+    /// Once the fork server has ended, nothing says what the worker has from it: then it is not known.
+    fn resident(&self, limit: u64) -> Option<u64> {
+        let whole = sys::resident(self.pid)?;
+        if whole <= limit {
+            return Some(whole);
+        }
+        let private = sys::private(self.pid)?;
+        self.server.holds_memory().then_some(private)
     }
 
     fn signal(&self, signal: Signal) {
         let state = self.state.lock();
-        if *state == State::Reaped {
-            return;
-        }
-        if self.has_ended() {
-            // The fork server has not said how, though it was given the time for that: it may be stopped. It is waited for
-            // no longer.
-            if signal == Signal::Kill && *state == State::Held {
-                let _ = shutdown(&self.leash, Shutdown::Read);
-            }
+        if *state == State::Reaped || self.has_exited() {
             return;
         }
         match signal {
@@ -137,13 +124,20 @@ impl Process for ForkedProcess {
     fn is_stopped(&self) -> bool {
         let state = self.state.lock();
         // The number is the process's own if the process lives after the look.
-        *state != State::Reaped && sys::is_stopped(self.pid) && !self.has_ended()
+        *state != State::Reaped && sys::is_stopped(self.pid) && !self.has_exited()
     }
 
     fn end_group(&self) {
         let state = self.state.lock();
-        if *state != State::Reaped && self.has_ended() {
+        if *state != State::Reaped && self.has_exited() {
             let _ = signal_group(self.exit.as_fd(), process::Signal::KILL.as_raw());
+        }
+    }
+
+    fn give_up_status(&self) {
+        let state = self.state.lock();
+        if *state == State::Held && self.has_exited() {
+            let _ = shutdown(&self.leash, Shutdown::Read);
         }
     }
 
@@ -159,7 +153,7 @@ impl Process for ForkedProcess {
                 Err(_) => *state = State::Orphaned,
             }
         }
-        if *state == State::Orphaned && self.has_ended() {
+        if *state == State::Orphaned && self.has_exited() {
             let _ = signal_group(self.exit.as_fd(), process::Signal::KILL.as_raw());
             self.release(&mut state);
             return Some(Reaped { status: None, orphaned: true });

@@ -7,6 +7,7 @@ use crate::exit_status::ended;
 use crate::launch::{Attendance, Launcher, News, ReportNews, Spawned, no_pipe, not_started};
 use crate::process::{OsProcess, Process};
 use crate::supervisor::{Begun, DEATH_WAIT, Signal};
+use crate::sys;
 use hirelings_worker_kit::wire::{FORKS, FrameBuffer, FrameFault, FromWorker, Hello, PREAMBLE_LIMIT, split_hello};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -114,11 +115,11 @@ impl Server {
         let mind = move || {
             // Whatever happens, the pool hears of its end, for which it waits.
             if catch_unwind(AssertUnwindSafe(|| minder.run())).is_err() {
-                report(News::Exited { number, status: None });
+                report(News::Exited { number, status: None, was_asked: false });
             }
         };
         let thread = thread.spawn(mind).map_err(|error| {
-            (attendance.report)(News::Exited { number, status: None });
+            (attendance.report)(News::Exited { number, status: None, was_asked: false });
             not_started(&program, format!("was started, but a thread to mind it could not be: {error}"))
         })?;
         let server = Arc::new(Server { number, control, minded });
@@ -147,6 +148,13 @@ impl Server {
     /// Whether it is known to have ended.
     pub(super) fn has_ended(&self) -> bool {
         self.minded.ended.lock().is_some()
+    }
+
+    /// Whether it still has its memory: a process that ends gives that back before it is found to have ended.
+    pub(super) fn holds_memory(&self) -> bool {
+        let process = &self.minded.process;
+        // Its number is its own where it lives after the look.
+        sys::resident(process.pid()).is_some_and(|bytes| bytes > 0) && !process.has_exited()
     }
 
     /// Lets the fork server end, with its group.
@@ -337,12 +345,16 @@ impl Minder {
             if found.exit
                 && let Some(reaped) = self.minded.process.reap()
             {
-                return self.finish(reaped.status);
+                // Where it did something wrong, the pool has ended it for that.
+                let was_asked = is_ending && self.minded.reason.lock().is_none();
+                return self.finish(reaped.status, was_asked);
             }
             if found.hung_up && !is_ending {
                 is_ending = true;
                 kill_at = clock::now().checked_add(self.grace);
                 self.minded.process.signal(if self.grace.is_zero() { Signal::Kill } else { Signal::Terminate });
+                // One that is stopped takes SIGTERM only once it goes on.
+                self.minded.process.signal(Signal::Continue);
             }
             if kill_at.is_some_and(|at| clock::now() >= at) {
                 kill_at = None;
@@ -440,7 +452,7 @@ impl Minder {
     }
 
     /// It has been reaped: what it has left in its pipes is read, which whoever holds them cannot make last for ever.
-    fn finish(mut self, status: Option<ExitStatus>) {
+    fn finish(mut self, status: Option<ExitStatus>, was_asked: bool) {
         let until = clock::now() + DEATH_WAIT;
         while (self.stdout.pipe.is_some() || self.stderr.pipe.is_some()) && clock::now() < until {
             let found = self.wait_for_rest(until);
@@ -458,7 +470,7 @@ impl Minder {
         self.minded.is_over.notify_all();
         // Requests that it has not answered find that it is gone.
         let _ = shutdown(&*self.control, Shutdown::Both);
-        (self.report)(News::Exited { number: self.number, status });
+        (self.report)(News::Exited { number: self.number, status, was_asked });
     }
 
     fn wait_for_rest(&self, until: Instant) -> Found {

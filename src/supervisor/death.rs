@@ -80,7 +80,11 @@ impl Step<'_> {
             worker.stderr_closed = true;
             return self.handle_death_if_complete(worker_key);
         }
-        // A new wait starts with the exit.
+        // It can say nothing more. Perhaps it is dead, and only its fork server could say so.
+        self.act(Action::GiveUpStatus(worker_key));
+        let again = self.after(Some(EXIT_WAIT));
+        let worker = self.worker(worker_key);
+        worker.timers.set(Timer::Death, again);
         if worker.is_exiting() {
             return;
         }
@@ -178,8 +182,12 @@ impl Step<'_> {
             self.machine.restarts.one_has_ended(worker_key.slot, worker.has_used_attempt());
             None
         };
-        let start_failed =
-            decision.as_ref().map(|decision| StartFailed { wait: decision.wait, in_a_row: decision.in_a_row });
+        let start_failed = decision.as_ref().map(|decision| StartFailed {
+            wait: decision.wait,
+            in_a_row: decision.in_a_row,
+            was_ready: worker.phase.has_been_ready(),
+            breaks: decision.breaks,
+        });
         if worker.is_spawned() {
             self.emit(Notice::Died { worker_key, start_failed });
             self.act(Action::Release(worker_key));

@@ -29,6 +29,9 @@ pub(crate) enum Action {
     Drain(WorkerKey),
     /// Send the signal to the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
     Signal(WorkerKey, Signal),
+    /// If the worker is dead, wait no longer to be told how it ended: its fork server may be stopped.
+    /// [`Input::Exited`](super::Input::Exited) is to follow then.
+    GiveUpStatus(WorkerKey),
     /// Measure the worker's resident memory. [`Input::Resident`](super::Input::Resident) is to follow, if it is known.
     Measure(WorkerKey),
     /// The worker is reaped and all its output is read: close its descriptors.
@@ -160,6 +163,10 @@ pub(crate) enum Notice {
 pub(crate) struct StartFailed {
     pub(crate) wait: Duration,
     pub(crate) in_a_row: u32,
+    /// Whether the worker had said that it is ready, and ended before it began a job.
+    pub(crate) was_ready: bool,
+    /// Whether it is one too many: those who wait until all workers are ready are told that they do not start.
+    pub(crate) breaks: bool,
 }
 
 /// Which signal.

@@ -2,8 +2,16 @@
 
 use super::lifecycle::{KillCause, Limit, Phase, RetireReason};
 use super::timers::Timer;
-use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, WorkerKey};
+use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, Supervisor, WorkerKey};
 use std::time::Duration;
+
+impl Supervisor {
+    /// A worker that holds no more than this many bytes holds as much as it may.
+    pub(crate) fn lowest_memory_limit(&self) -> u64 {
+        let MaxMemory { soft, hard } = self.config.max_memory;
+        soft.into_iter().chain(hard).min().unwrap_or(u64::MAX)
+    }
+}
 
 impl Step<'_> {
     /// From now on the state has this limit. What a dead worker has left to say is not timed any more.

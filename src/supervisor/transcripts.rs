@@ -239,6 +239,7 @@ impl Script {
             Effect::Announce(Notice::SpawnFailed { worker_key, start_failed }) => {
                 format!("no start of {}, {}", at(worker_key), in_a_row(start_failed))
             }
+            Effect::Do(Action::GiveUpStatus(worker_key)) => format!("give up the status of {}", at(worker_key)),
             Effect::Do(Action::Release(worker_key)) => format!("release {}", at(worker_key)),
             Effect::Announce(Notice::AllReady) => "all ready".into(),
             Effect::Announce(Notice::Idle) => "idle".into(),
@@ -246,7 +247,7 @@ impl Script {
     }
 }
 
-fn in_a_row(StartFailed { wait, in_a_row }: &StartFailed) -> String {
+fn in_a_row(StartFailed { wait, in_a_row, .. }: &StartFailed) -> String {
     format!("{in_a_row} in a row, waits {wait:?}")
 }
 

@@ -103,6 +103,8 @@ pub(super) struct Rates {
     pub(super) long: u64,
     /// Workers during whose life the fork server dies that has forked them all.
     pub(super) orphans: u64,
+    /// Workers of whose death the pool is not told, since the fork server is stopped.
+    pub(super) unreported: u64,
     /// Handlers that come to an end when they are asked to.
     pub(super) heeds: u64,
 }
@@ -124,6 +126,7 @@ impl Rates {
             unguarded: rate(&[0, 20, 100]),
             long: rate(&[0, 5, 30]),
             orphans: rate(&[0, 0, 0, 10, 60]),
+            unreported: rate(&[0, 0, 0, 0, 30]),
             heeds: rate(&[0, 50, 100]),
         }
     }
@@ -142,6 +145,8 @@ pub(super) struct Actor {
     pub(super) lied: bool,
     pub(super) ignores_term: bool,
     pub(super) holds_pipes: bool,
+    /// Whether nobody says that it is dead until that is waited for no longer.
+    pub(super) unreported: bool,
     pub(super) recalls: bool,
     /// Whether its guard answers while a handler hangs.
     pub(super) guarded: bool,
@@ -185,6 +190,7 @@ impl Actor {
             lied: start == Start::SpeaksTooSoon,
             ignores_term: rng.chance(rates.ignores_term),
             holds_pipes: rng.chance(rates.holds_pipes),
+            unreported: rng.chance(rates.unreported),
             recalls: !rng.chance(rates.plain),
             guarded: !rng.chance(rates.unguarded),
             in_one_frame: rng.chance(60),
@@ -205,6 +211,7 @@ impl Actor {
             lied: false,
             ignores_term: false,
             holds_pipes: false,
+            unreported: false,
             recalls: true,
             guarded: true,
             to_stop: false,

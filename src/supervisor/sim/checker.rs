@@ -789,7 +789,7 @@ impl Checker {
             Effect::Do(Action::SendCancel { worker_key, id, within }) => {
                 self.asked_to_end(now, worker_key, id, within, input)
             }
-            Effect::Do(Action::Measure(_))
+            Effect::Do(Action::GiveUpStatus(_) | Action::Measure(_))
             | Effect::Announce(Notice::OverHardLimit { .. })
             | Effect::Do(Action::Drain(_)) => Ok(()),
             Effect::Announce(Notice::Idle) => {

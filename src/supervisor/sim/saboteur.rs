@@ -305,7 +305,7 @@ fn kind_of_input(input: &Input) -> &'static str {
     }
 }
 
-const EFFECTS: [&str; 37] = [
+const EFFECTS: [&str; 38] = [
     "Spawn",
     "SendJob",
     "SendSkip",
@@ -316,6 +316,7 @@ const EFFECTS: [&str; 37] = [
     "Kill",
     "Stop",
     "Continue",
+    "GiveUpStatus",
     "Measure",
     "Release",
     "Refused",
@@ -358,6 +359,7 @@ fn kind_of_effect(effect: &Effect) -> &'static str {
         Effect::Do(Action::Signal(_, Signal::Kill)) => "Kill",
         Effect::Do(Action::Signal(_, Signal::Stop)) => "Stop",
         Effect::Do(Action::Signal(_, Signal::Continue)) => "Continue",
+        Effect::Do(Action::GiveUpStatus(_)) => "GiveUpStatus",
         Effect::Do(Action::Measure(_)) => "Measure",
         Effect::Do(Action::Release(_)) => "Release",
         Effect::Announce(Notice::Refused { .. }) => "Refused",

@@ -381,10 +381,6 @@ impl World {
             Due::Reap(worker_key) => {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.reaped = true;
-                    if actor.holds_pipes {
-                        let late = delay(&mut self.rng, &self.limits);
-                        self.plan(crate::supervisor::DEATH_WAIT + late, Due::GivesUp(worker_key));
-                    }
                 }
                 let undelivered = self.actors.get(&worker_key).and_then(|actor| actor.undelivered);
                 // Not every system tells.
@@ -594,6 +590,13 @@ impl World {
             Effect::Do(Action::Signal(worker_key, Signal::Continue)) => self.go_on_after_stop(worker_key),
             Effect::Do(Action::Signal(worker_key, signal)) => {
                 self.plan(Duration::ZERO, Due::Signalled(worker_key, signal))
+            }
+            Effect::Do(Action::GiveUpStatus(worker_key)) => {
+                if let Some(actor) = self.actors.get_mut(&worker_key).filter(|actor| !actor.alive)
+                    && std::mem::take(&mut actor.unreported)
+                {
+                    self.soon(Due::Reap(worker_key));
+                }
             }
             Effect::Announce(Notice::Violated(worker_key, Violation::RecallUnanswered))
                 if self.actors.get(&worker_key).is_some_and(|actor| !actor.guarded) => {}

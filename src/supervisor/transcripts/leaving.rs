@@ -29,7 +29,7 @@ fn a_leaving_worker_that_closes_its_pipe_has_its_grace_all_the_same() {
     let mut script = Script::working(Config { max_jobs_per_process: Some(1), ..config() });
     script.message(FIRST, success(1));
     assert_eq!(script.input(Input::StdoutClosed(FIRST)), [""; 0]);
-    assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1"]);
+    assert_eq!(script.wait(500 * MILLI), ["Terminate 0#1", "give up the status of 0#1"]);
 }
 
 #[test]

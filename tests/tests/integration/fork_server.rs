@@ -2,10 +2,14 @@
 
 use super::node_kit::node_is_missing;
 use super::python_kit::has_python;
-use hirelings::{CrashCause, Event, EventKind, JobError, JobHandle, Limits, Pool, StartFailure, StartMethod, Stderr};
+use hirelings::{
+    CrashCause, Event, EventKind, JobError, JobHandle, JobStatus, Limits, Pool, StartFailure, StartMethod, Stderr,
+};
 use hirelings_tests::forked::{self, Ask, AtFork, Harm, Moment, Setup};
 use hirelings_tests::staged::Stage;
-use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, worker};
+use hirelings_tests::{
+    Do, Gate, Record, Scratch, WATCHDOG, eventually, pool, processes, program, settled, within, worker,
+};
 use rustix::process::{Pid, Signal, getuid, kill_process};
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
@@ -224,6 +228,18 @@ fn limits_are_each_workers_own() {
     handles.into_iter().for_each(|handle| drop(settled(handle).unwrap()));
 }
 
+#[test]
+fn a_limit_that_main_has_lowered_stays() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\""]).arg(program("forked"));
+    let builder = forked::of(Pool::builder(command), &Setup::default()).max_processes(1);
+    let pool = builder.limits(Limits::new().open_files(128)).build().unwrap();
+    let pid = ask(&pool, Ask::Pid);
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().collect::<Vec<_>>(), ["64", "64", "files"]);
+}
+
 // ---------------------------------------------------------------- a start that fails
 
 #[test]
@@ -375,6 +391,25 @@ fn where_it_dies_running_jobs_are_done() {
     assert_eq!((stats.fork_servers, stats.fork_servers_spawned), (1, 2), "{stats:?}");
 }
 
+/// What the last worker shared with the fork server is its own once that is dead: it has not taken that.
+#[test]
+fn no_limit_of_memory_ends_a_job_where_it_dies() {
+    let setup = Setup { bytes: 128 << 20, ..Setup::default() };
+    let builder = forked::pool(&setup).max_processes(1).max_memory_hard(64 << 20).timeout_initializing(WATCHDOG);
+    let (builder, mut record) = Record::of(builder);
+    let pool = builder.build().unwrap();
+    let server = spawned(&mut record);
+    let gate = Gate::new();
+    let running = waits(&pool, &gate);
+    let pid = pool.workers()[0].pid;
+    signal(server, Signal::KILL);
+    record.until_kind(EventKind::ForkServerExited);
+    // Its memory is looked at every 100 ms.
+    assert!(!within(Duration::from_millis(350), || running.status() == JobStatus::Finished));
+    drop(gate);
+    assert_eq!(settled(running).unwrap(), pid.to_string());
+}
+
 #[test]
 fn idle_workers_leave_where_it_dies() {
     let (builder, mut record) = Record::of(forked::pool(&Setup::default()).max_processes(2));
@@ -453,10 +488,80 @@ fn a_worker_that_dies_meanwhile_is_replaced() {
     signal(server, Signal::STOP);
     signal(pool.workers()[0].pid, Signal::KILL);
     match settled(running) {
-        Err(JobError::Crashed(crash)) => assert_eq!(crash.status, None, "{crash}"),
+        Err(JobError::Crashed(crash)) => {
+            assert_eq!((crash.cause, crash.status), (CrashCause::Orphaned, None), "{crash}")
+        }
         other => panic!("{other:?}"),
     }
     assert_ne!(ask(&pool, Ask::Maker), server.to_string());
+}
+
+/// SIGKILL at once, of a worker that is alive: only the fork server could say that it is dead, and does not.
+#[test]
+fn a_worker_that_is_killed_meanwhile_is_replaced() {
+    let builder = forked::pool(&Setup::default()).max_processes(1).kill_grace(Duration::ZERO);
+    let (builder, mut record) = Record::of(builder.timeout_initializing(Duration::from_secs(2)));
+    let pool = builder.build().unwrap();
+    let server = spawned(&mut record);
+    let gate = Gate::new();
+    let running = waits(&pool, &gate);
+    let pid = pool.workers()[0].pid;
+    signal(server, Signal::STOP);
+    running.abort();
+    assert!(matches!(settled(running), Err(JobError::Aborted)));
+    record.until_kind(EventKind::WorkerExit);
+    assert!(!processes::is_alive(pid));
+    assert_ne!(ask(&pool, Ask::Maker), server.to_string());
+}
+
+#[test]
+fn the_pool_ends_while_one_is_stopped() {
+    // Without an end of the grace time it is not SIGKILL that ends the fork server.
+    for grace in [Duration::ZERO, Duration::MAX] {
+        let (builder, mut record) = Record::of(forked::pool(&Setup::default()).max_processes(2).kill_grace(grace));
+        let pool = builder.build().unwrap();
+        let server = spawned(&mut record);
+        let gate = Gate::new();
+        let running = waits(&pool, &gate);
+        let pid = pool.workers()[0].pid;
+        signal(server, Signal::STOP);
+        if grace == Duration::MAX {
+            // One that ends by itself.
+            drop(gate);
+            settled(running).unwrap();
+        }
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            pool.exit();
+            let _ = ended.send(());
+        });
+        assert!(end.recv_timeout(WATCHDOG).is_ok(), "with {grace:?} the pool does not end");
+        assert!(!processes::is_alive(server) && !processes::is_alive(pid));
+    }
+}
+
+/// Its number is its own until the fork server has reaped it, whatever main does about SIGCHLD.
+#[test]
+fn statuses_are_told_where_sigchld_is_ignored() {
+    let mut command = Command::new("env");
+    command.arg("--ignore-signal=CHLD").arg(program("forked"));
+    let pool = forked::of(Pool::builder(command), &Setup::default()).max_processes(1).build().unwrap();
+    match settled(pool.enqueue(Ask::Exit(7))) {
+        Err(JobError::Crashed(crash)) => assert_eq!(crash.status.and_then(|status| status.code()), Some(7)),
+        other => panic!("{other:?}"),
+    }
+    ask(&pool, Ask::Pid);
+    let ignored = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (Signal::CHILD.as_raw() - 1) != 0
+    };
+    let worker = &pool.workers()[0];
+    assert_eq!(
+        (ignored(worker.fork_server.unwrap()), ignored(worker.pid)),
+        (false, true),
+        "its workers ignore it again"
+    );
 }
 
 #[test]
@@ -619,7 +724,7 @@ fn leaves_nobody(place: &str) {
     parent.kill().unwrap();
     parent.wait().unwrap();
     let alive = || left.iter().flat_map(|&group| processes::of_group(group)).collect::<Vec<_>>();
-    let ended = hirelings_tests::within(Duration::from_secs(3), || alive().is_empty());
+    let ended = within(Duration::from_secs(3), || alive().is_empty());
     let survivors = alive();
     survivors.iter().for_each(|&pid| processes::kill(pid));
     assert!(ended, "{place}: {survivors:?} of {left:?} are left");

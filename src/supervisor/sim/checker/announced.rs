@@ -3,7 +3,7 @@
 use super::{Found, SLACK, ensure};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Action, Config, CrashCause, Effect, Input, MEASURE_EVERY, Message, Notice, Outcome, Signal, StartFailed,
+    Action, Config, CrashCause, EXIT_WAIT, Effect, Input, MEASURE_EVERY, Message, Notice, Outcome, Signal, StartFailed,
     Supervisor, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ struct Process {
     exited: bool,
     been_ready: bool,
     told_to_leave: bool,
+    /// When it was last given up that somebody says how it ended.
+    given_up_at: Option<Duration>,
     terminated: Option<Duration>,
     killed: bool,
     stopped: bool,
@@ -53,6 +55,9 @@ pub(super) struct Announced {
     start_failures: u64,
     /// Whether the last start failure was one too many.
     breaks: bool,
+    /// Whether no worker would start before this step, and whether this step says that none does from here on.
+    was_broken: bool,
+    told_breaks: bool,
     /// What must be so at the end of this step.
     /// The worker that could not be spawned in this step, until that is announced.
     spawn_failed: Option<WorkerKey>,
@@ -80,6 +85,8 @@ impl Announced {
             timed_out: 0,
             start_failures: 0,
             breaks: false,
+            was_broken: false,
+            told_breaks: false,
             due: None,
             spawn_failed: None,
         }
@@ -215,6 +222,10 @@ impl Announced {
                 let message = matches!(input, Input::Message { worker_key: of, message: Message::Terminal { .. }, .. } if *of == worker_key);
                 ensure(message, || format!("{worker_key:?} has said nothing of its end"))
             }
+            Effect::Do(Action::GiveUpStatus(_)) => {
+                let again = process.given_up_at.replace(now);
+                ensure(again.is_none_or(|at| now >= at + EXIT_WAIT), || format!("given up too soon: {process:?}"))
+            }
             Effect::Do(Action::SendLeave(_)) => once(&mut process.told_to_leave, worker_key, "told to leave"),
             Effect::Do(Action::Signal(_, signal)) => {
                 match signal {
@@ -233,8 +244,9 @@ impl Announced {
         }
     }
 
-    fn start_failed(&mut self, StartFailed { in_a_row, .. }: StartFailed) {
+    fn start_failed(&mut self, StartFailed { in_a_row, breaks, .. }: StartFailed) {
         self.start_failures += 1;
+        self.told_breaks |= breaks;
         let others_ready = self.processes.values().any(|process| process.been_ready);
         self.breaks = !others_ready && in_a_row >= self.config.start_failures;
     }
@@ -269,13 +281,17 @@ impl Announced {
     }
 
     /// What must hold after each step.
-    pub(super) fn settled_down(&self, machine: &Supervisor) -> Found {
+    pub(super) fn settled_down(&mut self, machine: &Supervisor) -> Found {
         let counters = machine.counters();
         let counted = [counters.spawned, counters.timed_out];
         let happened = [self.spawned, self.timed_out];
         ensure(counted == happened, || format!("{counted:?} were spawned and timed out, announced {happened:?}"))?;
         ensure(!self.awaits_ready || !machine.all_ready(), || "nobody is told that all are ready".into())?;
         ensure(!self.breaks || machine.is_circuit_open(), || "no worker starts, and nobody is told".into())?;
+        let was_broken = std::mem::replace(&mut self.was_broken, machine.is_circuit_open());
+        let breaks = self.was_broken && !was_broken;
+        let told = std::mem::take(&mut self.told_breaks);
+        ensure(told == breaks, || format!("no worker starts from here on: {breaks}, and so it is told: {told}"))?;
         // One that is on its way out is replaced once it is reaped.
         let (workers, waits) = (self.processes.len(), self.start_failures > 0);
         let most = self.config.max_processes;
@@ -343,6 +359,7 @@ fn once(before: &mut bool, worker_key: WorkerKey, what: &str) -> Found {
 fn worker_key_of(effect: &Effect) -> Option<WorkerKey> {
     match *effect {
         Effect::Announce(Notice::Spawned(worker_key))
+        | Effect::Do(Action::GiveUpStatus(worker_key))
         | Effect::Do(Action::Measure(worker_key))
         | Effect::Do(Action::Drain(worker_key))
         | Effect::Do(Action::SendLeave(worker_key)) => Some(worker_key),

@@ -254,7 +254,7 @@ impl Farm {
             Action::SendLeave(key) | Action::Signal(key, Signal::Terminate | Signal::Kill) => {
                 self.plan(MILLI, Due::HostIsLost(key.worker));
             }
-            Action::Release(_) => {}
+            Action::GiveUpStatus(_) | Action::Release(_) => {}
             other => panic!("no host is recalled, stopped or measured: {other:?}"),
         }
     }
@@ -420,7 +420,7 @@ impl Farm {
             Action::SendSkip { worker_key, id } => frame(worker_key, Frame::Skip(id)),
             Action::SendLeave(worker_key) => frame(worker_key, Frame::Leave),
             Action::Signal(worker_key, Signal::Terminate | Signal::Kill) => Due::WorkerEnds(of, worker_key),
-            Action::Release(_) => return,
+            Action::GiveUpStatus(_) | Action::Release(_) => return,
             other => panic!("no item is limited or aborted: {other:?}"),
         };
         self.plan(50 * MICRO, due);

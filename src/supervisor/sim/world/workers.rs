@@ -2,7 +2,7 @@
 
 use super::super::actor::{Actor, Fate, FromActor, Phase, Start, ToActor, delay};
 use super::{Due, MILLI, World, is_unreadable};
-use crate::supervisor::{Begun, EXIT_WAIT, Effect, Input, Message, Notice, Outcome, WorkerKey};
+use crate::supervisor::{Begun, DEATH_WAIT, EXIT_WAIT, Effect, Input, Message, Notice, Outcome, WorkerKey};
 use std::mem;
 use std::time::Duration;
 
@@ -106,18 +106,22 @@ impl World {
             self.found.get_or_insert(format!("job {job} is killed with {worker_key:?} for the sake of another"));
         }
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
-        if actor.holds_pipes {
+        let (holds_pipes, unreported) = (actor.holds_pipes, actor.unreported);
+        let late = delay(&mut self.rng, &self.limits);
+        if holds_pipes {
             // A grandchild has them, and holds them for ever.
-            self.soon(Due::Reap(worker_key));
+            self.plan(DEATH_WAIT + late, Due::GivesUp(worker_key));
             if self.rng.chance(20) {
                 self.soon(Due::GrandchildWrites(worker_key));
             }
+        } else {
+            self.report(worker_key, FromActor::OutputEnd);
+            self.soon(Due::ErrorsEnd(worker_key));
+        }
+        if unreported {
             return;
         }
-        self.report(worker_key, FromActor::OutputEnd);
-        self.soon(Due::ErrorsEnd(worker_key));
-        if self.rng.chance(self.rates.dies_slowly) {
-            let late = delay(&mut self.rng, &self.limits);
+        if !holds_pipes && self.rng.chance(self.rates.dies_slowly) {
             self.plan(EXIT_WAIT + late, Due::Reap(worker_key));
         } else {
             self.soon(Due::Reap(worker_key));
