@@ -3,13 +3,15 @@
 //! There is no clock, thread, process, pipe or channel in here, and no payload: the driver (or the simulator) carries
 //! those. Every rule of the pool that can go wrong by interleaving is decided in this module and nowhere else.
 //!
-//! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. A step goes on in the modules beside:
-//! `admission` (which jobs are accepted), `abort`, `messages` (what a worker says), `attempts` (what becomes of its job), `dispatch` and
-//! `prefetch` (which worker gets which job), `delays` (which are not to be given to one yet, or no more), `permits` (how many of
-//! a key are), `limits`, `kill`, `death`, `spawning`, `size`.
+//! Read [`Input`] and [`Effect`] first, then [`Supervisor::handle`] from top to bottom. What can be asked is in `ask`.
+//! A step goes on in the modules beside: `admission` (which jobs are accepted), `abort`, `messages` (what a worker
+//! says), `attempts` (what becomes of its job), `dispatch` and `prefetch` (which worker gets which job), `delays`
+//! (which are not to be given to one yet, or no more), `permits` (how many of a key are), `limits`, `kill`, `death`,
+//! `spawning`, `size`.
 
 mod abort;
 mod admission;
+mod ask;
 mod attempts;
 mod backlog;
 mod cancel;
@@ -148,7 +150,9 @@ pub(crate) struct Supervisor {
     /// How long the last start took, from the spawn to ready.
     init_took: Duration,
     restarts: RestartPolicy,
-    /// The slots of the workers that can take a job; the last is used next: the one used last, and one never used at the end.
+    /// The slots of the workers that can take a job. The next job goes to the last of them. A worker that becomes free
+    /// is put at the end, so that the one that did a job last gets the next; one that has answered none yet, at the
+    /// front.
     free: Vec<usize>,
     next_worker: u64,
     /// The lowest priority that any job had.
@@ -202,117 +206,6 @@ impl Supervisor {
             far_permits: Vec::new(),
         }
     }
-
-    // ------------------------------------------------------------ what can be asked
-
-    /// Whether new jobs are taken.
-    pub(crate) fn is_open(&self) -> bool {
-        self.admits == Admits::All
-    }
-
-    /// Whether everything is over: no job, no worker, and none to come.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.admits == Admits::Nothing && self.live.is_empty()
-    }
-
-    /// Whether there is no job, nobody waits to bring one, and no handler can run any more.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.jobs.is_empty() && self.pending.is_empty() && self.busy == 0 && self.far_gone_at.is_none()
-    }
-
-    /// Whether no worker would start, and none has since.
-    pub(crate) fn is_circuit_open(&self) -> bool {
-        self.restarts.is_circuit_open()
-    }
-
-    /// Whether a worker waits for a job.
-    pub(crate) fn has_free_worker(&self) -> bool {
-        !self.free.is_empty()
-    }
-
-    /// Jobs that no worker has begun: queued, prefetched, or waiting to be retried.
-    pub(crate) fn backlog_len(&self) -> usize {
-        self.jobs.len() - self.held
-    }
-
-    /// Those of the backlog that wait for a time.
-    pub(crate) fn delayed(&self) -> usize {
-        self.delays.len()
-    }
-
-    /// The keys of jobs: each with its permits, how many of them are taken, and how many jobs are queued.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = (LimitKey, u32, u32, usize)> {
-        self.backlog.keys()
-    }
-
-    pub(crate) fn unsettled(&self) -> usize {
-        self.jobs.len()
-    }
-
-    pub(crate) fn busy(&self) -> usize {
-        self.busy
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// Whether every slot has a worker that has been ready.
-    pub(crate) fn all_ready(&self) -> bool {
-        let slots = self.config.max_processes;
-        let filled = self.live.partition_point(|&slot| slot < slots);
-        filled == slots && self.alive().take(filled).all(|(_, worker)| worker.phase.has_been_ready())
-    }
-
-    pub(crate) fn worker(&self, worker_key: WorkerKey) -> Option<&Worker> {
-        self.slots.get(worker_key.slot)?.as_ref().filter(|worker| worker.id == worker_key.worker)
-    }
-
-    /// In which of the sites a slot is.
-    pub(crate) fn site_of(&self, slot: usize) -> Option<usize> {
-        self.config.site_of(slot)
-    }
-
-    /// Whether no worker would start at the site, and none has since.
-    pub(crate) fn is_site_down(&self, site: usize) -> bool {
-        self.restarts.is_down(site)
-    }
-
-    pub(crate) fn site_slots(&self, site: usize) -> usize {
-        self.config.sites[site].slots
-    }
-
-    /// The workers that have a process, in the order of their slots.
-    pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
-        self.alive().filter(|(_, worker)| worker.is_spawned())
-    }
-
-    /// The workers, those included that are being spawned, in the order of their slots.
-    fn alive(&self) -> impl Iterator<Item = (WorkerKey, &Worker)> {
-        self.live.iter().filter_map(|&slot| {
-            let worker = self.slots[slot].as_ref()?;
-            Some((WorkerKey { slot, worker: worker.id }, worker))
-        })
-    }
-
-    /// Whether the worker's resident memory is to be measured when this message of its comes: it has no job then, so what it
-    /// holds it keeps.
-    pub(crate) fn wants_resident(&self, worker_key: WorkerKey, message: &Message) -> bool {
-        self.config.max_memory.is_limited()
-            && matches!(message, Message::Ready | Message::Answer { ready: true, .. })
-            && self.worker(worker_key).is_some_and(|worker| !worker.is_exiting())
-    }
-
-    /// When [`Input::Tick`] is due, if nothing happens before.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let abort_calls = self.abort_calls.front().map(|call| call.until);
-        let jobs = [self.delays.next(), self.expiries.next(), abort_calls, self.far_gone_at];
-        let permits = self.far_permits.iter().map(|&(at, _)| at);
-        let workers = [self.deadlines.next(), self.restarts.next_deadline()];
-        workers.into_iter().chain(jobs).flatten().chain(permits).min()
-    }
-
-    // ------------------------------------------------------------ what happened
 
     /// Takes in what happened, and appends what is to be done about it, in order.
     ///

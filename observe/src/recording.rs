@@ -1,5 +1,9 @@
 //! What is kept of a run: attempts one by one, the oldest as sums, workers, and samples.
 
+mod outcome;
+
+pub(crate) use outcome::Outcome;
+
 use crate::clock::Origin;
 use crate::shorten::short_label;
 use parking_lot::{Condvar, Mutex};
@@ -18,67 +22,6 @@ pub(crate) const PARTS: usize = 512;
 const SAMPLES: usize = 2048;
 /// How many places of workers have sums of their own.
 const LANES: usize = 1024;
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Succeeded,
-    Failed,
-    Panicked,
-    Crashed,
-    TimedOut,
-    OutOfMemory,
-    Protocol,
-    Codec,
-    Aborted,
-    Closed,
-    NoWorker,
-    Expired,
-    Running,
-}
-
-impl Outcome {
-    pub(crate) const ALL: [Outcome; 13] = [
-        Outcome::Succeeded,
-        Outcome::Failed,
-        Outcome::Panicked,
-        Outcome::Crashed,
-        Outcome::TimedOut,
-        Outcome::OutOfMemory,
-        Outcome::Protocol,
-        Outcome::Codec,
-        Outcome::Aborted,
-        Outcome::Closed,
-        Outcome::NoWorker,
-        Outcome::Expired,
-        Outcome::Running,
-    ];
-
-    /// Whether the worker that had the job does not outlive it.
-    fn ends_its_worker(self) -> bool {
-        use Outcome::{Aborted, Crashed, OutOfMemory, Panicked, Protocol, TimedOut};
-        matches!(self, Panicked | Crashed | TimedOut | OutOfMemory | Protocol | Aborted)
-    }
-
-    /// In words.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed => "failed",
-            Outcome::Panicked => "panicked",
-            Outcome::Crashed => "crashed",
-            Outcome::TimedOut => "timed out",
-            Outcome::OutOfMemory => "out of memory",
-            Outcome::Protocol => "broke the protocol",
-            Outcome::Codec => "not encodable",
-            Outcome::Aborted => "aborted",
-            Outcome::Closed => "closed",
-            Outcome::NoWorker => "no worker",
-            Outcome::Expired => "expired",
-            Outcome::Running => "running",
-        }
-    }
-}
 
 /// By number.
 type Numbered<T> = HashMap<u64, T, BuildHasherDefault<NumberHasher>>;

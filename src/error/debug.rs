@@ -102,6 +102,7 @@ mod tests {
     use crate::error::*;
     use crate::id::JobId;
     use crate::supervisor::Begun;
+    use std::io;
 
     fn who() -> Box<Who> {
         let work = Work { job: JobId(42), label: Some("page 7".into()), attempt: 2, attempts: 3, begun: Begun::Yes };

@@ -14,6 +14,7 @@
 //!   of the groups before it. An inline module of `lib.rs` counts as a module of its group.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// The files of one crate by their path below its `src`, with their text.
 pub type Files = BTreeMap<String, String>;
@@ -56,12 +57,29 @@ pub fn against_the_order(files: &Files) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The files with more than `most` lines of code, and how many they have.
+/// The files with more than `most` lines, and how many they have: comments and blank lines count, tests and the
+/// examples in comments do not.
 pub fn too_long(files: &Files, most: usize) -> Vec<(String, usize)> {
     let sources = sources(files);
-    let lines = |source: &Source| source.code.lines().filter(|line| !line.trim().is_empty()).count();
-    let counted = sources.values().map(|source| (source.file.clone(), lines(source)));
+    let counted = sources.values().map(|source| (source.file.clone(), lines(&files[&source.file], &source.tests)));
     counted.filter(|(_, lines)| *lines > most).collect()
+}
+
+/// The lines of `text` but those of `tests`, and those of a block between fences in documentation, its fences included.
+fn lines(text: &str, tests: &[Range<usize>]) -> usize {
+    let mut in_example = false;
+    let counts = |(number, line): (usize, &str)| {
+        let line = line.trim_start();
+        let Some(doc) = line.strip_prefix("///").or_else(|| line.strip_prefix("//!")) else {
+            // A comment ends its example.
+            in_example = false;
+            return !tests.iter().any(|of| of.contains(&number));
+        };
+        let is_fence = doc.trim_start().starts_with("```");
+        in_example ^= is_fence;
+        !in_example && !is_fence && !tests.iter().any(|of| of.contains(&number))
+    };
+    text.lines().enumerate().map(counts).filter(|&counts| counts).count()
 }
 
 /// All proper prefixes but the root.
@@ -160,6 +178,8 @@ struct Source {
     file: String,
     /// The text without comments, the insides of literals, and what is compiled for tests alone.
     code: String,
+    /// The lines of what is compiled for tests alone, from 0.
+    tests: Vec<Range<usize>>,
     /// What each name stands for that a `use` brings in.
     names: BTreeMap<String, Module>,
     /// Paths that stand in the file, absolute.
@@ -171,9 +191,9 @@ fn sources(files: &Files) -> BTreeMap<Module, Source> {
     let mut sources = BTreeMap::new();
     for (file, text) in files {
         let module = module_of(file);
-        let (code, tests) = without_tests(&plain(text));
-        left_out.extend(tests.into_iter().map(|name| [module.clone(), vec![name]].concat()));
-        sources.insert(module, Source { file: file.clone(), code, names: BTreeMap::new(), paths: Vec::new() });
+        let (code, tests, modules) = without_tests(&plain(text));
+        left_out.extend(modules.into_iter().map(|name| [module.clone(), vec![name]].concat()));
+        sources.insert(module, Source { file: file.clone(), code, tests, names: BTreeMap::new(), paths: Vec::new() });
     }
     sources.retain(|module: &Module, _| (1..=module.len()).all(|len| !left_out.contains(&module[..len])));
     sources
@@ -456,10 +476,12 @@ fn is_char(text: &str) -> bool {
     after.next() == Some('\\') || after.next() == Some('\'')
 }
 
-/// The code without the items that are compiled for tests or fuzzing alone, and the names of such modules.
-fn without_tests(code: &str) -> (String, Vec<String>) {
+/// The code without the items that are compiled for tests or fuzzing alone, the lines of these, and the names of such
+/// modules.
+fn without_tests(code: &str) -> (String, Vec<Range<usize>>, Vec<String>) {
     let mut out = String::with_capacity(code.len());
-    let mut modules = Vec::new();
+    let (mut lines, mut modules) = (Vec::new(), Vec::new());
+    let count = |text: &str| text.matches('\n').count();
     let mut rest = code;
     while let Some(at) = rest.find("#[cfg(") {
         let condition = &rest[at + 6..];
@@ -480,11 +502,13 @@ fn without_tests(code: &str) -> (String, Vec<String>) {
         {
             modules.extend(item_tokens.get(of + 1).map(|&name| name.to_owned()));
         }
-        out.extend(rest[at..item].chars().filter(|&char| char == '\n'));
+        let (first, breaks) = (count(&out), count(&rest[at..item]));
+        lines.push(first..first + breaks + 1);
+        out.push_str(&"\n".repeat(breaks));
         rest = &rest[item..];
     }
     out.push_str(rest);
-    (out, modules)
+    (out, lines, modules)
 }
 
 /// To the item's semicolon or its closing brace.
@@ -617,12 +641,32 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_too_long_by_its_lines_of_code() {
-        let code = "fn f() {}\n".repeat(3);
-        let text =
-            format!("//! A file.\n\n/// Docs.\n{code}// Why.\n#[cfg(test)]\nmod tests {{\n    fn t() {{}}\n}}\n");
-        let of = files(&[("lib.rs", &text)]);
-        assert_eq!(too_long(&of, 3), []);
-        assert_eq!(too_long(&of, 2), [("lib.rs".to_owned(), 3)]);
+    fn a_file_is_too_long_by_all_but_tests_and_examples() {
+        let text = [
+            "//! A file.",
+            "",
+            "/// Docs.",
+            "///",
+            "/// ```",
+            "/// f();",
+            "/// ```",
+            "fn f() {}",
+            "",
+            "#[cfg(test)]",
+            "mod tests {",
+            "    // Why.",
+            "",
+            "    /// ```",
+            "    fn t() {}",
+            "}",
+            "",
+            "// Why.",
+            "fn g() {}",
+            "",
+        ];
+        // The file, a blank line, three of `f`, and a blank one after it, after the tests three.
+        let of = files(&[("lib.rs", &text.join("\n"))]);
+        assert_eq!(too_long(&of, 9), []);
+        assert_eq!(too_long(&of, 8), [("lib.rs".to_owned(), 9)]);
     }
 }

@@ -581,7 +581,7 @@ fn each_mutant_still_applies() {
 /// The folders of code.
 const CRATES: [&str; 4] = ["src", "worker-kit/src", "worker-kit/confine/src", "observe/src"];
 
-/// No file of code is longer than this, comments and tests aside.
+/// No file of code has more lines than this, tests and the examples in comments aside.
 const LONGEST: usize = 500;
 
 /// The files below `folder`, without it.
@@ -603,7 +603,7 @@ fn no_circle_of_files_in_order_and_none_too_long() {
         let breaches = house::against_the_order(&code);
         assert!(breaches.is_empty(), "against the order of the groups in {folder}:\n{}", breaches.join("\n"));
         let long = house::too_long(&code, LONGEST);
-        assert!(long.is_empty(), "over {LONGEST} lines of code in {folder}: {long:?}");
+        assert!(long.is_empty(), "over {LONGEST} lines in {folder}: {long:?}");
     }
 }
 
