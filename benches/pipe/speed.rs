@@ -184,7 +184,7 @@ pub(crate) fn hooks(measure: Measure) -> Figures {
         let seconds = drive(&pool, count);
         drop(pool);
         drained.borrow_mut().push(count as f64 / started.elapsed().as_secs_f64());
-        // Each job is at least enqueued, handed out, a success and done, and each of those is told to two hooks.
+        // Each job is at least enqueued, dispatched, a success and done, and two hooks are called for each of these.
         let called = called.load(Ordering::SeqCst);
         assert!(called >= 8 * count as u64, "hooks were called {called} times");
         [count as f64 / seconds]

@@ -66,8 +66,8 @@ pub fn die_of(signal: rustix::process::Signal) -> ! {
     }
 }
 
-/// The children of a process, zombies included: all but those that the kernel has reaped itself and not yet let go of, which
-/// it does where the parent ignores SIGCHLD.
+/// The children of a process, zombies included: all but those that the kernel has reaped itself and not yet removed, which it
+/// does where the parent ignores SIGCHLD.
 pub fn children_of(parent: u32) -> BTreeSet<u32> {
     let is_child = |&pid: &u32| field(pid, 1) == Some(parent.to_string());
     all().filter(is_child).filter(|&pid| field(pid, 0).is_some_and(|state| state != "X")).collect()

@@ -106,7 +106,7 @@ const DEEDS = {
     process.kill(process.pid, 'SIGSTOP');
     rest();
   },
-  Deafen() {
+  StopReading() {
     // The kit reads from now on a pipe into which nobody writes, and whose other end stays open. The real one keeps a
     // reader, or the pool would learn that nobody reads.
     KEPT.push(open(0));

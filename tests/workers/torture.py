@@ -76,8 +76,8 @@ def run(order, ctx):
         ctx.progress("Working")
         os.kill(os.getpid(), signal.SIGSTOP)
         rest()
-    elif deed == "Deafen":
-        deafen()
+    elif deed == "StopReading":
+        stop_reading()
     elif deed == "StopChild":
         child = holder("stopped")
         while state(child.pid) not in ("T", None):
@@ -191,7 +191,7 @@ def close_output():
     os.dup2(os.open(os.devnull, os.O_WRONLY), place(1), inheritable=False)
 
 
-def deafen():
+def stop_reading():
     """The kit reads from now on a pipe into which nobody writes, and whose other end stays open."""
     silent, writer = os.pipe()
     its_input = place(0)

@@ -27,7 +27,7 @@ def about(kind, job):
 class Pool:
     """A worker of this code, and what a pool says to it."""
 
-    def __init__(self, code, codec="json", version=2, options=None, max_frame=1 << 20, name="square", noise=b""):
+    def __init__(self, code, codec="json", version=2, options=None, max_frame=1 << 20, name="square", preamble=b""):
         code = textwrap.dedent(code)
         environment = {**os.environ, "PYTHONPATH": FOLDER, "PYTHONDONTWRITEBYTECODE": "1"}
         self.script = tempfile.NamedTemporaryFile("w", suffix=".py", encoding="utf-8")
@@ -47,7 +47,7 @@ class Pool:
         texts = b"".join(struct.pack("<Q", len(text)) + text.encode() for text in (name, codec))
         has_options = b"\0" if options is None else b"\1" + options
         self.send(struct.pack("<I", kit._INIT) + texts + struct.pack("<Q", max_frame) + has_options)
-        self.hello = self.next_behind(noise)
+        self.hello = self.next_behind(preamble)
 
     def __enter__(self):
         return self
@@ -91,11 +91,11 @@ class Pool:
                 return None
             self.read += data
 
-    def next_behind(self, noise):
-        while len(self.read) < len(noise):
+    def next_behind(self, preamble):
+        while len(self.read) < len(preamble):
             self.read += os.read(self.process.stdout.fileno(), 1 << 16)
-        assert self.read.startswith(noise), self.read
-        self.read = self.read[len(noise) :]
+        assert self.read.startswith(preamble), self.read
+        self.read = self.read[len(preamble) :]
         return self.next()
 
     def said(self):
@@ -349,7 +349,7 @@ class Handlers(unittest.TestCase):
     def test_what_is_printed(self):
         code = """
             import os, sys
-            print("noise", flush=True)
+            print("printed", flush=True)
             sys.stdout.write("kept")
             from hirelings_worker import serve
 
@@ -360,7 +360,7 @@ class Handlers(unittest.TestCase):
                 return sys.stdin.read()
         """
         environment = os.environ.pop("PYTHONUNBUFFERED", None)
-        with Pool(code, noise=b"noise\n") as pool:
+        with Pool(code, preamble=b"printed\n") as pool:
             self.assertEqual(pool.next(), READY)
             pool.do(1, None)
             self.assertEqual(pool.value(), "")

@@ -14,8 +14,8 @@ use std::{env, fs, iter, thread};
 fn main() {
     match env::args().nth(1).unwrap_or_default().as_str() {
         "work" => work(),
-        "forward" => noise(Stderr::Forward),
-        "null" => noise(Stderr::Null),
+        "forward" => many_lines(Stderr::Forward),
+        "null" => many_lines(Stderr::Null),
         "full" => full(),
         "inheritance" => inheritance(),
         "reaper" => reaper(),
@@ -60,7 +60,7 @@ fn work() {
 }
 
 /// Four workers that write a thousand lines each at once, in pieces.
-fn noise(to: Stderr) {
+fn many_lines(to: Stderr) {
     let pool = hirelings_tests::builder::<Do>(worker()).stderr(to).max_processes(4).build().unwrap();
     let line = |n| format!("for i in $(seq 1000); do printf '{n} an' >&2; printf 'd {n}\\n' >&2; done");
     let jobs: Vec<_> = (0..4).map(|n| pool.enqueue(Do::Run(line(n)))).collect();

@@ -31,7 +31,7 @@ const LONGEST: usize = 3800;
 
 /// The first byte says what is put before the rest: nothing, a hello, or a hello and an init.
 ///
-/// The worker ends, without a panic, and with words that say why where it was not let go. What it writes is messages,
+/// The worker ends, without a panic, and says why where it was not told to leave. What it writes is messages,
 /// and it answers no job that it was not given, nor any twice.
 pub fn worker_side(data: &[u8]) {
     let Some((&before, rest)) = data.split_first() else { return };

@@ -1,4 +1,4 @@
-//! Jobs are handed out in their order, higher priorities first, and the backlog has a limit where it was given one.
+//! Jobs are dispatched in their order, higher priorities first, and the backlog has a limit where it was given one.
 
 use hirelings::{EnqueueErrorKind, EventKind, JobError, JobId, Pool};
 use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, eventually, pool, settled};
@@ -11,8 +11,8 @@ fn is_heard(pool: &Pool<Do>) {
     pool.stats();
 }
 
-/// The jobs in the order in which they were handed out.
-fn handed_out(record: &mut Record) -> Vec<JobId> {
+/// The jobs in the order in which they were dispatched.
+fn dispatched(record: &mut Record) -> Vec<JobId> {
     let tasks = record.all().iter().filter(|event| event.kind() == EventKind::Task);
     tasks.filter_map(hirelings::Event::job).collect()
 }
@@ -32,7 +32,7 @@ fn several_workers_take_jobs_in_that_order_too() {
     let pool = builder.build().unwrap();
     let ids: Vec<_> = (0..200).map(|_| pool.enqueue(Do::Pid).id()).collect();
     pool.drain(WATCHDOG);
-    assert_eq!(handed_out(&mut record), ids);
+    assert_eq!(dispatched(&mut record), ids);
 }
 
 #[test]

@@ -279,8 +279,8 @@ fn a_worker_that_is_stopped_is_over_its_limit() {
 
 // ---------------------------------------------------------------- who holds the pipes
 
-/// How long the verdict takes where `grandchild` holds the dead worker's pipes; and whether that one is killed.
-fn verdict(grandchild: &str, leaves: bool) -> (Duration, u32) {
+/// How long the outcome takes where `grandchild` holds the dead worker's pipes; and whether that one is killed.
+fn time_to_outcome(grandchild: &str, leaves: bool) -> (Duration, u32) {
     let pool = pool().max_processes(1).build().unwrap();
     let gate = Gate::new();
     let steps = vec![Do::Spawn(grandchild.into()), Do::Wait(gate.path()), Do::Exit(3)];
@@ -300,14 +300,14 @@ fn verdict(grandchild: &str, leaves: bool) -> (Duration, u32) {
 
 #[test]
 fn a_grandchild_with_the_pipes_is_killed_too() {
-    let (took, pid) = verdict("exec sleep 1000", false);
+    let (took, pid) = time_to_outcome("exec sleep 1000", false);
     assert!(took < Duration::from_secs(10), "{took:?}");
     eventually("the grandchild has ended", || !processes::is_alive(pid));
 }
 
 #[test]
-fn a_grandchild_that_left_does_not_delay_the_verdict() {
-    let (took, pid) = verdict("exec setsid sleep 1000", true);
+fn a_grandchild_that_left_does_not_delay_the_outcome() {
+    let (took, pid) = time_to_outcome("exec setsid sleep 1000", true);
     let alive = processes::is_alive(pid);
     processes::kill(pid);
     assert!(alive, "what has left the group is not the pool's to kill");

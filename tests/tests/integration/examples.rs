@@ -189,7 +189,7 @@ fn ssh_does_jobs_on_each_host() {
     let said = said(example("ssh").args(["one", "two"]).env("PATH", path));
     let answers: Vec<&str> = said.lines().filter(|line| line.starts_with("process ")).collect();
     assert_eq!(answers.len(), 12, "{said}");
-    // Handed out to whoever is free, so it need not be all three.
+    // Dispatched to whichever is free, so it need not be all three.
     let workers: BTreeSet<&str> = answers.into_iter().collect();
     assert!(workers.len() <= 3, "{said}");
 }

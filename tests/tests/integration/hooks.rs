@@ -472,7 +472,7 @@ fn a_jobs_hooks_come_in_the_order_of_the_pools_events() {
     pool.exit();
     drop(told);
     let calls: Vec<_> = calls.try_iter().collect();
-    // Each happening is told to the job and to the pool side by side, before the next one to either.
+    // Of each thing that happens the job's hook and the pool's are called one right after the other.
     let position = |what: &str| calls.iter().position(|call| call == what).unwrap();
     for (of_job, of_pool) in
         [("job start", "pool JobStart"), ("job progress", "pool JobProgress"), ("job retry", "pool JobRetry")]

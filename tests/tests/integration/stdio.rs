@@ -19,7 +19,7 @@ fn lines(builder: PoolBuilder<Do>) -> (PoolBuilder<Do>, Receiver<String>) {
 fn what_is_printed_does_not_touch_the_protocol() {
     let (builder, heard) = lines(pool().max_processes(1));
     let pool = builder.build().unwrap();
-    let noise = vec![
+    let printing = vec![
         Do::Print("printed".into()),
         Do::Run("echo from a child".into()),
         Do::Run("printf '\\000\\000\\000\\004\\377\\377\\n'".into()),
@@ -27,7 +27,7 @@ fn what_is_printed_does_not_touch_the_protocol() {
         Do::Echo("well".into()),
     ];
     for _ in 0..3 {
-        assert_eq!(settled(pool.enqueue(Do::Then(noise.clone()))).unwrap(), "well");
+        assert_eq!(settled(pool.enqueue(Do::Then(printing.clone()))).unwrap(), "well");
     }
     assert_eq!(pool.stats().spawned, 1);
     pool.exit();

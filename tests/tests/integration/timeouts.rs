@@ -60,7 +60,7 @@ fn a_job_of_its_own_may_have_no_limit() {
     let pool = pool().max_processes(2).timeout_working(SHORT).build().unwrap();
     let mut gate = Gate::new();
     let patient = begun(pool.request(Do::Wait(gate.path())).timeout(None));
-    // What is handed out later, with the pool's limit, is over first.
+    // What is dispatched later, with the pool's limit, is over first.
     timeout_of(settled(pool.enqueue(Do::Wait(gate.path()))));
     assert!(!patient.is_finished());
     gate.open();

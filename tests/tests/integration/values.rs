@@ -259,7 +259,7 @@ fn a_job_that_a_dead_worker_had_not_read_is_done() {
     rustix::process::kill_process(worker, rustix::process::Signal::STOP).unwrap();
     let text = "0123456789".repeat(1 << 20);
     let handle = pool.enqueue(Do::Echo(text.clone()));
-    hirelings_tests::eventually("it was handed out", || pool.stats().busy == 1);
+    hirelings_tests::eventually("it was dispatched", || pool.stats().busy == 1);
     rustix::process::kill_process(worker, rustix::process::Signal::KILL).unwrap();
     assert!(settled(handle).unwrap() == text);
     assert_eq!((pool.stats().retried, pool.stats().crashed), (0, 1));

@@ -212,7 +212,7 @@ fn frames_of_all_sizes_go_through_a_pipe() {
                 let (job, size) = expected.next().expect("no more frames than were written");
                 assert_eq!(frame.message, FromWorker::Progress { job });
                 assert_eq!(frame.payload.len(), size);
-                assert!(frame.payload.as_slice() == bytes(size), "frame {job} is garbled");
+                assert!(frame.payload.as_slice() == bytes(size), "frame {job} has other bytes than were written");
             }
             if buffer.fill(&read).unwrap() == 0 {
                 break;
@@ -248,7 +248,11 @@ fn a_large_frame_has_the_buffer_of_the_one_before() {
                         None => assert!(buffer.fill(&read).unwrap() > 0),
                     }
                 };
-                assert!(frame.payload.as_slice() == expected, "{} bytes are garbled", expected.len());
+                assert!(
+                    frame.payload.as_slice() == expected,
+                    "{} bytes are not those that were written",
+                    expected.len()
+                );
                 if let Payload::Large(_, kept, _) = &frame.payload {
                     held.push(kept.capacity());
                 }

@@ -37,7 +37,7 @@ faults! {
     LeftChildren "children_outlive_worker",
     FloodedErrors "flood_stderr",
     FloodedProgress "flood_progress",
-    Deaf "never_reads",
+    NeverReads "never_reads",
     CallerAborts "caller_aborts",
     AbortedPrefetched "caller_aborts_the_next",
     CallerTimesOut "caller_times_out",

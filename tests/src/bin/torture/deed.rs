@@ -50,7 +50,7 @@ pub enum Deed {
     /// Sends itself SIGSTOP.
     Stop,
     /// Never reads its input again, and answers this job.
-    Deafen,
+    StopReading,
     /// Has a grandchild that is stopped.
     StopChild,
 }

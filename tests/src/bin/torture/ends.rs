@@ -111,9 +111,9 @@ fn large() -> usize {
 }
 
 /// Sends much to workers that never read, and to one that does.
-pub fn send_to_the_deaf(tag: &str, dice: &mut Dice, times: u64) {
+pub fn send_to_those_that_never_read(tag: &str, dice: &mut Dice, times: u64) {
     let rest = Holdings::at_rest();
-    let tag = format!("{tag}-deaf");
+    let tag = format!("{tag}-never-reads");
     let builder = kit::pool(&tag).max_processes(2).kill_grace(Duration::from_millis(50));
     let (builder, ledger) = Ledger::of(builder);
     let pool = match builder.build() {
@@ -139,10 +139,10 @@ pub fn send_to_the_deaf(tag: &str, dice: &mut Dice, times: u64) {
 }
 
 fn send_to_one(pool: &Pool<Order>, ledger: &Arc<Ledger>, dice: &mut Dice) {
-    let (handle, watch) = enqueue(pool, ledger, Order::of(Deed::Deafen, dice.roll()), false, |request| request);
+    let (handle, watch) = enqueue(pool, ledger, Order::of(Deed::StopReading, dice.roll()), false, |request| request);
     let answer = match handle.wait_timeout(WATCHDOG) {
         Ok(Ok(answer)) => answer,
-        other => return books::wrong(format!("a worker would not become deaf: {watch:?} {other:?}")),
+        other => return books::wrong(format!("a worker did not stop reading: {watch:?} {other:?}")),
     };
     books::strike(answer.pid);
     let limit = Duration::from_millis(100 + dice.below(200));
@@ -163,7 +163,7 @@ fn send_to_one(pool: &Pool<Order>, ledger: &Arc<Ledger>, dice: &mut Dice) {
         }
     }
     match &came_to[..] {
-        [Err(JobError::TimedOut(timeout)), Ok(_)] if timeout.pid == answer.pid => books::note(Fault::Deaf, 1),
+        [Err(JobError::TimedOut(timeout)), Ok(_)] if timeout.pid == answer.pid => books::note(Fault::NeverReads, 1),
         other => books::wrong(format!("what is large for a worker that does not read, {}: {other:?}", answer.pid)),
     }
 }

@@ -182,7 +182,7 @@ impl Watch {
                     && (deed == Deed::Swallow || sum(&answer.bytes.0) == self.sum);
                 match deed {
                     _ if !intact => Wrong,
-                    Deed::Echo | Deed::Swallow | Deed::Hold { then: Then::Answers, .. } | Deed::Deafen => Excused,
+                    Deed::Echo | Deed::Swallow | Deed::Hold { then: Then::Answers, .. } | Deed::StopReading => Excused,
                     Deed::LeaveChildren { then: Then::Answers } => Brought(Fault::LeftChildren),
                     Deed::FloodErrors { forever: false } => Brought(Fault::FloodedErrors),
                     Deed::FloodProgress { forever: false } => Brought(Fault::FloodedProgress),

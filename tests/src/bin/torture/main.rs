@@ -176,7 +176,7 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
             burst::burst(tag, &mut dice);
             ends::end_in_the_middle(tag, &mut dice);
         }
-        ends::send_to_the_deaf(tag, &mut dice, if whole { 8 } else { 2 });
+        ends::send_to_those_that_never_read(tag, &mut dice, if whole { 8 } else { 2 });
         shortage::run_out_of_processes(tag, &mut dice, if whole { 7 } else { 3 });
         parents::end_all(tag, &mut dice, &mut parents);
         if !pool.wait_idle_timeout(WATCHDOG) {

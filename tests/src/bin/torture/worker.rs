@@ -101,7 +101,7 @@ fn work(order: Order, ctx: &mut Context) -> Result<Answer, String> {
             stop_itself();
             rest()
         }
-        Deed::Deafen => deafen()?,
+        Deed::StopReading => stop_reading()?,
         Deed::StopChild => {
             let child = holder("stopped")?;
             while processes::is_alive(child.id()) && !processes::is_stopped(child.id()) {
@@ -210,14 +210,14 @@ fn null() -> Result<File, String> {
 }
 
 /// The kit reads from now on a pipe into which nobody writes, and whose other end stays open.
-fn deafen() -> Result<(), String> {
+fn stop_reading() -> Result<(), String> {
     static KEPT: OnceLock<(File, io::PipeWriter)> = OnceLock::new();
     let input = place(0)?;
     // The real pipe keeps a reader, or the pool would learn that nobody reads.
     let real = File::open(format!("/proc/self/fd/{input}")).map_err(text)?;
     let (silent, writer) = io::pipe().map_err(text)?;
     raw::replace(input, silent).map_err(text)?;
-    KEPT.set((real, writer)).map_err(|_| "it is deaf already".to_owned())
+    KEPT.set((real, writer)).map_err(|_| "it has stopped reading already".to_owned())
 }
 
 fn sleeping(how: &str) -> Command {
