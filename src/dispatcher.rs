@@ -4,8 +4,8 @@ use crate::budget::Charge;
 use crate::event::{Event, EventKind};
 use crate::failure::Describe;
 use crate::forward::Forward;
-use crate::happening::Happening;
 use crate::mailbox::Mailbox;
+use crate::occurrence::Occurrence;
 use crate::panic::text_of;
 use crate::record::{JobHook, JobRecord, JobUpdate, Seen};
 use crate::subscription::Subscriber;
@@ -39,7 +39,7 @@ type PoolHook = Arc<Mutex<dyn FnMut(&Event) + Send>>;
 /// What the hook thread is to do.
 pub(crate) enum Notification {
     /// With the number of the first hook that was not there yet.
-    Events(Happening, Option<Arc<Charge>>, u64),
+    Events(Occurrence, Option<Arc<Charge>>, u64),
     Job(Arc<JobRecord>, JobUpdate),
     AddHook(Arc<JobRecord>, JobHook, Seen),
     /// A task that awaits a job which is settled.
@@ -143,23 +143,23 @@ impl Dispatcher {
 
     /// Emits the events of what has happened to subscribers at once, and queues them for the hooks.
     ///
-    /// For hooks the events themselves are made by their thread: memory that one thread takes and another gives back makes both
-    /// wait for its allocator.
+    /// The hook thread makes the events of hooks itself: where memory is allocated on one thread and freed on another, both wait
+    /// for the allocator.
     pub(crate) fn emit(
         &self,
-        mut happening: Happening,
+        mut occurrence: Occurrence,
         charge: Option<Arc<Charge>>,
         pool: &Arc<str>,
         queued: &mut VecDeque<Notification>,
     ) {
-        happening.more.describe(self.describe);
+        occurrence.more.describe(self.describe);
         // Before a subscriber gets it, who may add a hook then: that is not called for this.
         let next = self.next.load(Ordering::SeqCst);
         if self.has_subscribers() {
             let mut registry = self.registry.lock();
             let before = registry.subscribers.len();
-            for &kind in happening.kinds {
-                let event = happening.event(kind, pool);
+            for &kind in occurrence.kinds {
+                let event = occurrence.event(kind, pool);
                 registry.subscribers.retain(|subscriber| subscriber.offer(&event));
             }
             if registry.subscribers.len() < before {
@@ -167,8 +167,8 @@ impl Dispatcher {
             }
         }
         let hooked = self.hooked.load(Ordering::Relaxed);
-        if happening.kinds.iter().any(|kind| hooked & kind.bit() != 0) {
-            queued.push_back(Notification::Events(happening, charge, next));
+        if occurrence.kinds.iter().any(|kind| hooked & kind.bit() != 0) {
+            queued.push_back(Notification::Events(occurrence, charge, next));
         }
     }
 
@@ -333,8 +333,8 @@ impl<'d> Calls<'d> {
 
     fn perform(&self, notification: Notification) {
         match notification {
-            Notification::Events(happening, _charge, next) => {
-                happening.kinds.iter().for_each(|&kind| self.call_hooks(kind, &happening, next));
+            Notification::Events(occurrence, _charge, next) => {
+                occurrence.kinds.iter().for_each(|&kind| self.call_hooks(kind, &occurrence, next));
             }
             Notification::Job(record, update) => record.call_hooks(&update, &guarded),
             Notification::AddHook(record, hook, seen) => {
@@ -356,10 +356,10 @@ impl<'d> Calls<'d> {
     }
 
     /// Calls the hooks of this kind whose numbers are below `next`.
-    fn call_hooks(&self, kind: EventKind, happening: &Happening, next: u64) {
+    fn call_hooks(&self, kind: EventKind, occurrence: &Occurrence, next: u64) {
         let hooks = Arc::clone(&self.dispatcher.registry.lock().hooks[kind as usize]);
         if hooks.iter().any(|(id, _)| id.0 < next) {
-            let event = happening.event(kind, &self.pool);
+            let event = occurrence.event(kind, &self.pool);
             for (_, hook) in hooks.iter().filter(|(id, _)| id.0 < next) {
                 guarded(&mut || {
                     // A hook that was interrupted by its own event (it cannot be) would be left out.

@@ -1,8 +1,9 @@
 //! The world around the state machine: it reads the clock, and starts, signals, reads and writes for the machine.
 //!
 //! One thread, the supervisor's, runs [`Driver::run`]: it waits for commands from callers and reports from the other
-//! threads, gives them to the machine as inputs, and carries the effects out. It never blocks on anything but its own
-//! two channels, never decodes a user's payload, and never runs a user's code.
+//! threads, gives them to the machine as inputs, and carries the effects out. Until the pool has ended it blocks on nothing
+//! but its own two channels; then it joins the threads that it has started. It never decodes a user's payload, and never runs
+//! a user's code.
 
 mod actions;
 mod callers;

@@ -467,9 +467,10 @@
 //!
 //! # Workers that are forked
 //!
-//! Starting a program takes about a millisecond, and what the worker loads comes on top. On Linux a pool can start it once, as
-//! the fork server, which makes the worker's state and then forks each worker: in a third of the time, with the state's
-//! memory shared by all.
+//! Starting a program takes about a millisecond, and what the worker loads comes on top. On Linux a pool can start it
+//! once, as the fork server, which makes the worker's state and then forks each worker. The state's memory is shared by
+//! all. A process for each job is then about twice as fast; the first workers are ready later, since the fork server is
+//! started before them.
 //!
 //! ```no_run
 //! # use hirelings::worker::{BoxError, Context, Outcome, Worker};
@@ -571,8 +572,8 @@ mod failure;
 mod budget;
 mod dispatcher;
 mod forward;
-mod happening;
 mod mailbox;
+mod occurrence;
 mod panic;
 mod progress;
 mod record;

@@ -138,8 +138,8 @@ impl<J: Job> Pool<J> {
 
     /// Enqueues, and makes of a refusal a handle that is settled.
     pub(crate) fn accept(&self, job: &J, settings: JobSettings, observers: Option<Box<Observers>>) -> JobHandle<J> {
-        let mode = if self.shared.dispatcher.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
-        match self.offer(job, settings, observers, mode) {
+        let when_full = if self.shared.dispatcher.is_this_thread() { WhenFull::Exceed } else { WhenFull::Wait };
+        match self.offer(job, settings, observers, when_full) {
             Ok(handle) => handle,
             Err(refused) => {
                 let failure = match refused.kind {
@@ -158,7 +158,7 @@ impl<J: Job> Pool<J> {
         job: &J,
         settings: JobSettings,
         mut observers: Option<Box<Observers>>,
-        mode: WhenFull,
+        when_full: WhenFull,
     ) -> Result<JobHandle<J>, Rejected> {
         if observers.as_ref().is_none_or(|observers| observers.label.is_none())
             && let Some(label) = job.label()
@@ -187,7 +187,7 @@ impl<J: Job> Pool<J> {
         }
         let (reply, admission) = bounded(1);
         let job = Box::new(PendingSubmit { ticket, settings: settings.clone(), reply });
-        let sent = self.shared.commands.send(ToDriver::Submit(job, mode));
+        let sent = self.shared.commands.send(ToDriver::Submit(job, when_full));
         match sent.ok().and_then(|()| admission.recv().ok()) {
             Some(Admission::Accepted) => Ok(JobHandle::new(record, Arc::clone(&self.shared))),
             Some(Admission::Full) => {

@@ -194,7 +194,7 @@ pub struct SiteStats {
     pub slots: usize,
     /// How many worker processes it has.
     pub workers: usize,
-    /// How many of them run a job, or tidy up after one.
+    /// How many of them run a job, or recover from one.
     pub busy: usize,
     /// Whether as many starts in a row as [`start_failures`](crate::PoolBuilder::start_failures) says have failed there, and none
     /// has succeeded since. One worker at a time finds out whether it is still so: after 100 ms, and then after twice as

@@ -4,8 +4,8 @@ use super::Driver;
 use crate::budget::Charge;
 use crate::dispatcher::Notification;
 use crate::event::{EventKind, More};
-use crate::happening::Happening;
 use crate::id::{JobId, Slot, WorkerId};
+use crate::occurrence::Occurrence;
 use crate::options::Stderr;
 use crate::record::JobRecord;
 use crate::supervisor::WorkerKey;
@@ -67,7 +67,7 @@ impl Driver {
         if !self.hooks.wants(kinds) {
             return;
         }
-        let happening = Happening {
+        let occurrence = Occurrence {
             kinds,
             job: about.job.map(|record| JobId(record.id)),
             label: about.job.and_then(|record| record.label()),
@@ -79,7 +79,7 @@ impl Driver {
             at: u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX),
             more: more(),
         };
-        self.hooks.emit(happening, charge.cloned());
+        self.hooks.emit(occurrence, charge.cloned());
     }
 
     /// A line for the program's log, written by the hook thread: a logger is the user's code.

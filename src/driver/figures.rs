@@ -21,7 +21,7 @@ pub(super) struct Figures {
     restarts: Restarts,
     /// Since when each job waits, by its place in the machine's table.
     queued: Vec<u64>,
-    /// What has been of the jobs that were retried, or wait for a time, by number.
+    /// Of the jobs that were retried, or wait for a time, by number: when each was enqueued, and its earlier attempts.
     past: HashMap<u64, Past>,
     jobs: usize,
     slots: Vec<Slot>,

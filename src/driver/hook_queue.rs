@@ -4,7 +4,7 @@
 use crate::budget::Charge;
 use crate::dispatcher::{Dispatcher, Notification};
 use crate::event::EventKind;
-use crate::happening::Happening;
+use crate::occurrence::Occurrence;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,11 +33,11 @@ impl HookQueue {
     }
 
     /// Emits the events of what has happened: to subscribers at once, to hooks at the next [`HookQueue::hand_over`].
-    pub(super) fn emit(&self, happening: Happening, charge: Option<Arc<Charge>>) {
+    pub(super) fn emit(&self, occurrence: Occurrence, charge: Option<Arc<Charge>>) {
         if self.dispatcher.has_subscribers() {
             self.put();
         }
-        self.dispatcher.emit(happening, charge, &self.name, &mut self.queued.borrow_mut());
+        self.dispatcher.emit(occurrence, charge, &self.name, &mut self.queued.borrow_mut());
     }
 
     /// Queues a call for the next [`HookQueue::hand_over`].
@@ -71,8 +71,8 @@ mod tests {
     use crate::event::More;
     use crate::subscription::Events;
 
-    fn happening() -> Happening {
-        Happening {
+    fn occurrence() -> Occurrence {
+        Occurrence {
             kinds: &[EventKind::Idle],
             job: None,
             label: None,
@@ -92,11 +92,11 @@ mod tests {
         let hooks = HookQueue::new(Dispatcher::new(None), "pool".into());
         let queued = || hooks.queued.borrow().len();
         hooks.queue(Notification::Log(log::Level::Debug, String::new()));
-        hooks.emit(happening(), None);
+        hooks.emit(occurrence(), None);
         assert_eq!(queued(), 1, "nobody gets an event");
         let (events, subscriber) = Events::new();
         hooks.dispatcher.subscribe(subscriber);
-        hooks.emit(happening(), None);
+        hooks.emit(occurrence(), None);
         assert_eq!((queued(), hooks.unwoken.get()), (0, true));
         drop(events);
     }

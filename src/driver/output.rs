@@ -39,9 +39,9 @@ impl Output {
         self.asked.store(number, SeqCst);
     }
 
-    /// Whether all that is in the pipe has been reported. The pipe is looked at first: what the reader has taken out of it
-    /// before, it says of only once it has reported that. A reader that waits for room reads nothing until there is some;
-    /// `paused` says whether that is enough.
+    /// Whether all that was written to the pipe has been reported. The pipe is looked at first and the reader's state second:
+    /// what the reader had taken out of the pipe by then has been reported if it says afterwards that it waits. A reader that
+    /// waits for room reads nothing until there is some; `paused` says whether that is enough.
     pub(crate) fn is_drained(&self, paused: bool) -> bool {
         let unread = sys::unread(&self.pipe).unwrap_or(0);
         match self.state.load(SeqCst) {

@@ -115,7 +115,7 @@ impl Reader {
     fn read_all(&mut self) {
         let mut until = None;
         while self.wait_for_room() {
-            self.say_waits(WAITING);
+            self.publish_state(WAITING);
             let found = self.wait(until);
             self.reading.output.state.store(READING, SeqCst);
             let Ok(found) = found else { return };
@@ -125,7 +125,7 @@ impl Reader {
                 let Ok(read @ 1..) = filled else { return };
                 self.coalescing.messages = 0;
                 self.take_in();
-                self.hear();
+                self.report_heard();
                 self.left = self.left.saturating_sub(read as u64);
                 self.answer();
                 if self.enlarged.is_none() && self.buffer.incomplete() >= LARGE {
@@ -146,15 +146,15 @@ impl Reader {
 
     fn wait_for_room(&mut self) -> bool {
         if !self.reading.budget.has_room() {
-            self.say_waits(PAUSED);
+            self.publish_state(PAUSED);
         }
         let room = self.reading.budget.wait_for_room();
         self.reading.output.state.store(READING, SeqCst);
         room
     }
 
-    /// Says that all has been reported which was read, and then looks whether that is asked for.
-    fn say_waits(&mut self, state: u8) {
+    /// Publishes that all that was read has been reported, and then looks whether the supervisor has asked for that.
+    fn publish_state(&mut self, state: u8) {
         let Output { pipe, asked, .. } = &*self.reading.output;
         self.reading.output.state.store(state, SeqCst);
         let asked = asked.load(SeqCst);
@@ -193,7 +193,7 @@ impl Reader {
     }
 
     /// Reports now and then that something comes from a far worker: a long answer over a slow connection is no silence.
-    fn hear(&mut self) {
+    fn report_heard(&mut self) {
         let Some(silence) = self.reading.silence.filter(|_| matches!(self.stage, Stage::Messages)) else { return };
         let now = clock::now();
         if self.heard.is_none_or(|heard| now >= heard + silence / 8) {

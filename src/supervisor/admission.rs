@@ -75,7 +75,7 @@ impl Step<'_> {
         }
     }
 
-    /// Lets in the jobs whose callers wait, in order, as far as there is room.
+    /// Admits the jobs whose callers wait, in order, as far as there is room.
     pub(super) fn admit_pending(&mut self) {
         while self.machine.has_room_for_pending()
             && let Some(job) = self.machine.pending.pop_front()

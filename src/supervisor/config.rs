@@ -14,7 +14,7 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Option<Duration>,
     /// How old a worker may be; each has a limit of its own, which is up to a tenth less.
     pub(crate) max_age: Option<Duration>,
-    /// How many jobs that no worker has begun the pool takes, before it lets no more in.
+    /// How many jobs that no worker has begun the pool accepts.
     pub(crate) max_backlog: Option<usize>,
     pub(crate) retry: RetryPolicy,
     /// A job that no worker has begun by then is over.
@@ -258,22 +258,22 @@ pub(crate) struct Limit {
 }
 
 impl JobSettings {
-    fn own(&mut self) -> &mut Overrides {
+    fn overrides(&mut self) -> &mut Overrides {
         self.0.get_or_insert_default()
     }
 
     fn rare(&mut self) -> &mut Rare {
-        self.own().rare.get_or_insert_default()
+        self.overrides().rare.get_or_insert_default()
     }
 
     pub(crate) fn set_priority(&mut self, priority: i32) {
-        self.own().priority = priority;
+        self.overrides().priority = priority;
     }
 
     pub(crate) fn set_retries(&mut self, retries: u32) {
-        let own = self.own();
-        own.retries = Some(retries);
-        if let Some(rare) = &mut own.rare {
+        let overrides = self.overrides();
+        overrides.retries = Some(retries);
+        if let Some(rare) = &mut overrides.rare {
             rare.retry = None;
         }
     }
@@ -286,19 +286,19 @@ impl JobSettings {
     }
 
     pub(crate) fn set_timeout(&mut self, limit: Option<Duration>) {
-        self.own().timeout = Some(limit);
+        self.overrides().timeout = Some(limit);
     }
 
     pub(crate) fn set_soft_timeout(&mut self, limit: Option<Duration>) {
-        self.own().soft_timeout = Some(limit);
+        self.overrides().soft_timeout = Some(limit);
     }
 
     pub(crate) fn set_delay(&mut self, delay: Duration) {
-        self.own().delay = delay;
+        self.overrides().delay = delay;
     }
 
     pub(crate) fn set_expires(&mut self, after: Option<Duration>) {
-        self.own().expires = Some(after);
+        self.overrides().expires = Some(after);
     }
 
     /// The job is one of `key`, of which only so many run at once.
@@ -309,7 +309,7 @@ impl JobSettings {
 
     /// Gives the limit's key the number that `number` has for its text, which is no longer kept.
     pub(crate) fn number_key(&mut self, number: impl FnOnce(Box<str>) -> LimitKey) {
-        if let Some(rare) = self.0.as_mut().and_then(|own| own.rare.as_mut())
+        if let Some(rare) = self.0.as_mut().and_then(|overrides| overrides.rare.as_mut())
             && let (Some(limit), Some(key)) = (&mut rare.limit, rare.key.take())
         {
             limit.key = number(key);
@@ -328,29 +328,29 @@ impl JobSettings {
     }
 
     pub(crate) fn set_idempotent(&mut self, idempotent: bool) {
-        self.own().idempotent = idempotent;
+        self.overrides().idempotent = idempotent;
     }
 
     /// Whether it may be begun again where it is not known that it had begun.
     pub(crate) fn is_idempotent(&self) -> bool {
-        self.0.as_ref().is_some_and(|own| own.idempotent)
+        self.0.as_ref().is_some_and(|overrides| overrides.idempotent)
     }
 
     pub(crate) fn delay(&self) -> Duration {
-        self.0.as_ref().map_or(Duration::ZERO, |own| own.delay)
+        self.0.as_ref().map_or(Duration::ZERO, |overrides| overrides.delay)
     }
 
     pub(crate) fn expires(&self, pools: Option<Duration>) -> Option<Duration> {
-        self.0.as_ref().and_then(|own| own.expires).unwrap_or(pools)
+        self.0.as_ref().and_then(|overrides| overrides.expires).unwrap_or(pools)
     }
 
     pub(crate) fn priority(&self) -> i32 {
-        self.0.as_ref().map_or(0, |own| own.priority)
+        self.0.as_ref().map_or(0, |overrides| overrides.priority)
     }
 
     pub(crate) fn retry(&self, pools: RetryPolicy) -> RetryPolicy {
-        let Some(own) = &self.0 else { return pools };
-        match (own.rare.as_ref().and_then(|rare| rare.retry), own.retries) {
+        let Some(overrides) = &self.0 else { return pools };
+        match (overrides.rare.as_ref().and_then(|rare| rare.retry), overrides.retries) {
             (Some(policy), _) => policy,
             (None, Some(retries)) => RetryPolicy::new(retries),
             (None, None) => pools,
@@ -358,15 +358,15 @@ impl JobSettings {
     }
 
     pub(crate) fn attempts(&self, pools: RetryPolicy) -> u32 {
-        let own = self.0.as_ref().and_then(|own| own.retries);
-        own.unwrap_or(pools.retries).saturating_add(1)
+        let overrides = self.0.as_ref().and_then(|overrides| overrides.retries);
+        overrides.unwrap_or(pools.retries).saturating_add(1)
     }
 
     pub(crate) fn timeout(&self, pools: Option<Duration>) -> Option<Duration> {
-        self.0.as_ref().and_then(|own| own.timeout).unwrap_or(pools)
+        self.0.as_ref().and_then(|overrides| overrides.timeout).unwrap_or(pools)
     }
 
     pub(crate) fn soft_timeout(&self, pools: Option<Duration>) -> Option<Duration> {
-        self.0.as_ref().and_then(|own| own.soft_timeout).unwrap_or(pools)
+        self.0.as_ref().and_then(|overrides| overrides.soft_timeout).unwrap_or(pools)
     }
 }

@@ -87,8 +87,8 @@ pub(crate) enum Notice {
         begun: Begun,
         worker_key: WorkerKey,
     },
-    /// The job is over, and its key is no longer valid. `worker_key` is the worker whose doing it was. `begun` is of all
-    /// attempts.
+    /// The job is over, and its key is no longer valid. `worker_key` is the worker that ran it when it was settled, if one
+    /// did. `begun` is of all attempts.
     Settled {
         key: JobKey,
         attempt: u32,

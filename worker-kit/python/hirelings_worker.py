@@ -462,8 +462,8 @@ class _Link:
     def guard_is_gone(self) -> NoReturn:
         _exit_with("the guard process is gone")
 
-    def take_back(self) -> None:
-        """Takes what the guard has read. The lock is held."""
+    def reclaim_input(self) -> None:
+        """Takes the input back from the guard, and what it has read. The lock is held."""
         self.send_guard(b"R")
         data, length = bytearray(), None
         while length is None or len(data) < length:
@@ -617,7 +617,7 @@ class _Link:
         is called and when it returns, and not while it waits."""
         words, jobs, poll = self.words, self.jobs, self.poller.poll
         if words[_OWNER]:
-            self.take_back()
+            self.reclaim_input()
         while True:
             if jobs:
                 while poll(0):
@@ -668,7 +668,7 @@ class _Link:
             words[_STARTED] = 1
             self.write(_ABOUT_JOB.pack(12, _START, words[_JOB_ID]))
         if words[_OWNER]:
-            self.take_back()
+            self.reclaim_input()
         words[_RETIRED] = 1
         self.write(_LENGTH_AND_KIND.pack(4, _RETIRE))
         for job, _, _, _, slot in self.jobs:

@@ -36,8 +36,9 @@ pub fn serve<J: Job>(handler: impl FnMut(J, &mut Context<J>) -> Outcome<J>) -> !
 /// once. The pool's side starts it with `hirelings::self_exec::<J>()`.
 ///
 /// Call it first thing in `main`: what stands before it is done in each worker too. It changes nothing in the
-/// environment, so threads may run already: below `#[tokio::main]` it is sound. Not to be mixed up with
-/// [`Worker::init`], which makes one worker's state.
+/// environment, so threads may run already: below `#[tokio::main]` it is sound. In a fork server no other thread may run, since
+/// a fork copies one thread: where one does, the start fails. Not to be mixed up with [`Worker::init`], which makes one
+/// worker's state.
 ///
 /// ```no_run
 /// # use hirelings_worker_kit::{Job, NoError, init};

@@ -23,7 +23,7 @@ pub(super) enum FromActor {
     },
     Message(Message),
     Malformed,
-    OutputEnd,
+    StdoutClosed,
     /// No message: what was said before is what the pool asked for when a limit was over, or when it stopped the worker.
     Drained,
     Stopped,

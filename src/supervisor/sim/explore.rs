@@ -70,7 +70,7 @@ enum Step {
     Guard(WorkerKey),
     /// The worker's next message arrives at the pool.
     Deliver(WorkerKey),
-    ErrorsEnd(WorkerKey),
+    StderrCloses(WorkerKey),
     Reap(WorkerKey),
     /// A signal has its effect, or a terminal failure is over.
     Ends(WorkerKey),
@@ -187,7 +187,7 @@ impl State {
                 steps.push(Step::Guard(worker_key));
             }
         }
-        steps.extend(self.unread.iter().map(|&worker_key| Step::ErrorsEnd(worker_key)));
+        steps.extend(self.unread.iter().map(|&worker_key| Step::StderrCloses(worker_key)));
         steps.extend(self.unreaped.iter().map(|&worker_key| Step::Reap(worker_key)));
         steps.extend(self.ending.keys().map(|&worker_key| Step::Ends(worker_key)));
         if self.machine.is_paused() {
@@ -321,13 +321,13 @@ impl State {
                             Input::Message { worker_key, message, resident: wanted.then_some(0) }
                         }
                         FromActor::Malformed => Input::Malformed(worker_key),
-                        FromActor::OutputEnd => Input::StdoutClosed(worker_key),
+                        FromActor::StdoutClosed => Input::StdoutClosed(worker_key),
                         FromActor::Drained => Input::Drained(worker_key),
                         FromActor::Stopped => Input::Stopped(worker_key),
                     },
                 )
             }
-            Step::ErrorsEnd(worker_key) => {
+            Step::StderrCloses(worker_key) => {
                 self.unread.remove(&worker_key);
                 self.input(shape, Input::StderrClosed(worker_key))
             }
@@ -530,7 +530,7 @@ impl State {
         let (unanswered, lied) = (actor.unanswered, actor.lied);
         actor.coming.clear();
         actor.phase = Phase::Hung;
-        actor.going.push_back(FromActor::OutputEnd);
+        actor.going.push_back(FromActor::StdoutClosed);
         self.ending.remove(&worker_key);
         self.unreaped.insert(worker_key);
         match unanswered.filter(|_| killed && !lied && !self.exited) {

@@ -48,7 +48,7 @@ enum Due {
     /// The local process ends.
     CarrierDies(WorkerKey),
     Reap(WorkerKey),
-    ErrorsEnd(WorkerKey),
+    StderrCloses(WorkerKey),
     /// The end of the input reaches the worker.
     InputEnds(WorkerKey),
     /// The guard looks whether the pool is silent.
@@ -245,7 +245,7 @@ impl World {
             }
             Due::CarrierDies(worker_key) => self.carrier_dies(worker_key),
             Due::Reap(worker_key) => self.input(Input::Exited { worker_key, undelivered: None }),
-            Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
+            Due::StderrCloses(worker_key) => self.input(Input::StderrClosed(worker_key)),
             Due::InputEnds(worker_key) => self.ends(worker_key),
             Due::Guard(worker_key) => {
                 let now = self.now;
@@ -465,7 +465,7 @@ impl World {
             self.soon(Due::InputEnds(worker_key));
         }
         self.soon(Due::Deliver(worker_key));
-        self.soon(Due::ErrorsEnd(worker_key));
+        self.soon(Due::StderrCloses(worker_key));
         self.plan(Duration::ZERO, Due::Reap(worker_key));
     }
 

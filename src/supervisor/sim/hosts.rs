@@ -2,7 +2,7 @@
 //!
 //! All of these pools are the real state machine. What is simulated is what lies between them: processes that start, read, work
 //! and die, and hosts that are lost, with up to a second in which the host's workers go on before their guards end them. The
-//! coordinator does what `examples/two_levels.rs` does: it hands out batches, takes each item as it is reported, and gives the
+//! coordinator does what `examples/two_levels.rs` does: it sends batches, takes each item as it is reported, and gives the
 //! rest of a lost batch to another host, a second later.
 //!
 //! Each item must be reported once, no attempt may begin twice, and no item may run in two places. The time that the

@@ -36,8 +36,8 @@ enum Due {
     Reap(WorkerKey),
     /// The pool's reader waits no longer for the end of a pipe that somebody else holds.
     GivesUp(WorkerKey),
-    ErrorsEnd(WorkerKey),
-    InputBreaks(WorkerKey),
+    StderrCloses(WorkerKey),
+    StdinBreaks(WorkerKey),
     /// What a dead worker has left behind writes to the worker's output.
     GrandchildWrites(WorkerKey),
     /// The fork server of all workers dies.
@@ -391,9 +391,9 @@ impl World {
                 });
                 self.input(Input::Exited { worker_key, undelivered });
             }
-            Due::GivesUp(worker_key) => self.report(worker_key, FromActor::OutputEnd),
-            Due::ErrorsEnd(worker_key) => self.input(Input::StderrClosed(worker_key)),
-            Due::InputBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
+            Due::GivesUp(worker_key) => self.report(worker_key, FromActor::StdoutClosed),
+            Due::StderrCloses(worker_key) => self.input(Input::StderrClosed(worker_key)),
+            Due::StdinBreaks(worker_key) => self.input(Input::StdinBroken(worker_key)),
             Due::GrandchildWrites(worker_key) => {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     // What it says is taken for the worker's own.
@@ -612,7 +612,7 @@ impl World {
     fn send(&mut self, worker_key: WorkerKey, message: ToActor) {
         if let Some(actor) = self.actors.get_mut(&worker_key) {
             actor.send(message);
-            let due = if actor.alive { Due::Arrive(worker_key) } else { Due::InputBreaks(worker_key) };
+            let due = if actor.alive { Due::Arrive(worker_key) } else { Due::StdinBreaks(worker_key) };
             self.soon(due);
         }
     }

@@ -117,7 +117,7 @@ impl Admission {
         let at_once = self.waiting.front().is_some_and(|&id| !self.delayed.contains(&id) && finds_permit(id));
         let has_room = backlog < self.max_backlog || (at_once && has_free);
         ensure(self.waiting.is_empty() || !has_room, || {
-            format!("nobody lets in {:?}: {backlog} of {}", self.waiting, self.max_backlog)
+            format!("{:?} wait though there is room: the backlog has {backlog} of {}", self.waiting, self.max_backlog)
         })
     }
 }

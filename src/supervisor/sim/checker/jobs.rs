@@ -9,7 +9,7 @@ impl Checker {
         let Some(process) = self.processes.get_mut(&worker_key) else { return Ok(()) };
         process.start_failed = true;
         self.probed = process.probe;
-        ensure(!process.excused, || format!("{worker_key:?} was let go before it had a job"))?;
+        ensure(!process.excused, || format!("{worker_key:?} was excused before it had a job"))?;
         ensure(!process.used || !process.ever_ready, || format!("{worker_key:?} had a job, so it had started"))
     }
 

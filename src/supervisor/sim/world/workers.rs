@@ -59,7 +59,7 @@ impl World {
     pub(super) fn report(&mut self, worker_key: WorkerKey, sent: FromActor) {
         let Some(actor) = self.actors.get_mut(&worker_key) else { return };
         if !actor.pipe_closed {
-            actor.pipe_closed = sent == FromActor::OutputEnd;
+            actor.pipe_closed = sent == FromActor::StdoutClosed;
             actor.going.push_back(sent);
             self.soon(Due::Deliver(worker_key));
         }
@@ -91,7 +91,7 @@ impl World {
                 Input::Message { worker_key, message, resident: wanted.then(|| self.resident()) }
             }
             FromActor::Malformed => Input::Malformed(worker_key),
-            FromActor::OutputEnd => Input::StdoutClosed(worker_key),
+            FromActor::StdoutClosed => Input::StdoutClosed(worker_key),
             FromActor::Drained => Input::Drained(worker_key),
             FromActor::Stopped => Input::Stopped(worker_key),
         };
@@ -115,8 +115,8 @@ impl World {
                 self.soon(Due::GrandchildWrites(worker_key));
             }
         } else {
-            self.report(worker_key, FromActor::OutputEnd);
-            self.soon(Due::ErrorsEnd(worker_key));
+            self.report(worker_key, FromActor::StdoutClosed);
+            self.soon(Due::StderrCloses(worker_key));
         }
         if unreported {
             return;
@@ -315,7 +315,7 @@ impl World {
                 self.set(worker_key, Phase::Hung);
             }
             Start::ClosesPipe => {
-                self.report(worker_key, FromActor::OutputEnd);
+                self.report(worker_key, FromActor::StdoutClosed);
                 self.set(worker_key, Phase::Hung);
             }
             start @ (Start::Fine | Start::DiesIdle | Start::Retires) => {
@@ -396,17 +396,17 @@ impl World {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.input_closed = true;
                 }
-                self.soon(Due::InputBreaks(worker_key));
+                self.soon(Due::StdinBreaks(worker_key));
                 self.set(worker_key, Phase::Running { job, attempt, fate: Fate::Answer(success) });
                 let epoch = self.actors[&worker_key].epoch;
                 let late = delay(&mut self.rng, &self.limits);
                 self.plan(EXIT_WAIT + late, Due::Act(worker_key, epoch));
             }
             Fate::ClosePipe => {
-                self.report(worker_key, FromActor::OutputEnd);
+                self.report(worker_key, FromActor::StdoutClosed);
                 self.set(worker_key, Phase::Hung);
                 if self.rng.chance(50) {
-                    self.soon(Due::InputBreaks(worker_key));
+                    self.soon(Due::StdinBreaks(worker_key));
                 }
             }
         }

@@ -1,12 +1,12 @@
-//! What the events of a pool are made of, before they are.
+//! Something that has happened in a pool, before events are made of it.
 
 use crate::event::{Event, EventFields, EventKind, More};
 use crate::id::{JobId, Slot, WorkerId};
 use std::sync::Arc;
 
-/// What has happened, of which one event or several at once are made.
+/// Something that has happened, of which one event is made, or several at once.
 #[derive(Clone)]
-pub(crate) struct Happening {
+pub(crate) struct Occurrence {
     /// The events' kinds, in their order.
     pub(crate) kinds: &'static [EventKind],
     pub(crate) job: Option<JobId>,
@@ -21,7 +21,7 @@ pub(crate) struct Happening {
     pub(crate) more: More,
 }
 
-impl Happening {
+impl Occurrence {
     /// The event of one of its kinds, in the pool of that name.
     pub(crate) fn event(&self, kind: EventKind, pool: &Arc<str>) -> Event {
         Event::new(EventFields {
