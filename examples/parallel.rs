@@ -24,15 +24,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::{env, fmt, mem, thread};
+use std::{fmt, mem, thread};
 
 // ------------------------------------------------------------ the worker's side
 
@@ -132,11 +131,13 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         io::stdout().write_all(HELP.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let folder = Folder::new()?;
+    // Where output is kept until it is printed; removed when this is dropped.
+    let folder = tempfile::Builder::new().prefix("parallel-").tempdir();
+    let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let pool = Pool::<Run>::builder(self_exec::<Run>())
         .name("parallel")
-        .options(&folder.0.clone().into_os_string())
+        .options(&folder.path().as_os_str().to_owned())
         .max_processes(jobs)
         .retries(args.tries - 1)
         .timeout_working(args.timeout)
@@ -167,7 +168,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         in_the_way: io::stdout().is_terminal(),
     };
 
-    let mut work = Work::new(args, &pool, &folder.0, &view, done_before, sender);
+    let mut work = Work::new(args, &pool, folder.path(), &view, done_before, sender);
     // One waits for each that runs, so that no worker waits for the next; not where none may begin after one that fails.
     let most = if args.halt.is_some() { jobs } else { 2 * jobs };
     let ended = work.until_done(&events, most);
@@ -182,29 +183,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Err(format!("the job log is not complete: {error}").into());
     }
     ended.map(|()| code)
-}
-
-/// Where output is kept, until this is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Folder, Box<dyn Error>> {
-        for n in 0..1000 {
-            let folder = env::temp_dir().join(format!("parallel-{}-{n}", std::process::id()));
-            match DirBuilder::new().mode(0o700).create(&folder) {
-                Ok(()) => return Ok(Folder(folder)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(format!("cannot make {}: {error}", folder.display()).into()),
-            }
-        }
-        Err("there is no name left for a folder of its own".into())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// What shows how far it is.

@@ -212,7 +212,10 @@ fn a_run_that_was_killed_goes_on_where_it_stopped() {
     let folder = tools::folder("killed");
     let arguments = ["-j", "4", "--joblog", "log", "--resume", "echo {} >> ran; sleep 0.01"];
     let input: String = (0..400).map(|n| format!("{n}\n")).collect();
-    let mut child = ours().args(arguments).current_dir(&folder).stdin(Stdio::piped()).spawn().unwrap();
+    // What it leaves in its temporary folder when it is killed stays in this test's folder.
+    let mut killed = ours();
+    killed.args(arguments).current_dir(&folder).env("TMPDIR", &folder);
+    let mut child = killed.stdin(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let logged = || fs::read_to_string(folder.join("log")).map_or(0, |log| log.lines().count());
     eventually("some are done", || logged() > 50);
