@@ -1,6 +1,6 @@
 //! After exit, drain or drop every job is settled and nothing is left behind.
 
-use hirelings::{EnqueueErrorKind, EventKind, JobError, JobHandle, JobStatus, Pool, Stderr};
+use hirelings::{EnqueueErrorKind, EventKind, JobError, JobHandle, JobStatus, Stderr};
 use hirelings_tests::staged::{self, Stage, Staged};
 use hirelings_tests::{
     Do, Gate, Record, Scratch, WATCHDOG, alone, begun, eventually, pool, processes, program, settled, stubborn_worker,
@@ -116,7 +116,7 @@ fn workers_without_a_job_are_dropped_at_the_end() {
             let notes = Scratch::new();
             let mut command = Command::new("/bin/sh");
             command.args(["-c", "trap '' TERM; exec \"$0\""]).arg(program("staged"));
-            let pool = Pool::<Staged>::builder(command).options(&Stage::NoteWhenDropped(notes.path()));
+            let pool = hirelings_tests::builder::<Staged>(command).options(&Stage::NoteWhenDropped(notes.path()));
             let pool = pool.stderr(Stderr::Null).max_processes(2).kill_grace(WATCHDOG).build().unwrap();
             pool.wait_ready(WATCHDOG).unwrap();
             let mut workers: Vec<_> = pool.workers().iter().map(|worker| worker.pid.to_string()).collect();
@@ -469,7 +469,7 @@ fn exit_asks_with_sigterm_and_insists_with_sigkill() {
         (worker(), Duration::ZERO, "SIGKILL"),
         (stubborn_worker(), Duration::from_millis(50), "SIGKILL"),
     ] {
-        let builder = Pool::<Do>::builder(worker).stderr(Stderr::Null).max_processes(1).kill_grace(grace);
+        let builder = hirelings_tests::builder::<Do>(worker).stderr(Stderr::Null).max_processes(1).kill_grace(grace);
         let (builder, mut record) = Record::of(builder);
         let pool = builder.build().unwrap();
         let gate = Gate::new();

@@ -1,6 +1,6 @@
 //! A job goes out and comes back.
 
-use hirelings::{JobError, Pool, Stderr};
+use hirelings::{JobError, Stderr};
 use hirelings_tests::{Do, Gate, begun, eventually, pool, settled, worker};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -60,7 +60,7 @@ fn a_panic_brings_its_backtrace_unless_forbidden() {
             Some(set) => command.env("RUST_BACKTRACE", set),
             None => command.env_remove("RUST_BACKTRACE"),
         };
-        let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(1).build().unwrap();
+        let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).max_processes(1).build().unwrap();
         match settled(pool.enqueue(Do::Panic("oh".into()))) {
             Err(JobError::Panicked(panic)) => assert_eq!(panic.backtrace.is_some(), brings, "{set:?}"),
             other => panic!("{other:?}"),

@@ -266,7 +266,7 @@ fn killed_while_it_exits(command: impl Fn() -> Command, job: Do) {
         command
     };
     for (command, signal) in [(command(), Signal::TERM), (stubborn(), Signal::KILL)] {
-        let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).kill_grace(Duration::from_secs(2));
+        let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).kill_grace(Duration::from_secs(2));
         let (builder, mut record) = Record::of(pool.max_processes(1).max_jobs_per_process(1));
         let pool = builder.build().unwrap();
         settled(pool.enqueue(job.clone())).unwrap();

@@ -1,6 +1,6 @@
 //! Panics where memory is scarce.
 
-use hirelings::{JobError, Limits, Pool, PoolBuilder, Stderr};
+use hirelings::{JobError, Limits, PoolBuilder, Stderr};
 use hirelings_tests::{Do, program, settled};
 use std::process::Command;
 
@@ -10,7 +10,7 @@ fn pool(backtrace: Option<&str>, address_space: u64, other_thread: Option<&str>)
     let mut command = Command::new(program("panics"));
     command.args(other_thread);
     command.env_remove("RUST_BACKTRACE").envs(backtrace.map(|set| ("RUST_BACKTRACE", set)));
-    let pool = Pool::<Do>::builder(command).stderr(Stderr::Null).max_processes(2);
+    let pool = hirelings_tests::builder::<Do>(command).stderr(Stderr::Null).max_processes(2);
     pool.limits(Limits::new().address_space(address_space))
 }
 

@@ -1,6 +1,6 @@
 //! One start failure for many jobs.
 
-use hirelings::{JobError, Pool, Stderr};
+use hirelings::{JobError, Stderr};
 use hirelings_tests::counting::IN_USE;
 use hirelings_tests::{Do, Scratch, alone, eventually};
 use std::process::Command;
@@ -15,7 +15,7 @@ fn jobs_of_one_start_failure_share_its_words() {
     let mut worker = Command::new("sh");
     let line = "while [ ! -s \"$0\" ]; do sleep 0.01; done; head -c 8192 /dev/zero | tr '\\0' x >&2; exit 3";
     worker.args(["-c", line]).arg(told_to_fail.path());
-    let pool = Pool::<Do>::builder(worker).stderr(Stderr::Null).max_processes(1).start_failures(1);
+    let pool = hirelings_tests::builder::<Do>(worker).stderr(Stderr::Null).max_processes(1).start_failures(1);
     let pool = pool.timeout_initializing(None).build().unwrap();
     let handles: Vec<_> = (0..JOBS).map(|_| pool.enqueue(Do::Pid)).collect();
     // All are in the pool's tables, and not on their way to them.

@@ -101,7 +101,7 @@ fn torture(arguments: &[String]) {
     let begin = Instant::now();
     begun::note_successes(&tag);
     let nothing = Holdings::at_rest();
-    let (warm, end, rounds) = rounds(&options, &tag, begin);
+    let Rounds { warm, end, number: rounds, forked } = rounds(&options, &tag, begin);
     nothing.compare("in the end", false);
     hunt::kill_all(&tag);
     let begun = begun::judge(&tag);
@@ -127,9 +127,8 @@ fn torture(arguments: &[String]) {
         ];
         let of_fork_servers = [Fault::ForkServerKilled, Fault::ForkServerStopped];
         let rust = kit::kit() == Kit::Rust;
-        let forked = rust && env::var(hirelings_tests::START).as_deref() == Ok("fork");
         let enough = match whole {
-            // A short run may strike none by chance. Where half of the pools are forked, the one that is struck may not be.
+            // A short run may strike none by chance.
             _ if of_fork_servers.contains(&fault) => OF_FORK_SERVERS * u64::from(whole && forked),
             _ if fault == Fault::NoProcesses && !kit::feels_shortage() => 0,
             true if ends.contains(&fault) => EACH_END,
@@ -145,8 +144,18 @@ fn torture(arguments: &[String]) {
     exit(i32::from(books::get(&books::WRONG) > 0))
 }
 
-/// The rounds: gives the memory after the first and the last, and how many there were.
-fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64) {
+/// What the rounds came to.
+#[derive(Default)]
+struct Rounds {
+    /// The memory after the first and after the last.
+    warm: Memory,
+    end: Memory,
+    number: u64,
+    /// Whether the workers of the pool that goes through all of them are forked: it is its fork servers that are struck.
+    forked: bool,
+}
+
+fn rounds(options: &Options, tag: &str, begin: Instant) -> Rounds {
     let mut dice = Dice::new(options.seed);
     // At least two, so that the first can be for warming up; what comes after the load takes some seconds.
     let load = (options.length / 4).min(Duration::from_secs(5));
@@ -158,9 +167,10 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
         Ok(pool) => pool,
         Err(error) => {
             books::wrong(format!("no pool: {error}"));
-            return Default::default();
+            return Rounds::default();
         }
     };
+    let forked = pool.stats().fork_servers_spawned > 0;
     let (mut warm, mut memory, mut number, mut parents) = (Memory::default(), Memory::default(), 0, 0);
     let least = if kit::kit() == Kit::Rust || whole { 2 } else { 1 };
     while number < least || begin.elapsed() + load < options.length {
@@ -194,7 +204,7 @@ fn rounds(options: &Options, tag: &str, begin: Instant) -> (Memory, Memory, u64)
     ledger.settle(&pool);
     drop(pool);
     ends::report_strays(tag);
-    (warm, memory, number)
+    Rounds { warm, end: memory, number, forked }
 }
 
 /// Ends the run where something hangs for good: where nothing has been settled or brought about for a long time. A round takes as
