@@ -626,7 +626,8 @@ impl<J: Job> PoolBuilder<J> {
     /// Counted is its resident memory, with the buffers that it keeps between large payloads, up to 64 MiB, and without
     /// the processes that it has started. What it shares with others counts where it was started by exec, and does not
     /// where a [fork server](StartMethod::ForkServer) made it. It is looked at every 100 ms while it has something to
-    /// do, so what grows faster may be over the limit for a moment. For a limit that nothing can pass, see
+    /// do, so what grows faster may be over the limit for a moment; what a forked worker writes to of the state that it
+    /// shares may be found later. For a limit that nothing can pass, see
     /// [`Limits::address_space`]. Linux only: elsewhere `build` refuses it.
     ///
     /// ```no_run

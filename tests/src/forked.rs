@@ -74,6 +74,8 @@ pub enum Ask {
     Leak(usize),
     /// The sum of a byte of each page that init has filled.
     Sum,
+    /// Writes to each page that init has filled.
+    Write,
     /// The process group.
     Group,
     /// Appends a line to a file.
