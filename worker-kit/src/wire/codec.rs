@@ -277,6 +277,15 @@ mod tests {
         }
         let fault = encode_payload(&Endless, &mut Vec::new(), 100).unwrap_err();
         assert!(fault.to_string().contains("does not know its length"), "{fault}");
+
+        struct EndlessBytes;
+        impl Serialize for EndlessBytes {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_seq(std::iter::repeat(1u8))
+            }
+        }
+        let fault = encode_payload(&EndlessBytes, &mut Vec::new(), 100).unwrap_err();
+        assert!(fault.to_string().contains("does not know its length"), "{fault}");
         assert_eq!(format!("{fault:?}"), fault.to_string());
         assert!(format!("{fault:#?}").starts_with("CodecFault("));
     }

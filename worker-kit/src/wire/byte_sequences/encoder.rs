@@ -104,12 +104,14 @@ impl<S: Serializer> Serializer for Encoder<S> {
     where
         I: IntoIterator<Item: Serialize>,
     {
-        if !is_byte::<I::Item>() {
-            let items = items.into_iter();
-            let len = match items.size_hint() {
-                (least, Some(most)) if least == most => Some(least),
-                _ => None,
-            };
+        let items = items.into_iter();
+        let len = match items.size_hint() {
+            (least, Some(most)) if least == most => Some(least),
+            _ => None,
+        };
+        // Those that know no length may have no end, and no frame holds more than the most here.
+        let fits = len.is_some_and(|len| len <= u32::MAX as usize);
+        if !is_byte::<I::Item>() || !fits {
             let mut elements = self.serialize_seq(len)?;
             for item in items {
                 ser::SerializeSeq::serialize_element(&mut elements, &item)?;
@@ -123,7 +125,7 @@ impl<S: Serializer> Serializer for Encoder<S> {
                 0
             })
         };
-        let bytes: Vec<u8> = items.into_iter().map(byte).collect();
+        let bytes: Vec<u8> = items.map(byte).collect();
         if are_bytes {
             self.0.serialize_bytes(&bytes)
         } else {
