@@ -24,9 +24,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -132,7 +133,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     // Where output is kept until it is printed; removed when this is dropped.
-    let folder = tempfile::Builder::new().prefix("parallel-").tempdir();
+    // Nobody else may read it.
+    let private = Permissions::from_mode(0o700);
+    let folder = tempfile::Builder::new().prefix("parallel-").permissions(private).tempdir();
     let folder = folder.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
     let jobs = args.jobs.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
     let pool = Pool::<Run>::builder(self_exec::<Run>())

@@ -328,6 +328,7 @@ impl Driver {
                 }
             }
             Report::Heard(worker_key) => self.input(Input::Heard(worker_key)),
+            Report::Ended(worker_key) => self.input(Input::Ended(worker_key)),
             Report::Exited(worker_key, reaped) => {
                 let is_far = self.machine.worker(worker_key).is_some_and(|worker| worker.is_far());
                 if let Some(child) = self.child(worker_key) {
@@ -351,7 +352,7 @@ impl Driver {
     }
 
     fn resident(&self, worker_key: WorkerKey) -> Option<u64> {
-        self.workers.get(worker_key)?.resident(self.machine.lowest_memory_limit())
+        self.workers.get(worker_key)?.resident(self.machine.next_memory_limit(worker_key))
     }
 
     fn message(&mut self, worker_key: WorkerKey, frame: Frame<FromWorker>, charge: Charge) {

@@ -51,7 +51,12 @@ pub(crate) trait Process: Send + Sync {
     /// If the process has ended: ends what is left of its group. It is not reaped by this.
     fn end_group(&self);
 
-    /// If the process has ended, and somebody else was to say how: that is waited for no longer.
+    /// Whether somebody else is to say how the process ends.
+    fn awaits_status(&self) -> bool {
+        false
+    }
+
+    /// If the process has ended, and somebody else is to say how: that is waited for no longer.
     fn give_up_status(&self) {}
 
     /// If the process has ended: ends what is left of its group, and reaps it. Never blocks.

@@ -88,6 +88,10 @@ pub(crate) const DEATH_WAIT: Duration = Duration::from_millis(100);
 /// on a busy machine some hundred milliseconds may pass from there to its exit.
 pub(crate) const EXIT_WAIT: Duration = Duration::from_millis(500);
 
+/// How long a fork server may take to say how a worker has ended. It may be forking another, which takes 38 µs for each MiB
+/// that it has written.
+pub(crate) const STATUS_WAIT: Duration = Duration::from_secs(2);
+
 /// How often the memory of a worker that has something to do is looked at, where it has a hard limit.
 pub(crate) const MEASURE_EVERY: Duration = Duration::from_millis(100);
 
@@ -244,6 +248,7 @@ impl Supervisor {
             Input::StdinBroken(worker_key) => step.of_worker(worker_key, |step| step.stdin_broken(worker_key)),
             Input::StderrClosed(worker_key) => step.of_worker(worker_key, |step| step.stderr_closed(worker_key)),
             Input::Orphaned(worker_key) => step.of_worker(worker_key, |step| step.orphaned(worker_key)),
+            Input::Ended(worker_key) => step.of_worker(worker_key, |step| step.ended(worker_key)),
             Input::Exited { worker_key, undelivered } => {
                 step.of_worker(worker_key, |step| step.exited(worker_key, undelivered))
             }
@@ -371,6 +376,7 @@ impl Step<'_> {
             Timer::Heartbeat => self.heartbeat(worker_key),
             Timer::Silence => self.silence_is_over(worker_key),
             Timer::Death => self.death_due(worker_key),
+            Timer::Status => self.status_due(worker_key),
             Timer::Idle => self.idle_for_long(worker_key),
             Timer::Age => self.is_old(worker_key),
         }

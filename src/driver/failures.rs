@@ -61,10 +61,7 @@ impl Driver {
             Outcome::Crashed(cause) => {
                 let reaped = child.and_then(|child| child.reaped);
                 let status = reaped.and_then(|reaped| reaped.status);
-                // The machine takes one for alive that is dead, and whose fork server has not said so.
-                let dead = cause == CrashCause::Exited
-                    || cause == CrashCause::PipeClosed && child.is_some_and(|child| !child.closed_pipe);
-                let orphaned = dead && reaped.is_some_and(|reaped| reaped.orphaned);
+                let orphaned = cause == CrashCause::Exited && reaped.is_some_and(|reaped| reaped.orphaned);
                 let cause = if orphaned { CrashCause::Orphaned } else { cause };
                 Failure::Crashed(Crash { pid, cause, status, stderr: words(), attempts: attempt, who: who() })
             }

@@ -128,8 +128,7 @@ impl Driver {
             }
             Notice::PipeClosed(worker_key) => {
                 self.figures.because(worker_key, Cause::Crashed);
-                // One whose fork server has not said that it is dead is not alive.
-                if let Some(child) = self.workers.get_mut(worker_key).filter(|child| !child.process.has_exited()) {
+                if let Some(child) = self.workers.get_mut(worker_key) {
                     child.closed_pipe = true;
                     self.log(log::Level::Warn, || {
                         format!("{} closed its pipe and lives, and is killed", self.named(worker_key))

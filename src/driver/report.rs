@@ -38,6 +38,8 @@ pub(crate) enum Report {
     StderrClosed(WorkerKey),
     /// From the poller: a write failed.
     StdinBroken(WorkerKey),
+    /// From the reader: the process has ended, and how is to be told by its fork server.
+    Ended(WorkerKey),
     /// From the poller: the process is no more.
     Exited(WorkerKey, Reaped),
     /// From a fork server's minder.

@@ -45,14 +45,17 @@ struct Counted {
     private: u64,
 }
 
-/// How many times as long as a count takes, the next is put off.
+/// How many times as long as a count takes, the next is put off; and for how long at most, since a count that is interrupted
+/// seems to take long.
 const PUT_OFF: u32 = 200;
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(10);
 
 impl Counted {
     /// What is its own at `now`, as far as the whole says: of what it shared, what it has written to since is left out. None
     /// where it is time to count again.
     fn estimate(self, whole: u64, now: Instant) -> Option<u64> {
-        (now < self.at + self.took * PUT_OFF).then(|| self.private + whole.saturating_sub(self.whole))
+        let put_off = self.took.saturating_mul(PUT_OFF).min(LONGEST_PUT_OFF);
+        (now < self.at + put_off).then(|| self.private + whole.saturating_sub(self.whole))
     }
 }
 
@@ -127,6 +130,9 @@ impl Process for ForkedProcess {
         if whole <= limit {
             return Some(whole);
         }
+        if !self.server.holds_memory() {
+            return None;
+        }
         let mut counted = self.counted.lock();
         let before = clock::now();
         if let Some(estimate) = counted.and_then(|counted| counted.estimate(whole, before)).filter(|&own| own <= limit)
@@ -163,6 +169,10 @@ impl Process for ForkedProcess {
         if *state != State::Reaped && self.has_exited() {
             let _ = signal_group(self.exit.as_fd(), process::Signal::KILL.as_raw());
         }
+    }
+
+    fn awaits_status(&self) -> bool {
+        *self.state.lock() == State::Held
     }
 
     fn give_up_status(&self) {

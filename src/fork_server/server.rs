@@ -19,6 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ struct Minded {
     program: String,
     process: OsProcess,
     printed: Mutex<VecDeque<u8>>,
+    /// Whether the pool lets it end, since nobody needs it any more.
+    asked: AtomicBool,
     /// What it did wrong, in words.
     reason: Mutex<Option<String>>,
     ended: Mutex<Option<Ended>>,
@@ -91,6 +94,7 @@ impl Server {
             program: program.clone(),
             process,
             printed: Mutex::default(),
+            asked: AtomicBool::new(false),
             reason: Mutex::default(),
             ended: Mutex::default(),
             is_over: Condvar::new(),
@@ -159,6 +163,7 @@ impl Server {
 
     /// Lets the fork server end, with its group.
     pub(super) fn end(&self) {
+        self.minded.asked.store(true, Ordering::Relaxed);
         let _ = shutdown(&*self.control, Shutdown::Both);
     }
 
@@ -346,7 +351,7 @@ impl Minder {
                 && let Some(reaped) = self.minded.process.reap()
             {
                 // Where it did something wrong, the pool has ended it for that.
-                let was_asked = is_ending && self.minded.reason.lock().is_none();
+                let was_asked = self.minded.asked.load(Ordering::Relaxed) && self.minded.reason.lock().is_none();
                 return self.finish(reaped.status, was_asked);
             }
             if found.hung_up && !is_ending {

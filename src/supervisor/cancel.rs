@@ -25,7 +25,7 @@ impl Step<'_> {
         let again = std::mem::replace(&mut self.machine.jobs.entry(key.place).cancelled, true);
         let worker = self.worker(worker_key);
         let is_earlier = until.is_some_and(|until| worker.cancel.is_none_or(|before| until < before.until));
-        if worker.is_reaped() || (again && (worker.is_cancel_draining() || !is_earlier)) {
+        if worker.is_dead() || (again && (worker.is_cancel_draining() || !is_earlier)) {
             return;
         }
         worker.cancel = until.map(|until| Cancel { until, draining: false });
@@ -59,7 +59,7 @@ impl Step<'_> {
         let pools = self.machine.config.soft_timeout;
         let soft = self.machine.jobs.get(key).and_then(|entry| entry.settings.soft_timeout(pools));
         let worker = self.worker(worker_key);
-        if let (Some(soft), Some(current), false) = (soft, worker.current, worker.is_reaped()) {
+        if let (Some(soft), Some(current), false) = (soft, worker.current, worker.is_dead()) {
             worker.timers.set(Timer::SoftLimit, current.since.checked_add(soft));
         }
     }

@@ -8,18 +8,39 @@ use super::jobs::JobState;
 use super::lifecycle::{Awaited, Course, End, Process};
 use super::timers::Timer;
 use super::{
-    Action, CrashCause, DEATH_WAIT, EXIT_WAIT, JobKey, Notice, Outcome, StartFailed, Step, Undelivered, WorkerKey,
+    Action, CrashCause, DEATH_WAIT, EXIT_WAIT, JobKey, Notice, Outcome, STATUS_WAIT, StartFailed, Step, Undelivered,
+    WorkerKey,
 };
 
 /// How many workers may die while they read a job, before that costs it an attempt.
 const READERS: u8 = 2;
 
 impl Step<'_> {
+    /// The worker is dead, and its fork server has not said how it ended.
+    pub(super) fn ended(&mut self, worker_key: WorkerKey) {
+        if self.worker(worker_key).is_dead() {
+            return;
+        }
+        self.worker(worker_key).process = Process::Ended;
+        self.past_limits(worker_key);
+        self.sign_of_death(worker_key);
+        self.await_status(worker_key);
+    }
+
     pub(super) fn exited(&mut self, worker_key: WorkerKey, undelivered: Option<Undelivered>) {
         self.may_go_on(worker_key);
+        self.worker(worker_key).process = Process::Reaped { undelivered };
+        self.past_limits(worker_key);
         let worker = self.worker(worker_key);
-        worker.process = Process::Reaped { undelivered };
-        // It is past killing, and past its limits.
+        worker.timers.clear(Timer::Status);
+        worker.timers.clear(Timer::Death);
+        self.sign_of_death(worker_key);
+        self.handle_death_if_complete(worker_key);
+    }
+
+    /// It is dead: past killing, and past its limits.
+    fn past_limits(&mut self, worker_key: WorkerKey) {
+        let worker = self.worker(worker_key);
         worker.awaited = Awaited::Nothing;
         worker.stop_draining();
         worker.cancel = None;
@@ -30,9 +51,18 @@ impl Step<'_> {
         {
             worker.timers.clear(timer);
         }
-        worker.timers.clear(Timer::Death);
-        self.sign_of_death(worker_key);
-        self.handle_death_if_complete(worker_key);
+    }
+
+    /// The worker is dead, or will be at once: how it ended is to be known soon.
+    pub(super) fn await_status(&mut self, worker_key: WorkerKey) {
+        let due = self.after(Some(STATUS_WAIT));
+        self.worker(worker_key).timers.set(Timer::Status, due);
+    }
+
+    /// Its fork server may be stopped: that is waited for no longer, if the worker is dead.
+    pub(super) fn status_due(&mut self, worker_key: WorkerKey) {
+        self.act(Action::GiveUpStatus(worker_key));
+        self.await_status(worker_key);
     }
 
     pub(super) fn stdout_closed(&mut self, worker_key: WorkerKey) {
@@ -80,12 +110,8 @@ impl Step<'_> {
             worker.stderr_closed = true;
             return self.handle_death_if_complete(worker_key);
         }
-        // It can say nothing more. Perhaps it is dead, and only its fork server could say so.
-        self.act(Action::GiveUpStatus(worker_key));
-        let again = self.after(Some(EXIT_WAIT));
-        let worker = self.worker(worker_key);
-        worker.timers.set(Timer::Death, again);
-        if worker.is_exiting() {
+        // A new wait starts with the exit.
+        if worker.is_exiting() || worker.is_dead() {
             return;
         }
         // What becomes of its jobs is judged at its death: it may have read none of them.

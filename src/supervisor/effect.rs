@@ -29,7 +29,7 @@ pub(crate) enum Action {
     Drain(WorkerKey),
     /// Send the signal to the worker's process group; [`Signal::Stop`] and [`Signal::Continue`] to the process alone.
     Signal(WorkerKey, Signal),
-    /// If the worker is dead, wait no longer to be told how it ended: its fork server may be stopped.
+    /// If the worker is dead, wait no longer for its fork server to say how it ended: that may be stopped.
     /// [`Input::Exited`](super::Input::Exited) is to follow then.
     GiveUpStatus(WorkerKey),
     /// Measure the worker's resident memory. [`Input::Resident`](super::Input::Resident) is to follow, if it is known.

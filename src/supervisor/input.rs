@@ -60,6 +60,9 @@ pub(crate) enum Input {
     StderrClosed(WorkerKey),
     /// The fork server that has forked it is gone: it finishes the job that it does, takes no more, and leaves.
     Orphaned(WorkerKey),
+    /// The process has ended, and its fork server is to say how. [`Input::Exited`] must follow, at the latest after
+    /// [`Action::GiveUpStatus`](super::Action::GiveUpStatus).
+    Ended(WorkerKey),
     /// The process has ended and been reaped.
     Exited { worker_key: WorkerKey, undelivered: Option<Undelivered> },
 }

@@ -83,10 +83,10 @@ impl Step<'_> {
     pub(super) fn signal(&mut self, worker_key: WorkerKey) {
         let grace = self.machine.config.kill_grace;
         let worker = self.worker(worker_key);
-        let is_reaped = worker.is_reaped();
+        let is_dead = worker.is_dead();
         let Phase::Exiting(exit) = &mut worker.phase else { return };
-        let Some(signal) = exit.course.next_signal().filter(|_| !is_reaped) else {
-            if is_reaped && matches!(exit.course, Course::Due(_)) {
+        let Some(signal) = exit.course.next_signal().filter(|_| !is_dead) else {
+            if is_dead && matches!(exit.course, Course::Due(_)) {
                 exit.course = Course::Over;
             }
             return self.clear_limit(worker_key);
@@ -95,6 +95,9 @@ impl Step<'_> {
         let next = exit.course.next_signal().map(|_| grace);
         self.start_limit(worker_key, next);
         self.act(Action::Signal(worker_key, signal));
+        if signal == Signal::Kill {
+            self.await_status(worker_key);
+        }
     }
 
     // ------------------------------------------------------------ for one job's sake
@@ -103,7 +106,7 @@ impl Step<'_> {
     pub(super) fn prepare_kill(&mut self, worker_key: WorkerKey, cause: KillCause) {
         let now = self.now;
         let worker = self.worker(worker_key);
-        if worker.is_reaped() || worker.is_exiting() || worker.pending_kill().is_some() {
+        if worker.is_dead() || worker.is_exiting() || worker.pending_kill().is_some() {
             return;
         }
         worker.awaited = Awaited::Kill(PendingKill { cause, stopped: false });

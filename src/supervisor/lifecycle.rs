@@ -9,6 +9,8 @@ pub(super) enum Process {
     /// It has been asked for, and has not been reported.
     Requested,
     Running,
+    /// It is dead, and how it ended is to be told by its fork server.
+    Ended,
     /// It is dead and reaped. The worker stays until all that it wrote has been read.
     Reaped {
         /// The first job that it had not read whole.

@@ -2,14 +2,17 @@
 
 use super::lifecycle::{KillCause, Limit, Phase, RetireReason};
 use super::timers::Timer;
+use super::worker::Worker;
 use super::{Action, MEASURE_EVERY, MaxMemory, Notice, Step, Supervisor, WorkerKey};
 use std::time::Duration;
 
 impl Supervisor {
-    /// A worker that holds no more than this many bytes holds as much as it may.
-    pub(crate) fn lowest_memory_limit(&self) -> u64 {
+    /// The lowest limit of memory that the worker is not known to have passed, in bytes.
+    pub(crate) fn next_memory_limit(&self, worker_key: WorkerKey) -> u64 {
         let MaxMemory { soft, hard } = self.config.max_memory;
-        soft.into_iter().chain(hard).min().unwrap_or(u64::MAX)
+        let over = |worker: &Worker| worker.retires_for.contains(RetireReason::OverSoftLimit);
+        let soft = soft.filter(|_| !self.worker(worker_key).is_some_and(over));
+        soft.or(hard).unwrap_or(u64::MAX)
     }
 }
 
@@ -19,7 +22,7 @@ impl Step<'_> {
         let limit_at = self.after(limit);
         let worker = self.worker(worker_key);
         worker.limit = limit.map(|after| Limit { after, draining: false });
-        worker.timers.set(Timer::Limit, limit_at.filter(|_| !worker.is_reaped()));
+        worker.timers.set(Timer::Limit, limit_at.filter(|_| !worker.is_dead()));
     }
 
     pub(super) fn clear_limit(&mut self, worker_key: WorkerKey) {
@@ -60,7 +63,7 @@ impl Step<'_> {
 
     /// The memory of the worker is looked at again after a while, if it has a hard limit.
     pub(super) fn measure_later(&mut self, worker_key: WorkerKey) {
-        let limited = self.machine.config.max_memory.hard.is_some() && !self.worker(worker_key).is_reaped();
+        let limited = self.machine.config.max_memory.hard.is_some() && !self.worker(worker_key).is_dead();
         let measure_at = self.after(limited.then_some(MEASURE_EVERY));
         self.worker(worker_key).timers.set(Timer::Measure, measure_at);
     }

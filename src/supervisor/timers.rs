@@ -27,6 +27,8 @@ pub(super) enum Timer {
     Silence,
     /// The wait for the other signs of its death is over.
     Death,
+    /// The wait for how it ended is over.
+    Status,
     /// It has been without a job for long.
     Idle,
     /// It is old.
@@ -34,7 +36,7 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 12] = [
+    pub(super) const ALL: [Timer; 13] = [
         Timer::Recall,
         Timer::Unanswered,
         Timer::PendingKill,
@@ -45,6 +47,7 @@ impl Timer {
         Timer::Heartbeat,
         Timer::Silence,
         Timer::Death,
+        Timer::Status,
         Timer::Idle,
         Timer::Age,
     ];

@@ -177,11 +177,16 @@ impl Worker {
         matches!(self.process, Process::Reaped { .. })
     }
 
+    /// Whether the process is known to have ended.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.process, Process::Ended | Process::Reaped { .. })
+    }
+
     /// The first job that it had not read whole when it died.
     pub(super) fn undelivered(&self) -> Option<Undelivered> {
         match self.process {
             Process::Reaped { undelivered } => undelivered,
-            Process::Requested | Process::Running => None,
+            Process::Requested | Process::Running | Process::Ended => None,
         }
     }
 
@@ -270,7 +275,7 @@ impl Worker {
 
     /// Whether a sign of its end has been seen: it is given nothing more.
     pub(super) fn is_ending(&self) -> bool {
-        self.is_reaped() || self.timers.get(Timer::Death).is_some() || self.is_exiting()
+        self.is_dead() || self.timers.get(Timer::Death).is_some() || self.is_exiting()
     }
 
     /// Whether it does no other job than the one that it has.

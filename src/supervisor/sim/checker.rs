@@ -465,6 +465,11 @@ impl Checker {
             process.ending = true;
             process.mute_since.get_or_insert(now);
         }
+        if let Input::Ended(worker_key) = input
+            && let Some(process) = self.processes.get_mut(worker_key)
+        {
+            process.ending = true;
+        }
         self.to_cancel = None;
         match input {
             Input::Cancel { key, grace } => self.cancelled(now, *key, *grace),

@@ -207,7 +207,7 @@ pub(super) const FAR: [Sabotage; 3] =
     [Sabotage::EffectLost("SendHeartbeat"), Sabotage::InputLost("Heard"), Sabotage::EffectLost("Silent")];
 
 /// What the pool takes in its stride, and why.
-pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
+pub(super) const HARMLESS: [(Sabotage, &str); 24] = [
     (Sabotage::InputTwice("Cancel"), "the second grace time ends no earlier"),
     (Sabotage::InputLost("Hello"), "nothing is prefetched to a worker that has not said that it answers recalls"),
     (Sabotage::EffectLost("RecallIgnored"), "a line of the log, and whether it comes depends on who is free when"),
@@ -231,9 +231,10 @@ pub(super) const HARMLESS: [(Sabotage, &str); 23] = [
     (Sabotage::InputTwice("StdinBroken"), "it is broken"),
     (Sabotage::InputTwice("Exited"), "it has exited"),
     (Sabotage::InputTwice("Orphaned"), "it says the same"),
+    (Sabotage::InputTwice("Ended"), "it has ended"),
 ];
 
-const INPUTS: [&str; 30] = [
+const INPUTS: [&str; 31] = [
     "Enqueue",
     "Abort",
     "Cancel",
@@ -264,6 +265,7 @@ const INPUTS: [&str; 30] = [
     "StdinBroken",
     "Exited",
     "Orphaned",
+    "Ended",
 ];
 
 fn kind_of_input(input: &Input) -> &'static str {
@@ -302,6 +304,7 @@ fn kind_of_input(input: &Input) -> &'static str {
         Input::StderrClosed(_) => "StderrClosed",
         Input::Exited { .. } => "Exited",
         Input::Orphaned(_) => "Orphaned",
+        Input::Ended(_) => "Ended",
     }
 }
 
@@ -663,6 +666,7 @@ fn worker_key_of(input: &mut Input) -> Option<&mut WorkerKey> {
         | Input::Heard(worker_key)
         | Input::Stopped(worker_key)
         | Input::Orphaned(worker_key)
+        | Input::Ended(worker_key)
         | Input::Resident { worker_key, .. }
         | Input::Malformed(worker_key) => Some(worker_key),
         Input::StdoutClosed(worker_key) | Input::StdinBroken(worker_key) | Input::StderrClosed(worker_key) => {

@@ -33,6 +33,8 @@ enum Due {
     Stops(WorkerKey),
     /// The process ends; `true` where the pool has killed it.
     Dies(WorkerKey, bool),
+    /// It is seen that the process has ended, before or after that is told by who knows how.
+    Ended(WorkerKey),
     Reap(WorkerKey),
     /// The pool's reader waits no longer for the end of a pipe that somebody else holds.
     GivesUp(WorkerKey),
@@ -378,6 +380,7 @@ impl World {
                 }
             }
             Due::Dies(worker_key, killed) => self.die(worker_key, killed),
+            Due::Ended(worker_key) => self.input(Input::Ended(worker_key)),
             Due::Reap(worker_key) => {
                 if let Some(actor) = self.actors.get_mut(&worker_key) {
                     actor.reaped = true;

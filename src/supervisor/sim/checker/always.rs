@@ -133,7 +133,10 @@ impl Checker {
         let mute = self.processes.iter().find(|(worker_key, process)| {
             let late = process.mute_since.is_some_and(|since| now > since + EXIT_WAIT);
             let state = machine.worker(**worker_key).map(|worker| worker.state());
-            late && !process.reaped && state.is_some_and(|state| state != WorkerState::Exiting)
+            // One that is dead is not killed: its status is awaited.
+            late && !process.reaped
+                && !self.announced.has_ended(**worker_key)
+                && state.is_some_and(|state| state != WorkerState::Exiting)
         });
         ensure(mute.is_none(), || format!("lives on without its pipe at {now:?}: {mute:?}"))?;
         let dying = machine.workers().any(|(_, worker)| !worker.retry_at_death.is_empty());
@@ -152,7 +155,8 @@ impl Checker {
             ensure(!long, || format!("a worker is free at {now:?}, and others wait behind job {id}: {job:?}"))?;
             let late = job.limit.is_some_and(|limit| now > job.since + limit + SLACK)
                 // A worker that is dead, or whose end is known, is not timed any more.
-                && process.is_some_and(|process| !process.reaped);
+                && process.is_some_and(|process| !process.reaped)
+                && !self.announced.has_ended(worker_key);
             ensure(!late, || format!("job {id} is over its limit at {now:?}: {job:?}"))?;
         }
         Ok(())

@@ -3,8 +3,8 @@
 use super::{Found, SLACK, ensure};
 use crate::supervisor::worker::Worker;
 use crate::supervisor::{
-    Action, Config, CrashCause, EXIT_WAIT, Effect, Input, MEASURE_EVERY, Message, Notice, Outcome, Signal, StartFailed,
-    Supervisor, WorkerKey, WorkerState,
+    Action, Config, CrashCause, Effect, Input, MEASURE_EVERY, Message, Notice, Outcome, STATUS_WAIT, Signal,
+    StartFailed, Supervisor, WorkerKey, WorkerState,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +17,10 @@ struct Process {
     exited: bool,
     been_ready: bool,
     told_to_leave: bool,
-    /// When it was last given up that somebody says how it ended.
-    given_up_at: Option<Duration>,
+    /// Since when it is known that it has ended, or will at once.
+    ends_since: Option<Duration>,
+    /// Whether it is known to have ended.
+    ended: bool,
     terminated: Option<Duration>,
     killed: bool,
     stopped: bool,
@@ -101,6 +103,11 @@ impl Announced {
             Input::SpawnWorkers if !self.closed => (self.awaits_ready, self.wants_all) = (true, true),
             Input::Close => self.closed = true,
             Input::Exit => (self.closed, self.exited) = (true, true),
+            Input::Ended(worker_key) => {
+                if let Some(process) = self.processes.get_mut(&worker_key).filter(|process| !process.ended) {
+                    (process.ended, process.ends_since) = (true, Some(now));
+                }
+            }
             Input::SpawnFailed(worker_key) => {
                 self.processes.remove(&worker_key);
                 self.spawn_failed = Some(worker_key);
@@ -223,8 +230,8 @@ impl Announced {
                 ensure(message, || format!("{worker_key:?} has said nothing of its end"))
             }
             Effect::Do(Action::GiveUpStatus(_)) => {
-                let again = process.given_up_at.replace(now);
-                ensure(again.is_none_or(|at| now >= at + EXIT_WAIT), || format!("given up too soon: {process:?}"))
+                let since = process.ends_since.replace(now);
+                ensure(since.is_some_and(|at| now >= at + STATUS_WAIT), || format!("given up too soon: {process:?}"))
             }
             Effect::Do(Action::SendLeave(_)) => once(&mut process.told_to_leave, worker_key, "told to leave"),
             Effect::Do(Action::Signal(_, signal)) => {
@@ -234,6 +241,7 @@ impl Announced {
                         let in_time = process.terminated.is_some_and(|at| now >= at + grace);
                         ensure(in_time || grace.is_zero() || process.stopped, || format!("SIGKILL to {process:?}"))?;
                         process.killed = true;
+                        process.ends_since = Some(now);
                     }
                     Signal::Stop => process.stopped = true,
                     Signal::Continue => process.stopped = false,
@@ -259,6 +267,11 @@ impl Announced {
     /// Whether it was announced that the worker is on its way out.
     pub(super) fn is_exiting(&self, worker_key: WorkerKey) -> bool {
         self.processes.get(&worker_key).is_some_and(|process| process.is(WorkerState::Exiting))
+    }
+
+    /// Whether it is known that the process has ended.
+    pub(super) fn has_ended(&self, worker_key: WorkerKey) -> bool {
+        self.processes.get(&worker_key).is_some_and(|process| process.ended)
     }
 
     /// What has ended an attempt was announced before.
@@ -322,6 +335,11 @@ impl Announced {
     /// Nothing is later than it may be.
     pub(super) fn overdue(&self, now: Duration, machine: &Supervisor) -> Found {
         for (worker_key, process) in self.processes.iter().filter(|(_, process)| process.there && !process.exited) {
+            let late = process.ends_since.is_some_and(|at| now > at + STATUS_WAIT);
+            ensure(!late, || format!("the status of {worker_key:?} is awaited at {now:?}: {process:?}"))?;
+            if process.ended {
+                continue;
+            }
             let hard = self.config.max_memory.hard.is_some();
             let unmeasured = hard && process.measured.is_some_and(|at| now > at + MEASURE_EVERY);
             ensure(!unmeasured, || format!("nobody measures {worker_key:?} at {now:?}: {process:?}"))?;

@@ -119,7 +119,14 @@ impl World {
             self.soon(Due::StderrCloses(worker_key));
         }
         if unreported {
+            // A reader that waits for room does not see it. Then only a kill leads on.
+            if !killed || self.rng.chance(50) {
+                self.soon(Due::Ended(worker_key));
+            }
             return;
+        }
+        if self.rng.chance(20) {
+            self.soon(Due::Ended(worker_key));
         }
         if !holds_pipes && self.rng.chance(self.rates.dies_slowly) {
             self.plan(EXIT_WAIT + late, Due::Reap(worker_key));
