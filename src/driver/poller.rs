@@ -1,11 +1,13 @@
 //! One thread a pool: standard errors, exits, and pipes that are full.
 
 use super::outbox::{Flush, Outbox};
+use super::reader::timespec;
 use super::report::Report;
 use super::stderr::StderrTail;
 use crate::budget::Budget;
+use crate::clock;
 use crate::process::Process;
-use crate::supervisor::WorkerKey;
+use crate::supervisor::{DEATH_WAIT, WorkerKey};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,6 +17,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
@@ -109,6 +112,8 @@ struct Polled {
     /// The start of a line whose end has not come.
     line: Vec<u8>,
     stderr_open: bool,
+    /// When it was found to have ended, where its fork server is to say how; and whether that was reported.
+    ended: Option<(Instant, bool)>,
     exited: bool,
     wants_room: bool,
 }
@@ -125,6 +130,8 @@ struct Polling {
 #[derive(Clone, Copy)]
 enum What {
     Stderr,
+    /// It has ended, and its fork server is to say how.
+    End,
     Exit,
     Room,
 }
@@ -136,6 +143,7 @@ impl Polling {
                 let Some(polled) = self.workers.get_mut(&worker_key) else { continue };
                 match what {
                     What::Stderr => polled.read_stderr(&self.reports, (self.wanted)()),
+                    What::End => polled.ended = Some((clock::now(), false)),
                     What::Exit => polled.reap(&self.reports),
                     What::Room => polled.write(&self.reports),
                 }
@@ -143,6 +151,20 @@ impl Polling {
                     // Nothing more comes of it.
                     self.workers.remove(&worker_key);
                 }
+            }
+            self.report_ended();
+        }
+    }
+
+    /// Reports the workers of which their fork servers have not said in time how they ended.
+    fn report_ended(&mut self) {
+        for (&worker_key, polled) in &mut self.workers {
+            if !polled.exited
+                && let Some((at, reported @ false)) = &mut polled.ended
+                && clock::now() >= *at + DEATH_WAIT
+            {
+                *reported = true;
+                let _ = self.reports.send(Report::Ended(worker_key));
             }
         }
     }
@@ -157,6 +179,7 @@ impl Polling {
                         watched: *watched,
                         line: Vec::new(),
                         stderr_open: true,
+                        ended: None,
                         exited: false,
                         wants_room: false,
                     };
@@ -184,6 +207,10 @@ impl Polling {
                 fds.push(PollFd::new(watched.stderr.pipe(), PollFlags::IN));
                 of.push((worker_key, What::Stderr));
             }
+            if !polled.exited && polled.ended.is_none() && watched.process.awaits_status() {
+                fds.push(PollFd::from_borrowed_fd(watched.process.exit_fd(), PollFlags::IN));
+                of.push((worker_key, What::End));
+            }
             if !polled.exited {
                 fds.push(PollFd::from_borrowed_fd(watched.process.reap_fd(), PollFlags::IN));
                 of.push((worker_key, What::Exit));
@@ -193,7 +220,9 @@ impl Polling {
                 of.push((worker_key, What::Room));
             }
         }
-        if !poll_all(&mut fds) {
+        let unreported = self.workers.values().filter(|polled| !polled.exited).filter_map(|polled| polled.ended);
+        let until = unreported.filter(|&(_, reported)| !reported).map(|(at, _)| at + DEATH_WAIT).min();
+        if !poll_all(&mut fds, until) {
             // Interrupted: nothing is known, and the next poll finds out.
             return Vec::new();
         }
@@ -206,10 +235,11 @@ impl Polling {
     }
 }
 
-/// Blocks until one of them is ready. `false` where nothing is known: the wait was interrupted.
-fn poll_all(fds: &mut [PollFd<'_>]) -> bool {
+/// Blocks until one of them is ready, or that time has come. `false` where nothing is known: the wait was interrupted.
+fn poll_all(fds: &mut [PollFd<'_>], until: Option<Instant>) -> bool {
     const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-    let mut polled = poll(fds, None);
+    let left = until.map(|until| timespec(until.saturating_duration_since(clock::now())));
+    let mut polled = poll(fds, left.as_ref());
     let mut size = fds.len();
     while polled == Err(Errno::INVAL) && size > 1 {
         // More than the program may have open: it has lowered its own limit. They are looked at in parts.
