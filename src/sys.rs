@@ -1,11 +1,19 @@
 //! What differs between systems: how a thread that polls learns that a process has ended, how large a pipe may be, and
 //! what can be known and set of another process.
 
+use std::os::fd::AsFd;
+
 pub(crate) use exit::exit_fd;
 pub(crate) use of_another::{LIMITS, limit, own_cpus, resident};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) use of_another::{is_stopped, private};
 pub(crate) use pipe_size::{Enlarged, unread};
+
+/// Reads from this end of a pipe or socket fail where there is nothing now.
+pub(crate) fn never_block(end: impl AsFd) {
+    // An end of ours has no other flag.
+    let _ = rustix::fs::fcntl_setfl(end, rustix::fs::OFlags::NONBLOCK);
+}
 
 /// The path under which the running executable is started, so that a rebuild on disk changes nothing.
 pub(crate) const SELF: &str = "/proc/self/exe";

@@ -29,7 +29,9 @@ pub(super) const PAUSED: u8 = 2;
 pub(super) const ENDED: u8 = 3;
 
 impl Output {
+    /// Reads do not block from here on: the worker may read from its pipe itself, after it is seen that there is something.
     pub(crate) fn new(pipe: OwnedFd) -> Arc<Self> {
+        sys::never_block(&pipe);
         Arc::new(Output { pipe, state: AtomicU8::new(READING), asked: AtomicU64::new(0) })
     }
 

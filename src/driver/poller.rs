@@ -253,7 +253,7 @@ impl Polled {
     /// Reads once; whole lines go on, if anybody wants them.
     fn read_stderr(&mut self, reports: &Sender<Report>, wanted: bool) {
         let mut chunk = [0u8; 16 * 1024];
-        let chunk = self.watched.stderr.read_into(&mut chunk);
+        let Some(chunk) = self.watched.stderr.read_into(&mut chunk) else { return };
         let worker_key = self.watched.worker_key;
         if chunk.is_empty() {
             self.stderr_open = false;

@@ -121,12 +121,17 @@ impl Reader {
             let Ok(found) = found else { return };
             if found.output {
                 self.coalescing.before_read();
-                let filled = self.buffer.fill(&self.reading.output.pipe);
-                let Ok(read @ 1..) = filled else { return };
-                self.coalescing.messages = 0;
-                self.take_in();
-                self.report_heard();
-                self.left = self.left.saturating_sub(read as u64);
+                match self.buffer.fill(&self.reading.output.pipe) {
+                    Ok(read @ 1..) => {
+                        self.coalescing.messages = 0;
+                        self.take_in();
+                        self.report_heard();
+                        self.left = self.left.saturating_sub(read as u64);
+                    }
+                    // The worker has read it itself.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.left = 0,
+                    _ => return,
+                }
                 self.answer();
                 if self.enlarged.is_none() && self.buffer.incomplete() >= LARGE {
                     self.enlarged = Enlarged::new(&self.reading.output.pipe);
@@ -159,7 +164,9 @@ impl Reader {
         self.reading.output.state.store(state, SeqCst);
         let asked = asked.load(SeqCst);
         if asked != self.answered && !self.ended {
-            self.left = if state == PAUSED { 0 } else { sys::unread(pipe).unwrap_or(0) };
+            // The supervisor lifts the limit of room before it asks about a worker that is stopped: then all is read.
+            let waits_for_room = state == PAUSED && !self.reading.budget.has_room();
+            self.left = if waits_for_room { 0 } else { sys::unread(pipe).unwrap_or(0) };
             self.asked = asked;
             self.answer();
         }

@@ -1,7 +1,8 @@
 //! A worker's standard error, as the poller reads it and errors quote it.
 
-use crate::sys::unread;
+use crate::sys::{never_block, unread};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(crate) struct StderrTail {
 
 impl StderrTail {
     pub(crate) fn new(pipe: OwnedFd) -> Arc<Self> {
+        never_block(&pipe);
         Arc::new(StderrTail { pipe, kept: Mutex::default(), read: AtomicU64::new(0) })
     }
 
@@ -49,16 +51,19 @@ impl StderrTail {
         &self.pipe
     }
 
-    /// Reads once. Of nothing more, nothing.
-    pub(super) fn read_into<'a>(&self, chunk: &'a mut [u8]) -> &'a [u8] {
+    /// Reads once: nothing at the end, and none where there is nothing now. The worker may have read it from its pipe itself.
+    pub(super) fn read_into<'a>(&self, chunk: &'a mut [u8]) -> Option<&'a [u8]> {
         let mut kept = self.kept.lock();
-        let read = rustix::io::read(&self.pipe, &mut *chunk).unwrap_or(0);
+        let read = match rustix::io::read(&self.pipe, &mut *chunk) {
+            Err(Errno::AGAIN | Errno::INTR) => return None,
+            other => other.unwrap_or(0),
+        };
         self.read.fetch_add(read as u64, Ordering::Relaxed);
         let new = &chunk[read.saturating_sub(TAIL)..read];
         let over = (kept.len() + new.len()).saturating_sub(TAIL);
         kept.drain(..over);
         kept.extend(new);
-        &chunk[..read]
+        Some(&chunk[..read])
     }
 }
 
@@ -72,6 +77,7 @@ mod tests {
         let (theirs, mut worker) = os_pipe::pipe()?;
         let tail = StderrTail::new(theirs.into());
         let mut chunk = [0u8; 64 * 1024];
+        assert_eq!(tail.read_into(&mut chunk), None, "there is nothing yet");
         worker.write_all(b"first\n")?;
         assert_eq!((tail.read(), tail.written()), (0, 6));
         tail.read_into(&mut chunk);
@@ -89,6 +95,8 @@ mod tests {
         worker.write_all(&[b'y'; 3 * TAIL])?;
         tail.read_into(&mut chunk);
         assert_eq!(tail.text(0), "y".repeat(TAIL));
+        drop(worker);
+        assert_eq!(tail.read_into(&mut chunk), Some(&[][..]), "that is the end");
         Ok(())
     }
 }

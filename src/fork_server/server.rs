@@ -313,6 +313,7 @@ struct Stream {
 
 impl Stream {
     fn of(pipe: OwnedFd) -> Self {
+        sys::never_block(&pipe);
         Stream { pipe: Some(pipe), line: Vec::new() }
     }
 
@@ -422,7 +423,7 @@ impl Minder {
         let stream = of(self);
         let Some(pipe) = &stream.pipe else { return false };
         let read = match rustix::io::read(pipe, &mut chunk) {
-            Err(Errno::INTR) => return false,
+            Err(Errno::AGAIN | Errno::INTR) => return false,
             other => other.unwrap_or(0),
         };
         if read == 0 {
