@@ -3,7 +3,6 @@
 use crate::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -34,12 +33,13 @@ impl Forward {
     /// reader is gone, there is nowhere to put them.
     pub(crate) fn write(&self, mut lines: &[u8]) {
         while !lines.is_empty() && self.wait_for_room() {
-            let (piece, rest) = lines.split_at(end_of_piece(lines));
-            // Other threads print here too, and may fill a pipe between the look and the write: then it blocks after all.
-            if io::stderr().lock().write_all(piece).is_err() {
-                return;
+            // Not through std, whose lock may be held by the thread that waits for the pool's end. Other threads print here too,
+            // and may fill a pipe between the look and the write: then it blocks after all.
+            match rustix::io::write(rustix::stdio::stderr(), &lines[..end_of_piece(lines)]) {
+                Ok(written) => lines = &lines[written..],
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(_) => return,
             }
-            lines = rest;
         }
     }
 

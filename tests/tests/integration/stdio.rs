@@ -144,3 +144,19 @@ fn what_a_worker_spawns_has_the_programs_signals() {
     let pool = pool().max_processes(1).build().unwrap();
     assert_eq!(settled(pool.enqueue(Do::Shell(line.into()))).unwrap(), ours);
 }
+
+/// The lines are written to standard error by another thread, which does not wait for this one's lock.
+#[test]
+fn a_program_that_holds_stderr_can_end_its_pool() {
+    let pool = hirelings_tests::builder::<Do>(hirelings_tests::worker()).max_processes(1).build().unwrap();
+    let (ended, end) = unbounded();
+    let program = std::thread::spawn(move || {
+        let lock = std::io::stderr().lock();
+        settled(pool.enqueue(Do::Print("a line of a worker".into()))).unwrap();
+        pool.exit();
+        drop(lock);
+        let _ = ended.send(());
+    });
+    assert!(end.recv_timeout(WATCHDOG).is_ok(), "the pool does not end");
+    program.join().unwrap();
+}
