@@ -198,7 +198,9 @@ impl Dispatcher {
     /// After everything that is queued, the thread ends.
     pub(crate) fn end(&self) {
         self.forward.end();
-        self.notify(Notification::End);
+        self.put(&mut VecDeque::from([Notification::End]));
+        // Whoever gives the thread something once it has ended does that, and not this thread, which is the supervisor's.
+        let _ = self.queued.wake();
     }
 
     // ------------------------------------------------------------ the callers' side
@@ -333,10 +335,17 @@ impl<'d> Calls<'d> {
 
     fn perform(&self, notification: Notification) {
         match notification {
-            Notification::Events(occurrence, _charge, next) => {
+            Notification::Events(occurrence, charge, next) => {
+                // A hook may wait for the worker's job.
+                drop(charge);
                 occurrence.kinds.iter().for_each(|&kind| self.call_hooks(kind, &occurrence, next));
             }
-            Notification::Job(record, update) => record.call_hooks(&update, &guarded),
+            Notification::Job(record, mut update) => {
+                if let JobUpdate::Progress(progress) = &mut update {
+                    progress.uncharge();
+                }
+                record.call_hooks(&update, &guarded);
+            }
             Notification::AddHook(record, hook, seen) => {
                 let mut hook = Some(hook);
                 guarded(&mut || {
@@ -380,6 +389,10 @@ fn guarded(hook: &mut dyn FnMut()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
         let why = text_of(&*payload);
         let _ = catch_unwind(AssertUnwindSafe(|| log::error!(target: "hirelings", "a hook panicked: {why}")));
+        // Its own drop may panic, and so may that of what it panics with.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(payload);
+        }
     }
 }
 
