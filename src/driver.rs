@@ -244,7 +244,11 @@ impl Driver {
                 Err(_) => break,
             }
         }
-        for _ in 0..reports {
+        self.take_in_reports(reports);
+    }
+
+    fn take_in_reports(&mut self, most: usize) {
+        for _ in 0..most {
             match self.inbox.reports.try_recv() {
                 Ok(report) => self.report(report),
                 Err(_) => break,

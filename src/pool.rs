@@ -250,7 +250,8 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.settings.name), failure: None };
-        match self.ask(ToDriver::WaitReady).map(|decision| decision.recv_timeout(limit)) {
+        let wait = |decision: Receiver<_>| self.shared.dispatcher.blocking(|| decision.recv_timeout(limit));
+        match self.ask(ToDriver::WaitReady).map(wait) {
             Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
@@ -414,7 +415,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn exit(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let _ = self.shared.commands.send(ToDriver::Exit(None));
+        let _ = self.shared.commands.send(ToDriver::Exit);
         self.join();
     }
 
@@ -439,15 +440,18 @@ impl<J: Job> Pool<J> {
     pub fn drain(&self, limit: Duration) -> Drained {
         self.closed.store(true, Ordering::SeqCst);
         let deadline = clock::now().checked_add(limit);
-        let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok()).unwrap_or(0);
+        let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok());
         if let Some(idle) = self.ask(ToDriver::WaitIdle) {
             let _ = self.shared.dispatcher.blocking(|| match deadline {
                 Some(deadline) => idle.recv_deadline(deadline),
                 None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
             });
         }
-        let left = self.ask(|reply| ToDriver::Exit(Some(reply))).and_then(|left| left.recv().ok()).unwrap_or(0);
+        let _ = self.shared.commands.send(ToDriver::Exit);
         self.join();
+        // Somebody else may have ended the pool before its jobs were settled.
+        let given_up = self.settings.given_up.get().copied().unwrap_or(0);
+        let (unsettled, left) = unsettled.map_or((0, 0), |unsettled| (unsettled, given_up));
         Drained { finished: unsettled.saturating_sub(left), left }
     }
 

@@ -5,7 +5,7 @@ use crate::options::Stderr;
 use crate::stats::Stats;
 use hirelings_worker_kit::wire::{BufferPool, Codec};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// What stays of a pool's options while it runs, and what its threads and its handles share. Each keeps a copy.
 #[derive(Clone)]
@@ -27,4 +27,6 @@ pub(crate) struct Settings {
     pub(crate) dispatcher: Arc<Dispatcher>,
     /// Where the last figures are left.
     pub(crate) last_stats: Arc<Mutex<Stats>>,
+    /// How many jobs were not settled when the pool was ended, once it is.
+    pub(crate) given_up: Arc<OnceLock<u64>>,
 }

@@ -87,6 +87,7 @@ impl<J: Job> PoolBuilder<J> {
             buffers: Arc::default(),
             dispatcher: Arc::clone(&dispatcher),
             last_stats: Arc::default(),
+            given_up: Arc::default(),
         };
         let (first, first_spawn) = bounded(1);
         let plan = Plan { settings: settings.clone(), config, options, limits: self.limits, launch, first };

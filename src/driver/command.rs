@@ -37,8 +37,8 @@ pub(crate) enum Command {
     Workers(Sender<Vec<WorkerInfo>>),
     /// Take no new jobs; says how many are not settled.
     Close(Sender<u64>),
-    /// End everything; says how many jobs that left undone.
-    Exit(Option<Sender<u64>>),
+    /// End everything.
+    Exit,
 }
 
 /// The figures of each key, in no order.
@@ -115,18 +115,18 @@ impl Driver {
                 self.input(Input::Close);
                 let _ = reply.send(unsettled);
             }
-            Command::Exit(reply) => {
-                let unsettled = self.machine.unsettled() as u64;
+            Command::Exit => {
+                // Only the first counts.
+                let _ = self.settings.given_up.set(self.machine.unsettled() as u64);
                 self.figures.pool_ends();
                 self.input(Input::Exit);
-                let unanswered = self.spawner.close();
+                self.spawner.close();
                 // What the spawner waits for there does not come.
                 self.forks.close();
-                for worker_key in unanswered {
+                // Those that were started before that are known from here on, so that they are ended.
+                self.take_in_reports(self.inbox.reports.len());
+                for worker_key in self.spawner.given_up() {
                     self.input(Input::SpawnFailed(worker_key));
-                }
-                if let Some(reply) = reply {
-                    let _ = reply.send(unsettled);
                 }
             }
         }

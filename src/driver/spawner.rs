@@ -73,11 +73,15 @@ impl Spawner {
         self.unanswered.remove(&worker_key)
     }
 
-    /// The pool has ended: nothing more is started. Where a launcher has not returned, no report follows for any worker, and
-    /// the thread ends when it returns: gives the workers that this is so of.
-    pub(crate) fn close(&mut self) -> BTreeSet<WorkerKey> {
+    /// The pool has ended: nothing more is started.
+    pub(crate) fn close(&mut self) {
         let before = self.phase.swap(CLOSED, Ordering::SeqCst);
         self.stuck |= before == PREPARING;
+    }
+
+    /// Where a launcher has not returned when the spawner was closed, no report follows for any worker, and the thread ends when
+    /// it returns: gives the workers that this is so of, once the reports that were sent before are taken in.
+    pub(crate) fn given_up(&mut self) -> BTreeSet<WorkerKey> {
         if self.stuck { mem::take(&mut self.unanswered) } else { BTreeSet::new() }
     }
 

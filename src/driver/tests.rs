@@ -238,6 +238,7 @@ fn by_hand(config: Config, launch: impl Launch + 'static) -> (Driver, Sender<Com
         buffers: Arc::default(),
         dispatcher: Dispatcher::new(None),
         last_stats: Arc::default(),
+        given_up: Arc::default(),
     };
     let plan = Plan { settings, config, options: None, limits: Limits::default(), launch: Box::new(launch), first };
     Driver::new(plan).expect("threads")
@@ -245,7 +246,7 @@ fn by_hand(config: Config, launch: impl Launch + 'static) -> (Driver, Sender<Com
 
 /// Ends the pool of such a driver.
 fn end(mut driver: Driver, commands: &Sender<Command>, now: Duration) {
-    assert!(commands.send(Command::Exit(None)).is_ok());
+    assert!(commands.send(Command::Exit).is_ok());
     while !driver.machine.is_finished() {
         driver.wait();
         driver.iterate(driver.machine.next_deadline().unwrap_or(now));

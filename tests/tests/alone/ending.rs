@@ -432,7 +432,8 @@ fn exit_cuts_a_drain_short() {
             let draining = scope.spawn(|| pool.drain(Duration::MAX));
             eventually("it drains", || pool.wait_ready(WATCHDOG).is_err());
             pool.exit();
-            draining.join().unwrap();
+            let drained = draining.join().unwrap();
+            assert_eq!((drained.finished, drained.left), (0, 1));
         });
         assert!(is_closed(stuck));
     }
