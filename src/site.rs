@@ -203,7 +203,7 @@ impl Site {
     /// How long nothing may come over the connection of a far worker, from either side. Default: 30 s; at least 500 ms.
     ///
     /// The pool asks each of its workers for a sign of life three times as often. A worker from which nothing came for so long
-    /// is lost. A worker that hears nothing for so long ends itself, with all that it has spawned. So a job that was lost
+    /// is lost; while a job is on its way to it, what the connection takes of that counts too. A worker that hears nothing for so long ends itself, with all that it has spawned. So a job that was lost
     /// with its connection is tried again after half as long again, when that end is certain, and not before.
     ///
     /// ```no_run

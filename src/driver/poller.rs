@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a line costs beside its bytes, once it is an event.
 const LINE_COST: usize = 512;
@@ -34,6 +34,8 @@ pub(crate) struct Watched {
     pub(crate) outbox: Arc<Mutex<Outbox>>,
     /// The outbox's pipe.
     pub(crate) pipe: Arc<OwnedFd>,
+    /// How long nothing may come from it; none: it is on this machine.
+    pub(crate) silence: Option<Duration>,
 }
 
 enum Request {
@@ -116,6 +118,8 @@ struct Polled {
     ended: Option<(Instant, bool)>,
     exited: bool,
     wants_room: bool,
+    /// When it was last reported that something is on its way to a far worker.
+    heard: Option<Instant>,
 }
 
 struct Polling {
@@ -182,6 +186,7 @@ impl Polling {
                         ended: None,
                         exited: false,
                         wants_room: false,
+                        heard: None,
                     };
                     self.workers.insert(worker_key, polled);
                 }
@@ -298,14 +303,30 @@ impl Polled {
 
     /// Goes on with what the supervisor could not write; once, so that it is never kept waiting for the lock.
     fn write(&mut self, reports: &Sender<Report>) {
-        let mut outbox = self.watched.outbox.lock();
+        let outbox = Arc::clone(&self.watched.outbox);
+        let mut outbox = outbox.lock();
+        let before = outbox.written();
         let flush = outbox.write_once();
+        if outbox.written() > before {
+            self.report_heard(reports);
+        }
         if flush == Flush::Broken {
             let _ = reports.send(Report::StdinBroken(self.watched.worker_key));
         }
         if outbox.is_empty() {
             outbox.waiting = false;
             self.wants_room = false;
+        }
+    }
+
+    /// Reports now and then that a far worker's connection takes what is written. A large job may be on its way for longer than
+    /// nothing may come from the worker, which has nothing to say before the job is there.
+    fn report_heard(&mut self, reports: &Sender<Report>) {
+        let Some(silence) = self.watched.silence else { return };
+        let now = clock::now();
+        if self.heard.is_none_or(|heard| now >= heard + silence / 8) {
+            self.heard = Some(now);
+            let _ = reports.send(Report::Heard(self.watched.worker_key));
         }
     }
 }

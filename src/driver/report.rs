@@ -11,6 +11,7 @@ use hirelings_worker_kit::wire::{Frame, FromWorker};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What happened to a worker, from the thread that has seen it.
 pub(crate) enum Report {
@@ -58,4 +59,6 @@ pub(crate) struct Started {
     pub(crate) reader: JoinHandle<()>,
     /// The fork server that has forked it.
     pub(crate) fork_server: Option<u64>,
+    /// How long nothing may come from it; none: it is on this machine.
+    pub(crate) silence: Option<Duration>,
 }

@@ -160,6 +160,7 @@ impl Spawning {
         let budget = Budget::new(UNREAD, None);
         let output = Output::new(launched.stdout);
         let process = Arc::clone(&launched.process);
+        let silence = SiteRules::of(&self.sites, worker_key.slot).and_then(|site| self.sites[site].silence);
         let started = Started {
             worker_key,
             program: launched.program,
@@ -170,11 +171,11 @@ impl Spawning {
             budget: Arc::clone(&budget),
             reader,
             fork_server: launched.fork_server,
+            silence,
         };
         // The supervisor hears of the worker before it hears of anything that the worker says.
         let _ = self.reports.send(Report::Spawned(Box::new(started)));
         let Settings { job_type, codec, max_frame, ref buffers, .. } = self.settings;
-        let silence = SiteRules::of(&self.sites, worker_key.slot).and_then(|site| self.sites[site].silence);
         let buffers = Arc::clone(buffers);
         let _ =
             reading.send(Reading { worker_key, output, process, budget, max_frame, codec, buffers, job_type, silence });

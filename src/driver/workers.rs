@@ -104,6 +104,7 @@ impl Workers {
             budget: Budget::new(STDERR_UNREAD, Some(Box::new(self.poller.waker()))),
             outbox: Arc::clone(&child.outbox),
             pipe,
+            silence: started.silence,
         });
         self.by_slot[worker_key.slot] = Some(child);
         // The part of the handshake that the pipe did not take.

@@ -132,6 +132,19 @@ impl Proxy {
     ///
     /// Where there is no port for it.
     pub fn new(to: u16, delay: Duration) -> Self {
+        Self::with(to, delay, None)
+    }
+
+    /// One that passes so many bytes a second to the far side, and all that comes back.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no port for it.
+    pub fn slow(to: u16, bytes: u32) -> Self {
+        Self::with(to, Duration::ZERO, Some(bytes))
+    }
+
+    fn with(to: u16, delay: Duration, bytes: Option<u32>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("its number").port();
         let stalled = Arc::new(AtomicBool::new(false));
@@ -139,9 +152,9 @@ impl Proxy {
         thread::spawn(move || {
             for near in listener.incoming().flatten() {
                 let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) else { continue };
-                for (from, to) in [(&near, &far), (&far, &near)] {
+                for (from, to, bytes) in [(&near, &far, bytes), (&far, &near, None)] {
                     let _ = to.set_nodelay(true);
-                    pass(from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), delay, &stalls);
+                    pass(from.try_clone().expect("a socket"), to.try_clone().expect("a socket"), delay, bytes, &stalls);
                 }
             }
         });
@@ -159,7 +172,7 @@ impl Proxy {
     }
 }
 
-fn pass(mut from: TcpStream, to: TcpStream, delay: Duration, stalled: &Arc<AtomicBool>) {
+fn pass(mut from: TcpStream, to: TcpStream, delay: Duration, bytes: Option<u32>, stalled: &Arc<AtomicBool>) {
     let (queue, queued) = channel();
     let (reading, writing) = (Arc::clone(stalled), Arc::clone(stalled));
     thread::spawn(move || deliver(to, &queued, &writing));
@@ -167,6 +180,9 @@ fn pass(mut from: TcpStream, to: TcpStream, delay: Duration, stalled: &Arc<Atomi
         let mut buffer = [0; 64 * 1024];
         loop {
             let read = from.read(&mut buffer).unwrap_or(0);
+            if let Some(bytes) = bytes {
+                thread::sleep(Duration::from_secs_f64(read as f64 / f64::from(bytes)));
+            }
             if reading.load(Ordering::SeqCst) {
                 // For as long as the test runs: what is dropped would be closed.
                 loop {

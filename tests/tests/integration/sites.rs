@@ -213,6 +213,21 @@ fn a_half_open_connection_ends_both_sides_by_silence() {
     eventually("the far group is gone", || of_group(group).is_empty());
 }
 
+/// What is on its way to a worker says that the connection is there, though the worker has nothing to say.
+#[test]
+fn a_job_that_takes_long_to_carry_arrives() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let proxy = Proxy::slow(sshd.port, 8 << 20);
+    let pool = far(&sshd, proxy.port, worker()).build().unwrap();
+    let began = Instant::now();
+    assert_eq!(settled(pool.enqueue(Do::Echo("x".repeat(32 << 20)))).unwrap().len(), 32 << 20);
+    assert!(began.elapsed() > SILENCE, "that was no test");
+    assert_eq!(pool.stats().crashed, 0);
+}
+
 /// The far handler hangs, and the local ssh is killed at once: the retry begins after the far one's end.
 #[test]
 fn a_retry_waits_for_the_end_of_the_far_attempt() {
