@@ -9,6 +9,7 @@
 //! * A minder, one thread a fork server, reads what the fork server prints, learns how it ends and reaps it.
 
 mod launcher;
+mod minder;
 mod process;
 mod server;
 mod servers;
