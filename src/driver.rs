@@ -33,12 +33,14 @@ mod stderr;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod waiter;
 mod workers;
 
 pub(crate) use crate::supervisor::WhenFull;
 pub(crate) use callers::Admission;
 pub(crate) use command::{Command, PendingAbort, PendingCancel, PendingSubmit};
 use figures::Figures;
+pub(crate) use waiter::Waiter;
 
 use crate::budget::Charge;
 use crate::clock;

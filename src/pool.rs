@@ -2,7 +2,7 @@
 
 use crate::clock;
 use crate::dispatcher::HookId;
-use crate::driver::{Admission, Command as ToDriver, PendingSubmit, Running, WhenFull};
+use crate::driver::{Admission, Command as ToDriver, PendingSubmit, Running, Waiter, WhenFull};
 use crate::error::{EnqueueError, EnqueueErrorKind, ReadyError};
 use crate::event::{Event, EventKind};
 use crate::failure::Failure;
@@ -250,8 +250,7 @@ impl<J: Job> Pool<J> {
     /// ```
     pub fn wait_ready(&self, limit: Duration) -> Result<(), ReadyError> {
         let ended = || ReadyError { message: format!("the pool {:?} has ended", self.settings.name), failure: None };
-        let wait = |decision: Receiver<_>| self.shared.dispatcher.blocking(|| decision.recv_timeout(limit));
-        match self.ask(ToDriver::WaitReady).map(wait) {
+        match self.wait_for(ToDriver::WaitReady, |decision| decision.recv_timeout(limit)) {
             Some(Ok(decision)) => decision,
             Some(Err(RecvTimeoutError::Timeout)) => {
                 let failure = self.ask(ToDriver::Trouble).and_then(|trouble| trouble.recv().ok()).flatten();
@@ -279,9 +278,7 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle(&self) {
-        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.shared.dispatcher.blocking(|| idle.recv());
-        }
+        let _ = self.wait_for(ToDriver::WaitIdle, |idle| idle.recv());
     }
 
     /// Like [`wait_idle`](Pool::wait_idle), for at most `limit`. Returns `false` if the pool was busy all that time, and
@@ -299,18 +296,26 @@ impl<J: Job> Pool<J> {
     /// # Ok(()) }
     /// ```
     pub fn wait_idle_timeout(&self, limit: Duration) -> bool {
-        let idle = self.ask(ToDriver::WaitIdle);
-        let timed_out = |idle: Receiver<()>| {
-            let waited = self.shared.dispatcher.blocking(|| idle.recv_timeout(limit));
-            matches!(waited, Err(RecvTimeoutError::Timeout))
-        };
-        idle.is_none_or(|idle| !timed_out(idle))
+        let waited = self.wait_for(ToDriver::WaitIdle, |idle| idle.recv_timeout(limit));
+        !matches!(waited, Some(Err(RecvTimeoutError::Timeout)))
     }
 
     /// Sends a command and gives the channel of its answer. None if the pool has ended.
     pub(crate) fn ask<A>(&self, command: impl FnOnce(Sender<A>) -> ToDriver) -> Option<Receiver<A>> {
         let (reply, answer) = bounded(1);
         self.shared.commands.send(command(reply)).is_ok().then_some(answer)
+    }
+
+    /// Sends a command that may never be answered, and waits for its answer as `wait` does. None if the pool has ended.
+    fn wait_for<A, T>(
+        &self,
+        command: impl FnOnce(Waiter<A>) -> ToDriver,
+        wait: impl FnOnce(Receiver<A>) -> T,
+    ) -> Option<T> {
+        let caller = Arc::new(());
+        let (waiter, answer) = Waiter::new(&caller);
+        self.shared.commands.send(command(waiter)).ok()?;
+        Some(self.shared.dispatcher.blocking(|| wait(answer)))
     }
 
     // ------------------------------------------------------------ events
@@ -441,12 +446,10 @@ impl<J: Job> Pool<J> {
         self.closed.store(true, Ordering::SeqCst);
         let deadline = clock::now().checked_add(limit);
         let unsettled = self.ask(ToDriver::Close).and_then(|unsettled| unsettled.recv().ok());
-        if let Some(idle) = self.ask(ToDriver::WaitIdle) {
-            let _ = self.shared.dispatcher.blocking(|| match deadline {
-                Some(deadline) => idle.recv_deadline(deadline),
-                None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            });
-        }
+        let _ = self.wait_for(ToDriver::WaitIdle, |idle| match deadline {
+            Some(deadline) => idle.recv_deadline(deadline),
+            None => idle.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        });
         let _ = self.shared.commands.send(ToDriver::Exit);
         self.join();
         // Somebody else may have ended the pool before its jobs were settled.

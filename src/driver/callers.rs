@@ -3,6 +3,7 @@
 
 use super::hook_queue::HookQueue;
 use super::start_failures::StartFailures;
+use super::waiter::Waiter;
 use crate::dispatcher::Notification;
 use crate::error::{ReadyError, StartFailure};
 use crate::record::{Released, Ticket};
@@ -27,7 +28,7 @@ pub(super) struct NewJob {
     pub(super) reply: Option<Sender<Admission>>,
 }
 
-type ForReady = Sender<Result<(), ReadyError>>;
+type ForReady = Waiter<Result<(), ReadyError>>;
 
 /// Whoever is answered may have gone: then the answer is lost. A channel that is dropped says that the pool has ended.
 pub(super) struct Callers {
@@ -41,7 +42,7 @@ pub(super) struct Callers {
     for_ready: Vec<ForReady>,
     /// Those of them that are answered at the end of the iteration.
     ready: Vec<(ForReady, Result<(), ReadyError>)>,
-    for_idle: Vec<Sender<()>>,
+    for_idle: Vec<Waiter<()>>,
     /// Who waited for the jobs that this iteration has settled: woken at its end, so that none takes the core before that.
     released: Vec<Released>,
 }
@@ -95,32 +96,28 @@ impl Callers {
         }
     }
 
-    pub(super) fn wait_until_ready(&mut self, reply: ForReady) {
-        self.for_ready.push(reply);
+    pub(super) fn wait_until_ready(&mut self, waiter: ForReady) {
+        keep(&mut self.for_ready, waiter);
     }
 
     /// All workers have been ready, or do not start. One of them may have died since: that does not take it back.
     pub(super) fn decide_ready(&mut self, decision: &Result<(), ReadyError>) {
-        self.ready.extend(self.for_ready.drain(..).map(|reply| (reply, decision.clone())));
+        self.ready.extend(self.for_ready.drain(..).map(|waiter| (waiter, decision.clone())));
     }
 
-    pub(super) fn wait_until_idle(&mut self, reply: Sender<()>) {
-        self.for_idle.push(reply);
+    pub(super) fn wait_until_idle(&mut self, waiter: Waiter<()>) {
+        keep(&mut self.for_idle, waiter);
     }
 
     /// Answers those who wait for what may have come about in this iteration.
     pub(super) fn answer(&mut self, machine: &Supervisor, failures: &StartFailures) {
         if !self.for_idle.is_empty() && machine.is_idle() {
-            for reply in self.for_idle.drain(..) {
-                let _ = reply.send(());
-            }
+            self.for_idle.drain(..).for_each(|waiter| waiter.answer(()));
         }
         if !self.for_ready.is_empty() && !machine.is_open() {
             self.decide_ready(&Err(failures.not_ready("the pool was closed before its workers were ready")));
         }
-        for (reply, decision) in self.ready.drain(..) {
-            let _ = reply.send(decision);
-        }
+        self.ready.drain(..).for_each(|(waiter, decision)| waiter.answer(decision));
     }
 
     // ------------------------------------------------------------ jobs that are settled
@@ -143,5 +140,27 @@ impl Callers {
     pub(super) fn drop_released(&mut self) {
         self.released.clear();
         self.released.shrink_to(KEPT);
+    }
+}
+
+/// Adds a waiter. Those that have given up are forgotten whenever the list would grow.
+fn keep<A>(waiters: &mut Vec<Waiter<A>>, waiter: Waiter<A>) {
+    if waiters.len() == waiters.capacity() {
+        waiters.retain(|waiter| !waiter.has_given_up());
+    }
+    waiters.push(waiter);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn who_has_given_up_is_forgotten() {
+        let (mut waiters, caller) = (Vec::new(), Arc::new(()));
+        keep(&mut waiters, Waiter::<()>::new(&caller).0);
+        (0..1000).for_each(|_| keep(&mut waiters, Waiter::new(&Arc::new(())).0));
+        assert!(waiters.len() < 16 && !waiters[0].has_given_up(), "{} are kept", waiters.len());
     }
 }

@@ -3,6 +3,7 @@
 use super::Driver;
 use super::callers::{Admission, NewJob};
 use super::context::Context;
+use super::waiter::Waiter;
 use crate::error::{ReadyError, StartFailure};
 use crate::record::{JobRecord, Ticket};
 use crate::stats::{KeyStats, Stats, WorkerInfo};
@@ -28,10 +29,10 @@ pub(crate) enum Command {
     Pause,
     Resume,
     IsPaused(Sender<bool>),
-    WaitReady(Sender<Result<(), ReadyError>>),
+    WaitReady(Waiter<Result<(), ReadyError>>),
     /// The last start failure, for a wait that was too long.
     Trouble(Sender<Option<StartFailure>>),
-    WaitIdle(Sender<()>),
+    WaitIdle(Waiter<()>),
     /// The figures, and those of each key, of which there may be many: whoever asks puts them in their place.
     Stats(Sender<(Stats, KeyFigures)>),
     Workers(Sender<Vec<WorkerInfo>>),
@@ -98,16 +99,16 @@ impl Driver {
             Command::Pause => self.input(Input::Pause),
             Command::Resume => self.input(Input::Resume),
             Command::IsPaused(reply) => drop(reply.send(self.machine.is_paused())),
-            Command::WaitReady(reply) => {
+            Command::WaitReady(waiter) => {
                 if self.machine.is_open() {
-                    self.callers.wait_until_ready(reply);
+                    self.callers.wait_until_ready(waiter);
                     self.input(Input::SpawnWorkers);
                 } else {
-                    let _ = reply.send(Err(self.start_failures.not_ready("the pool takes no jobs any more")));
+                    waiter.answer(Err(self.start_failures.not_ready("the pool takes no jobs any more")));
                 }
             }
             Command::Trouble(reply) => drop(reply.send(self.start_failures.last().cloned())),
-            Command::WaitIdle(reply) => self.callers.wait_until_idle(reply),
+            Command::WaitIdle(waiter) => self.callers.wait_until_idle(waiter),
             Command::Stats(reply) => drop(reply.send((self.stats(), self.key_stats()))),
             Command::Workers(reply) => drop(reply.send(self.worker_infos())),
             Command::Close(reply) => {

@@ -301,8 +301,8 @@ impl Starting {
         let (give, given) = unbounded();
         let config = Config { max_processes: 2, start_failures, ..Config::default() };
         let (mut driver, commands, reports) = by_hand(config, Handed(give));
-        let (reply, answer) = unbounded();
-        assert!(commands.send(Command::WaitReady(reply)).is_ok());
+        let (waiter, answer) = Waiter::new(&Arc::new(()));
+        assert!(commands.send(Command::WaitReady(waiter)).is_ok());
         while driver.machine.workers().count() < 2 {
             driver.wait();
             driver.iterate(Duration::ZERO);
