@@ -377,6 +377,9 @@ impl<J: Job> Pool<J> {
 
     /// An iterator over all events from now on. It ends when the pool ends, and is empty if the pool has ended already.
     ///
+    /// The events of a job's end come a moment before its handle has the result: `wait` returns at once then, and
+    /// [`try_wait`](crate::JobHandle::try_wait) may be too early.
+    ///
     /// ```no_run
     /// # use hirelings::*;
     /// # #[derive(serde::Serialize, serde::Deserialize)] struct Square(u64);
