@@ -25,7 +25,19 @@ impl Budget {
     /// Takes room for `bytes`, whether or not there is any: what has been read cannot be put back.
     pub(crate) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         self.used.fetch_add(bytes, Ordering::SeqCst);
-        Charge { budget: Arc::clone(self), bytes }
+        Charge { budget: Arc::clone(self), bytes, held: None }
+    }
+
+    fn release(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::SeqCst);
+        if before >= self.limit && self.has_room() {
+            // Under the lock, so that a reader between its look and its wait is not missed.
+            let _closed = self.closed.lock();
+            self.room.notify_all();
+            if let Some(on_room) = &self.on_room {
+                on_room();
+            }
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -74,18 +86,58 @@ impl fmt::Debug for Budget {
 pub(crate) struct Charge {
     budget: Arc<Budget>,
     bytes: usize,
+    /// What they are a part of, where that may be given back before.
+    held: Option<Arc<Held>>,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let before = self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
-        if before >= self.budget.limit && self.budget.has_room() {
-            // Under the lock, so that a reader between its look and its wait is not missed.
-            let _closed = self.budget.closed.lock();
-            self.budget.room.notify_all();
-            if let Some(on_room) = &self.budget.on_room {
-                on_room();
-            }
+        match &self.held {
+            Some(held) => held.release(self.bytes),
+            None => self.budget.release(self.bytes),
+        }
+    }
+}
+
+/// What the streams of one job hold of a worker's room. All of it is given back when the job is settled, though nobody may
+/// have taken it: the worker's next job is another's.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Arc<Budget>,
+    /// None once it has been given back.
+    bytes: Mutex<Option<usize>>,
+}
+
+impl Held {
+    /// Of the room that `charge` has taken some of.
+    pub(crate) fn of(charge: &Charge) -> Arc<Self> {
+        Arc::new(Held { budget: Arc::clone(&charge.budget), bytes: Mutex::new(Some(0)) })
+    }
+
+    pub(crate) fn is_of(&self, charge: &Charge) -> bool {
+        Arc::ptr_eq(&self.budget, &charge.budget)
+    }
+
+    /// Takes as much room as `charge` has.
+    pub(crate) fn charge(self: &Arc<Self>, charge: &Charge) -> Charge {
+        if let Some(held) = &mut *self.bytes.lock() {
+            *held += charge.bytes;
+            self.budget.used.fetch_add(charge.bytes, Ordering::SeqCst);
+        }
+        Charge { budget: Arc::clone(&self.budget), bytes: charge.bytes, held: Some(Arc::clone(self)) }
+    }
+
+    fn release(&self, bytes: usize) {
+        if let Some(held) = &mut *self.bytes.lock() {
+            *held -= bytes;
+            self.budget.release(bytes);
+        }
+    }
+
+    /// The job is settled.
+    pub(crate) fn give_back(&self) {
+        if let Some(held) = self.bytes.lock().take() {
+            self.budget.release(held);
         }
     }
 }
@@ -123,6 +175,21 @@ mod tests {
         budget.lift();
         assert!(reader.join().unwrap());
         budget.close();
+    }
+
+    #[test]
+    fn what_a_settled_jobs_streams_hold_takes_no_room() {
+        let budget = Budget::new(10, None);
+        let message = budget.charge(6);
+        let held = Held::of(&message);
+        let (taken, left) = (held.charge(&message), held.charge(&message));
+        drop((message, taken));
+        assert_eq!(budget.used.load(Ordering::SeqCst), 6);
+        held.give_back();
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
+        let late = held.charge(&left);
+        drop((left, late));
+        assert_eq!(budget.used.load(Ordering::SeqCst), 0);
     }
 
     #[test]

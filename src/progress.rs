@@ -1,6 +1,6 @@
 //! A job's progress: encoded, and as a stream.
 
-use crate::budget::Charge;
+use crate::budget::{Charge, Held};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hirelings_worker_kit::wire::Payload;
 use serde::de::DeserializeOwned;
@@ -12,8 +12,8 @@ use std::time::Duration;
 /// Iterator of a job's progress, from [`JobHandle::progress`](crate::JobHandle::progress); it ends when the job
 /// settles, once what had come is taken.
 ///
-/// It waits for nobody and loses nothing. Over 16 MiB not yet taken, the job's worker is read no further until some is;
-/// the job's clock runs on.
+/// It waits for nobody and loses nothing. Over 16 MiB not yet taken, the job's worker is read no further until some is, or the
+/// job is settled; the job's clock runs on.
 ///
 /// ```no_run
 /// # use hirelings::*;
@@ -139,6 +139,19 @@ pub struct EncodedProgress {
 impl EncodedProgress {
     pub(crate) fn new(payload: Payload, charge: Arc<Charge>) -> Self {
         EncodedProgress { payload, charge: Some(charge) }
+    }
+
+    /// The same for a job's streams, where it takes room as a part of what these hold.
+    pub(crate) fn in_streams(&self, held: &mut Vec<Arc<Held>>) -> Self {
+        let charge = self.charge.as_ref().map(|charge| {
+            // Another attempt may be another worker's.
+            let of_worker = held.iter().position(|held| held.is_of(charge)).unwrap_or_else(|| {
+                held.push(Held::of(charge));
+                held.len() - 1
+            });
+            Arc::new(held[of_worker].charge(charge))
+        });
+        EncodedProgress { payload: self.payload.clone(), charge }
     }
 
     /// Gives its room back, though it has not been taken.

@@ -4,6 +4,7 @@ mod ticket;
 
 pub(crate) use ticket::{Released, Ticket};
 
+use crate::budget::Held;
 use crate::failure::{Failure, Settled};
 use crate::progress::EncodedProgress;
 use crate::report::{JobReport, PackedReport};
@@ -87,6 +88,8 @@ pub(crate) struct Observers {
     /// Hooks that came to the hook thread before an update that had happened when they were added.
     early: Vec<(JobHook, Seen)>,
     streams: Vec<Sender<EncodedProgress>>,
+    /// What these hold of the room of each worker that had the job.
+    held: Vec<Arc<Held>>,
     /// The channel that receives a number when the job is settled, and that number.
     finished: Option<(Sender<usize>, usize)>,
     /// The task that awaits it.
@@ -212,7 +215,10 @@ impl JobRecord {
     pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
         let mut state = self.state.lock();
         if let Some(observers) = &mut state.observers {
-            observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
+            if !observers.streams.is_empty() {
+                let progress = progress.in_streams(&mut observers.held);
+                observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
+            }
         }
         state.update()
     }

@@ -43,6 +43,7 @@ impl JobRecord {
         let (mut finished, mut waker) = (None, None);
         if let Some(observers) = &mut state.observers {
             observers.streams = Vec::new();
+            observers.held.drain(..).for_each(|held| held.give_back());
             (finished, waker) = (observers.finished.take(), observers.waker.take());
         }
         let is_hooked = announced && state.update();

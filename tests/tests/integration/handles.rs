@@ -347,3 +347,19 @@ fn a_reader_goes_on_with_the_newest_after_a_gap() {
     assert!(lagged >= 1);
     assert!(events.recv_timeout(Duration::from_millis(10)).is_none_or(|event| event.job() != Some(id)));
 }
+
+/// Together they hold more than a worker may leave unread.
+#[test]
+fn streams_of_settled_jobs_hold_up_no_other_job() {
+    let pool = pool().max_processes(1).timeout_working(None).build().unwrap();
+    pool.pause();
+    let handles: Vec<_> = (0..4).map(|_| pool.enqueue(Do::Progress(20_000))).collect();
+    let streams: Vec<_> = handles.iter().map(|handle| handle.progress()).collect();
+    pool.resume();
+    for handle in handles {
+        settled(handle).unwrap();
+    }
+    for stream in streams {
+        assert_eq!(stream.count(), 20_000);
+    }
+}
