@@ -80,3 +80,38 @@ fn a_text_that_lies_about_its_length_costs_no_memory() {
         assert!(asked < MODEST, "{asked} bytes where {lie} were announced");
     }
 }
+
+/// A large frame may announce much, and has less than that.
+#[test]
+fn a_text_of_a_large_frame_that_lies_costs_no_memory() {
+    let text = |length: u64| [&length.to_le_bytes()[..], b"abc"].concat();
+    let terminal = [&[6, 0, 0, 0, 1][..], &7u64.to_le_bytes()].concat();
+    let unusable = [&[5, 0, 0, 0][..], &7u64.to_le_bytes(), &[1, 0, 0, 0, 0]].concat();
+    for size in [100_000, 20 << 20, 300 << 20] {
+        // What is behind the first bytes is never looked at, and takes no memory either.
+        let mut frame = vec![0; size];
+        let size = size as u64;
+        for lie in [size - 7, 2 * size, 15 * size, 60 << 30, u64::MAX] {
+            let mut costs_nothing = |begin: &[&[u8]], is_error: fn(&[u8]) -> bool| {
+                frame[..100].fill(0);
+                let begin = begin.concat();
+                frame[..begin.len()].copy_from_slice(&begin);
+                let asked = largest(|| assert!(is_error(&frame), "{lie} in {begin:?} of {size}"));
+                assert!(asked < MODEST, "{asked} bytes for {lie} in {begin:?} of {size}");
+            };
+            let (lying, right) = (text(lie), text(3));
+            let from_worker = |frame: &[u8]| FromWorker::decode(frame).is_err();
+            costs_nothing(&[&terminal, &lying], from_worker);
+            costs_nothing(&[&terminal, &right, &[1], &lying], from_worker);
+            costs_nothing(&[&terminal, &right, &[0, 1], &lying], from_worker);
+            costs_nothing(&[&unusable, &lying], from_worker);
+            costs_nothing(&[&unusable, &right, &lying], from_worker);
+            let to_worker = |frame: &[u8]| ToWorker::decode(frame).is_err();
+            costs_nothing(&[&[0; 4], &lying], to_worker);
+            costs_nothing(&[&[0; 4], &right, &lying], to_worker);
+            costs_nothing(&[&lying], |payload| decode_payload::<String>(payload).is_err());
+            costs_nothing(&[&lying], |payload| decode_payload::<Bytes>(payload).is_err());
+            costs_nothing(&[&lying], |payload| decode_payload::<Vec<u8>>(payload).is_err());
+        }
+    }
+}

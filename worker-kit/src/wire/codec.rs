@@ -5,10 +5,13 @@
 //!
 //! Two traps decide the shape of this file. A length that a hostile frame announces makes bincode abort the process
 //! on allocation, unless a limit is set; and the limit is a const generic that counts decoded widths, not bytes read,
-//! so it is taken from tiers of about sixteen times what there is to decode.
+//! so it is taken from tiers of about sixteen times what there is to decode. Sixteen times a large frame is still more than
+//! there may be: so no text and no byte string is decoded before its length has been compared with what is left, in an
+//! envelope by [`check_layout`], in a payload by [`Decoded`].
 
 use super::byte_sequences::{Decoded, Whole};
 use super::fault::CodecFault;
+use bincode::BorrowDecode;
 pub(super) use bincode::{Decode, Encode};
 use bincode::{
     config::{Configuration, Fixint, Limit, LittleEndian, NoLimit},
@@ -98,6 +101,12 @@ pub(super) fn encode_envelope<M: Encode>(message: &M, out: &mut Vec<u8>) {
 /// The message at the start of `bytes`, and its length.
 pub(super) fn decode_envelope<M: Decode<()>>(bytes: &[u8]) -> Result<(M, usize), CodecFault> {
     with_limit_for!(bytes.len(), config => bincode::decode_from_slice::<M, _>(bytes, config)).map_err(in_words)
+}
+
+/// Makes sure that `bytes` start with a `T`, which borrows its texts from them: nothing is allocated.
+pub(super) fn check_layout<'b, T: BorrowDecode<'b, ()>>(bytes: &'b [u8]) -> Result<(), CodecFault> {
+    let checked = with_limit_for!(bytes.len(), config => bincode::borrow_decode_from_slice::<T, _>(bytes, config));
+    checked.map(drop).map_err(in_words)
 }
 
 fn in_words(fault: DecodeError) -> CodecFault {

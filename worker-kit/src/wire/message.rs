@@ -1,6 +1,6 @@
 //! The messages, in the words of `docs/protocol.md`. A message is followed by its payload, which takes the rest of the frame.
 
-use super::codec::{Decode, Encode, decode_envelope, encode_envelope};
+use super::codec::{Decode, Encode, check_layout, decode_envelope, encode_envelope};
 use super::fault::CodecFault;
 
 /// The highest version of the protocol that this crate speaks.
@@ -206,19 +206,36 @@ pub trait WireMessage: Sized {
     fn decode(bytes: &[u8]) -> Result<(Self, usize), CodecFault>;
 }
 
+/// A text where it lies among the bytes: one that announces more than there is is refused, and takes no memory.
+type Text<'b> = &'b str;
+
+/// Each message, and how its variants that hold texts are laid out as far as the last of these.
 macro_rules! wire_messages {
-    ($($message:ty),*) => { $(
+    ($($message:ty { $($variant:literal: $layout:ty),* })*) => { $(
         impl WireMessage for $message {
             fn encode(&self, out: &mut Vec<u8>) {
                 encode_envelope(self, out);
             }
             fn decode(bytes: &[u8]) -> Result<(Self, usize), CodecFault> {
+                match bytes.first_chunk::<4>().map(|variant| u32::from_le_bytes(*variant)) {
+                    $(Some($variant) => check_layout::<$layout>(bytes)?,)*
+                    _ => {}
+                }
                 decode_envelope(bytes)
             }
         }
     )* };
 }
-wire_messages!(Hello, ToWorker, FromWorker);
+wire_messages! {
+    Hello {}
+    ToWorker {
+        0: (u32, Text<'_>, Text<'_>)
+    }
+    FromWorker {
+        5: (u32, u64, bool, Fault, Text<'_>, Text<'_>),
+        6: (u32, Option<u64>, Text<'_>, Option<Text<'_>>, Option<Text<'_>>)
+    }
+}
 
 /// Finds a worker's hello in what it wrote so far: where its frame starts, behind any other bytes.
 ///

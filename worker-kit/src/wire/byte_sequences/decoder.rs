@@ -109,9 +109,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Decoder<D> {
         deserialize_f64();
         deserialize_char();
         deserialize_str();
-        deserialize_string();
         deserialize_bytes();
-        deserialize_byte_buf();
         deserialize_option();
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
@@ -125,6 +123,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Decoder<D> {
         deserialize_ignored_any();
     }
 
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_str(Owned(visitor))
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_bytes(Owned(visitor))
+    }
+
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         if reads_bytes::<V>() {
             self.0.deserialize_bytes(Elements(visitor))
@@ -135,6 +141,26 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Decoder<D> {
 
     fn is_human_readable(&self) -> bool {
         self.0.is_human_readable()
+    }
+}
+
+/// Gives a text, or a byte string, to a visitor that asked for one of its own. It is copied from the bytes that hold it: the
+/// format's own way makes room for as much as is announced.
+struct Owned<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Owned<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<V::Value, E> {
+        self.0.visit_string(text.to_owned())
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<V::Value, E> {
+        self.0.visit_byte_buf(bytes.to_owned())
     }
 }
 
