@@ -41,7 +41,8 @@
 //! # Panics in a handler
 //!
 //! The panic's message, place and backtrace go to the pool, the job settles as panicked or is retried, and the process
-//! ends and is replaced. `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out. So does a limit on the
+//! ends and is replaced. A panic in the drop of what the handler has returned counts as one in the handler.
+//! `RUST_BACKTRACE=0` in the worker's environment leaves the backtrace out. So does a limit on the
 //! process's memory of which too little is left: a backtrace takes some, and the standard library waits for itself where
 //! it gets none.
 

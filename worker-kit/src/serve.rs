@@ -256,7 +256,7 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, queu
     let ready = !H::RECOVERS;
     let job = match session.decode(&queued) {
         Ok(job) => job,
-        Err(fault) => return Ok(session.unusable(Fault::DecodeJob, type_name::<J>(), &fault, ready)?),
+        Err(fault) => return Ok(session.undecodable(&fault, ready)?),
     };
     let mut ctx = Context {
         link: Arc::clone(&session.link),
@@ -274,11 +274,14 @@ fn do_job<J: Job, H: Handler<J>>(session: &mut Session<J>, handler: &mut H, queu
     if ctx.retire {
         session.say_retire()?;
     }
-    let no_retry = ctx.no_retry;
-    if let Some(fault) = ctx.fault {
-        return Ok(session.unusable(Fault::EncodeProgress, type_name::<J::Progress>(), &fault, ready)?);
+    match &ctx.fault {
+        Some(fault) => session.put_unusable(Fault::EncodeProgress, type_name::<J::Progress>(), fault, ready),
+        None => session.put_answer(outcome.as_ref(), ready, ctx.no_retry),
     }
-    Ok(session.answer_with(outcome.as_ref(), ready, no_retry)?)
+    // To drop it may run the user's code too: a panic there is this job's, as one in the handler is, while the job is not
+    // answered. Behind the answer it would be taken for the next job's.
+    drop(outcome);
+    Ok(session.send_answer(ready)?)
 }
 
 /// Runs the worker's own start or recovery; an error or a panic in it is sent to the pool and ends the worker.
@@ -296,3 +299,6 @@ fn report<J: Job>(session: &Session<J>, note: PanicNote) -> Stop {
     session.link.send_terminal(note.message.clone(), note.location, note.backtrace);
     Stop::Reported(note.message)
 }
+
+#[cfg(test)]
+mod tests;

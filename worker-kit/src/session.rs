@@ -224,7 +224,7 @@ impl<J: Job> Session<J> {
         while let Some(queued) = self.take_job()? {
             match self.decode(&queued) {
                 Ok(job) => return Ok(Some(job)),
-                Err(fault) => self.unusable(Fault::DecodeJob, type_name::<J>(), &fault, true)?,
+                Err(fault) => self.undecodable(&fault, true)?,
             }
         }
         Ok(None)
@@ -507,45 +507,37 @@ impl<J: Job> Session<J> {
         Ok(self.answer_with(outcome, false, is_final)?)
     }
 
-    /// Answers the current job. `ready` says in the same frame that the next one can come, and `is_final` that an error is not
-    /// to be retried.
-    pub(crate) fn answer_with(
+    fn answer_with(
         &mut self,
         outcome: Result<&J::Output, &J::Error>,
         ready: bool,
         is_final: bool,
     ) -> Result<(), Ended> {
-        let Some((job, _)) = self.current else { return Ok(()) };
+        self.put_answer(outcome, ready, is_final);
+        self.send_answer(ready)
+    }
+
+    /// Puts the answer to the current job together. `ready` says in the same frame that the next one can come, and `is_final`
+    /// that an error is not to be retried.
+    pub(crate) fn put_answer(&mut self, outcome: Result<&J::Output, &J::Error>, ready: bool, is_final: bool) {
+        let Some((job, _)) = self.current else { return };
         let put = match outcome {
             Ok(output) => self.put(&FromWorker::Success { job, ready }, output),
             Err(error) if is_final && self.version >= 2 => self.put(&FromWorker::FinalFailure { job, ready }, error),
             Err(error) => self.put(&FromWorker::Failure { job, ready }, error),
         };
-        match put {
-            Ok(()) => self.link.finish(&self.frame)?,
-            Err(fault) => {
-                let (what, name) = match outcome {
-                    Ok(_) => (Fault::EncodeOutput, type_name::<J::Output>()),
-                    Err(_) => (Fault::EncodeError, type_name::<J::Error>()),
-                };
-                self.unusable(what, name, &fault, ready)?;
-            }
+        if let Err(fault) = put {
+            let (what, name) = match outcome {
+                Ok(_) => (Fault::EncodeOutput, type_name::<J::Output>()),
+                Err(_) => (Fault::EncodeError, type_name::<J::Error>()),
+            };
+            self.put_unusable(what, name, &fault, ready);
         }
-        (self.current, self.is_ready) = (None, ready);
-        self.trim();
-        Ok(())
     }
 
-    /// Answers the current job: something of it could not be decoded or encoded.
-    pub(crate) fn unusable(
-        &mut self,
-        fault: Fault,
-        type_name: &str,
-        why: &wire::CodecFault,
-        ready: bool,
-    ) -> Result<(), Ended> {
-        let Some((job, _)) = self.current.take() else { return Ok(()) };
-        self.is_ready = ready;
+    /// The same where something of the job could not be decoded or encoded.
+    pub(crate) fn put_unusable(&mut self, fault: Fault, type_name: &str, why: &wire::CodecFault, ready: bool) {
+        let Some((job, _)) = self.current else { return };
         let message = FromWorker::Unusable {
             job,
             ready,
@@ -555,7 +547,23 @@ impl<J: Job> Session<J> {
         };
         self.frame.clear();
         wire::frame_into(&message, &[], &mut self.frame);
-        self.link.finish(&self.frame)
+    }
+
+    /// Sends the answer that was put together. After it, whatever happens is not of this job any more.
+    pub(crate) fn send_answer(&mut self, ready: bool) -> Result<(), Ended> {
+        if self.current.take().is_none() {
+            return Ok(());
+        }
+        self.is_ready = ready;
+        self.link.finish(&self.frame)?;
+        self.trim();
+        Ok(())
+    }
+
+    /// Answers the current job: it could not be decoded.
+    pub(crate) fn undecodable(&mut self, why: &wire::CodecFault, ready: bool) -> Result<(), Ended> {
+        self.put_unusable(Fault::DecodeJob, type_name::<J>(), why, ready);
+        self.send_answer(ready)
     }
 
     /// Puts a frame together, within the pool's limit.
