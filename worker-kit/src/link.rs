@@ -159,11 +159,13 @@ impl Link {
     /// Blocks until there is a job to start; `None` means leave. All that has arrived is read first.
     pub(crate) fn next_job(&self) -> Result<Option<QueuedJob>, Ended> {
         let mut inbox = lock(&self.inbox);
+        let mut may_be_more = !inbox.jobs.is_empty();
         loop {
-            if !inbox.jobs.is_empty() && self.readable() {
-                self.fill(&mut inbox)?;
-            }
             self.sort(&mut inbox)?;
+            if may_be_more && self.readable() {
+                may_be_more = self.fill(&mut inbox)?;
+                continue;
+            }
             if let Some(queued) = inbox.jobs.take(clock::now) {
                 self.cancelled.store(queued.is_cancelled(), SeqCst);
                 return Ok(Some(queued));
@@ -175,7 +177,7 @@ impl Link {
             // A process that is killed while it is blocked in a read may still take a job out of the pipe, and nobody could know
             // that it has not begun. One that is killed while it waits takes nothing.
             self.wait();
-            self.fill(&mut inbox)?;
+            may_be_more = self.fill(&mut inbox)?;
         }
     }
 
@@ -259,7 +261,8 @@ impl Link {
         lock(&self.inbox).jobs.deadline()
     }
 
-    fn fill(&self, inbox: &mut Inbox) -> Result<(), Ended> {
+    /// Reads once. Gives whether there may be more: a read that gives less than it has room for has emptied the pipe.
+    fn fill(&self, inbox: &mut Inbox) -> Result<bool, Ended> {
         // Once there is a limit, this is called only where there is something to read.
         self.silence.note(|| self.millis());
         match inbox.buffer.fill(&self.input) {
@@ -267,7 +270,7 @@ impl Link {
                 self.orphaned();
                 Err(Ended::Orphaned)
             }
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(inbox.buffer.is_full()),
             Err(error) => Err(Ended::Io(error)),
         }
     }

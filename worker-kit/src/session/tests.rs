@@ -4,6 +4,7 @@ use crate::{Bytes, NoError};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Double(u64);
@@ -16,20 +17,27 @@ impl Job for Double {
 
 /// A session whose pool has sent these jobs, and the pool's two ends.
 fn session(jobs: &[u64]) -> (Session<Double>, [File; 2]) {
-    let (input, to_worker) = os_pipe::pipe().unwrap();
+    // It has room for more than a pipe.
+    let (input, to_worker) = UnixStream::pair().unwrap();
     let (from_worker, output) = os_pipe::pipe().unwrap();
     let mut bytes = Vec::new();
     frame_into(&Hello::new(0), &[], &mut bytes);
     let (job_type, codec) = (Double::name().into(), PAYLOAD_CODEC.into());
     frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut bytes);
+    bytes.extend(frames(jobs));
+    let pool = [File::from(OwnedFd::from(to_worker)), File::from(OwnedFd::from(from_worker))];
+    (&pool[0]).write_all(&bytes).unwrap();
+    (Session::over(Host::Thread, input.into(), output.into(), false, 0).unwrap(), pool)
+}
+
+fn frames(jobs: &[u64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for &job in jobs {
         let mut payload = Vec::new();
         encode_payload(&Double(job), &mut payload, usize::MAX).unwrap();
         frame_into(&ToWorker::Job { job, attempt: 1 }, &payload, &mut bytes);
     }
-    let pool = [File::from(OwnedFd::from(to_worker)), File::from(OwnedFd::from(from_worker))];
-    (&pool[0]).write_all(&bytes).unwrap();
-    (Session::over(Host::Thread, input.into(), output.into(), false, 0).unwrap(), pool)
+    bytes
 }
 
 fn refused<T: fmt::Debug>(result: Result<T, BoxError>) -> String {
@@ -62,4 +70,21 @@ fn what_is_out_of_order_is_refused() {
     assert_eq!((session.job_id(), session.attempt()), (Some(7), Some(1)));
     assert!(refused(session.next_job()).contains("call success or failure before next_job"));
     assert!(refused(session.ready()).contains("call success or failure before ready"));
+}
+
+/// A job that was aborted and is begun all the same costs the worker its process.
+#[test]
+fn all_that_has_arrived_is_read_before_a_job_is_begun() {
+    let (mut session, [mut pool, _said]) = session(&[]);
+    session.ready().unwrap();
+    // It waits for the first; then it holds the others.
+    for (first, recalled, expected) in [(0, 0, 1), (4000, 2, 3)] {
+        let mut bytes = frames(&(first..first + 4000).collect::<Vec<_>>());
+        assert!(bytes.len() > 100_000, "more than a read takes");
+        frame_into(&ToWorker::Skip { job: recalled }, &[], &mut bytes);
+        pool.write_all(&bytes).unwrap();
+        assert_eq!(session.next_job().unwrap(), Some(Double(expected)));
+        session.success(&0).unwrap();
+        session.ready().unwrap();
+    }
 }

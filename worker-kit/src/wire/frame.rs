@@ -117,6 +117,11 @@ impl FrameBuffer {
         }
     }
 
+    /// Whether the last read has filled all the room that it had.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() == self.bytes.capacity()
+    }
+
     /// Adds bytes that were read elsewhere.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
