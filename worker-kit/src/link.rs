@@ -279,9 +279,9 @@ impl Link {
         self.readable_within(Duration::ZERO)
     }
 
-    /// Blocks until there is something to read, or an end.
+    /// Blocks until there is something to read, or an end; whatever signals come meanwhile.
     fn wait(&self) {
-        let _ = poll(&mut [PollFd::new(&self.input, PollFlags::IN)], None);
+        while poll(&mut [PollFd::new(&self.input, PollFlags::IN)], None) == Err(Errno::INTR) {}
     }
 
     /// Whether the input has, within `limit`, something to read, or an end.
@@ -450,7 +450,49 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::{Host, Link};
-    use std::io::Read;
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// A worker that is killed in a read may take a job with it that it has not begun; one that waits takes none.
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_signal_does_not_end_the_wait_for_the_pool() {
+        static HANDLED: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn handle(_: i32) {
+            HANDLED.fetch_add(1, SeqCst);
+        }
+        let handler = SigAction::new(SigHandler::Handler(handle), SaFlags::SA_RESTART, SigSet::empty());
+        // SAFETY: the handler does nothing but count.
+        unsafe { sigaction(Signal::SIGUSR2, &handler) }.unwrap();
+        let [(input, mut pool), (_said, output), (_wakes, wake)] = [(); 3].map(|()| os_pipe::pipe().unwrap());
+        let link = Link::new(Host::Thread, input.into(), output.into(), wake);
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let waits = thread::spawn(move || {
+            // SAFETY: it may be called at any time.
+            tell.send(unsafe { libc::pthread_self() }).unwrap();
+            link.wait();
+            let is_readable = link.readable();
+            // It is there for as long as signals are sent to it.
+            let _ = ended.recv();
+            is_readable
+        });
+        let waiting = told.recv().unwrap();
+        // The first may come before it waits, and each has been handled before the next is sent.
+        for sent in 1..=200 {
+            // SAFETY: the thread has not been joined.
+            assert_eq!(unsafe { libc::pthread_kill(waiting, libc::SIGUSR2) }, 0);
+            while HANDLED.load(SeqCst) < sent {
+                thread::yield_now();
+            }
+        }
+        pool.write_all(b"x").unwrap();
+        drop(end);
+        assert!(waits.join().unwrap(), "it has waited until there was something to read");
+    }
 
     #[test]
     fn nothing_is_said_of_a_job_after_the_terminal_failure() {
