@@ -116,6 +116,8 @@ pub enum Do {
     Leak(usize),
     /// Takes so many microseconds, and gives when it has begun and ended, in nanoseconds of the worker's clock.
     Nap(u64),
+    /// Forks a child that does this, and comes back from the handler as well. How it exits.
+    Fork(Box<Do>),
 }
 
 /// What the general worker tells while it works.

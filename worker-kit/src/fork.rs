@@ -1,8 +1,9 @@
-//! A copy of this process.
+//! A copy of this process: one that the fork server makes, or one that user code has made.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use rustix::process::Pid;
+use rustix::process::{Pid, getpid};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 /// Forks. Gives the child's number in this process, and none in the child.
 ///
@@ -24,6 +25,22 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
         return Err(io::Error::last_os_error());
     }
     Ok(Pid::from_raw(pid))
+}
+
+/// What the child is told that [`end_copy`] ends.
+const COPY: &[u8] = b"hirelings worker: this process is a child that the worker's own code has forked, and has come back to the \
+    kit: it ends here, since the worker itself answers its jobs. End such a child where its work is done, with _exit.\n";
+
+/// Ends this process where it is not `owner`: user code has forked it, and what it goes on with is its parent's. What `owner`
+/// has registered for its exit does not run.
+#[allow(unsafe_code)]
+pub(crate) fn end_copy(owner: Pid) {
+    if getpid() != owner {
+        // Another thread may have held the lock of Rust's standard error in the fork.
+        let _ = rustix::io::write(io::stderr().as_fd(), COPY);
+        // SAFETY: it may be called at any time, and ends the process.
+        unsafe { libc::_exit(1) }
+    }
 }
 
 /// What this process did about SIGCHLD before [`keep_children`].

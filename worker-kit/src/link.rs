@@ -4,6 +4,7 @@
 //! only ever tries them.
 
 use crate::clock;
+use crate::fork;
 use crate::group;
 use crate::pace::Pace;
 use crate::queue::{JobQueue, QueuedJob};
@@ -11,6 +12,7 @@ use crate::silence::Silence;
 use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
 use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +73,8 @@ struct Outbox {
 #[derive(Debug)]
 pub(crate) struct Link {
     host: Host,
+    /// The process whose link this is. A child that user code forks has a copy of it.
+    owner: Pid,
     pub(crate) input: OwnedFd,
     /// Buffers for large jobs and large answers.
     pub(crate) buffers: Arc<BufferPool>,
@@ -103,6 +107,7 @@ impl Link {
         let buffers = Arc::<BufferPool>::default();
         Link {
             host,
+            owner: getpid(),
             input,
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
@@ -369,6 +374,7 @@ impl Link {
     }
 
     fn write(&self, outbox: &mut Outbox, frame: &[u8]) -> Result<(), Ended> {
+        fork::end_copy(self.owner);
         outbox.pipe.write_all(frame).map_err(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 self.orphaned();

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, unbounded};
 use hirelings::{Event, EventKind, JobError, PoolBuilder};
-use hirelings_tests::{Do, Gate, Record, WATCHDOG, begun, pool, program, settled};
+use hirelings_tests::{Do, Gate, Record, Scratch, WATCHDOG, begun, pool, program, settled};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -159,4 +159,33 @@ fn a_program_that_holds_stderr_can_end_its_pool() {
     });
     assert!(end.recv_timeout(WATCHDOG).is_ok(), "the pool does not end");
     program.join().unwrap();
+}
+
+/// It has the same pipes and the same jobs as the worker that forked it.
+#[test]
+fn a_child_that_a_handler_has_forked_says_and_does_nothing_of_the_workers() {
+    let (builder, heard) = lines(pool().max_processes(1));
+    let pool = builder.build().unwrap();
+    let done = Scratch::new();
+    let fork = |what: Do| Do::Fork(Box::new(what));
+    let children = [
+        fork(Do::Echo("the child".into())),
+        fork(Do::Fail("the child".into())),
+        fork(Do::Panic("the child".into())),
+        fork(Do::Progress(1)),
+        fork(Do::Retire),
+        fork(fork(Do::Pid)),
+    ];
+    let count = children.len();
+    let forked: Vec<_> = children.into_iter().map(|job| pool.enqueue(job)).collect();
+    let behind: Vec<_> = (0..50).map(|n| pool.enqueue(Do::Append(done.path(), n.to_string()))).collect();
+    for job in forked {
+        assert_eq!(settled(job).unwrap(), "1");
+    }
+    behind.into_iter().for_each(|job| assert!(settled(job).is_ok()));
+    assert_eq!(done.lines().len(), 50, "each was done once");
+    assert_eq!(pool.stats().spawned, 1);
+    pool.exit();
+    let told = heard.try_iter().filter(|line| line.contains("has forked") && line.contains("_exit")).count();
+    assert_eq!(told, count + 1);
 }
