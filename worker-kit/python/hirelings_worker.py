@@ -514,12 +514,16 @@ class _Link:
 
     # -- reading, with the lock held
 
+    def hear(self) -> None:
+        """Notes that something has arrived. It is done before that is read: whoever finds the pipe empty sees the note."""
+        if self.words[_SILENCE]:
+            self.words[_HEARD] = time.monotonic_ns()
+
     def fill(self) -> None:
+        self.hear()
         data = os.read(self.input, _READ)
         if not data:
             _orphaned(self.words)
-        if self.words[_SILENCE]:
-            self.words[_HEARD] = time.monotonic_ns()
         self.buffer = self.buffer + data if self.buffer else data
 
     def fill_whole(self, length: int) -> None:
@@ -527,12 +531,11 @@ class _Link:
         data = bytearray(self.buffer)
         while len(data) < length:
             self.poller.poll()
+            self.hear()
             read = os.read(self.input, min(length - len(data), 1 << 20))
             if not read:
                 _orphaned(self.words)
             data += read
-        if self.words[_SILENCE]:
-            self.words[_HEARD] = time.monotonic_ns()
         self.buffer = bytes(data)
 
     def next_frame(self) -> bytes:
@@ -768,14 +771,18 @@ class _Guard:
         over = self.words[_HEARD] + self.words[_SILENCE] * 1_000_000
         return max(1, (over - time.monotonic_ns()) // 1_000_000 + 1)
 
+    def is_silent(self) -> bool:
+        return time.monotonic_ns() - self.words[_HEARD] > self.words[_SILENCE] * 1_000_000
+
     def watch_silence(self) -> None:
         words = self.words
-        if time.monotonic_ns() - words[_HEARD] > words[_SILENCE] * 1_000_000:
+        if self.is_silent():
             look = select.poll()
             look.register(self.input, select.POLLIN)
             if look.poll(0):
                 words[_HEARD] = time.monotonic_ns()  # it has spoken, and nobody has come to read it
-            else:
+            elif self.is_silent():
+                # Nor has the main process read it between the two looks: it would have noted so before.
                 _orphaned(words)
 
     def command(self) -> None:

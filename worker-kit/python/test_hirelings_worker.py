@@ -12,6 +12,7 @@ import tempfile
 import textwrap
 import time
 import unittest
+import unittest.mock
 
 import hirelings_worker as kit
 
@@ -724,6 +725,47 @@ class Guard(unittest.TestCase):
                 self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
                 self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
                 self.assertGreater(time.monotonic() - begun, 0.29)
+
+    def test_words_that_are_read_between_two_looks_are_no_silence(self):
+        # The main process and its guard in turn, as they may be where this process was stopped for a while.
+        input, pool = os.pipe()
+        self.addCleanup(os.close, input)
+        self.addCleanup(os.close, pool)
+        words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+        main, guard = kit._Link.__new__(kit._Link), kit._Guard.__new__(kit._Guard)
+        for one in (main, guard):
+            one.input, one.words, one.buffer = input, words, b""
+        main.poller = select.poll()
+        main.poller.register(input, select.POLLIN)
+        read = os.read
+
+        def reads_and_looks(*arguments):
+            data = read(*arguments)
+            guard.watch_silence()
+            return data
+
+        def reads_before_the_look(*_):
+            fill()
+            return []
+
+        for fill in (main.fill, lambda: main.fill_whole(len(main.buffer) + 1)):
+            for name, instead in (("os.read", reads_and_looks), ("select.poll", reads_before_the_look)):
+                with self.subTest(name), unittest.mock.patch.object(kit, "_orphaned", side_effect=AssertionError):
+                    words[kit._SILENCE], words[kit._HEARD] = time.monotonic_ns() // 2_000_000, 0
+                    os.write(pool, b"x")
+                    if name == "os.read":
+                        with unittest.mock.patch("os.read", instead):
+                            fill()
+                    else:
+                        with unittest.mock.patch("select.poll") as look:
+                            look.return_value.poll = instead
+                            guard.watch_silence()
+                    self.assertEqual(select.select([input], [], [], 0)[0], [])
+        # Where it says nothing it is lost.
+        words[kit._HEARD] = 0
+        with unittest.mock.patch.object(kit, "_orphaned") as lost:
+            guard.watch_silence()
+        lost.assert_called_once()
 
     def test_what_cannot_be_understood(self):
         for frame in [struct.pack("<I", 99), b"", struct.pack("<IQ", kit._JOB, 1), b"\1\2"]:
