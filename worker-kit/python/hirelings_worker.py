@@ -38,7 +38,7 @@ import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Iterator, NoReturn, Optional, Tuple
+    from typing import Any, Callable, Deque, Dict, Iterator, NoReturn, Optional, Tuple
 
 __all__ = ["Context", "Failed", "Panic", "Worker", "serve"]
 __version__ = "0.1.0"
@@ -57,6 +57,7 @@ _SHORTEST = (4, 16, 12, 4, 20, 24, 12)  # what a pool's message has at least, by
 _ID = struct.Struct("<Q")
 _JOB_HEAD = struct.Struct("<QI")
 _TIMED_JOB_HEAD = struct.Struct("<QIQ")
+_CANCEL_HEAD = struct.Struct("<QQ")
 _ABOUT_JOB = struct.Struct("<IIQ")  # a frame of a message that names a job, up to its payload
 _ANSWER = struct.Struct("<IIQ?")  # the same of an answer
 
@@ -78,6 +79,7 @@ _SILENCE = 9  # how long the pool may be silent, in milliseconds; 0: for ever
 _HEARD = 10  # when something was last read, in nanoseconds of the monotonic clock
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
 _ENDED = 13  # whether the last message is written: nothing follows it
+_UNTIL = 14  # when the worker is killed if the running job, which was cancelled, is not answered; as HEARD; 0: never
 _RING = 16  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
@@ -290,6 +292,18 @@ class Panic(BaseException):
     """The process is in doubt: it fails the job as panicked, ends, and is replaced. No ``except Exception`` catches it."""
 
 
+def _until(within: int) -> int:
+    """When so many milliseconds are over, as _UNTIL has it."""
+    until = time.monotonic_ns() + within * 1_000_000
+    return until if until < 2**64 else 0
+
+
+def _cancel_running(words: memoryview, until: int) -> None:
+    words[_CANCELLED] = 1
+    if until and (not words[_UNTIL] or until < words[_UNTIL]):
+        words[_UNTIL] = until
+
+
 class Context:
     """What a handler can ask and say of its job while it runs."""
 
@@ -350,8 +364,15 @@ class Context:
         return bool(self._link.words[_CANCELLED]) and self._link.current is self
 
     def deadline(self) -> Optional[float]:
-        """Until when the pool lets this attempt work, on the clock of ``time.monotonic()``; None where it has no limit."""
-        return None if self._limit_ms is None else self._began + self._limit_ms / 1000
+        """Until when the pool lets this attempt work, on the clock of ``time.monotonic()``; None where it has no limit.
+
+        A job that was cancelled may have until an earlier time.
+        """
+        limit = None if self._limit_ms is None else self._began + self._limit_ms / 1000
+        until = self._link.words[_UNTIL] if self._link.current is self else 0
+        if not until:
+            return limit
+        return until / 1e9 if limit is None else min(limit, until / 1e9)
 
     def __repr__(self) -> str:
         return f"Context(job_id={self._job}, attempt={self._attempt})"
@@ -415,7 +436,7 @@ class _Link:
         self.lock = _Lock()
         self.buffer: bytes = b""  # what was read and is not a whole frame yet
         self.jobs: Deque[Tuple[int, int, Optional[int], bytes, int]] = collections.deque()
-        self.cancelled: set = set()
+        self.cancelled: Dict[int, int] = {}  # jobs that were cancelled before they have begun, and until when each has
         self.leaving = False
         self.max_frame = 2**32 - 1
         self.version = 1
@@ -582,11 +603,11 @@ class _Link:
                 if _skip_in_ring(words, job):
                     self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
             elif kind == _CANCEL:
-                (job,) = _ID.unpack_from(data, body)
+                job, within = _CANCEL_HEAD.unpack_from(data, body)
                 if words[_HAS_JOB] and words[_JOB_ID] == job:
-                    words[_CANCELLED] = 1
+                    _cancel_running(words, _until(within))
                 elif any(arrived[0] == job for arrived in self.jobs):
-                    self.cancelled.add(job)
+                    self.cancelled[job] = _until(within)
             elif kind == _LEAVE:
                 self.leaving = True
             elif kind == _HEARTBEAT:
@@ -631,7 +652,7 @@ class _Link:
                 words[_HEAD] += 1
                 if words[arrived[4]] == arrived[0]:
                     return arrived
-                self.cancelled.discard(arrived[0])
+                self.cancelled.pop(arrived[0], None)
             if self.leaving:
                 return None
             self.lock.release()
@@ -650,10 +671,9 @@ class _Link:
         words[_HAS_JOB] = 0 if job is None else 1
         words[_JOB_ID] = job or 0
         words[_STARTED] = 0
-        words[_CANCELLED] = 0
+        words[_CANCELLED] = words[_UNTIL] = 0
         if self.cancelled and job in self.cancelled:
-            self.cancelled.discard(job)
-            words[_CANCELLED] = 1
+            _cancel_running(words, self.cancelled.pop(job))
         words[_TURN] += 1
         if not words[_AWAKE]:
             self.wake_guard()
@@ -708,6 +728,15 @@ def _close_all_but(kept: set) -> None:
         return
 
 
+def _handed_over(frame: bytes, came: int) -> bytes:
+    """A frame that the guard has held since then, if that matters: a Cancel, of whose time so much less is left."""
+    if not came:
+        return frame
+    job, within = _CANCEL_HEAD.unpack_from(frame, 8)
+    held_ms = (time.monotonic_ns() - came) // 1_000_000 + 1
+    return frame[:8] + _CANCEL_HEAD.pack(job, max(0, within - held_ms))
+
+
 class _Guard:
     """The process beside the main one. It never waits for the lock: the main process may hold it in a write."""
 
@@ -734,7 +763,7 @@ class _Guard:
         self.seen = 0  # the turn at the last tick
         self.reads = False  # whether the input is this process's to read
         self.main_is_gone = False
-        self.held: list = []  # frames that were read here and are the main process's: job or None, the bytes
+        self.held: list = []  # frames that were read here and are the main process's: job or None, the bytes, when they came
         self.buffer = b""
 
     def run(self) -> NoReturn:
@@ -788,7 +817,7 @@ class _Guard:
     def command(self) -> None:
         byte = os.read(self.commands, 1)
         if byte == b"R":
-            data = b"".join(frame for _, frame in self.held) + self.buffer
+            data = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
             data = memoryview(_ID.pack(len(data)) + data)
             self.held, self.buffer = [], b""
             self.stop_reading()
@@ -869,21 +898,23 @@ class _Guard:
             if words[_RETIRED]:
                 self.skipped(job)
             else:
-                self.held.append((job, frame))
+                self.held.append((job, frame, 0))
         elif job is not None and kind == _SKIP:
-            kept = [(one, held) for one, held in self.held if one != job]
+            kept = [held for held in self.held if held[0] != job]
             if len(kept) < len(self.held):
                 self.held = kept
                 self.skipped(job)
             elif _skip_in_ring(words, job):
                 self.skipped(job)
         elif job is not None and kind == _CANCEL and words[_HAS_JOB] and words[_JOB_ID] == job:
-            words[_CANCELLED] = 1
+            _cancel_running(words, _until(_CANCEL_HEAD.unpack_from(frame, 8)[1]))
+        elif job is not None and kind == _CANCEL:
+            self.held.append((None, frame, time.monotonic_ns()))
         elif job is not None and kind == _HEARTBEAT:
             words[_SILENCE] = job
             self.write(_LENGTH_AND_KIND.pack(4, _ALIVE))
         else:
-            self.held.append((None, frame))  # the main process knows what to do with it, or says that it does not
+            self.held.append((None, frame, 0))  # the main process knows what to do with it, or says that it does not
 
     def skipped(self, job: int) -> None:
         self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))

@@ -626,6 +626,52 @@ class Guard(unittest.TestCase):
             # The first was cancelled while it ran, the last before it began.
             self.assertEqual([(pool.answer()[1::2]) for _ in range(3)], [(1, b"true"), (3, b"false"), (5, b"true")])
 
+    def test_a_deadline_is_the_earlier_of_the_limit_and_of_what_a_cancel_leaves(self):
+        never = 2**64 - 1
+        cases = [
+            (None, [], None),
+            (None, [never], None),
+            (60_000, [never], 60),
+            (None, [90_000], 90),
+            (60_000, [90_000], 60),
+            (60_000, [30_000], 30),
+        ]
+        # While the job runs, and while the one before it does.
+        cases = [(*case, runs) for case in cases for runs in (True, False)]
+        cases.append((60_000, [20_000, 30_000, never], 20, True))
+        code = HOLDING.format("@serve").replace("return ctx.is_cancelled()", "return ctx.deadline()")
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            for number, (limit, cancels, expected, runs) in enumerate(cases):
+                with self.subTest(limit=limit, cancels=cancels, runs=runs):
+                    gate = f"{self.gate}.{number}"
+                    kind, times = (kit._JOB, b"") if limit is None else (kit._TIMED_JOB, struct.pack("<Q", limit))
+                    value = json.dumps(gate if runs else None).encode()
+                    job = struct.pack("<IQI", kind, number, 1) + times + value
+                    begun = time.monotonic()
+                    pool.send(job if runs else pool.job(number + 100, gate))
+                    self.assertEqual(pool.next()[:4], struct.pack("<I", kit._START))
+                    if not runs:
+                        pool.send(job)
+                    pool.send(*(struct.pack("<IQQ", kit._CANCEL, number, within) for within in cancels))
+                    pool.send(struct.pack("<IQ", kit._HEARTBEAT, 600_000))
+                    self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+                    heard = time.monotonic()
+                    # What a cancel leaves counts from when it has come; a limit, from when the job is begun.
+                    time.sleep(0.05)
+                    opened = time.monotonic()
+                    open(gate, "w").close()
+                    if not runs:
+                        pool.value()
+                    deadline = pool.value()
+                    if expected is None:
+                        self.assertIsNone(deadline)
+                    else:
+                        # What the guard has held is on its way for a while.
+                        latest = time.monotonic() if limit == expected * 1000 else heard + time.monotonic() - opened
+                        self.assertGreaterEqual(deadline, begun + expected - 0.002)
+                        self.assertLessEqual(deadline, latest + expected)
+
     def test_a_large_job_behind_a_long_one_arrives_whole(self):
         with Pool(HOLDING.format("@serve")) as pool:
             self.assertEqual(pool.next(), READY)
