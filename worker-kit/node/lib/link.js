@@ -81,7 +81,12 @@ class Link {
   }
 
   ready() {
-    this.shared.say(frame(READY));
+    this.tell(frame(READY));
+  }
+
+  /** Says what lets the next job begin. Where the guard has written the last message, none does: the process ends here. */
+  tell(data, length, then) {
+    if (!this.shared.say(data, length, then)) process.exit(2);
   }
 
   // ------------------------------------------------------------- jobs
@@ -263,7 +268,7 @@ class Link {
 
   settle(data, length = data.length) {
     // No Start of it after this.
-    this.shared.say(data, length, () => Atomics.store(this.words, RUNNING, 0));
+    this.tell(data, length, () => Atomics.store(this.words, RUNNING, 0));
     this.free();
   }
 

@@ -3,6 +3,8 @@
 
 const assert = require('assert');
 const fs = require('fs');
+const os = require('os');
+const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
 const { Pool, eventually, frame, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
@@ -170,6 +172,31 @@ test('one that retires begins no other job', async () => {
   );
   assert.strictEqual((await pool.leave()).code, 0);
 });
+
+for (const [when, worker] of [['the handler runs', GENERAL], ['it recovers', 'recovers.js']]) {
+  test(`no job is begun after the last words of the guard, which come while ${when}`, async (t) => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
+    t.after(() => fs.rmSync(folder, { recursive: true }));
+    const [first, second] = [path.join(folder, 'first'), path.join(folder, 'second')];
+    const pool = await Pool.ready(worker);
+    if (worker === GENERAL) {
+      pool.write(job(1, ['napUnnoticed', 300]), job(2, ['touch', second]));
+      assert.deepStrictEqual(await pool.next(), { is: 'Start', job: 1 });
+    } else {
+      pool.write(job(1, first), job(2, second));
+      assert.deepStrictEqual(await pool.nextWord(), { ...done(1, null), ready: false });
+    }
+    // What it cannot understand.
+    pool.write(frame(u32(99)));
+    const { is, job: of, message } = await pool.next();
+    assert.deepStrictEqual([is, of], ['Terminal', undefined]);
+    assert.match(message, /an unknown message, 99/);
+    const { code, signal } = await pool.ended;
+    // On a busy machine the guard may come before it.
+    assert(code === 2 || signal === 'SIGKILL', `${code} ${signal}`);
+    assert(!fs.existsSync(second));
+  });
+}
 
 test('more jobs than there are slots, and large ones, in order, some of them recalled', async () => {
   const pool = await Pool.ready(GENERAL);

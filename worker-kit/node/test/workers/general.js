@@ -1,6 +1,7 @@
 'use strict';
 // Does what a test wants: a job is `[what, argument]`.
 
+const fs = require('fs');
 const { spawn, spawnSync } = require('child_process');
 const { Failed, Panic, serve } = require('../..');
 
@@ -20,9 +21,16 @@ const deeds = {
     return ms;
   },
   nap: (ms) => napFor(ms),
+  /** One that the kit takes for short, so that the event loop has no turn after it. */
+  napUnnoticed(ms) {
+    const before = performance.now();
+    performance.now = () => before;
+    napFor(ms);
+  },
   spin() {
     for (;;);
   },
+  touch: (file) => fs.appendFileSync(file, ''),
   numbers: (_, ctx) => [ctx.jobId, ctx.attempt],
   fail(value) {
     throw new Failed(value);
