@@ -123,7 +123,8 @@ class Runner {
       return this.link.die(error);
     }
     if (!isThenable(result)) return next();
-    result.then(next).then(undefined, (error) => this.link.die(error));
+    // A promise of Node's own: others may call back twice, or give nothing.
+    Promise.resolve(result).then(next).then(undefined, (error) => this.link.die(error));
   }
 
   resume() {
@@ -168,7 +169,7 @@ class Runner {
     }
     if (!isThenable(result)) return this.succeed(result);
     const goOn = (done) => done && this.go();
-    const settled = result.then((value) => goOn(this.succeed(value)), (error) => goOn(this.fail(error)));
+    const settled = Promise.resolve(result).then((value) => goOn(this.succeed(value)), (error) => goOn(this.fail(error)));
     settled.then(undefined, (error) => link.die(error));
     return false;
   }

@@ -346,6 +346,19 @@ test('Worker: options, state, recovery, ESM', async () => {
   assert.strictEqual((await pool.leave()).code, 0);
 });
 
+test('a thenable is heard once, whatever its `then` gives', async () => {
+  const pool = await Pool.ready('thenable.js');
+  for (const given of [false, true]) {
+    // The second word of each comes while the job behind it runs.
+    pool.write(job(1, ['resolve', 7, given]), job(2, ['sleep']), job(3, ['reject', 8, given]), job(4, ['sleep']));
+    for (const [id, is, payload] of [[1, 'Success', 7], [2, 'Success', 'slept'], [3, 'Failure', 8], [4, 'Success', 'slept']]) {
+      assert.deepStrictEqual(await pool.nextWord(), { is, job: id, ready: false, payload });
+      assert.deepStrictEqual(await pool.next(), { is: 'Ready' });
+    }
+  }
+  assert.strictEqual((await pool.leave()).code, 0);
+});
+
 test('a start that fails says why', async () => {
   const pool = new Pool('class.mjs', { options: { start: null } });
   const { is, job: of, message } = await pool.next();
