@@ -214,11 +214,9 @@ impl JobRecord {
     /// Sends a progress to the streams.
     pub(crate) fn progressed(&self, progress: &EncodedProgress) -> bool {
         let mut state = self.state.lock();
-        if let Some(observers) = &mut state.observers {
-            if !observers.streams.is_empty() {
-                let progress = progress.in_streams(&mut observers.held);
-                observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
-            }
+        if let Some(observers) = state.observers.as_mut().filter(|observers| !observers.streams.is_empty()) {
+            let progress = progress.in_streams(&mut observers.held);
+            observers.streams.retain(|stream| stream.send(progress.clone()).is_ok());
         }
         state.update()
     }

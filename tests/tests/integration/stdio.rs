@@ -163,7 +163,7 @@ fn a_program_that_holds_stderr_can_end_its_pool() {
 
 /// It has the same pipes and the same jobs as the worker that forked it.
 #[test]
-fn a_child_that_a_handler_has_forked_says_and_does_nothing_of_the_workers() {
+fn a_forked_child_does_nothing_of_the_workers() {
     let (builder, heard) = lines(pool().max_processes(1));
     let pool = builder.build().unwrap();
     let done = Scratch::new();
