@@ -1,9 +1,11 @@
 //! A copy of this process: one that the fork server makes, or one that user code has made.
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use rustix::process::{Pid, getpid};
+use rustix::process::Pid;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Forks. Gives the child's number in this process, and none in the child.
 ///
@@ -27,19 +29,44 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     Ok(Pid::from_raw(pid))
 }
 
-/// What the child is told that [`end_copy`] ends.
+/// What the child is told that [`Generation::end_copy`] ends.
 const COPY: &[u8] = b"hirelings worker: this process is a child that the worker's own code has forked, and has come back to the \
     kit: it ends here, since the worker itself answers its jobs. End such a child where its work is done, with _exit.\n";
 
-/// Ends this process where it is not `owner`: user code has forked it, and what it goes on with is its parent's. What `owner`
-/// has registered for its exit does not run.
-#[allow(unsafe_code)]
-pub(crate) fn end_copy(owner: Pid) {
-    if getpid() != owner {
-        // Another thread may have held the lock of Rust's standard error in the fork.
-        let _ = rustix::io::write(io::stderr().as_fd(), COPY);
-        // SAFETY: it may be called at any time, and ends the process.
-        unsafe { libc::_exit(1) }
+/// How many forks lie between the process that asked first and this one.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// This process and its threads, among all that it was forked from or forks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u32);
+
+impl Generation {
+    /// That of this process. The C library counts from here on: to ask the system for the process's number would cost each job
+    /// a call. What forks without the library is not seen.
+    #[allow(unsafe_code)]
+    pub(crate) fn current() -> Self {
+        extern "C" fn count() {
+            FORKS.fetch_add(1, Ordering::Relaxed);
+        }
+        static COUNTED: Once = Once::new();
+        COUNTED.call_once(|| {
+            // Where there is no memory for it, nothing is counted.
+            // SAFETY: `count` may run in the copy of a process with several threads, and does not unwind.
+            let _ = unsafe { libc::pthread_atfork(None, None, Some(count)) };
+        });
+        Generation(FORKS.load(Ordering::Relaxed))
+    }
+
+    /// Ends this process where it is a later one: user code has forked it, and what it goes on with is its parent's. What the
+    /// parent has registered for its exit does not run.
+    #[allow(unsafe_code)]
+    pub(crate) fn end_copy(self) {
+        if FORKS.load(Ordering::Relaxed) != self.0 {
+            // Another thread may have held the lock of Rust's standard error in the fork.
+            let _ = rustix::io::write(io::stderr().as_fd(), COPY);
+            // SAFETY: it may be called at any time, and ends the process.
+            unsafe { libc::_exit(1) }
+        }
     }
 }
 

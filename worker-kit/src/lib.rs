@@ -38,6 +38,11 @@
 //! there may be somebody, the worker moves into a new group for this: code that runs still later, such as `atexit`
 //! handlers that were registered before the kit was started, finds itself there alone.
 //!
+//! # Children that a handler forks
+//!
+//! The jobs and the protocol are the worker's alone. A child that is forked and executes no other program ends with 1 where it
+//! comes back from the handler, or says anything to the pool, with a message on standard error; end it before, with `_exit`.
+//!
 //! # Panics in a handler
 //!
 //! The panic's message, place and backtrace go to the pool, the job settles as panicked or is retried, and the process

@@ -4,7 +4,7 @@
 //! only ever tries them.
 
 use crate::clock;
-use crate::fork;
+use crate::fork::Generation;
 use crate::group;
 use crate::pace::Pace;
 use crate::queue::{JobQueue, QueuedJob};
@@ -12,7 +12,6 @@ use crate::silence::Silence;
 use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, getpid};
 use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -74,7 +73,7 @@ struct Outbox {
 pub(crate) struct Link {
     host: Host,
     /// The process whose link this is. A child that user code forks has a copy of it.
-    owner: Pid,
+    owner: Generation,
     pub(crate) input: OwnedFd,
     /// Buffers for large jobs and large answers.
     pub(crate) buffers: Arc<BufferPool>,
@@ -107,7 +106,7 @@ impl Link {
         let buffers = Arc::<BufferPool>::default();
         Link {
             host,
-            owner: getpid(),
+            owner: Generation::current(),
             input,
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
@@ -374,7 +373,7 @@ impl Link {
     }
 
     fn write(&self, outbox: &mut Outbox, frame: &[u8]) -> Result<(), Ended> {
-        fork::end_copy(self.owner);
+        self.owner.end_copy();
         outbox.pipe.write_all(frame).map_err(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 self.orphaned();
