@@ -114,12 +114,23 @@ struct Polled {
     /// The start of a line whose end has not come.
     line: Vec<u8>,
     stderr_open: bool,
-    /// When it was found to have ended, where its fork server is to say how; and whether that was reported.
-    ended: Option<(Instant, bool)>,
+    end: End,
     exited: bool,
     wants_room: bool,
     /// When it was last reported that something is on its way to a far worker.
     heard: Option<Instant>,
+}
+
+/// Whether the end of a process is looked for, of which its fork server is to say how it ended. That comes a moment after the
+/// process has closed its standard error: so its end is looked for only where it does not come, which spares a wake.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is not.
+    Unexpected,
+    /// It will be from then on.
+    ExpectedAt(Instant),
+    Watched,
+    Reported,
 }
 
 struct Polling {
@@ -134,7 +145,7 @@ struct Polling {
 #[derive(Clone, Copy)]
 enum What {
     Stderr,
-    /// It has ended, and its fork server is to say how.
+    /// It has ended, and its fork server has not said how.
     End,
     Exit,
     Room,
@@ -147,7 +158,7 @@ impl Polling {
                 let Some(polled) = self.workers.get_mut(&worker_key) else { continue };
                 match what {
                     What::Stderr => polled.read_stderr(&self.reports, (self.wanted)()),
-                    What::End => polled.ended = Some((clock::now(), false)),
+                    What::End => polled.report_end(&self.reports),
                     What::Exit => polled.reap(&self.reports),
                     What::Room => polled.write(&self.reports),
                 }
@@ -156,19 +167,10 @@ impl Polling {
                     self.workers.remove(&worker_key);
                 }
             }
-            self.report_ended();
-        }
-    }
-
-    /// Reports the workers of which their fork servers have not said in time how they ended.
-    fn report_ended(&mut self) {
-        for (&worker_key, polled) in &mut self.workers {
-            if !polled.exited
-                && let Some((at, reported @ false)) = &mut polled.ended
-                && clock::now() >= *at + DEATH_WAIT
-            {
-                *reported = true;
-                let _ = self.reports.send(Report::Ended(worker_key));
+            for polled in self.workers.values_mut() {
+                if matches!(polled.end, End::ExpectedAt(at) if clock::now() >= at) {
+                    polled.end = End::Watched;
+                }
             }
         }
     }
@@ -183,7 +185,7 @@ impl Polling {
                         watched: *watched,
                         line: Vec::new(),
                         stderr_open: true,
-                        ended: None,
+                        end: End::Unexpected,
                         exited: false,
                         wants_room: false,
                         heard: None,
@@ -212,7 +214,7 @@ impl Polling {
                 fds.push(PollFd::new(watched.stderr.pipe(), PollFlags::IN));
                 of.push((worker_key, What::Stderr));
             }
-            if !polled.exited && polled.ended.is_none() && watched.process.awaits_status() {
+            if !polled.exited && polled.end == End::Watched {
                 fds.push(PollFd::from_borrowed_fd(watched.process.exit_fd(), PollFlags::IN));
                 of.push((worker_key, What::End));
             }
@@ -225,8 +227,11 @@ impl Polling {
                 of.push((worker_key, What::Room));
             }
         }
-        let unreported = self.workers.values().filter(|polled| !polled.exited).filter_map(|polled| polled.ended);
-        let until = unreported.filter(|&(_, reported)| !reported).map(|(at, _)| at + DEATH_WAIT).min();
+        let expected = self.workers.values().filter_map(|polled| match polled.end {
+            End::ExpectedAt(at) if !polled.exited => Some(at),
+            _ => None,
+        });
+        let until = expected.min();
         if !poll_all(&mut fds, until) {
             // Interrupted: nothing is known, and the next poll finds out.
             return Vec::new();
@@ -262,6 +267,9 @@ impl Polled {
         let worker_key = self.watched.worker_key;
         if chunk.is_empty() {
             self.stderr_open = false;
+            if self.watched.process.awaits_status() {
+                self.end = End::ExpectedAt(clock::now() + DEATH_WAIT);
+            }
             if !self.line.is_empty() {
                 self.line.push(b'\n');
                 let last = std::mem::take(&mut self.line);
@@ -291,6 +299,11 @@ impl Polled {
         let count = lines.iter().filter(|&&byte| byte == b'\n').count();
         let charge = self.watched.budget.charge(lines.len() + count * LINE_COST);
         let _ = reports.send(Report::Stderr(self.watched.worker_key, lines, charge));
+    }
+
+    fn report_end(&mut self, reports: &Sender<Report>) {
+        self.end = End::Reported;
+        let _ = reports.send(Report::Ended(self.watched.worker_key));
     }
 
     fn reap(&mut self, reports: &Sender<Report>) {

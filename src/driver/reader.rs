@@ -140,6 +140,9 @@ impl Reader {
             if found.exit {
                 // What is left of its group can write no more either, or not for long.
                 self.reading.process.end_group();
+                if self.reading.process.awaits_status() {
+                    let _ = self.reports.send(Report::Ended(self.reading.worker_key));
+                }
                 self.ended = true;
                 self.left = sys::unread(&self.reading.output.pipe).unwrap_or(0);
                 until = Some(clock::now() + DEATH_WAIT);

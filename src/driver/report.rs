@@ -39,7 +39,7 @@ pub(crate) enum Report {
     StderrClosed(WorkerKey),
     /// From the poller: a write failed.
     StdinBroken(WorkerKey),
-    /// From the poller: the process has ended, and its fork server has not said how.
+    /// From the poller or the reader: the process has ended, and its fork server has not said how.
     Ended(WorkerKey),
     /// From the poller: the process is no more.
     Exited(WorkerKey, Reaped),
