@@ -58,6 +58,7 @@ _ID = struct.Struct("<Q")
 _JOB_HEAD = struct.Struct("<QI")
 _TIMED_JOB_HEAD = struct.Struct("<QIQ")
 _CANCEL_HEAD = struct.Struct("<QQ")
+_HANDED_OVER = struct.Struct("<QQ")  # how long the two parts are that the guard hands to the main process
 _ABOUT_JOB = struct.Struct("<IIQ")  # a frame of a message that names a job, up to its payload
 _ANSWER = struct.Struct("<IIQ?")  # the same of an answer
 
@@ -484,19 +485,23 @@ class _Link:
         _exit_with("the guard process is gone")
 
     def reclaim_input(self) -> None:
-        """Takes the input back from the guard, and what it has read. The lock is held."""
+        """Takes the input back from the guard, what it has read, and what it owes the pool. The lock is held."""
         self.send_guard(b"R")
-        data, length = bytearray(), None
-        while length is None or len(data) < length:
+        data, lengths = bytearray(), None
+        while lengths is None or len(data) < sum(lengths):
             read = os.read(self.from_guard, _READ)
             if not read:
                 self.guard_is_gone()
             data += read
-            if length is None and len(data) >= 8:
-                (length,) = _ID.unpack_from(data)
-                del data[:8]
+            if lengths is None and len(data) >= _HANDED_OVER.size:
+                lengths = _HANDED_OVER.unpack_from(data)
+                del data[: _HANDED_OVER.size]
         self.words[_OWNER] = 0
-        self.buffer += bytes(data)
+        owed, read = bytes(data[: lengths[0]]), bytes(data[lengths[0] :])
+        self.buffer += read
+        if owed:
+            # Before anything of the next job: the pool goes by the order.
+            self.write(owed)
         self.parse()
 
     def forked(self) -> None:
@@ -738,7 +743,8 @@ def _handed_over(frame: bytes, came: int) -> bytes:
 
 
 class _Guard:
-    """The process beside the main one. It never waits for the lock: the main process may hold it in a write."""
+    """The process beside the main one. It never waits for the lock: the main process may hold it in a write. Nor does it
+    wait for the pool to read: where the connection is lost nobody does, and it is the guard that has to notice."""
 
     def __init__(self, link: _Link, commands: int, answers: int) -> None:
         gc.disable()  # it would copy the pages of all that the main process has made so far
@@ -760,10 +766,13 @@ class _Guard:
         self.poller = select.poll()
         self.poller.register(self.input, 0)  # the hang-up alone
         self.poller.register(self.commands, select.POLLIN)
+        self.room = select.poll()  # whether the output takes a frame without blocking
+        self.room.register(self.output, select.POLLOUT)
         self.seen = 0  # the turn at the last tick
         self.reads = False  # whether the input is this process's to read
         self.main_is_gone = False
         self.held: list = []  # frames that were read here and are the main process's: job or None, the bytes, when they came
+        self.owed: Deque[bytes] = collections.deque()  # answers that are not written yet, in their order
         self.buffer = b""
 
     def run(self) -> NoReturn:
@@ -776,7 +785,7 @@ class _Guard:
 
     def step(self) -> None:
         words = self.words
-        ticks = words[_AWAKE] and not self.reads and not self.main_is_gone
+        ticks = words[_AWAKE] and not self.main_is_gone and (not self.reads or self.owes())
         timeout: Optional[float] = _TICK_MS if ticks else None
         if words[_SILENCE] and not ticks:
             timeout = self.silence_left()
@@ -817,9 +826,11 @@ class _Guard:
     def command(self) -> None:
         byte = os.read(self.commands, 1)
         if byte == b"R":
-            data = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
-            data = memoryview(_ID.pack(len(data)) + data)
+            owed = b"".join(self.owed)
+            read = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
+            data = memoryview(_HANDED_OVER.pack(len(owed), len(read)) + owed + read)
             self.held, self.buffer = [], b""
+            self.owed.clear()
             self.stop_reading()
             while data:
                 data = data[os.write(self.answers, data) :]
@@ -850,9 +861,7 @@ class _Guard:
             if turn % 2 == 0 or words[_ENDED]:
                 words[_AWAKE] = 0
                 return
-            if words[_HAS_JOB] and not words[_STARTED]:
-                words[_STARTED] = 1
-                self.write(_ABOUT_JOB.pack(12, _START, words[_JOB_ID]))
+            self.write_owed()
             words[_OWNER] = 1
             self.reads = True
             self.poller.modify(self.input, select.POLLIN)
@@ -876,6 +885,7 @@ class _Guard:
             self.words[_HEARD] = time.monotonic_ns()
             self.buffer = self.buffer + data if self.buffer else data
             self.parse()
+            self.write_owed()
         finally:
             self.lock.release()
 
@@ -912,18 +922,34 @@ class _Guard:
             self.held.append((None, frame, time.monotonic_ns()))
         elif job is not None and kind == _HEARTBEAT:
             words[_SILENCE] = job
-            self.write(_LENGTH_AND_KIND.pack(4, _ALIVE))
+            self.owed.append(_LENGTH_AND_KIND.pack(4, _ALIVE))
         else:
             self.held.append((None, frame, 0))  # the main process knows what to do with it, or says that it does not
 
     def skipped(self, job: int) -> None:
-        self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
+        self.owed.append(_ABOUT_JOB.pack(12, _SKIPPED, job))
 
-    def write(self, data: bytes) -> None:
+    def owes(self) -> bool:
+        """Whether something is to be written as soon as there is room for it."""
+        return bool(self.owed or self.words[_HAS_JOB] and not self.words[_STARTED])
+
+    def write_owed(self) -> None:
+        """Writes what there is room for; the lock is held."""
+        words = self.words
+        if words[_HAS_JOB] and not words[_STARTED] and self.write(_ABOUT_JOB.pack(12, _START, words[_JOB_ID])):
+            words[_STARTED] = 1
+        while self.owed and self.write(self.owed[0]):
+            self.owed.popleft()
+
+    def write(self, data: bytes) -> bool:
+        """Writes a frame if that does not block: whether it did."""
+        if not self.room.poll(0):
+            return False
         try:
-            os.write(self.output, data)  # no longer than what a pipe takes whole
+            os.write(self.output, data)  # no longer than PIPE_BUF, for which there is room then
         except BrokenPipeError:
             _orphaned(self.words)
+        return True
 
 
 # ---------------------------------------------------------------- serving

@@ -1,7 +1,9 @@
 """The kit's own tests: a worker process, and the test in the place of its pool. `python3 test_hirelings_worker.py`"""
 
 import dataclasses
+import fcntl
 import json
+import mmap
 import os
 import select
 import signal
@@ -9,6 +11,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import textwrap
 import time
 import unittest
@@ -161,6 +164,15 @@ def eventually(done):
     while not done():
         assert time.monotonic() < end, "not in time"
         time.sleep(0.005)
+
+
+def unread(pipe):
+    """How many bytes are in it."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
+def heartbeat(silence):
+    return struct.pack("<IQ", kit._HEARTBEAT, silence)
 
 
 SQUARE = """
@@ -822,6 +834,134 @@ class Guard(unittest.TestCase):
                 self.assertIsNone(job)
                 self.assertIn("the pool wrote", message)
                 self.assertEqual(pool.process.wait(LIMIT), 1)
+
+
+# A handler that does what its job says: it waits for a file, writes a progress whose frame has so many bytes, makes a file.
+# Then it answers, with a frame of so many bytes or with whether it was cancelled.
+TELLING = """
+    import os, time
+    from hirelings_worker import serve
+
+    @serve
+    def run(job, ctx):
+        for kind, what in job["steps"]:
+            if kind == "wait":
+                while not os.path.exists(what):
+                    time.sleep(0.001)
+            elif kind == "tell":
+                ctx.progress("x" * (what - 18))
+            else:
+                open(what, "w").close()
+        return "x" * (job["answer"] - 19) if job["answer"] else ctx.is_cancelled()
+"""
+
+FULL = mmap.PAGESIZE  # what the worker's output holds here
+F_SETPIPE_SZ = 1031  # as fcntl has it, from Python 3.10 on
+
+
+class Stalls(unittest.TestCase):
+    """The worker's output is full and nobody reads it, as where the connection to another machine is lost."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.first, self.second, self.made = (os.path.join(folder.name, name) for name in ("first", "second", "made"))
+
+    def open(self, path):
+        open(path, "w").close()
+
+    def worker(self):
+        pool = Pool(TELLING)
+        self.addCleanup(pool.__exit__)
+        self.assertEqual(pool.next(), READY)
+        fcntl.fcntl(pool.process.stdout, F_SETPIPE_SZ, FULL)
+        return pool
+
+    def job(self, pool, number, *steps, answer=0):
+        return pool.job(number, {"steps": steps, "answer": answer})
+
+    def begin(self, pool, *jobs):
+        """Sends jobs, the first of which waits for the first file. It is announced, so that no Start follows."""
+        pool.send(*jobs)
+        self.assertEqual(pool.next(), about(kit._START, 1))
+
+    def silence(self, pool, limit):
+        pool.send(heartbeat(limit))
+        self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+
+    def fill(self, pool):
+        """Lets the first job go on until the output is full."""
+        self.open(self.first)
+        eventually(lambda: unread(pool.process.stdout) == FULL)
+
+    def is_read(self, pool):
+        eventually(lambda: unread(pool.process.stdin) == 0)
+
+    def ends(self, pool):
+        self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
+        eventually(lambda: not pool.group())
+
+    def test_silence_while_a_job_runs(self):
+        pool = self.worker()
+        self.begin(pool, self.job(pool, 1, ("wait", self.first), ("tell", FULL), ("wait", self.second)))
+        self.fill(pool)
+        pool.send(self.job(pool, 2), about(kit._SKIP, 2), heartbeat(300))
+        self.is_read(pool)
+        self.ends(pool)
+
+    def test_silence_while_a_job_is_not_announced(self):
+        pool = self.worker()
+        first = self.job(pool, 1, ("wait", self.first), answer=FULL)
+        self.begin(pool, first, self.job(pool, 2, ("wait", self.second)))
+        self.silence(pool, 1000)
+        self.fill(pool)
+        self.ends(pool)
+
+    def owes_answers(self, *steps):
+        """A worker that could not answer while its first job runs."""
+        pool = self.worker()
+        first = self.job(pool, 1, ("wait", self.first), ("tell", FULL), ("wait", self.second), *steps)
+        self.begin(pool, first, self.job(pool, 2))
+        self.fill(pool)
+        pool.send(self.job(pool, 3), about(kit._SKIP, 3), about(kit._SKIP, 2), self.job(pool, 4), heartbeat(60_000))
+        pool.send(struct.pack("<IQQ", kit._CANCEL, 1, 60_000))
+        self.is_read(pool)
+        return pool, [about(kit._SKIPPED, 3), about(kit._SKIPPED, 2), struct.pack("<I", kit._ALIVE)]
+
+    def test_what_is_owed_is_written_while_the_job_runs(self):
+        pool, owed = self.owes_answers()
+        self.assertEqual(pool.next()[:4], struct.pack("<I", kit._PROGRESS))
+        self.assertEqual([pool.next() for _ in owed], owed)
+        self.open(self.second)
+        # The Cancel behind the answers that are owed was seen as well.
+        self.assertEqual(pool.answer(), (kit._SUCCESS, 1, True, b"true"))
+        self.assertEqual(pool.answer(), (kit._SUCCESS, 4, True, b"false"))
+
+    def test_what_is_owed_is_written_before_the_next_job(self):
+        pool, owed = self.owes_answers(("make", self.made))
+        self.open(self.second)
+        eventually(lambda: os.path.exists(self.made))
+        self.assertEqual(pool.next()[:4], struct.pack("<I", kit._PROGRESS))
+        said = [pool.next() for _ in range(len(owed) + 1)]
+        # Whether the answer or what is owed comes first is a matter of chance.
+        said.remove(about(kit._SUCCESS, 1) + b"\1true")
+        self.assertEqual(said, owed)
+        self.assertEqual(pool.answer(), (kit._SUCCESS, 4, True, b"false"))
+
+    def test_a_start_is_written_once_there_is_room(self):
+        pool = self.worker()
+        first = self.job(pool, 1, ("wait", self.first), answer=FULL)
+        self.begin(pool, first, self.job(pool, 2, ("make", self.made), ("wait", self.second)))
+        self.fill(pool)
+        eventually(lambda: os.path.exists(self.made))
+        # The guard reads only once it has had the lock, and room for the Start was not there.
+        pool.send(heartbeat(60_000))
+        self.is_read(pool)
+        self.assertEqual(pool.answer()[:2], (kit._SUCCESS, 1))
+        self.assertEqual(pool.next(), about(kit._START, 2))
+        self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+        self.open(self.second)
+        self.assertEqual(pool.answer(), (kit._SUCCESS, 2, True, b"false"))
 
 
 if __name__ == "__main__":
