@@ -32,6 +32,7 @@ import signal
 import struct
 import sys
 import tempfile
+import termios
 import threading
 import time
 import warnings
@@ -64,6 +65,7 @@ _ANSWER = struct.Struct("<IIQ?")  # the same of an answer
 
 _READ = 64 * 1024  # bytes that are asked for in one read: what a pipe holds
 _TICK_MS = 1  # a handler that runs at two ticks in a row is announced
+_LOOKS = 8  # how often, in the time that the pool may be silent, the guard looks whether something has arrived
 
 # ---------------------------------------------------------------- the shared page
 
@@ -77,7 +79,7 @@ _CANCELLED = 6  # whether the pool does not want the running job any more
 _RETIRED = 7  # whether the worker skips whatever arrives
 _HELLO_READ = 8  # whether the hello of a pool has been read
 _SILENCE = 9  # how long the pool may be silent, in milliseconds; 0: for ever
-_HEARD = 10  # when something was last read, in nanoseconds of the monotonic clock
+_HEARD = 10  # when something was last read, or was seen to have arrived, in nanoseconds of the monotonic clock
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
 _ENDED = 13  # whether the last message is written: nothing follows it
 _UNTIL = 14  # when the worker is killed if the running job, which was cancelled, is not answered; as HEARD; 0: never
@@ -616,9 +618,9 @@ class _Link:
             elif kind == _LEAVE:
                 self.leaving = True
             elif kind == _HEARTBEAT:
-                (silence,) = _ID.unpack_from(data, body)
+                # Noted before it is answered: the guard must know of it where the answer blocks for ever.
+                self.heartbeat(*_ID.unpack_from(data, body))
                 self.write(_LENGTH_AND_KIND.pack(4, _ALIVE))
-                self.heartbeat(silence)
         self.buffer = b""
 
     def arrived(self, job: int, attempt: int, limit: Optional[int], payload: bytes) -> None:
@@ -773,6 +775,7 @@ class _Guard:
         self.main_is_gone = False
         self.held: list = []  # frames that were read here and are the main process's: job or None, the bytes, when they came
         self.owed: Deque[bytes] = collections.deque()  # answers that are not written yet, in their order
+        self.unread = 0  # how many bytes nobody had read at the last look
         self.buffer = b""
 
     def run(self) -> NoReturn:
@@ -788,7 +791,7 @@ class _Guard:
         ticks = words[_AWAKE] and not self.main_is_gone and (not self.reads or self.owes())
         timeout: Optional[float] = _TICK_MS if ticks else None
         if words[_SILENCE] and not ticks:
-            timeout = self.silence_left()
+            timeout = self.next_look()
         events = dict(self.poller.poll(timeout))
         at_input = events.get(self.input, 0)
         gone = at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
@@ -805,23 +808,28 @@ class _Guard:
         if words[_SILENCE]:
             self.watch_silence()
 
-    def silence_left(self) -> float:
+    def next_look(self) -> float:
+        """In how many milliseconds the guard looks at the input again."""
         over = self.words[_HEARD] + self.words[_SILENCE] * 1_000_000
-        return max(1, (over - time.monotonic_ns()) // 1_000_000 + 1)
+        left = (over - time.monotonic_ns()) // 1_000_000 + 1
+        return max(1, min(left, self.words[_SILENCE] // _LOOKS))
 
     def is_silent(self) -> bool:
         return time.monotonic_ns() - self.words[_HEARD] > self.words[_SILENCE] * 1_000_000
 
+    def count_unread(self) -> int:
+        return struct.unpack("i", fcntl.ioctl(self.input, termios.FIONREAD, bytes(4)))[0]
+
     def watch_silence(self) -> None:
-        words = self.words
-        if self.is_silent():
-            look = select.poll()
-            look.register(self.input, select.POLLIN)
-            if look.poll(0):
-                words[_HEARD] = time.monotonic_ns()  # it has spoken, and nobody has come to read it
-            elif self.is_silent():
-                # Nor has the main process read it between the two looks: it would have noted so before.
-                _orphaned(words)
+        """Ends the group where nothing has come for too long. The main process may be blocked for ever in a write, and hold
+        the lock: so what has come counts although nobody reads it, but once, at the first look that finds it."""
+        was_silent, before = self.is_silent(), self.unread
+        self.unread = self.count_unread()
+        if self.unread > before:
+            self.words[_HEARD] = time.monotonic_ns()
+        elif was_silent and self.is_silent():
+            # Nor has the main process read anything between the two looks: it would have noted so before.
+            _orphaned(self.words)
 
     def command(self) -> None:
         byte = os.read(self.commands, 1)

@@ -795,19 +795,20 @@ class Guard(unittest.TestCase):
             one.input, one.words, one.buffer = input, words, b""
         main.poller = select.poll()
         main.poller.register(input, select.POLLIN)
-        read = os.read
+        guard.unread = 0
+        read, ioctl = os.read, fcntl.ioctl
 
         def reads_and_looks(*arguments):
             data = read(*arguments)
             guard.watch_silence()
             return data
 
-        def reads_before_the_look(*_):
+        def reads_before_the_look(*arguments):
             fill()
-            return []
+            return ioctl(*arguments)
 
         for fill in (main.fill, lambda: main.fill_whole(len(main.buffer) + 1)):
-            for name, instead in (("os.read", reads_and_looks), ("select.poll", reads_before_the_look)):
+            for name, instead in (("os.read", reads_and_looks), ("fcntl.ioctl", reads_before_the_look)):
                 with self.subTest(name), unittest.mock.patch.object(kit, "_orphaned", side_effect=AssertionError):
                     words[kit._SILENCE], words[kit._HEARD] = time.monotonic_ns() // 2_000_000, 0
                     os.write(pool, b"x")
@@ -815,8 +816,7 @@ class Guard(unittest.TestCase):
                         with unittest.mock.patch("os.read", instead):
                             fill()
                     else:
-                        with unittest.mock.patch("select.poll") as look:
-                            look.return_value.poll = instead
+                        with unittest.mock.patch("fcntl.ioctl", instead):
                             guard.watch_silence()
                     self.assertEqual(select.select([input], [], [], 0)[0], [])
         # Where it says nothing it is lost.
@@ -824,6 +824,26 @@ class Guard(unittest.TestCase):
         with unittest.mock.patch.object(kit, "_orphaned") as lost:
             guard.watch_silence()
         lost.assert_called_once()
+
+    def test_words_that_nobody_reads_count_once(self):
+        input, pool = os.pipe()
+        self.addCleanup(os.close, input)
+        self.addCleanup(os.close, pool)
+        words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+        guard = kit._Guard.__new__(kit._Guard)
+        guard.input, guard.words, guard.unread = input, words, 0
+        words[kit._SILENCE] = time.monotonic_ns() // 2_000_000
+        with unittest.mock.patch.object(kit, "_orphaned") as lost:
+            for _ in range(2):
+                words[kit._HEARD] = 0
+                os.write(pool, b"x")
+                guard.watch_silence()
+                self.assertGreater(words[kit._HEARD], 0)
+            guard.watch_silence()
+            lost.assert_not_called()
+            words[kit._HEARD] = 0
+            guard.watch_silence()
+            lost.assert_called_once()
 
     def test_what_cannot_be_understood(self):
         for frame in [struct.pack("<I", 99), b"", struct.pack("<IQ", kit._JOB, 1), b"\1\2"]:
@@ -901,6 +921,17 @@ class Stalls(unittest.TestCase):
         self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
         eventually(lambda: not pool.group())
 
+    def test_silence_while_a_progress_is_written(self):
+        pool = self.worker()
+        self.begin(pool, self.job(pool, 1, ("wait", self.first), ("tell", 2 * FULL)))
+        self.silence(pool, 1000)
+        self.fill(pool)
+        begun = time.monotonic()
+        pool.send(about(kit._SKIP, 2), heartbeat(1000))
+        self.assertGreater(unread(pool.process.stdin), 0)
+        self.ends(pool)
+        self.assertGreater(time.monotonic() - begun, 0.99)
+
     def test_silence_while_a_job_runs(self):
         pool = self.worker()
         self.begin(pool, self.job(pool, 1, ("wait", self.first), ("tell", FULL), ("wait", self.second)))
@@ -915,6 +946,25 @@ class Stalls(unittest.TestCase):
         self.begin(pool, first, self.job(pool, 2, ("wait", self.second)))
         self.silence(pool, 1000)
         self.fill(pool)
+        self.ends(pool)
+
+    def test_silence_while_a_heartbeat_is_answered(self):
+        pool = self.worker()
+        self.begin(pool, self.job(pool, 1, ("wait", self.first), answer=FULL))
+        self.fill(pool)
+        pool.send(heartbeat(300))
+        self.is_read(pool)
+        self.ends(pool)
+
+    def test_silence_while_a_skip_is_answered(self):
+        pool = self.worker()
+        self.begin(pool, self.job(pool, 1, ("wait", self.first), answer=FULL))
+        self.silence(pool, 1000)
+        self.fill(pool)
+        pool.send(self.job(pool, 2), about(kit._SKIP, 2))
+        self.is_read(pool)
+        pool.send(heartbeat(1000))
+        self.assertGreater(unread(pool.process.stdin), 0)
         self.ends(pool)
 
     def owes_answers(self, *steps):
