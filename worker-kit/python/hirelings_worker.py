@@ -65,6 +65,7 @@ _ANSWER = struct.Struct("<IIQ?")  # the same of an answer
 
 _READ = 64 * 1024  # bytes that are asked for in one read: what a pipe holds
 _TICK_MS = 1  # a handler that runs at two ticks in a row is announced
+_LONGEST_POLL_MS = 2**31 - 1  # poll(2) takes an int
 _LOOKS = 8  # how often, in the time that the pool may be silent, the guard looks whether something has arrived
 
 # ---------------------------------------------------------------- the shared page
@@ -812,7 +813,7 @@ class _Guard:
         """In how many milliseconds the guard looks at the input again."""
         over = self.words[_HEARD] + self.words[_SILENCE] * 1_000_000
         left = (over - time.monotonic_ns()) // 1_000_000 + 1
-        return max(1, min(left, self.words[_SILENCE] // _LOOKS))
+        return max(1, min(left, self.words[_SILENCE] // _LOOKS, _LONGEST_POLL_MS))
 
     def is_silent(self) -> bool:
         return time.monotonic_ns() - self.words[_HEARD] > self.words[_SILENCE] * 1_000_000

@@ -784,6 +784,18 @@ class Guard(unittest.TestCase):
                 self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
                 self.assertGreater(time.monotonic() - begun, 0.29)
 
+    def test_a_limit_of_silence_that_is_never_over(self):
+        with Pool(HOLDING.format("@serve")) as pool:
+            self.assertEqual(pool.next(), READY)
+            pool.do(1, self.gate)
+            self.assertEqual(pool.next(), about(kit._START, 1))
+            pool.send(heartbeat(2**64 - 1))
+            self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
+            self.open()
+            self.assertEqual(pool.answer()[1], 1)
+            pool.do(2, None)
+            self.assertEqual(pool.answer()[1], 2)
+
     def test_words_that_are_read_between_two_looks_are_no_silence(self):
         # The main process and its guard in turn, as they may be where this process was stopped for a while.
         input, pool = os.pipe()
