@@ -205,47 +205,49 @@ class Guard {
     return this.wake() || true;
   }
 
-  /** The slot of a job that has not been answered, or -1. */
+  /** The attempt of a job that came last, if it has not been answered, and where it is: in a slot, or in the backlog. The one
+   * before may be in its slot still, since its answer is written before that is free. */
   find(low, high) {
     const { words, shared } = this;
-    for (let at = Atomics.load(words, TAKEN); at !== Atomics.load(words, PUBLISHED); at = (at + 1) | 0) {
-      const slot = (at >>> 0) % SLOTS;
+    const waits = this.backlog.findLast((job) => job.low === low && job.high === high);
+    if (waits) return { attempt: waits.attempt, waits };
+    const taken = Atomics.load(words, TAKEN);
+    for (let at = Atomics.load(words, PUBLISHED); at !== taken; at = (at - 1) | 0) {
+      const slot = ((at - 1) >>> 0) % SLOTS;
       const state = Atomics.load(words, shared.slot(slot, STATE));
       const same = words[shared.slot(slot, ID_LOW)] === low && words[shared.slot(slot, ID_HIGH)] === high;
-      if (same && (state === QUEUED || state === BEGUN)) return slot;
+      if (same && (state === QUEUED || state === BEGUN)) return { attempt: words[shared.slot(slot, ATTEMPT)] >>> 0, slot };
     }
-    return -1;
+    return undefined;
   }
 
+  /** Once this can be said, the next attempt of the job may be here, which is not the one that is recalled. */
   skip(low, high) {
-    this.say(() => this.recall(low, high));
+    const recalled = this.find(low, high)?.attempt;
+    if (recalled !== undefined) this.say(() => this.recall(low, high, recalled));
   }
 
   /** Takes a job back with the word that says so, or not at all: no later job may be answered before that word. */
-  recall(low, high) {
+  recall(low, high, recalled) {
     const { words, shared, backlog } = this;
+    const { attempt, slot, waits } = this.find(low, high) ?? {};
+    if (attempt !== recalled) return undefined;
     const data = frame(SKIPPED, low, high);
-    const slot = this.find(low, high);
+    if (waits) return { data, settle: (said) => said && backlog.splice(backlog.indexOf(waits), 1) };
     const state = shared.slot(slot, STATE);
-    if (slot >= 0 && Atomics.compareExchange(words, state, QUEUED, BEING_TAKEN_BACK) === QUEUED) {
-      const settle = (said) => {
-        Atomics.store(words, state, said ? TAKEN_BACK : QUEUED);
-        Atomics.notify(words, state);
-      };
-      return { data, settle };
-    }
-    const job = backlog.find((job) => job.low === low && job.high === high);
-    return job && { data, settle: (said) => said && backlog.splice(backlog.indexOf(job), 1) };
+    if (Atomics.compareExchange(words, state, QUEUED, BEING_TAKEN_BACK) !== QUEUED) return undefined;
+    const settle = (said) => {
+      Atomics.store(words, state, said ? TAKEN_BACK : QUEUED);
+      Atomics.notify(words, state);
+    };
+    return { data, settle };
   }
 
   cancel(low, high, within) {
     const by = within === 2n ** 64n - 1n ? Infinity : Date.now() + Number(within);
-    const slot = this.find(low, high);
-    if (slot < 0) {
-      const job = this.backlog.find((job) => job.low === low && job.high === high);
-      if (job) job.cancelledBy = by;
-      return;
-    }
+    const { slot, waits } = this.find(low, high) ?? {};
+    if (waits) waits.cancelledBy = by;
+    if (slot === undefined) return;
     this.shared.times[slot * SLOT_TIMES + CANCELLED_BY] = by;
     Atomics.store(this.words, this.shared.slot(slot, CANCELLED), 1);
     this.port.postMessage({ cancel: true });

@@ -7,7 +7,7 @@ const os = require('os');
 const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
-const { Pool, eventually, frame, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
+const { Pool, cancel, eventually, frame, heartbeat, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
 
@@ -63,6 +63,33 @@ both('a recall is answered while a handler does not return, and a job that runs 
   assert.deepStrictEqual(await pool.next(), { is: 'Skipped', job: 2 });
   assert.deepStrictEqual(await pool.nextWord(), done(1, null));
   assert.deepStrictEqual(await pool.nextWord(), done(3, 3));
+});
+
+test('a recall that could not be answered at once takes back no later attempt of the job', async () => {
+  const pool = await Pool.ready('holds.js');
+  assert.deepStrictEqual(await pool.do(1, 'hold'), done(1, null));
+  // The cancel ends the job in front once the guard has read the recall.
+  pool.write(job(2, 'untilCancelled'), job(3, 'fail'), skip(3), cancel(2));
+  assert.deepStrictEqual(await pool.nextWord(), done(2, null));
+  assert.deepStrictEqual(await pool.nextWord(), { is: 'Failure', job: 3, ready: true, payload: 'no' });
+  const next = [job(4, 'untilCancelled'), job(5, 'release'), job(3, 'attempt', 2), heartbeat(600_000), cancel(4)];
+  pool.write(...next);
+  assert.deepStrictEqual(await pool.nextWord(), done(4, null));
+  // Said behind what there is to say of the recall.
+  assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
+  pool.write(cancel(5));
+  assert.deepStrictEqual(await pool.nextWord(), done(5, null));
+  assert.deepStrictEqual(await pool.nextWord(), done(3, 2));
+});
+
+test('a recall is of the last attempt, also where the slot of the one before is not free yet', async () => {
+  const pool = await Pool.ready('holds.js');
+  pool.write(job(1, 'failAndStandStill'));
+  assert.strictEqual((await pool.nextWord()).is, 'Failure');
+  // It goes on once the last of these has come.
+  pool.write(job(1, 'attempt', 2), skip(1), job(2, 'attempt'));
+  assert.deepStrictEqual(await pool.nextWord(), { is: 'Skipped', job: 1 });
+  assert.deepStrictEqual(await pool.nextWord(), done(2, 1));
 });
 
 both('the end of the input ends the group within a second, busy or not', async (pool) => {
