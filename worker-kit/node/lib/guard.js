@@ -248,8 +248,12 @@ class Guard {
     const { slot, waits } = this.find(low, high) ?? {};
     if (waits) waits.cancelledBy = by;
     if (slot === undefined) return;
-    this.shared.times[slot * SLOT_TIMES + CANCELLED_BY] = by;
-    Atomics.store(this.words, this.shared.slot(slot, CANCELLED), 1);
+    const { words, shared } = this;
+    const at = slot * SLOT_TIMES + CANCELLED_BY;
+    // A later Cancel gives a job that runs no more time. For one that waits the last Cancel counts.
+    const runs = Atomics.load(words, shared.slot(slot, STATE)) === BEGUN;
+    shared.times[at] = runs ? Math.min(shared.times[at], by) : by;
+    Atomics.store(words, shared.slot(slot, CANCELLED), 1);
     this.port.postMessage({ cancel: true });
   }
 

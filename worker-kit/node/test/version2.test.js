@@ -50,6 +50,24 @@ test('the deadline is that of the limit, and of a cancel that comes before it', 
   assert(sooner > 20_000 && sooner <= 30_000, String(sooner));
 });
 
+test('a job that runs has until the earlier of two cancels, one that waits until the last of them', async () => {
+  const pool = await Pool.ready(GENERAL);
+  for (const [id, cancels] of [[1, [30_000, 60_000]], [2, [60_000, 30_000]], [3, [30_000, 2n ** 64n - 1n]]]) {
+    pool.write(job(id, ['deadlineAtSignal']));
+    assert.strictEqual((await pool.nextWord()).payload, 'running');
+    pool.write(...cancels.map((within) => cancel(id, within)), heartbeat(600_000));
+    assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
+    pool.process.kill('SIGUSR2');
+    const { payload } = await pool.nextWord();
+    assert(payload > 20_000 && payload <= 30_000, String(payload));
+  }
+  pool.write(job(4, ['untilCancelled']), job(5, ['deadline']), cancel(5, 30_000), cancel(5, 60_000), cancel(4));
+  assert.strictEqual((await pool.nextWord()).payload, 'running');
+  assert.deepStrictEqual(await pool.nextWord(), done(4, 'cancelled'));
+  const { payload } = await pool.nextWord();
+  assert(payload > 50_000 && payload <= 60_000, String(payload));
+});
+
 test('a heartbeat is answered while a handler does not return', async () => {
   const pool = await Pool.ready(GENERAL);
   pool.write(job(1, ['spin']));

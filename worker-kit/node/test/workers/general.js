@@ -109,6 +109,11 @@ const deeds = {
     const left = ctx.deadline() - Date.now();
     return left === Infinity ? 'none' : left;
   },
+  deadlineAtSignal: (_, ctx) =>
+    new Promise((resolve) => {
+      process.once('SIGUSR2', () => resolve(deeds.deadline(_, ctx)));
+      ctx.progress('running');
+    }),
   afterwards(_, ctx) {
     const told = new Promise((resolve) =>
       setTimeout(() => {
