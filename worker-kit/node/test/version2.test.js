@@ -2,9 +2,10 @@
 // What version 2 of the protocol adds.
 
 const assert = require('assert');
+const { once } = require('events');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
-const { Pool, cancel, heartbeat, job, timedJob } = require('./pool.js');
+const { Pool, cancel, eventually, frame, heartbeat, isAlive, job, timedJob, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
 const done = (id, payload) => ({ is: 'Success', job: id, ready: true, payload });
@@ -96,3 +97,18 @@ test('one that writes now and then is not', async () => {
     assert.deepStrictEqual(await pool.nextWord(), done(id, 50));
   }
 });
+
+// A pool that does not read, as where the connection to another machine stalls.
+for (const pipes of [true, false]) {
+  const over = `over ${pipes ? 'pipes' : 'sockets'}`;
+  // More than the pipe or the socket takes.
+  const many = Array(40_000).fill(heartbeat(300));
+  const options = { timeout: 60_000 };
+
+  test(`a silent pool is lost where what it was told has filled the output, ${over}`, options, async () => {
+    const pool = await Pool.ready(GENERAL, { pipes });
+    pool.output.pause();
+    pool.write(...many);
+    assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
+  });
+}
