@@ -27,6 +27,8 @@ class Guard {
     [this.chunks, this.held, this.needed] = [[], 0, 4];
     // Jobs for which there is no slot, and what could not be written while the main thread was writing.
     [this.backlog, this.unsaid, this.leave] = [[], [], false];
+    // What is left of the first of the unsaid.
+    this.rest = undefined;
     [this.heard, this.silence, this.seen] = [0, 0, 0];
     port.on('message', (wish) => (wish === 'tick' ? this.tick() : this.admit()));
     const guarded = (act) => (value) => {
@@ -56,16 +58,16 @@ class Guard {
 
   end(why, tell) {
     fs.writeSync(2, `${why}\n`);
-    // Where a handler does not let the main thread exit.
+    // Where a handler does not let the main thread exit, or the pool does not read.
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), EXIT_WAIT);
-    // The main thread may be in the middle of a frame: on a busy machine for a while, and for ever where the pool does not read, so
-    // that there is no place for another.
-    if (tell && this.shared.lockWithin(100)) {
-      if (this.words[ENDED] === 0) this.shared.write(terminalFrame(this.maxFrame, undefined, why));
+    const exit = () => this.port.postMessage({ exit: 2 });
+    if (!tell) return exit();
+    const settle = (said) => {
+      if (!said) return;
       this.words[ENDED] = 1;
-      this.shared.unlock();
-    }
-    this.port.postMessage({ exit: 2 });
+      exit();
+    };
+    this.say(() => ({ data: terminalFrame(this.maxFrame, undefined, why), settle }));
   }
 
   arrived(chunk) {
@@ -261,8 +263,8 @@ class Guard {
     if (Atomics.exchange(this.words, WAITING, 0) === 1) this.port.postMessage({});
   }
 
-  /** Writes a short frame as soon as the output takes it, in order. `make` gives the frame, and what is to be
-   * done once it is known whether it was written; or nothing, where there is nothing to say any more. */
+  /** Writes a frame as soon as the output takes it, in order, and returns before that. `make` gives the frame, and what is to
+   * be done once it is known whether it goes out; or nothing, where there is nothing to say any more. */
   say(make) {
     if (this.unsaid.length > 0 || !this.write(make)) {
       this.unsaid.push(make);
@@ -278,18 +280,22 @@ class Guard {
     }, 2);
   }
 
+  /** Whether there is nothing left of it to write. While a part of it is left, nobody else gets the lock. */
   write(make) {
-    if (!this.shared.tryLock()) return false;
+    const { shared, rest } = this;
+    if (!rest && !shared.tryLock()) return false;
+    this.rest = undefined;
     try {
-      if (this.words[ENDED] === 1) return true;
-      const { data, settle } = make() ?? {};
+      if (!rest && this.words[ENDED] === 1) return true;
+      const { data, settle } = rest ?? make() ?? {};
       if (data === undefined) return true;
-      const written = this.shared.writeSome(data, 0, data.length);
-      if (written > 0) this.shared.write(data, data.length, written);
+      const written = shared.writeSome(data, 0, data.length);
       settle?.(written > 0);
-      return written > 0;
+      if (written === data.length) return true;
+      if (rest || written > 0) this.rest = { data: data.subarray(written) };
+      return false;
     } finally {
-      this.shared.unlock();
+      if (!this.rest) shared.unlock();
     }
   }
 

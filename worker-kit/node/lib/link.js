@@ -66,7 +66,11 @@ class Link {
   }
 
   message({ init, exit, cancel }, on) {
-    if (exit !== undefined) process.exit(exit);
+    if (exit !== undefined) {
+      // The guard holds it until its last message has gone out.
+      this.shared.lock();
+      process.exit(exit);
+    }
     if (cancel) return on.cancel();
     if (init === undefined) return on.jobs();
     this.maxFrame = init.maxFrame;

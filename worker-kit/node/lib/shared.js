@@ -59,14 +59,6 @@ class Shared {
     return Atomics.exchange(this.words, LOCK, 2) === 0;
   }
 
-  lockWithin(milliseconds) {
-    const end = performance.now() + milliseconds;
-    while (!this.tryLock()) {
-      if (performance.now() >= end) return false;
-    }
-    return true;
-  }
-
   /** Writes under the lock, unless the last message has been written; gives whether it did. */
   say(data, length, then) {
     this.lock();
@@ -95,9 +87,9 @@ class Shared {
     if (Atomics.exchange(this.words, LOCK, 0) === 2) Atomics.notify(this.words, LOCK, 1);
   }
 
-  /** Writes all of it; the caller has the lock. The output does not block, so that the guard never hangs in a write. */
-  write(data, length = data.length, at = 0) {
-    for (let nap = 0.05; at < length; ) {
+  /** Writes all of it, for the main thread, which has the lock and may wait. */
+  write(data, length = data.length) {
+    for (let [at, nap] = [0, 0.05]; at < length; ) {
       const written = this.writeSome(data, at, length);
       at += written;
       nap = written > 0 ? 0.05 : Math.min(nap * 2, 5);
@@ -105,6 +97,7 @@ class Shared {
     }
   }
 
+  /** Writes as much as the output takes at once: it does not block, so that the guard never hangs in a write. */
   writeSome(data, at, length) {
     try {
       return fs.writeSync(this.output, data, at, length - at);

@@ -399,6 +399,16 @@ test('a name that differs', async () => {
   assert.strictEqual(pool.hello.subarray(16).toString(), 'sum/1');
 });
 
+test('last words of the guard that are longer than a pipe are written to their end', async () => {
+  const jobType = 'y'.repeat(1_000_000);
+  for (const pipes of [true, false]) {
+    const pool = new Pool('class.mjs', { options: { start: 1 }, jobType, env: { NAME: 'sum/1' }, pipes });
+    const message = `this worker does jobs of the type sum/1, the pool has ${jobType}`;
+    assert.strictEqual((await pool.next()).message, message);
+    assert.strictEqual((await pool.ended).code, 2);
+  }
+});
+
 test('bincode by hand', async () => {
   const pool = await Pool.ready('bytes.js', { codec: 'bincode' });
   const answer = await pool.do(1, Buffer.of(1, 2, 3));

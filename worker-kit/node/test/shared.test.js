@@ -11,8 +11,9 @@ const OTHER = `
 const { parentPort, workerData } = require('worker_threads');
 const { Shared } = require(workerData.file);
 const shared = new Shared(workerData.buffer, 1);
-parentPort.postMessage(shared.lockWithin(5));
-parentPort.postMessage(shared.lockWithin(60_000));
+parentPort.postMessage(shared.tryLock());
+while (!shared.tryLock());
+parentPort.postMessage(true);
 shared.unlock();
 `;
 

@@ -111,4 +111,11 @@ for (const pipes of [true, false]) {
     pool.write(...many);
     assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
   });
+
+  test(`a worker that cannot understand its pool ends where it cannot say so, ${over}`, options, async () => {
+    const pool = await Pool.ready(GENERAL, { pipes });
+    pool.output.pause();
+    pool.write(...many.map(() => heartbeat(600_000)), frame(u32(77)));
+    assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
+  });
 }
