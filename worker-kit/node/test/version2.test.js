@@ -118,4 +118,16 @@ for (const pipes of [true, false]) {
     pool.write(...many.map(() => heartbeat(600_000)), frame(u32(77)));
     assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
   });
+
+  test(`a silent pool is lost while an answer waits for it, with all that the worker has started, ${over}`, options, async () => {
+    const pool = await Pool.ready(GENERAL, { pipes });
+    pool.write(job(1, ['spawn', 3_000_000]));
+    const child = (await pool.nextWord()).payload;
+    pool.output.pause();
+    // The answer has begun, and is larger than what is read ahead.
+    await eventually('it is full', () => pool.output.readableLength > 0);
+    pool.write(heartbeat(300));
+    assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
+    await eventually('its child has ended', () => !isAlive(child));
+  });
 }

@@ -86,8 +86,10 @@ const deeds = {
   },
   descriptors: () =>
     spawnSync('sh', ['-c', 'ls -l /proc/self/fd'], { stdio: ['inherit', 'pipe', 'inherit'] }).stdout.toString(),
-  spawn(_, ctx) {
+  /** Tells of a child that lives on, and gives a text of this length, or never returns. */
+  spawn(length, ctx) {
     ctx.progress(spawn('sleep', ['300'], { stdio: 'ignore' }).pid);
+    if (length !== undefined) return 'x'.repeat(length);
     for (;;);
   },
   retire(ms, ctx) {
