@@ -57,7 +57,7 @@ class Guard {
   }
 
   end(why, tell) {
-    fs.writeSync(2, `${why}\n`);
+    this.complain(why);
     // Where a handler does not let the main thread exit, or the pool does not read.
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), EXIT_WAIT);
     const exit = () => this.port.postMessage({ exit: 2 });
@@ -68,6 +68,16 @@ class Guard {
       exit();
     };
     this.say(() => ({ data: terminalFrame(this.maxFrame, undefined, why), settle }));
+  }
+
+  /** Says it on standard error, where a write may wait for ever: not once this thread has to notice that the pool is silent. */
+  complain(why) {
+    if (this.silence > 0) return;
+    try {
+      fs.writeSync(2, `${why}\n`);
+    } catch {
+      // It is full, or nobody reads it.
+    }
   }
 
   arrived(chunk) {

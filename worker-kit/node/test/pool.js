@@ -141,11 +141,11 @@ class Pool {
     this.input = this.process.stdin ?? new Socket({ fd: input.write, readable: false });
     this.output = this.process.stdout ?? new Socket({ fd: output.read, writable: false });
     [this.stderr, this.said, this.wanted, this.held] = ['', [], [], Buffer.alloc(0)];
-    const errorsRead = this.process.stderr ?? new Socket({ fd: errors.read, writable: false });
-    errorsRead.on('data', (data) => (this.stderr += data));
+    this.errors = this.process.stderr ?? new Socket({ fd: errors.read, writable: false });
+    this.errors.on('data', (data) => (this.stderr += data));
     this.output.on('data', (data) => this.read(data));
     this.input.on('error', () => {});
-    const over = [this.process, this.output, errorsRead].map(
+    const over = [this.process, this.output, this.errors].map(
       (of) => new Promise((resolve) => of.once('close', (...how) => resolve(how))),
     );
     this.ended = Promise.all(over).then(([[code, signal]]) => ({ code, signal, stderr: this.stderr }));

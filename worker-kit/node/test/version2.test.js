@@ -119,7 +119,19 @@ for (const pipes of [true, false]) {
     assert.deepStrictEqual(await once(pool.process, 'exit'), [null, 'SIGKILL']);
   });
 
-  test(`a silent pool is lost while an answer waits for it, with all that the worker has started, ${over}`, options, async () => {
+  test(`a worker that cannot understand its pool ends where nobody reads its standard error, ${over}`, options, async () => {
+    const pool = await Pool.ready(GENERAL, { pipes });
+    pool.errors.pause();
+    pool.write(job(1, ['fillErrors']));
+    await eventually('it is full', () => pool.errors.readableLength > 0);
+    pool.write(heartbeat(600_000), frame(u32(77)));
+    const exit = once(pool.process, 'exit');
+    assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
+    assert.strictEqual((await pool.nextWord()).is, 'Terminal');
+    assert.deepStrictEqual(await exit, [null, 'SIGKILL']);
+  });
+
+  test(`a silent pool is lost while an answer waits, with all that the worker has started, ${over}`, options, async () => {
     const pool = await Pool.ready(GENERAL, { pipes });
     pool.write(job(1, ['spawn', 3_000_000]));
     const child = (await pool.nextWord()).payload;

@@ -79,6 +79,11 @@ const deeds = {
     spawnSync('echo', [line], { stdio: 'inherit' });
     spawnSync('sh', ['-c', `echo ${line}; echo ${line} >&2`], { stdio: ['inherit', 'inherit', 'inherit'] });
   },
+  fillErrors() {
+    // Node has a write to a full pipe or socket fail, but not once a child has had it.
+    spawnSync('true', { stdio: 'inherit' });
+    for (;;) fs.writeSync(2, 'x'.repeat(1_000_000));
+  },
   async input() {
     let read = '';
     for await (const chunk of process.stdin) read += chunk;
