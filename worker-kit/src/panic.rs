@@ -55,8 +55,10 @@ pub(crate) fn keep_notes(link: &Arc<Link>) {
 
 /// The note of the panic that was just caught with `payload`.
 pub(crate) fn take_note(payload: &(dyn Any + Send)) -> PanicNote {
-    let unnoted = || PanicNote { message: message_of(payload), location: None, backtrace: None };
-    let mut note = LAST.take().unwrap_or_else(unnoted);
+    let message = message_of(payload);
+    // The last one may be another, which a handler has caught: what is resumed has no note.
+    let note = LAST.take().filter(|note| note.message == message);
+    let mut note = note.unwrap_or(PanicNote { message, location: None, backtrace: None });
     // Its frames are looked up from here on.
     note.backtrace.take_if(|_| memory::is_scarce());
     note
