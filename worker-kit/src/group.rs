@@ -8,6 +8,7 @@
 use nix::unistd::getpgrp;
 use rustix::process::{Signal, getpid, kill_current_process_group, kill_process_group, setpgid};
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 /// The process that serves a pool, once its handshake is done. Until then the group may be the shell's, with a whole pipeline in it.
@@ -15,6 +16,15 @@ use std::sync::{Mutex, PoisonError};
 ///
 /// It is locked while the group is being ended: a group that is ended by both threads at once is ended whole.
 static CLAIMED: Mutex<Option<i32>> = Mutex::new(None);
+
+/// Whether this process may do what [`at_exit`] takes.
+static ENDS_AT_EXIT: AtomicBool = AtomicBool::new(true);
+
+/// As this process exits, it leaves its group to the pool: it is being confined, and to end a group at an exit takes a new
+/// process, which it may not have.
+pub fn leave_group_to_pool() {
+    ENDS_AT_EXIT.store(false, Relaxed);
+}
 
 fn this_process() -> i32 {
     getpid().as_raw_nonzero().get()
@@ -56,7 +66,7 @@ extern "C" fn at_exit() {
     let claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
     let this = this_process();
     // In a child that was forked from the worker, or where a launcher leads the group, it is not this process's to end.
-    if *claimed == Some(this) && getpgrp().as_raw() == this && may_have_descendants() {
+    if *claimed == Some(this) && ENDS_AT_EXIT.load(Relaxed) && getpgrp().as_raw() == this && may_have_descendants() {
         let _ = leader::with(|leader| {
             setpgid(None, Some(leader))?;
             kill_process_group(getpid(), Signal::KILL)

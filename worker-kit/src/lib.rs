@@ -87,6 +87,8 @@ mod worker;
 
 pub use context::Context;
 #[doc(hidden)]
+pub use group::leave_group_to_pool;
+#[doc(hidden)]
 pub use guard::{has_guard, replace_guard};
 pub use job::{BoxError, Bytes, Job, NoError, Outcome};
 pub use mark::is_worker;

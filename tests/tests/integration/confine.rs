@@ -181,6 +181,14 @@ fn kill_on_violation_names_each_call_of_the_list() {
 }
 
 #[test]
+fn a_worker_that_may_start_no_process_exits_by_itself() {
+    let pool = pool(&Setup::new(Layer::Killing)).build().unwrap();
+    let crash = crash(&pool, &Try::Exit(3));
+    let status = crash.status.and_then(|status| status.code());
+    assert_eq!((status, crash.forbidden_call()), (Some(3), None), "{crash}");
+}
+
+#[test]
 fn numbers_that_are_almost_right_are_told_apart() {
     let pool = confined();
     let pid: u64 = settled(pool.enqueue(Try::Pid)).unwrap().parse().unwrap();

@@ -2,7 +2,7 @@
 
 use crate::ConfineErrorKind::{System, Threads, Unsupported};
 use crate::{ConfineError, Confinement, Enforced, files, filter, raw};
-use hirelings_worker_kit::{has_guard, replace_guard};
+use hirelings_worker_kit::{has_guard, leave_group_to_pool, replace_guard};
 use rustix::fs::stat;
 
 /// The first ABI that covers all of files: before it, a file that may be read can be truncated.
@@ -58,6 +58,9 @@ pub(crate) fn apply(wish: &Confinement) -> Result<Enforced, ConfineError> {
     }
     let system_calls = filter.is_some();
     if let Some(filter) = filter {
+        if !wish.spawn {
+            leave_group_to_pool();
+        }
         filter.install()?;
     }
     Ok(Enforced {

@@ -66,7 +66,11 @@ fn confine(setup: &Setup) -> Result<Option<Enforced>, BoxError> {
     let confinement = match setup.layer {
         Layer::Without => return Ok(None),
         Layer::Confined => confinement,
-        Layer::Killing => confinement.kill_on_violation(),
+        Layer::Killing => {
+            // Who has had a child ends its group at its exit, with calls that are forbidden from here on.
+            Command::new("true").status()?;
+            confinement.kill_on_violation()
+        }
         Layer::NoLandlock => {
             hide_landlock();
             confinement.best_effort()
