@@ -1,6 +1,6 @@
 //! What the main thread and the guard share without a lock: which epoch it is, and what the guard does about it.
 //!
-//! An epoch begins whenever a handler or a recovery starts or ends. While the guard ticks, it notices by itself. Once it
+//! An epoch begins whenever the worker gets ready, and whenever it begins a job. While the guard ticks, it notices by itself. Once it
 //! has decided to sleep, or to watch, somebody has to wake it. The danger is between the two: the guard looks, an epoch
 //! begins, the guard falls asleep, and nobody ever tells it.
 //!
@@ -15,8 +15,10 @@
 //! - G, C sees E, the guard is back to ticking, M: M finds a guard that ticks. Nobody needs to be woken.
 //!
 //! Both are exchanges. A plain store in place of G would not take what M has put there: it could overwrite it, with C still
-//! reading an epoch from before E, unless all four were sequentially consistent. C before G would let E and M come between
-//! the two. `tests/loom` tries this file in every interleaving, and finds both of these faults.
+//! reading an epoch from before E, unless all four were sequentially consistent. So it is with the way back to ticking: it is
+//! an exchange too, since another E and M may have come meanwhile, whose M has found the M before it, and wakes nobody. C
+//! before G would let E and M come between the two. `tests/loom` tries this file in every interleaving, and finds these
+//! faults.
 
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
 
@@ -24,20 +26,21 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 pub(crate) const ASLEEP: u8 = 0;
 /// The guard looks at the epoch every so often.
 pub(crate) const TICKING: u8 = 1;
-/// A handler has been running for long: the guard reads what arrives.
+/// The worker has not been ready for long: the guard reads what arrives.
 pub(crate) const WATCHING: u8 = 2;
 
 /// The epoch, and what the guard is doing. The main thread changes the mode to [`TICKING`], the guard to the others.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Odd while a handler or a recovery runs.
+    /// Odd while the worker starts, does a job, or recovers; even while it is ready, and until it has shaken hands.
     epoch: AtomicU64,
     mode: AtomicU8,
 }
 
 impl Pace {
+    /// The guard ticks from its start on: what the first epoch begins is a moment away.
     pub(crate) fn new() -> Self {
-        Pace { epoch: AtomicU64::new(0), mode: AtomicU8::new(ASLEEP) }
+        Pace { epoch: AtomicU64::new(0), mode: AtomicU8::new(TICKING) }
     }
 
     /// The main thread begins an epoch. Gives whether the guard has to be woken.
@@ -63,7 +66,7 @@ impl Pace {
     pub(crate) fn enter(&self, mode: u8, epoch: u64) {
         self.mode.swap(mode, Ordering::AcqRel);
         if self.epoch.load(Ordering::Relaxed) != epoch {
-            self.mode.store(TICKING, Ordering::Release);
+            self.mode.swap(TICKING, Ordering::AcqRel);
         }
     }
 }

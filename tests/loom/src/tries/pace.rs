@@ -14,8 +14,11 @@ trait Shared: Send + Sync + 'static {
 }
 
 impl Shared for Pace {
+    /// Its guard has gone to sleep, which leaves fewer interleavings.
     fn new() -> Self {
-        Pace::new()
+        let pace = Pace::new();
+        pace.enter(ASLEEP, 0);
+        pace
     }
     fn next_epoch(&self) -> bool {
         self.next_epoch()
@@ -67,12 +70,19 @@ impl<const FAULT: u8> Shared for Faulty<FAULT> {
             1 => {
                 self.mode.store(mode, Ordering::Release);
                 if is_old() {
-                    self.mode.store(TICKING, Ordering::Release);
+                    self.mode.swap(TICKING, Ordering::AcqRel);
                 }
             }
             // An exchange that does not take what was put there.
             2 => {
                 self.mode.swap(mode, Ordering::Relaxed);
+                if is_old() {
+                    self.mode.swap(TICKING, Ordering::AcqRel);
+                }
+            }
+            // A store in place of the exchange that goes back.
+            3 => {
+                self.mode.swap(mode, Ordering::AcqRel);
                 if is_old() {
                     self.mode.store(TICKING, Ordering::Release);
                 }
@@ -91,7 +101,14 @@ struct Wake {
 
 /// The guard goes on until it has seen the last of some epochs. One that sleeps for good is a deadlock, which loom reports.
 fn sees_each<P: Shared>(epochs: u64) {
-    loom::model(move || {
+    sees_each_within::<P>(epochs, None);
+}
+
+/// Of the interleavings in which a thread is interrupted so many times at most.
+fn sees_each_within<P: Shared>(epochs: u64, interruptions: Option<usize>) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = interruptions;
+    model.check(move || {
         let pace = Arc::new(P::new());
         let wake = Arc::new(Wake { bytes: Mutex::new(0), written: Condvar::new() });
         let main = loom::thread::spawn({
@@ -133,6 +150,11 @@ fn the_guard_sleeps_through_no_end() {
 }
 
 #[test]
+fn the_guard_sleeps_through_no_start_after_an_end() {
+    sees_each_within::<Pace>(3, Some(3));
+}
+
+#[test]
 #[should_panic(expected = "deadlock")]
 fn a_look_before_the_exchange_is_found() {
     sees_each::<Faulty<0>>(2);
@@ -152,6 +174,12 @@ fn an_exchange_that_acquires_nothing_is_found() {
 
 #[test]
 #[should_panic(expected = "deadlock")]
+fn a_store_in_place_of_the_exchange_back_is_found() {
+    sees_each_within::<Faulty<3>>(3, Some(3));
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
 fn no_look_at_all_is_found() {
-    sees_each::<Faulty<3>>(2);
+    sees_each::<Faulty<4>>(2);
 }
