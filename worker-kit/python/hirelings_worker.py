@@ -544,9 +544,16 @@ class _Link:
     # -- reading, with the lock held
 
     def hear(self) -> None:
-        """Notes that something has arrived. It is done before that is read: whoever finds the pipe empty sees the note."""
+        """Notes that something has arrived and is about to be read, if it is in time."""
         if self.words[_SILENCE]:
+            self.check_silence()
             self.words[_HEARD] = time.monotonic_ns()
+
+    def check_silence(self) -> None:
+        """Ends a process that was stopped for longer than the pool may be silent: it has replied to nothing, so the pool has
+        given it up, and may be trying its jobs elsewhere."""
+        if _is_over(self.words, self.words[_HEARD]):
+            _orphaned(self.words)
 
     def fill(self) -> None:
         self.hear()
@@ -659,6 +666,8 @@ class _Link:
                 arrived = jobs.popleft()
                 words[_HEAD] += 1
                 if words[arrived[4]] == arrived[0]:
+                    if words[_SILENCE]:
+                        self.check_silence()
                     return arrived
                 self.cancelled.pop(arrived[0], None)
             if self.leaving:
@@ -706,6 +715,11 @@ class _Link:
             if words[slot] == job:
                 words[slot] = _SKIPPED_ID
                 self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
+
+
+def _is_over(words: memoryview, since: int) -> bool:
+    """Whether the pool may have been silent no longer since then."""
+    return time.monotonic_ns() - since > words[_SILENCE] * 1_000_000
 
 
 def _skip_in_ring(words: memoryview, job: int) -> bool:
@@ -776,7 +790,8 @@ class _Guard:
         self.main_is_gone = False
         self.held: list = []  # frames that were read here and are the main process's: job or None, the bytes, when they came
         self.owed: Deque[bytes] = collections.deque()  # answers that are not written yet, in their order
-        self.unread = 0  # how many bytes nobody had read at the last look
+        self.unread = 0  # how many bytes nobody had read at the last look,
+        self.looked = 0  # and when that was
         self.buffer = b""
 
     def run(self) -> NoReturn:
@@ -794,6 +809,8 @@ class _Guard:
         if words[_SILENCE] and not ticks:
             timeout = self.next_look()
         events = dict(self.poller.poll(timeout))
+        if words[_SILENCE] and _is_over(words, max(words[_HEARD], self.looked)):
+            _orphaned(words)  # it was stopped for so long, and so was the main process as a rule: see `check_silence`
         at_input = events.get(self.input, 0)
         gone = at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
         if gone and words[_HELLO_READ]:
@@ -816,7 +833,7 @@ class _Guard:
         return max(1, min(left, self.words[_SILENCE] // _LOOKS, _LONGEST_POLL_MS))
 
     def is_silent(self) -> bool:
-        return time.monotonic_ns() - self.words[_HEARD] > self.words[_SILENCE] * 1_000_000
+        return _is_over(self.words, self.words[_HEARD])
 
     def count_unread(self) -> int:
         return struct.unpack("i", fcntl.ioctl(self.input, termios.FIONREAD, bytes(4)))[0]
@@ -824,13 +841,12 @@ class _Guard:
     def watch_silence(self) -> None:
         """Ends the group where nothing has come for too long. The main process may be blocked for ever in a write, and hold
         the lock: so what has come counts although nobody reads it, but once, at the first look that finds it."""
-        was_silent, before = self.is_silent(), self.unread
-        self.unread = self.count_unread()
+        before, self.unread = self.unread, self.count_unread()
         if self.unread > before:
             self.words[_HEARD] = time.monotonic_ns()
-        elif was_silent and self.is_silent():
-            # Nor has the main process read anything between the two looks: it would have noted so before.
+        elif self.is_silent():
             _orphaned(self.words)
+        self.looked = time.monotonic_ns()
 
     def command(self) -> None:
         byte = os.read(self.commands, 1)

@@ -1,5 +1,6 @@
 """The kit's own tests: a worker process, and the test in the place of its pool. `python3 test_hirelings_worker.py`"""
 
+import collections
 import dataclasses
 import fcntl
 import json
@@ -796,46 +797,43 @@ class Guard(unittest.TestCase):
             pool.do(2, None)
             self.assertEqual(pool.answer()[1], 2)
 
-    def test_words_that_are_read_between_two_looks_are_no_silence(self):
-        # The main process and its guard in turn, as they may be where this process was stopped for a while.
+    def test_one_that_was_stopped_for_too_long_does_nothing_more(self):
+        # It goes on once the pool has given it up, with words in the pipe and a job that it has read.
         input, pool = os.pipe()
         self.addCleanup(os.close, input)
         self.addCleanup(os.close, pool)
         words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
         main, guard = kit._Link.__new__(kit._Link), kit._Guard.__new__(kit._Guard)
         for one in (main, guard):
-            one.input, one.words, one.buffer = input, words, b""
-        main.poller = select.poll()
-        main.poller.register(input, select.POLLIN)
-        guard.unread = 0
-        read, ioctl = os.read, fcntl.ioctl
+            one.input, one.words, one.buffer, one.poller = input, words, b"", select.poll()
+            one.poller.register(input, select.POLLIN)
+        main.jobs = collections.deque()
+        guard.reads, guard.main_is_gone, guard.commands, guard.looked = True, False, -1, 0
+        guard.read_input, guard.watch_silence = unittest.mock.Mock(), unittest.mock.Mock()
+        words[kit._SILENCE] = time.monotonic_ns() // 2_000_000
+        os.write(pool, b"x")
 
-        def reads_and_looks(*arguments):
-            data = read(*arguments)
-            guard.watch_silence()
-            return data
+        def takes_a_job():
+            main.jobs.append((7, 1, None, b"", kit._RING))
+            words[kit._RING] = 7
+            with unittest.mock.patch.object(main, "poller"):
+                main.poller.poll.return_value = []
+                self.assertEqual(main.next_job()[0], 7)
 
-        def reads_before_the_look(*arguments):
-            fill()
-            return ioctl(*arguments)
-
-        for fill in (main.fill, lambda: main.fill_whole(len(main.buffer) + 1)):
-            for name, instead in (("os.read", reads_and_looks), ("fcntl.ioctl", reads_before_the_look)):
-                with self.subTest(name), unittest.mock.patch.object(kit, "_orphaned", side_effect=AssertionError):
-                    words[kit._SILENCE], words[kit._HEARD] = time.monotonic_ns() // 2_000_000, 0
-                    os.write(pool, b"x")
-                    if name == "os.read":
-                        with unittest.mock.patch("os.read", instead):
-                            fill()
-                    else:
-                        with unittest.mock.patch("fcntl.ioctl", instead):
-                            guard.watch_silence()
-                    self.assertEqual(select.select([input], [], [], 0)[0], [])
-        # Where it says nothing it is lost.
-        words[kit._HEARD] = 0
-        with unittest.mock.patch.object(kit, "_orphaned") as lost:
-            guard.watch_silence()
-        lost.assert_called_once()
+        acts = (main.fill, lambda: main.fill_whole(1), takes_a_job, guard.step)
+        with unittest.mock.patch.object(kit, "_orphaned", side_effect=InterruptedError):
+            for act in acts:
+                with self.subTest(act):
+                    words[kit._HEARD] = 0
+                    self.assertRaises(InterruptedError, act)
+                    self.assertEqual(words[kit._HEARD], 0)
+                    self.assertTrue(select.select([input], [], [], 0)[0])
+            guard.read_input.assert_not_called()
+            for act in reversed(acts):
+                words[kit._HEARD] = time.monotonic_ns()
+                os.write(pool, b"x")
+                act()
+            guard.read_input.assert_called_once()
 
     def test_words_that_nobody_reads_count_once(self):
         input, pool = os.pipe()

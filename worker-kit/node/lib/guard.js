@@ -81,6 +81,8 @@ class Guard {
   }
 
   arrived(chunk) {
+    // One that was stopped for so long has replied to nothing, so the pool has given it up: nothing is taken in any more.
+    if (this.isLost()) killGroup();
     this.heard = performance.now();
     this.chunks.push(chunk);
     this.held += chunk.length;
@@ -313,10 +315,12 @@ class Guard {
   listen() {
     clearTimeout(this.silenceTimer);
     const left = this.heard + this.silence - performance.now();
-    // What has arrived meanwhile is read first.
-    const isLost = () => this.heard + this.silence <= performance.now();
-    const lost = () => setImmediate(() => (isLost() ? killGroup() : this.listen()));
-    this.silenceTimer = setTimeout(left > 0 ? () => this.listen() : lost, Math.min(Math.max(left, 0), 2 ** 31 - 1));
+    if (this.isLost()) killGroup();
+    this.silenceTimer = setTimeout(() => this.listen(), Math.min(Math.ceil(left), 2 ** 31 - 1));
+  }
+
+  isLost() {
+    return this.silence > 0 && this.heard + this.silence <= performance.now();
   }
 
   watch() {

@@ -85,6 +85,20 @@ test('a pool that is silent for longer than it said is lost', async () => {
   assert(Date.now() - begin >= 300);
 });
 
+test('a worker that was stopped for longer than that begins nothing', async () => {
+  const pool = await Pool.ready(GENERAL);
+  pool.write(heartbeat(300));
+  assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
+  const heard = performance.now();
+  process.kill(pool.process.pid, 'SIGSTOP');
+  pool.write(job(1, ['sleep', 0]));
+  await eventually('its time is over', () => performance.now() > heard + 301);
+  const exit = once(pool.process, 'exit');
+  process.kill(pool.process.pid, 'SIGCONT');
+  assert.deepStrictEqual(await exit, [null, 'SIGKILL']);
+  await assert.rejects(pool.nextWord());
+});
+
 test('one that writes now and then is not', async () => {
   const pool = await Pool.ready(GENERAL);
   // Longer than a busy machine keeps one of the two waiting.
