@@ -60,7 +60,7 @@ mod elsewhere {
 mod linux {
     use super::Stop;
     use crate::fork::{ChildSignal, fork, keep_children};
-    use crate::wire::{FORK_REQUEST, LeashMessage};
+    use crate::wire::{FORK_REQUEST, FromWorker, LeashMessage};
     use crate::{Job, Session, guard, stdio};
     use rustix::event::{Timespec, epoll, poll};
     use rustix::io::Errno;
@@ -91,7 +91,7 @@ mod linux {
     const NAMED: usize = 8;
 
     /// Forks workers until the pool is gone. Returns in each worker, with its session.
-    pub(crate) fn serve<J: Job>(mut session: Session<J>) -> Result<Session<J>, Stop> {
+    pub(crate) fn serve<J: Job>(session: Session<J>) -> Result<Session<J>, Stop> {
         let control = session.link.input.as_fd();
         let started = guard::end().map_err(|error| error.to_string()).and_then(|()| alone()).and_then(|()| {
             let cannot = |error| format!("a fork server cannot wait for its workers: {error}");
@@ -101,7 +101,8 @@ mod linux {
             Ok(started) => started,
             Err(why) => return Err(report(&session, why)),
         };
-        session.say_ready().map_err(|ended| Stop::Unconnected(ended.into()))?;
+        // It takes no job itself, and has no guard any more.
+        session.link.send(&FromWorker::Ready).map_err(|ended| Stop::Unconnected(ended.into()))?;
         loop {
             match children.wait().map_err(|error| report(&session, format!("cannot wait for its workers: {error}")))? {
                 Some(Happened::Asked) => match receive(&session.link.input) {

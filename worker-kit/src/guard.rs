@@ -1,10 +1,10 @@
 //! The guard: one thread beside the one that runs handlers.
 //!
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
-//! process group. While handlers run it also ticks, once a millisecond: a handler that is still running at the second
-//! tick is announced as started, and what arrives meanwhile is read, so that prefetched jobs can be recalled. A
-//! worker without work is back asleep after a tick or two and costs nothing. Where the pool has set a limit of silence, the
-//! guard also wakes once that is over.
+//! process group. While the worker is not ready it also ticks, once a millisecond: a handler that is still running at the
+//! second tick is announced as started, and what arrives meanwhile is read and replied to, so that prefetched jobs can be
+//! recalled; also while the worker starts or recovers. A worker without work is back asleep after a tick or two and costs
+//! nothing. Where the pool has set a limit of silence, the guard also wakes once that is over.
 
 use crate::link::Link;
 use crate::pace::{TICKING, WATCHING};
@@ -109,11 +109,14 @@ fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandl
 /// The guard's thread. It ends with the process, where the parent is gone, or where it is replaced.
 fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
     let mut seen = 0;
+    // What could not be done without blocking is tried again at each tick.
+    let mut all_done = true;
     loop {
         let mode = link.pace.mode();
         let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
-        let limit = if mode == TICKING { Some(&TICK) } else { silence.as_ref() };
-        if link.parent_gone(&wake, mode == WATCHING, limit) || link.is_silent() {
+        let reads = mode == WATCHING && all_done;
+        let limit = if mode == TICKING || mode == WATCHING && !all_done { Some(&TICK) } else { silence.as_ref() };
+        if link.parent_gone(&wake, reads, limit) || link.is_silent() {
             link.orphaned();
             return wake;
         }
@@ -121,12 +124,12 @@ fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
             return wake;
         }
         if mode == WATCHING {
-            link.read_ahead();
+            all_done = link.stand_in(announces_start);
             continue;
         }
         let Some(next) = link.pace.decide(&mut seen) else { continue };
-        if next == WATCHING && announces_start {
-            link.start_if_free();
+        if next == WATCHING {
+            all_done = link.stand_in(announces_start);
         }
         link.pace.enter(next, seen);
     }
@@ -141,5 +144,151 @@ fn wake_when_the_parent_ends() {
         use rustix::process::{Signal, set_parent_process_death_signal};
         // Where it is refused, the kernel's own hang-up is what there is.
         let _ = set_parent_process_death_signal(Some(Signal::CONT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::{Ended, Host};
+    use crate::wire::{ToWorker, frame_into};
+    use rustix::io::ioctl_fionbio;
+    use std::io::{Read, Write};
+    use std::iter;
+    use std::sync::mpsc::Receiver;
+    use std::time::Duration;
+
+    /// A worker whose output is full, since its pool does not read, with its guard.
+    struct Stalled {
+        link: Arc<Link>,
+        pool: os_pipe::PipeWriter,
+        said: os_pipe::PipeReader,
+        /// How many bytes fill the output.
+        filled: usize,
+        /// The guard has ended the worker.
+        ended: Receiver<()>,
+    }
+
+    fn stalled() -> Stalled {
+        let [(input, pool), (said, output), (wakes, wake)] = [(); 3].map(|()| os_pipe::pipe().unwrap());
+        ioctl_fionbio(&output, true).unwrap();
+        let filled = iter::repeat_with(|| (&output).write(&[0; 4096])).map_while(Result::ok).sum();
+        ioctl_fionbio(&output, false).unwrap();
+        let link = Arc::new(Link::new(Host::Thread, input.into(), output.into(), wake));
+        let (tell, ended) = mpsc::channel();
+        let watched = Arc::clone(&link);
+        thread::spawn(move || {
+            watch(&watched, wakes.into(), true);
+            let _ = tell.send(());
+        });
+        Stalled { link, pool, said, filled, ended }
+    }
+
+    impl Stalled {
+        fn write(&self, messages: &[ToWorker]) {
+            let mut bytes = Vec::new();
+            for message in messages {
+                frame_into(message, &[], &mut bytes);
+            }
+            (&self.pool).write_all(&bytes).unwrap();
+        }
+
+        /// The pool sends these jobs, and the worker begins the first.
+        fn begin(&self, jobs: &[u64]) {
+            self.write(&jobs.iter().map(|&job| ToWorker::Job { job, attempt: 1 }).collect::<Vec<_>>());
+            let queued = self.link.next_job().unwrap().unwrap();
+            self.link.begin(queued.job);
+            self.link.next_epoch();
+        }
+
+        fn read(&mut self) -> [u8; 16] {
+            let mut frame = [0; 16];
+            self.said.read_exact(&mut frame).unwrap();
+            frame
+        }
+
+        /// From now on the pool is silent. Then it is gone, so that whoever is blocked ends.
+        #[track_caller]
+        fn is_ended(self) {
+            assert_eq!(self.ended.recv_timeout(Duration::from_secs(30)), Ok(()), "the guard hangs");
+        }
+    }
+
+    const HEARTBEAT: ToWorker = ToWorker::Heartbeat { silence_ms: 200 };
+
+    #[test]
+    fn a_worker_that_is_blocked_in_a_write_is_ended() {
+        let worker = stalled();
+        worker.begin(&[7]);
+        let link = Arc::clone(&worker.link);
+        let main = thread::spawn(move || link.send_running(&[0; 16]));
+        worker.write(&[HEARTBEAT]);
+        worker.is_ended();
+        main.join().unwrap().unwrap_err();
+    }
+
+    #[test]
+    fn a_worker_that_computes_is_ended_though_it_cannot_reply() {
+        let worker = stalled();
+        worker.begin(&[7]);
+        worker.write(&[HEARTBEAT]);
+        worker.is_ended();
+    }
+
+    /// It has the input meanwhile, so that the guard cannot read what comes behind it.
+    #[test]
+    fn a_worker_that_is_blocked_in_a_reply_is_ended() {
+        let worker = stalled();
+        worker.write(&[HEARTBEAT]);
+        let link = Arc::clone(&worker.link);
+        let main = thread::spawn(move || link.next_job().map(|_| ()));
+        while worker.link.silence_left().is_none() {
+            thread::yield_now();
+        }
+        worker.write(&[ToWorker::Skip { job: 7 }]);
+        worker.is_ended();
+        main.join().unwrap().unwrap_err();
+    }
+
+    /// It goes on once the pool's limit is over, with a job in the pipe and one that it has read.
+    #[test]
+    fn a_worker_that_was_stopped_begins_nothing() {
+        let [(input, mut pool), (_said, output), (_wakes, wake)] = [(); 3].map(|()| os_pipe::pipe().unwrap());
+        let link = Link::new(Host::Thread, input.into(), output.into(), wake);
+        let mut bytes = Vec::new();
+        for job in [7, 8] {
+            frame_into(&ToWorker::Job { job, attempt: 1 }, &[], &mut bytes);
+        }
+        frame_into(&ToWorker::Heartbeat { silence_ms: 20 }, &[], &mut bytes);
+        pool.write_all(&bytes).unwrap();
+        // The limit begins before the job is taken, and on a machine that is busy may be over by then.
+        let first = link.next_job();
+        frame_into(&ToWorker::Job { job: 9, attempt: 1 }, &[], &mut bytes);
+        pool.write_all(&bytes).unwrap();
+        while !link.is_silent() {
+            thread::yield_now();
+        }
+        for next in [first.and_then(|_| link.next_job()), link.next_job()] {
+            assert!(matches!(next, Err(Ended::Orphaned)), "{next:?}");
+        }
+        assert!(link.readable(), "nothing is read any more");
+    }
+
+    #[test]
+    fn what_there_was_no_room_for_is_said_once_there_is() {
+        let mut worker = stalled();
+        worker.begin(&[7, 8, 9]);
+        worker.write(&[ToWorker::Skip { job: 8 }]);
+        while worker.link.readable() {
+            thread::yield_now();
+        }
+        io::copy(&mut (&worker.said).take(worker.filled as u64), &mut io::sink()).unwrap();
+        let frames = [worker.read(), worker.read()].map(|frame| (frame[4], frame[8]));
+        assert_eq!(frames, [(7, 8), (1, 7)], "job 8 is skipped, job 7 has begun");
+        worker.write(&[ToWorker::Leave]);
+        worker.link.finish(&[7; 16]).unwrap();
+        assert_eq!(worker.read(), [7; 16]);
+        assert_eq!(worker.link.next_job().unwrap().unwrap().job, 9);
+        assert!(worker.link.next_job().unwrap().is_none());
     }
 }

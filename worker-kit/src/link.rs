@@ -1,7 +1,8 @@
 //! The input and the output of the worker's end of the protocol, shared by the thread that runs handlers and the guard.
 //!
-//! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one; the guard
-//! only ever tries them.
+//! Two locks, always taken inbox first. The main thread may block in a read or a write while it holds one. The guard never
+//! blocks: it only tries the locks, and writes only where there is room, since the worker's end is its doing where the pool
+//! cannot be reached any more.
 
 use crate::clock;
 use crate::fork::Generation;
@@ -13,6 +14,7 @@ use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromW
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -56,6 +58,8 @@ impl std::error::Error for Ended {}
 pub(crate) struct Inbox {
     buffer: FrameBuffer,
     jobs: JobQueue,
+    /// What the pool is to be told about what it has sent, and has not been told yet. No job begins before it is told.
+    replies: VecDeque<FromWorker>,
     /// Whether the worker is to leave once there is no job.
     leave: bool,
 }
@@ -66,6 +70,13 @@ struct Outbox {
     pipe: File,
     /// The job whose handler runs, and whether its start has been announced.
     running: Option<(u64, bool)>,
+}
+
+impl Outbox {
+    /// Whether a frame of a few bytes can be written without blocking. An output that nobody reads any more does not block.
+    fn has_room(&self) -> bool {
+        poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&Timespec::default())) == Ok(1)
+    }
 }
 
 /// The worker's end of the protocol.
@@ -111,6 +122,7 @@ impl Link {
             inbox: Mutex::new(Inbox {
                 buffer: FrameBuffer::with_pool(u32::MAX as usize, Arc::clone(&buffers)),
                 jobs: JobQueue::default(),
+                replies: VecDeque::new(),
                 leave: false,
             }),
             outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
@@ -166,9 +178,15 @@ impl Link {
         let mut may_be_more = !inbox.jobs.is_empty();
         loop {
             self.sort(&mut inbox)?;
+            self.reply(&mut inbox)?;
             if may_be_more && self.readable() {
                 may_be_more = self.fill(&mut inbox)?;
                 continue;
+            }
+            if self.is_silent() {
+                // This process was stopped meanwhile: the pool has given it up.
+                self.orphaned();
+                return Err(Ended::Orphaned);
             }
             if let Some(queued) = inbox.jobs.take(clock::now) {
                 self.cancelled.store(queued.is_cancelled(), SeqCst);
@@ -192,38 +210,31 @@ impl Link {
         {}
     }
 
-    /// Reads for the main thread while its handler runs; never blocks. Faults are left for the main thread to find.
-    pub(crate) fn read_ahead(&self) {
-        let Some(mut inbox) = try_lock(&self.inbox) else { return };
-        if self.readable() && self.fill(&mut inbox).is_ok() {
-            let _ = self.sort(&mut inbox);
-        }
-    }
-
     /// Says that the worker wants to be replaced, and skips what it has not begun.
     pub(crate) fn retire(&self) -> Result<(), Ended> {
         // A pool that has recalled the job that runs is to know first that it does.
         self.start()?;
         let mut inbox = lock(&self.inbox);
-        let mut skipped = inbox.jobs.retire();
-        self.send(&FromWorker::Retire)?;
-        skipped.try_for_each(|job| self.send(&FromWorker::Skipped { job }))
+        let skipped = inbox.jobs.retire();
+        inbox.replies.push_back(FromWorker::Retire);
+        inbox.replies.extend(skipped.map(|job| FromWorker::Skipped { job }));
+        self.reply(&mut inbox)
     }
 
-    /// Moves whole frames from the buffer to where they belong.
+    /// Moves whole frames from the buffer to where they belong; writes nothing.
     fn sort(&self, inbox: &mut Inbox) -> Result<(), Ended> {
         while let Some(frame) = inbox.buffer.next_frame::<ToWorker>().map_err(Ended::Protocol)? {
             match frame.message {
                 ToWorker::Job { job, attempt } => {
-                    self.queue(inbox, QueuedJob::new(job, attempt, None, frame.payload))?;
+                    queue(inbox, QueuedJob::new(job, attempt, None, frame.payload));
                 }
                 ToWorker::TimedJob { job, attempt, limit_ms } => {
                     let limit = Some(Duration::from_millis(limit_ms));
-                    self.queue(inbox, QueuedJob::new(job, attempt, limit, frame.payload))?;
+                    queue(inbox, QueuedJob::new(job, attempt, limit, frame.payload));
                 }
                 ToWorker::Skip { job } => {
                     if inbox.jobs.skip(job) {
-                        self.send(&FromWorker::Skipped { job })?;
+                        inbox.replies.push_back(FromWorker::Skipped { job });
                     }
                 }
                 ToWorker::Leave => inbox.leave = true,
@@ -232,18 +243,12 @@ impl Link {
                     if self.silence.set(silence_ms, self.millis()) {
                         self.wake_guard();
                     }
-                    self.send(&FromWorker::Alive)?;
+                    inbox.replies.push_back(FromWorker::Alive);
                 }
                 ToWorker::Init { .. } => {}
             }
         }
         Ok(())
-    }
-
-    /// A job has arrived.
-    fn queue(&self, inbox: &mut Inbox, queued: QueuedJob) -> Result<(), Ended> {
-        let job = queued.job;
-        if inbox.jobs.push(queued) { Ok(()) } else { self.send(&FromWorker::Skipped { job }) }
     }
 
     /// The pool asks the job to come to an end. One that is answered is nobody's any more.
@@ -268,7 +273,10 @@ impl Link {
     /// Reads once. Gives whether there may be more: a read that gives less than it has room for has emptied the pipe.
     fn fill(&self, inbox: &mut Inbox) -> Result<bool, Ended> {
         // Once there is a limit, this is called only where there is something to read.
-        self.silence.note(|| self.millis());
+        if !self.silence.hear(|| self.millis()) {
+            self.orphaned();
+            return Err(Ended::Orphaned);
+        }
         match inbox.buffer.fill(&self.input) {
             Ok(0) => {
                 self.orphaned();
@@ -279,7 +287,7 @@ impl Link {
         }
     }
 
-    fn readable(&self) -> bool {
+    pub(crate) fn readable(&self) -> bool {
         self.readable_within(Duration::ZERO)
     }
 
@@ -304,6 +312,14 @@ impl Link {
         self.write(&mut lock(&self.outbox), &frame)
     }
 
+    /// Writes the replies that are due.
+    fn reply(&self, inbox: &mut Inbox) -> Result<(), Ended> {
+        while let Some(reply) = inbox.replies.pop_front() {
+            self.send(&reply)?;
+        }
+        Ok(())
+    }
+
     /// Writes frames that were put together by the caller.
     pub(crate) fn send_frame(&self, frame: &[u8]) -> Result<(), Ended> {
         self.write(&mut lock(&self.outbox), frame)
@@ -321,30 +337,18 @@ impl Link {
     /// A handler starts.
     pub(crate) fn begin(&self, job: u64) {
         lock(&self.outbox).running = Some((job, false));
-        self.next_epoch();
     }
 
     /// A handler's answer: after it, nothing is said of its job.
     pub(crate) fn finish(&self, frame: &[u8]) -> Result<(), Ended> {
-        let written = {
-            let mut outbox = lock(&self.outbox);
-            outbox.running = None;
-            self.write(&mut outbox, frame)
-        };
-        self.next_epoch();
-        written
+        let mut outbox = lock(&self.outbox);
+        outbox.running = None;
+        self.write(&mut outbox, frame)
     }
 
     /// Says that the running handler has begun, where that is not known.
     pub(crate) fn start(&self) -> Result<(), Ended> {
         self.write_start(&mut lock(&self.outbox))
-    }
-
-    /// The same from the guard, for a handler that runs for long: it does not wait for the main thread.
-    pub(crate) fn start_if_free(&self) {
-        if let Some(mut outbox) = try_lock(&self.outbox) {
-            let _ = self.write_start(&mut outbox);
-        }
     }
 
     fn write_start(&self, outbox: &mut Outbox) -> Result<(), Ended> {
@@ -405,6 +409,42 @@ impl Link {
         self.guard_ends.load(SeqCst)
     }
 
+    /// Does for the main thread, while its handler runs, what does not block: reads what has arrived, replies, and says that
+    /// the handler has begun where `announces_start`. Gives whether all is done: if not, there was no room, or the main thread
+    /// was at it.
+    pub(crate) fn stand_in(&self, announces_start: bool) -> bool {
+        self.read_ahead() && (!announces_start || self.start_if_free())
+    }
+
+    /// Reads, and replies. Faults are left for the main thread to find.
+    fn read_ahead(&self) -> bool {
+        let Some(mut inbox) = try_lock(&self.inbox) else { return false };
+        if self.readable() {
+            if self.fill(&mut inbox).is_err() {
+                return false;
+            }
+            let _ = self.sort(&mut inbox);
+        }
+        while let Some(reply) = inbox.replies.front() {
+            let Some(mut outbox) = try_lock(&self.outbox).filter(|outbox| outbox.has_room()) else { return false };
+            let mut frame = Vec::with_capacity(16);
+            wire::frame_into(reply, &[], &mut frame);
+            let _ = self.write(&mut outbox, &frame);
+            inbox.replies.pop_front();
+        }
+        true
+    }
+
+    fn start_if_free(&self) -> bool {
+        let Some(mut outbox) = try_lock(&self.outbox) else { return false };
+        let is_due = matches!(outbox.running, Some((_, false)));
+        if is_due && outbox.has_room() {
+            let _ = self.write_start(&mut outbox);
+            return true;
+        }
+        !is_due
+    }
+
     /// A handler or a recovery starts or ends; the guard ticks again.
     pub(crate) fn next_epoch(&self) {
         if self.pace.next_epoch() {
@@ -425,14 +465,9 @@ impl Link {
         self.silence.left(|| self.millis())
     }
 
-    /// Whether the pool has been silent for too long; reads what has arrived where the main thread does not.
+    /// Whether the pool has been silent for too long.
     pub(crate) fn is_silent(&self) -> bool {
-        let is_over = self.silence.is_over(|| self.millis(), || self.readable());
-        if !is_over && self.silence_left() == Some(Duration::ZERO) {
-            self.silence.note(|| self.millis());
-            self.read_ahead();
-        }
-        is_over
+        self.silence.is_over(|| self.millis())
     }
 
     /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,
@@ -449,6 +484,14 @@ impl Link {
             let _ = rustix::io::read(&wake, &mut drained);
         }
         fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+    }
+}
+
+/// A job has arrived.
+fn queue(inbox: &mut Inbox, queued: QueuedJob) {
+    let job = queued.job;
+    if !inbox.jobs.push(queued) {
+        inbox.replies.push_back(FromWorker::Skipped { job });
     }
 }
 
@@ -506,7 +549,7 @@ mod tests {
         link.begin(7);
         link.send_terminal("it is over".into(), None, None);
         // As the guard does, which finds the handler still there.
-        link.start_if_free();
+        link.stand_in(true);
         drop(link);
         let mut bytes = Vec::new();
         said.read_to_end(&mut bytes).unwrap();

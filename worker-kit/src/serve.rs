@@ -212,43 +212,25 @@ fn work<J: Job, H: Handler<J>>(
     make: impl FnOnce(&Session<J>) -> Result<H, BoxError>,
 ) -> Result<(), Stop> {
     panic::keep_notes(&session.link);
-    let mut handler = start::<J, H, _>(&session, || make(&session))?;
+    let mut handler = own_code(&session, || make(&session))?;
     if session.forks {
         // It returns in each worker that is forked.
         session = fork_server::serve(session)?;
         panic::keep_notes(&session.link);
-        start::<J, H, _>(&session, || handler.after_fork())?;
+        own_code(&session, || handler.after_fork())?;
     }
+    // Until the worker is ready, the guard reads and replies: heartbeats come from the start on, and jobs may lie behind a
+    // recovery as behind a job.
     session.say_ready()?;
     while let Some(queued) = session.take_job()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, queued)));
         done.unwrap_or_else(|payload| Err(report(&session, panic::take_note(&*payload))))?;
         if H::RECOVERS {
-            // The guard answers recalls meanwhile: jobs may lie behind a recovery too.
-            session.link.next_epoch();
-            let recovered = own_code(&session, || handler.recover());
-            session.link.next_epoch();
-            recovered?;
+            own_code(&session, || handler.recover())?;
             session.say_ready()?;
         }
     }
     Ok(())
-}
-
-/// Runs the worker's own start. The guard answers heartbeats meanwhile; where there is no state, there is nothing that takes
-/// its time.
-fn start<J: Job, H: Handler<J>, T>(
-    session: &Session<J>,
-    code: impl FnOnce() -> Result<T, BoxError>,
-) -> Result<T, Stop> {
-    if H::RECOVERS {
-        session.link.next_epoch();
-    }
-    let started = own_code(session, code);
-    if H::RECOVERS {
-        session.link.next_epoch();
-    }
-    started
 }
 
 /// One job, from its bytes to its answer's.

@@ -119,6 +119,8 @@ impl<J: Job> Session<J> {
         let max_frame = usize::try_from(max_frame).unwrap_or(usize::MAX);
         // What a fork server has to say goes in one packet.
         link.set_framing(if flags & FORKS == 0 { max_frame } else { max_frame.min(PACKET) }, codec);
+        // The worker starts. Before, what arrives is the main thread's to read.
+        link.next_epoch();
         Ok(Session {
             link,
             version,
@@ -190,8 +192,17 @@ impl<J: Job> Session<J> {
     }
 
     pub(crate) fn say_ready(&mut self) -> Result<(), Ended> {
-        self.is_ready = true;
-        self.link.send(&FromWorker::Ready)
+        let said = self.link.send(&FromWorker::Ready);
+        self.is_now_ready();
+        said
+    }
+
+    /// The pool has been told: what has run from the last job, or from the start, on is over.
+    fn is_now_ready(&mut self) {
+        if !self.is_ready {
+            self.is_ready = true;
+            self.link.next_epoch();
+        }
     }
 
     /// Blocks until there is a job. `None`: leave, the process should end; so it is after [`retire`](Session::retire).
@@ -236,6 +247,7 @@ impl<J: Job> Session<J> {
         self.is_ready = false;
         self.current = Some((queued.job, queued.attempt));
         self.link.begin(queued.job);
+        self.link.next_epoch();
         Ok(Some(queued))
     }
 
@@ -554,8 +566,11 @@ impl<J: Job> Session<J> {
         if self.current.take().is_none() {
             return Ok(());
         }
-        self.is_ready = ready;
-        self.link.finish(&self.frame)?;
+        let said = self.link.finish(&self.frame);
+        if ready {
+            self.is_now_ready();
+        }
+        said?;
         self.trim();
         Ok(())
     }

@@ -1,17 +1,14 @@
 //! How long the pool may be silent, and when it was heard last: shared by the main thread, which reads, and the guard, which
-//! ends the worker. Without a lock, since the main thread holds the input's while it waits.
+//! reads while the main thread does something else, and ends the worker. Without a lock, since the main thread holds the
+//! input's while it waits.
 //!
-//! The danger is a guard that takes a pool for silent whose words the main thread has just taken out of the pipe. So the
-//! reader notes that it has heard something (N) before it reads it (R), and the guard looks at the note (L), at the pipe
-//! (P), and at the note again (A):
+//! Once the limit is over, it is over: what has come by then is not read any more, and no job is begun. A worker that has read
+//! nothing for so long has replied to nothing either, so the pool has given it up, and may be trying its jobs elsewhere. So it
+//! is with one that was stopped for so long, and finds much to read when it goes on.
 //!
-//! - R after P: P finds the words in the pipe.
-//! - R before P: N, which is before R, is before A, which is after P; A finds the pool not silent. (The pipe is the
-//!   system's: what was done before a read is seen after a look at what the read has left.)
-//!
-//! L alone saves the look at the pipe. A note after the reading, or no look at the note after the pipe, would let the
-//! guard end a worker that was stopped, continued, and read at once. `tests/loom` tries this file in every interleaving,
-//! and finds both of these faults.
+//! Whoever reads has the input's lock, and moves the moment on before it reads, if it is in time. The guard looks without that
+//! lock: where it looks in the moment in which the limit ends, it may end the worker just before the main thread reads. A guard
+//! that sees a limit sees when it began: that is stored first. `tests/loom` tries this in every interleaving.
 
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,18 +27,24 @@ impl Silence {
     }
 
     /// The pool has set a limit, now. Gives whether it is another one, and the guard has a new time to keep: it is to be woken,
-    /// and looks at the limit after it has been. A guard that sees the limit sees when it began.
+    /// and looks at the limit after it has been.
     pub(crate) fn set(&self, limit: u64, now: u64) -> bool {
         self.heard.store(now, Ordering::Release);
         self.limit.swap(limit, Ordering::AcqRel) != limit
     }
 
-    /// Something has arrived and is about to be read.
-    pub(crate) fn note(&self, now: impl FnOnce() -> u64) {
+    /// Something has arrived and is about to be read. Gives whether it is in time.
+    pub(crate) fn hear(&self, now: impl FnOnce() -> u64) -> bool {
         // No clock where nobody looks at it.
-        if self.limit.load(Ordering::Acquire) != 0 {
-            self.heard.store(now(), Ordering::Release);
+        if self.limit.load(Ordering::Acquire) == 0 {
+            return true;
         }
+        let now = now();
+        let in_time = !self.is_over(|| now);
+        if in_time {
+            self.heard.store(now, Ordering::Release);
+        }
+        in_time
     }
 
     /// How long the pool may still be silent; none where it has set no limit.
@@ -51,10 +54,8 @@ impl Silence {
         (limit != 0).then(|| Duration::from_millis(until.saturating_sub(now())))
     }
 
-    /// Whether the pool has been silent for too long. What has arrived and is `unread` is no silence: this process may have
-    /// been stopped.
-    pub(crate) fn is_over(&self, now: impl Fn() -> u64, unread: impl FnOnce() -> bool) -> bool {
-        let over = || self.left(&now) == Some(Duration::ZERO);
-        over() && !unread() && over()
+    /// Whether the pool has been silent for too long.
+    pub(crate) fn is_over(&self, now: impl FnOnce() -> u64) -> bool {
+        self.left(now) == Some(Duration::ZERO)
     }
 }

@@ -1,53 +1,13 @@
-//! A pool that has said something is never taken for silent.
+//! A limit of silence that the guard sees has begun, and nothing is heard once it is over.
 
 use crate::silence::Silence;
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A limit of 10 ms, which began at 0, and now it is 20: the process was stopped meanwhile.
+/// A limit of 10 ms; the pool sets it at 20, or is heard then.
 const LIMIT: u64 = 10;
 const NOW: u64 = 20;
-
-/// The words lie in the pipe. The main thread reads them, while the guard asks whether the pool is silent.
-fn is_heard(note_first: bool, is_over: impl Fn(&Silence, &dyn Fn() -> bool) -> bool + Copy + Send + Sync + 'static) {
-    loom::model(move || {
-        let silence = Arc::new(Silence::new());
-        silence.set(LIMIT, 0);
-        let pipe = Arc::new(Mutex::new(1));
-        let main = loom::thread::spawn({
-            let (silence, pipe) = (Arc::clone(&silence), Arc::clone(&pipe));
-            move || {
-                if note_first {
-                    silence.note(|| NOW);
-                }
-                *pipe.lock() = 0;
-                if !note_first {
-                    silence.note(|| NOW);
-                }
-            }
-        });
-        let unread = || *pipe.lock() > 0;
-        assert!(!is_over(&silence, &unread), "a pool that was heard is silent");
-        main.join().unwrap();
-    });
-}
-
-#[test]
-fn a_pool_whose_words_are_just_read_is_heard() {
-    is_heard(true, |silence, unread| silence.is_over(|| NOW, unread));
-}
-
-#[test]
-#[should_panic(expected = "a pool that was heard is silent")]
-fn a_note_after_the_reading_is_found() {
-    is_heard(false, |silence, unread| silence.is_over(|| NOW, unread));
-}
-
-#[test]
-#[should_panic(expected = "a pool that was heard is silent")]
-fn no_look_at_the_note_after_the_pipe_is_found() {
-    is_heard(true, |silence, unread| silence.left(|| NOW).is_some_and(|left| left.is_zero()) && !unread());
-}
 
 #[test]
 fn a_limit_that_is_seen_has_begun() {
@@ -57,7 +17,44 @@ fn a_limit_that_is_seen_has_begun() {
             let silence = Arc::clone(&silence);
             move || silence.set(LIMIT, NOW)
         });
-        assert!(!silence.is_over(|| NOW, || false), "a limit that has just been set is over");
+        assert!(!silence.is_over(|| NOW), "a limit that has just been set is over");
         assert!(main.join().unwrap());
+    });
+}
+
+#[test]
+#[should_panic(expected = "a limit that has just been set is over")]
+fn a_limit_before_its_beginning_is_found() {
+    loom::model(|| {
+        let [heard, limit] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
+        let main = loom::thread::spawn({
+            let (heard, limit) = (Arc::clone(&heard), Arc::clone(&limit));
+            move || {
+                limit.store(LIMIT, Ordering::Release);
+                heard.store(NOW, Ordering::Release);
+            }
+        });
+        let limit = limit.load(Ordering::Acquire);
+        let is_over = limit != 0 && heard.load(Ordering::Acquire) + limit <= NOW;
+        assert!(!is_over, "a limit that has just been set is over");
+        main.join().unwrap();
+    });
+}
+
+/// Where the guard sees the limit's end, nothing is heard any more; where it was heard in time, the guard sees no end.
+#[test]
+fn a_limit_that_is_over_stays_so() {
+    loom::model(|| {
+        let silence = Arc::new(Silence::new());
+        silence.set(LIMIT, 0);
+        let main = loom::thread::spawn({
+            let silence = Arc::clone(&silence);
+            move || [silence.hear(|| LIMIT - 1), silence.hear(|| 3 * LIMIT)]
+        });
+        let left = silence.left(|| LIMIT - 1).unwrap();
+        assert!([1, LIMIT].map(Duration::from_millis).contains(&left), "{left:?}");
+        assert_eq!(main.join().unwrap(), [true, false]);
+        assert!(silence.is_over(|| 2 * LIMIT));
+        assert_eq!(silence.left(|| 2 * LIMIT - 2), Some(Duration::from_millis(1)), "what came too late was not heard");
     });
 }
