@@ -209,7 +209,7 @@ mod tests {
 
         /// From now on the pool is silent. Then it is gone, so that whoever is blocked ends.
         #[track_caller]
-        fn is_ended(self) {
+        fn ends(self) {
             assert_eq!(self.ended.recv_timeout(Duration::from_secs(30)), Ok(()), "the guard hangs");
         }
     }
@@ -223,7 +223,7 @@ mod tests {
         let link = Arc::clone(&worker.link);
         let main = thread::spawn(move || link.send_running(&[0; 16]));
         worker.write(&[HEARTBEAT]);
-        worker.is_ended();
+        worker.ends();
         main.join().unwrap().unwrap_err();
     }
 
@@ -232,7 +232,7 @@ mod tests {
         let worker = stalled();
         worker.begin(&[7]);
         worker.write(&[HEARTBEAT]);
-        worker.is_ended();
+        worker.ends();
     }
 
     /// It has the input meanwhile, so that the guard cannot read what comes behind it.
@@ -246,7 +246,7 @@ mod tests {
             thread::yield_now();
         }
         worker.write(&[ToWorker::Skip { job: 7 }]);
-        worker.is_ended();
+        worker.ends();
         main.join().unwrap().unwrap_err();
     }
 
