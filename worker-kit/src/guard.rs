@@ -109,8 +109,8 @@ fn spawn(run: impl FnOnce() -> OwnedFd + Send + 'static) -> io::Result<JoinHandl
 /// The guard's thread. It ends with the process, where the parent is gone, or where it is replaced.
 fn watch(link: &Link, wake: OwnedFd, announces_start: bool) -> OwnedFd {
     let mut seen = 0;
-    // What could not be done without blocking is tried again at each tick.
-    let mut all_done = true;
+    // What could not be done without blocking is tried again at each tick. One that follows another guard tries what that left.
+    let mut all_done = false;
     loop {
         let mode = link.pace.mode();
         let silence = link.silence_left().and_then(|left| Timespec::try_from(left).ok());
