@@ -36,6 +36,8 @@ pub struct Setup {
     pub write: Vec<PathBuf>,
     /// Start a thread before it confines itself, and take what there is.
     pub thread_before: Option<BestEffort>,
+    /// Run a program before it confines itself.
+    pub child_before: bool,
 }
 
 /// Whether `best_effort` is asked for.
@@ -43,7 +45,7 @@ pub type BestEffort = bool;
 
 impl Setup {
     pub fn new(layer: Layer) -> Self {
-        Setup { layer, read: Vec::new(), write: Vec::new(), thread_before: None }
+        Setup { layer, read: Vec::new(), write: Vec::new(), thread_before: None, child_before: false }
     }
 }
 

@@ -70,7 +70,8 @@ _LOOKS = 8  # how often, in the time that the pool may be silent, the guard look
 
 # ---------------------------------------------------------------- the shared page
 
-# Its words, of 64 bits each. All but GREETED, SILENCE and HEARD are read and written under the lock.
+# Its words, of 64 bits each. All but GREETED, SILENCE, HEARD and OWES are read and written under the lock; or by the guard while
+# the input is its own, when the main process is in user code or in a write, and goes by none that the pool's words change.
 _TURN = 0  # odd while user code runs; it grows at each start and end
 _JOB_ID, _HAS_JOB = 1, 2  # the job that runs, if one does
 _STARTED = 3  # whether the pool knows that it has begun
@@ -84,6 +85,7 @@ _HEARD = 10  # when something was last read, or was seen to have arrived, in nan
 _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
 _ENDED = 13  # whether the last message is written: nothing follows it
 _UNTIL = 14  # when the worker is killed if the running job, which was cancelled, is not answered; as HEARD; 0: never
+_OWES = 15  # whether the guard owes the pool something for which there was no room
 _RING = 16  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
@@ -347,6 +349,9 @@ class Context:
             if not words[_HAS_JOB] or words[_JOB_ID] != self._job or link.current is not self:
                 raise RuntimeError(f"job {self._job} is over: nothing more can be said of it")
             words[_STARTED] = 1
+            if words[_OWES]:
+                # Where one progress follows another, the guard may never find room.
+                link.write(link.ask_guard(b"O")[0])
             link.write(_ABOUT_JOB.pack(len(payload) + 12, _PROGRESS, self._job) + payload)
         finally:
             link.lock.release()
@@ -487,9 +492,24 @@ class _Link:
     def guard_is_gone(self) -> NoReturn:
         _exit_with("the guard process is gone")
 
+    def lend_input(self) -> None:
+        """Has the guard read while this process is in a long write. The lock is held, and what was read is parsed."""
+        self.words[_OWNER] = 1
+        self.send_guard(b"L")
+
     def reclaim_input(self) -> None:
         """Takes the input back from the guard, what it has read, and what it owes the pool. The lock is held."""
-        self.send_guard(b"R")
+        owed, read = self.ask_guard(b"R")
+        if owed:
+            # Before anything of the next job: the pool goes by the order.
+            self.write(owed)
+        self.words[_OWNER] = 0
+        self.buffer += read
+        self.parse()
+
+    def ask_guard(self, byte: bytes) -> Tuple[bytes, bytes]:
+        """What the guard owes the pool, and what it has read."""
+        self.send_guard(byte)
         data, lengths = bytearray(), None
         while lengths is None or len(data) < sum(lengths):
             read = os.read(self.from_guard, _READ)
@@ -499,13 +519,7 @@ class _Link:
             if lengths is None and len(data) >= _HANDED_OVER.size:
                 lengths = _HANDED_OVER.unpack_from(data)
                 del data[: _HANDED_OVER.size]
-        self.words[_OWNER] = 0
-        owed, read = bytes(data[: lengths[0]]), bytes(data[lengths[0] :])
-        self.buffer += read
-        if owed:
-            # Before anything of the next job: the pool goes by the order.
-            self.write(owed)
-        self.parse()
+        return bytes(data[: lengths[0]]), bytes(data[lengths[0] :])
 
     def forked(self) -> None:
         """This process is a child that user code has forked: the protocol is not its own."""
@@ -520,6 +534,8 @@ class _Link:
     # -- writing, with the lock held or before there are two
 
     def write(self, data: bytes) -> None:
+        if len(data) > select.PIPE_BUF and self.words[_SILENCE] and not self.words[_OWNER]:
+            self.lend_input()
         try:
             written = os.write(self.output, data)
             while written < len(data):
@@ -646,7 +662,8 @@ class _Link:
 
     def heartbeat(self, silence: int) -> None:
         words = self.words
-        words[_HEARD] = time.monotonic_ns()
+        if not words[_SILENCE]:
+            words[_HEARD] = time.monotonic_ns()  # the next ones are noted before they are read
         if words[_SILENCE] != silence:
             words[_SILENCE] = silence
             self.wake_guard()
@@ -841,6 +858,8 @@ class _Guard:
     def watch_silence(self) -> None:
         """Ends the group where nothing has come for too long. The main process may be blocked for ever in a write, and hold
         the lock: so what has come counts although nobody reads it, but once, at the first look that finds it."""
+        if _is_over(self.words, max(self.words[_HEARD], self.looked)):
+            _orphaned(self.words)  # it was stopped since it looked
         before, self.unread = self.unread, self.count_unread()
         if self.unread > before:
             self.words[_HEARD] = time.monotonic_ns()
@@ -850,15 +869,19 @@ class _Guard:
 
     def command(self) -> None:
         byte = os.read(self.commands, 1)
-        if byte == b"R":
-            owed = b"".join(self.owed)
-            read = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
-            data = memoryview(_HANDED_OVER.pack(len(owed), len(read)) + owed + read)
-            self.held, self.buffer = [], b""
+        if byte in (b"R", b"O"):
+            owed, read = b"".join(self.owed), b""
             self.owed.clear()
-            self.stop_reading()
+            self.words[_OWES] = 0
+            if byte == b"R":
+                read = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
+                self.held, self.buffer = [], b""
+                self.stop_reading()
+            data = memoryview(_HANDED_OVER.pack(len(owed), len(read)) + owed + read)
             while data:
                 data = data[os.write(self.answers, data) :]
+        elif byte == b"L":
+            self.start_reading()
         elif not byte:
             # The main process has ended, or has become another program. The pool ends what is left of the group, or is gone.
             if not self.words[_HELLO_READ]:
@@ -868,12 +891,19 @@ class _Guard:
             self.poller.unregister(self.commands)
             os.close(self.output)
 
+    def start_reading(self) -> None:
+        self.reads = True
+        self.poller.modify(self.input, select.POLLIN)
+
     def stop_reading(self) -> None:
         self.reads = False
         self.poller.modify(self.input, 0)
 
     def tick(self) -> None:
         words = self.words
+        if self.reads:
+            self.try_owed()
+            return
         turn = words[_TURN]
         if turn != self.seen:
             self.seen = turn
@@ -888,31 +918,31 @@ class _Guard:
                 return
             self.write_owed()
             words[_OWNER] = 1
-            self.reads = True
-            self.poller.modify(self.input, select.POLLIN)
+            self.start_reading()
         finally:
             self.lock.release()
 
     def read_input(self) -> None:
-        if not self.lock.try_acquire():
-            # The main process is about to take over, or writes: it looks at the input after that.
-            time.sleep(_TICK_MS / 1000)
+        """Without the lock: the input is this process's until the main process asks for it, which is in a handler or a write
+        meanwhile, and looks at none of what the pool says."""
+        if self.words[_ENDED]:
+            self.stop_reading()
             return
-        try:
-            if not self.words[_OWNER] or not self.reads:
-                return
-            if self.words[_ENDED]:
-                self.stop_reading()
-                return
-            data = os.read(self.input, _READ)
-            if not data:
-                _orphaned(self.words)
-            self.words[_HEARD] = time.monotonic_ns()
-            self.buffer = self.buffer + data if self.buffer else data
-            self.parse()
-            self.write_owed()
-        finally:
-            self.lock.release()
+        data = os.read(self.input, _READ)
+        if not data:
+            _orphaned(self.words)
+        self.words[_HEARD] = time.monotonic_ns()
+        self.buffer = self.buffer + data if self.buffer else data
+        self.parse()
+        self.try_owed()
+
+    def try_owed(self) -> None:
+        if self.owes() and self.lock.try_acquire():
+            try:
+                if not self.words[_ENDED]:
+                    self.write_owed()
+            finally:
+                self.lock.release()
 
     def parse(self) -> None:
         data, at = self.buffer, 0
@@ -947,12 +977,16 @@ class _Guard:
             self.held.append((None, frame, time.monotonic_ns()))
         elif job is not None and kind == _HEARTBEAT:
             words[_SILENCE] = job
-            self.owed.append(_LENGTH_AND_KIND.pack(4, _ALIVE))
+            self.owe(_LENGTH_AND_KIND.pack(4, _ALIVE))
         else:
             self.held.append((None, frame, 0))  # the main process knows what to do with it, or says that it does not
 
     def skipped(self, job: int) -> None:
-        self.owed.append(_ABOUT_JOB.pack(12, _SKIPPED, job))
+        self.owe(_ABOUT_JOB.pack(12, _SKIPPED, job))
+
+    def owe(self, frame: bytes) -> None:
+        self.owed.append(frame)
+        self.words[_OWES] = 1
 
     def owes(self) -> bool:
         """Whether something is to be written as soon as there is room for it."""
@@ -965,6 +999,7 @@ class _Guard:
             words[_STARTED] = 1
         while self.owed and self.write(self.owed[0]):
             self.owed.popleft()
+        words[_OWES] = 1 if self.owed else 0
 
     def write(self, data: bytes) -> bool:
         """Writes a frame if that does not block: whether it did."""

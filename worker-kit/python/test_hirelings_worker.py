@@ -845,7 +845,7 @@ class Guard(unittest.TestCase):
         words[kit._SILENCE] = time.monotonic_ns() // 2_000_000
         with unittest.mock.patch.object(kit, "_orphaned") as lost:
             for _ in range(2):
-                words[kit._HEARD] = 0
+                words[kit._HEARD], guard.looked = 0, time.monotonic_ns()
                 os.write(pool, b"x")
                 guard.watch_silence()
                 self.assertGreater(words[kit._HEARD], 0)
@@ -938,9 +938,36 @@ class Stalls(unittest.TestCase):
         self.fill(pool)
         begun = time.monotonic()
         pool.send(about(kit._SKIP, 2), heartbeat(1000))
-        self.assertGreater(unread(pool.process.stdin), 0)
+        self.is_read(pool)
         self.ends(pool)
         self.assertGreater(time.monotonic() - begun, 0.99)
+
+    def test_a_long_answer_is_no_silence(self):
+        # Of a job that is done before the guard reads. Behind it comes one that is longer than the input.
+        pool = self.worker()
+        self.silence(pool, 1000)
+        pool.send(self.job(pool, 1, answer=8 * FULL))
+        eventually(lambda: unread(pool.process.stdout) == FULL)
+        pool.send(self.job(pool, 2, *[("tell", 0)] * 10_000))
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            pool.send(heartbeat(1000))
+            with self.assertRaises(subprocess.TimeoutExpired):
+                pool.process.wait(0.2)
+        self.assertEqual(pool.answer()[:2], (kit._SUCCESS, 1))
+
+    def test_what_is_owed_is_written_before_the_next_progress(self):
+        pool = self.worker()
+        tells = ("tell", FULL), ("wait", self.second), ("make", self.made), ("tell", 3 * FULL)
+        self.begin(pool, self.job(pool, 1, ("wait", self.first), *tells), self.job(pool, 2))
+        self.fill(pool)
+        pool.send(about(kit._SKIP, 2))
+        self.is_read(pool)
+        self.open(self.second)
+        eventually(lambda: os.path.exists(self.made))
+        kinds = [pool.next()[:4] for _ in range(3)]
+        self.assertEqual(kinds, [struct.pack("<I", kind) for kind in (kit._PROGRESS, kit._SKIPPED, kit._PROGRESS)])
+        self.assertEqual(pool.answer()[:2], (kit._SUCCESS, 1))
 
     def test_silence_while_a_job_runs(self):
         pool = self.worker()

@@ -1,10 +1,10 @@
 //! The guard: one thread beside the one that runs handlers.
 //!
 //! It waits for the hang-up of the protocol's input, which means that the pool's process is gone, and ends the worker's
-//! process group. While the worker is not ready it also ticks, once a millisecond: a handler that is still running at the
-//! second tick is announced as started, and what arrives meanwhile is read and replied to, so that prefetched jobs can be
-//! recalled; also while the worker starts or recovers. A worker without work is back asleep after a tick or two and costs
-//! nothing. Where the pool has set a limit of silence, the guard also wakes once that is over.
+//! process group. While the main thread does anything but wait for a job, it also ticks, once a millisecond: a handler that
+//! is still running at the second tick is announced as started, and what arrives meanwhile is read and replied to, so that
+//! prefetched jobs can be recalled. A worker without work is back asleep after a tick or two and costs nothing. Where the
+//! pool has set a limit of silence, the guard also wakes once that is over.
 
 use crate::link::Link;
 use crate::pace::{TICKING, WATCHING};
@@ -201,6 +201,11 @@ mod tests {
             self.link.next_epoch();
         }
 
+        /// The pool reads what has filled the output.
+        fn drain(&self) {
+            io::copy(&mut (&self.said).take(self.filled as u64), &mut io::sink()).unwrap();
+        }
+
         fn read(&mut self) -> [u8; 16] {
             let mut frame = [0; 16];
             self.said.read_exact(&mut frame).unwrap();
@@ -275,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn what_there_was_no_room_for_comes_before_the_next_progress() {
+        let mut worker = stalled();
+        worker.begin(&[7, 8]);
+        worker.write(&[ToWorker::Skip { job: 8 }]);
+        while worker.link.readable() {
+            thread::yield_now();
+        }
+        let link = Arc::clone(&worker.link);
+        let main = thread::spawn(move || link.send_running(&[7; 16]));
+        worker.drain();
+        let mut said = worker.read();
+        if said[4] == 1 {
+            // There was room before it came to that.
+            said = worker.read();
+        }
+        assert_eq!((said[4], said[8]), (7, 8), "job 8 is skipped");
+        while worker.read() != [7; 16] {}
+        main.join().unwrap().unwrap();
+    }
+
+    #[test]
     fn what_there_was_no_room_for_is_said_once_there_is() {
         let mut worker = stalled();
         worker.begin(&[7, 8, 9]);
@@ -282,7 +308,7 @@ mod tests {
         while worker.link.readable() {
             thread::yield_now();
         }
-        io::copy(&mut (&worker.said).take(worker.filled as u64), &mut io::sink()).unwrap();
+        worker.drain();
         let frames = [worker.read(), worker.read()].map(|frame| (frame[4], frame[8]));
         assert_eq!(frames, [(7, 8), (1, 7)], "job 8 is skipped, job 7 has begun");
         worker.write(&[ToWorker::Leave]);

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, fs::File};
+use std::{fmt, fs::File, mem};
 
 /// Whose process it is: it decides what the end of the parent means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ struct Outbox {
     pipe: File,
     /// The job whose handler runs, and whether its start has been announced.
     running: Option<(u64, bool)>,
+    /// Whether the terminal failure has been written: nothing follows it.
+    ended: bool,
 }
 
 impl Outbox {
@@ -125,7 +127,7 @@ impl Link {
                 replies: VecDeque::new(),
                 leave: false,
             }),
-            outbox: Mutex::new(Outbox { pipe: output.into(), running: None }),
+            outbox: Mutex::new(Outbox { pipe: output.into(), running: None, ended: false }),
             cancelled: AtomicBool::new(false),
             silence: Silence::new(),
             started: clock::now(),
@@ -327,6 +329,9 @@ impl Link {
 
     /// Writes a frame that says that the running handler has begun, whatever else it says.
     pub(crate) fn send_running(&self, frame: &[u8]) -> Result<(), Ended> {
+        // Where one progress follows another, the guard may never find room.
+        let replies = try_lock(&self.inbox).map(|mut inbox| mem::take(&mut inbox.replies));
+        replies.into_iter().flatten().try_for_each(|reply| self.send(&reply))?;
         let mut outbox = lock(&self.outbox);
         if let Some((_, announced)) = &mut outbox.running {
             *announced = true;
@@ -372,6 +377,7 @@ impl Link {
         };
         let mut frame = Vec::with_capacity(256);
         wire::frame_into(&terminal, &[], &mut frame);
+        outbox.ended = true;
         // If the pool is gone there is nobody to tell, and the process is about to end.
         let _ = self.write(&mut outbox, &frame);
     }
@@ -419,14 +425,14 @@ impl Link {
     /// Reads, and replies. Faults are left for the main thread to find.
     fn read_ahead(&self) -> bool {
         let Some(mut inbox) = try_lock(&self.inbox) else { return false };
-        if self.readable() {
-            if self.fill(&mut inbox).is_err() {
-                return false;
-            }
-            let _ = self.sort(&mut inbox);
+        if self.readable() && self.fill(&mut inbox).is_err() {
+            return false;
         }
+        // Something may have come together with what the main thread has read.
+        let _ = self.sort(&mut inbox);
         while let Some(reply) = inbox.replies.front() {
-            let Some(mut outbox) = try_lock(&self.outbox).filter(|outbox| outbox.has_room()) else { return false };
+            let free = try_lock(&self.outbox).filter(|outbox| !outbox.ended && outbox.has_room());
+            let Some(mut outbox) = free else { return false };
             let mut frame = Vec::with_capacity(16);
             wire::frame_into(reply, &[], &mut frame);
             let _ = self.write(&mut outbox, &frame);

@@ -1,6 +1,6 @@
 //! What the main thread and the guard share without a lock: which epoch it is, and what the guard does about it.
 //!
-//! An epoch begins whenever the worker gets ready, and whenever it begins a job. While the guard ticks, it notices by itself. Once it
+//! An epoch begins whenever the main thread waits for a job, and whenever it has one. While the guard ticks, it notices by itself. Once it
 //! has decided to sleep, or to watch, somebody has to wake it. The danger is between the two: the guard looks, an epoch
 //! begins, the guard falls asleep, and nobody ever tells it.
 //!
@@ -26,13 +26,13 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 pub(crate) const ASLEEP: u8 = 0;
 /// The guard looks at the epoch every so often.
 pub(crate) const TICKING: u8 = 1;
-/// The worker has not been ready for long: the guard reads what arrives.
+/// The main thread has done something else for long: the guard reads what arrives.
 pub(crate) const WATCHING: u8 = 2;
 
 /// The epoch, and what the guard is doing. The main thread changes the mode to [`TICKING`], the guard to the others.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Odd while the worker starts, does a job, or recovers; even while it is ready, and until it has shaken hands.
+    /// Even while the main thread waits for a job, and until it has shaken hands; odd while it does anything else.
     epoch: AtomicU64,
     mode: AtomicU8,
 }

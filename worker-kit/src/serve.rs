@@ -219,8 +219,6 @@ fn work<J: Job, H: Handler<J>>(
         panic::keep_notes(&session.link);
         own_code(&session, || handler.after_fork())?;
     }
-    // Until the worker is ready, the guard reads and replies: heartbeats come from the start on, and jobs may lie behind a
-    // recovery as behind a job.
     session.say_ready()?;
     while let Some(queued) = session.take_job()? {
         let done = catch_unwind(AssertUnwindSafe(|| do_job(&mut session, &mut handler, queued)));

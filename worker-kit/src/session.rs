@@ -192,17 +192,8 @@ impl<J: Job> Session<J> {
     }
 
     pub(crate) fn say_ready(&mut self) -> Result<(), Ended> {
-        let said = self.link.send(&FromWorker::Ready);
-        self.is_now_ready();
-        said
-    }
-
-    /// The pool has been told: what has run from the last job, or from the start, on is over.
-    fn is_now_ready(&mut self) {
-        if !self.is_ready {
-            self.is_ready = true;
-            self.link.next_epoch();
-        }
+        self.is_ready = true;
+        self.link.send(&FromWorker::Ready)
     }
 
     /// Blocks until there is a job. `None`: leave, the process should end; so it is after [`retire`](Session::retire).
@@ -243,6 +234,8 @@ impl<J: Job> Session<J> {
 
     /// The next job, still encoded; it is the current one from here on.
     pub(crate) fn take_job(&mut self) -> Result<Option<QueuedJob>, Ended> {
+        // While it waits, it reads itself. At all other times the guard does.
+        self.link.next_epoch();
         let Some(queued) = self.link.next_job()? else { return Ok(None) };
         self.is_ready = false;
         self.current = Some((queued.job, queued.attempt));
@@ -566,11 +559,8 @@ impl<J: Job> Session<J> {
         if self.current.take().is_none() {
             return Ok(());
         }
-        let said = self.link.finish(&self.frame);
-        if ready {
-            self.is_now_ready();
-        }
-        said?;
+        self.is_ready = ready;
+        self.link.finish(&self.frame)?;
         self.trim();
         Ok(())
     }

@@ -27,9 +27,11 @@ impl Silence {
     }
 
     /// The pool has set a limit, now. Gives whether it is another one, and the guard has a new time to keep: it is to be woken,
-    /// and looks at the limit after it has been.
+    /// and looks at the limit after it has been. Once there is a limit, this was heard when it was read.
     pub(crate) fn set(&self, limit: u64, now: u64) -> bool {
-        self.heard.store(now, Ordering::Release);
+        if self.limit.load(Ordering::Relaxed) == 0 {
+            self.heard.store(now, Ordering::Release);
+        }
         self.limit.swap(limit, Ordering::AcqRel) != limit
     }
 

@@ -182,7 +182,8 @@ fn kill_on_violation_names_each_call_of_the_list() {
 
 #[test]
 fn a_worker_that_may_start_no_process_exits_by_itself() {
-    let pool = pool(&Setup::new(Layer::Killing)).build().unwrap();
+    // One that has had a child ends its group as it exits, with calls that are forbidden by then.
+    let pool = pool(&Setup { child_before: true, ..Setup::new(Layer::Killing) }).build().unwrap();
     let crash = crash(&pool, &Try::Exit(3));
     let status = crash.status.and_then(|status| status.code());
     assert_eq!((status, crash.forbidden_call()), (Some(3), None), "{crash}");

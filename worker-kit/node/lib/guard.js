@@ -9,7 +9,7 @@ const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
   LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH,
   SLOTS, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  Shared, killGroup, frame, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, Shared, killGroup, milliseconds, frame, terminalFrame,
 } = require('./shared.js');
 
 /** How long the main thread may take to exit, in milliseconds: one that is free does so at once, on a busy machine too. */
@@ -29,7 +29,7 @@ class Guard {
     [this.backlog, this.unsaid, this.leave] = [[], [], false];
     // What is left of the first of the unsaid.
     this.rest = undefined;
-    [this.heard, this.silence, this.seen] = [0, 0, 0];
+    [this.seen, this.isRefused] = [0, false];
     port.on('message', (wish) => (wish === 'tick' ? this.tick() : this.admit()));
     const guarded = (act) => (value) => {
       try {
@@ -52,6 +52,7 @@ class Guard {
   }
 
   refuse(error) {
+    this.isRefused = true;
     const why = error instanceof Refused ? error.message : `the pool cannot be understood: ${error.message}`;
     this.end(why, this.stage > 0);
   }
@@ -72,7 +73,7 @@ class Guard {
 
   /** Says it on standard error, where a write may wait for ever: not once this thread has to notice that the pool is silent. */
   complain(why) {
-    if (this.silence > 0) return;
+    if (this.shared.silence[LIMIT_OF_SILENCE] > 0) return;
     try {
       fs.writeSync(2, `${why}\n`);
     } catch {
@@ -81,9 +82,10 @@ class Guard {
   }
 
   arrived(chunk) {
-    // One that was stopped for so long has replied to nothing, so the pool has given it up: nothing is taken in any more.
-    if (this.isLost()) killGroup();
-    this.heard = performance.now();
+    // What follows something that makes no sense makes none.
+    if (this.isRefused) return;
+    this.shared.endIfLost();
+    this.shared.silence[HEARD] = milliseconds();
     this.chunks.push(chunk);
     this.held += chunk.length;
     if (this.held < this.needed) return;
@@ -121,7 +123,7 @@ class Guard {
         return this.cancel(message.readInt32LE(4), message.readInt32LE(8), message.readBigUInt64LE(12));
       case TO_WORKER.HEARTBEAT:
         this.say(() => ({ data: frame(ALIVE) }));
-        this.silence = Number(message.readBigUInt64LE(4));
+        this.shared.silence[LIMIT_OF_SILENCE] = Number(message.readBigUInt64LE(4));
         return this.listen();
       default:
         throw new Refused(`the pool wrote an unknown message, ${variant}`);
@@ -314,13 +316,9 @@ class Guard {
   /** Once a heartbeat has come, the pool is lost where nothing comes for as long as it said. */
   listen() {
     clearTimeout(this.silenceTimer);
-    const left = this.heard + this.silence - performance.now();
-    if (this.isLost()) killGroup();
-    this.silenceTimer = setTimeout(() => this.listen(), Math.min(Math.ceil(left), 2 ** 31 - 1));
-  }
-
-  isLost() {
-    return this.silence > 0 && this.heard + this.silence <= performance.now();
+    this.shared.endIfLost();
+    const left = Math.min(Math.ceil(this.shared.silenceLeft()), 2 ** 31 - 1);
+    this.silenceTimer = setTimeout(() => this.listen(), left);
   }
 
   watch() {

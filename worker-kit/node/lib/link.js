@@ -110,6 +110,7 @@ class Link {
       this.payload = whole || shared.payloads.subarray(start, start + length);
       this.job = slot;
       const state = shared.slot(slot, STATE);
+      shared.endIfLost();
       let before = Atomics.compareExchange(words, state, QUEUED, BEGUN);
       while (before === BEING_TAKEN_BACK) {
         Atomics.wait(words, state, BEING_TAKEN_BACK, 1);

@@ -27,6 +27,9 @@ const ASLEEP = 0, TICKING = 1, ANNOUNCED_ALL = 2;
 
 const wordsLength = 4 * (WORDS + SLOTS * SLOT_WORDS);
 const timesLength = 8 * SLOTS * SLOT_TIMES;
+// When the pool was heard last, and how long it may be silent, in milliseconds; 0 where it has set no limit.
+const HEARD = 0, LIMIT_OF_SILENCE = 1, SILENCE_TIMES = 2;
+const silenceLength = 8 * SILENCE_TIMES;
 
 /** The shared memory, and the protocol's output, as both threads see them. */
 class Shared {
@@ -35,15 +38,27 @@ class Shared {
     this.output = output;
     this.words = new Int32Array(buffer, 0, WORDS + SLOTS * SLOT_WORDS);
     this.times = new Float64Array(buffer, wordsLength, SLOTS * SLOT_TIMES);
-    this.payloads = Buffer.from(buffer, wordsLength + timesLength, SLOTS * INLINE);
+    this.silence = new Float64Array(buffer, wordsLength + timesLength, SILENCE_TIMES);
+    this.payloads = Buffer.from(buffer, wordsLength + timesLength + silenceLength, SLOTS * INLINE);
   }
 
   static create(output) {
-    return new Shared(new SharedArrayBuffer(wordsLength + timesLength + SLOTS * INLINE), output);
+    return new Shared(new SharedArrayBuffer(wordsLength + timesLength + silenceLength + SLOTS * INLINE), output);
   }
 
   slot(slot, word) {
     return WORDS + slot * SLOT_WORDS + word;
+  }
+
+  /** How long the pool may still be silent; once that is over, whatever has come meanwhile is not taken in any more, and no job
+   * is begun. A worker that was stopped for so long has replied to nothing, so the pool has given it up. */
+  silenceLeft() {
+    const limit = this.silence[LIMIT_OF_SILENCE];
+    return limit === 0 ? Infinity : this.silence[HEARD] + limit - milliseconds();
+  }
+
+  endIfLost() {
+    if (this.silenceLeft() <= 0) killGroup();
   }
 
   lock() {
@@ -109,6 +124,12 @@ class Shared {
   }
 }
 
+/** Of the clock that is the same in both threads. */
+function milliseconds() {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1000 + nanoseconds / 1e6;
+}
+
 // The pool's process is gone. It has made this process the leader of a group of its own, which is ended as a whole.
 function killGroup() {
   process.kill(0, 'SIGKILL');
@@ -162,5 +183,5 @@ module.exports = {
   PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED,
   STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK,
   LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  Shared, killGroup, frame, framed, text, u32, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, Shared, killGroup, milliseconds, frame, framed, text, u32, terminalFrame,
 };

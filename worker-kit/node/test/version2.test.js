@@ -3,6 +3,9 @@
 
 const assert = require('assert');
 const { once } = require('events');
+const fs = require('fs');
+const os = require('os');
+const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
 const { Pool, cancel, eventually, frame, heartbeat, isAlive, job, timedJob, u32 } = require('./pool.js');
@@ -85,18 +88,37 @@ test('a pool that is silent for longer than it said is lost', async () => {
   assert(Date.now() - begin >= 300);
 });
 
-test('a worker that was stopped for longer than that begins nothing', async () => {
-  const pool = await Pool.ready(GENERAL);
+/** Stops the worker until its pool has been silent for too long for it. */
+async function stopForTooLong(pool, meanwhile = () => {}) {
   pool.write(heartbeat(300));
   assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
   const heard = performance.now();
   process.kill(pool.process.pid, 'SIGSTOP');
-  pool.write(job(1, ['sleep', 0]));
+  meanwhile();
   await eventually('its time is over', () => performance.now() > heard + 301);
   const exit = once(pool.process, 'exit');
   process.kill(pool.process.pid, 'SIGCONT');
   assert.deepStrictEqual(await exit, [null, 'SIGKILL']);
+}
+
+test('a worker that was stopped for longer than that begins nothing that has come meanwhile', async () => {
+  const pool = await Pool.ready(GENERAL);
+  await stopForTooLong(pool, () => pool.write(job(1, ['sleep', 0])));
   await assert.rejects(pool.nextWord());
+});
+
+test('nor what had come before', async () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
+  const [first, second] = ['first', 'second'].map((name) => path.join(folder, name));
+  try {
+    const pool = await Pool.ready(GENERAL);
+    pool.write(job(1, ['touchAndNap', { file: first, ms: 100 }]), job(2, ['touch', second]));
+    await eventually('the first runs', () => fs.existsSync(first));
+    await stopForTooLong(pool);
+    assert(!fs.existsSync(second));
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
 });
 
 test('one that writes now and then is not', async () => {

@@ -3,7 +3,7 @@ use crate::wire::{PAYLOAD_CODEC, encode_payload, frame_into};
 use crate::{Bytes, NoError};
 use serde::Deserialize;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -87,4 +87,34 @@ fn all_that_has_arrived_is_read_before_a_job_is_begun() {
         session.success(&0).unwrap();
         session.ready().unwrap();
     }
+}
+
+/// It may have been read together with the pool's first message, and a start may take minutes.
+#[test]
+fn a_heartbeat_is_answered_while_the_worker_starts() {
+    let (input, to_worker) = UnixStream::pair().unwrap();
+    let (mut from_worker, output) = os_pipe::pipe().unwrap();
+    let mut bytes = Vec::new();
+    frame_into(&Hello::new(0), &[], &mut bytes);
+    let (job_type, codec) = (Double::name().into(), PAYLOAD_CODEC.into());
+    frame_into(&ToWorker::Init { job_type, codec, max_frame: 1 << 20, has_options: false }, &[], &mut bytes);
+    frame_into(&ToWorker::Heartbeat { silence_ms: 600_000 }, &[], &mut bytes);
+    (&to_worker).write_all(&bytes).unwrap();
+    let mut session = Session::<Double>::over(Host::Thread, input.into(), output.into(), true, 0).unwrap();
+    let mut said = || {
+        let mut length = [0; 4];
+        from_worker.read_exact(&mut length).unwrap();
+        let mut frame = vec![0; u32::from_le_bytes(length) as usize];
+        from_worker.read_exact(&mut frame).unwrap();
+        frame
+    };
+    assert_eq!(said()[..8], MAGIC);
+    assert_eq!(said(), [10, 0, 0, 0], "it is alive");
+    // So it is between its ready and when it waits for a job.
+    session.ready().unwrap();
+    assert_eq!(said(), [0; 4]);
+    bytes.clear();
+    frame_into(&ToWorker::Heartbeat { silence_ms: 600_000 }, &[], &mut bytes);
+    (&to_worker).write_all(&bytes).unwrap();
+    assert_eq!(said(), [10, 0, 0, 0]);
 }

@@ -34,6 +34,9 @@ impl Worker for Confined {
     fn after_fork(&mut self) -> Result<(), BoxError> {
         let setup = self.setup.take().ok_or("it was set up before")?;
         self.thread = setup.thread_before.map(|_| thread_before());
+        if setup.child_before {
+            Command::new("true").status()?;
+        }
         self.enforced = confine(&setup)?;
         Ok(())
     }
@@ -66,11 +69,7 @@ fn confine(setup: &Setup) -> Result<Option<Enforced>, BoxError> {
     let confinement = match setup.layer {
         Layer::Without => return Ok(None),
         Layer::Confined => confinement,
-        Layer::Killing => {
-            // Who has had a child ends its group at its exit, with calls that are forbidden from here on.
-            Command::new("true").status()?;
-            confinement.kill_on_violation()
-        }
+        Layer::Killing => confinement.kill_on_violation(),
         Layer::NoLandlock => {
             hide_landlock();
             confinement.best_effort()

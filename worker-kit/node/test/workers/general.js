@@ -31,6 +31,10 @@ const deeds = {
     for (;;);
   },
   touch: (file) => fs.appendFileSync(file, ''),
+  touchAndNap({ file, ms }) {
+    fs.appendFileSync(file, '');
+    napFor(ms);
+  },
   numbers: (_, ctx) => [ctx.jobId, ctx.attempt],
   fail(value) {
     throw new Failed(value);
