@@ -71,6 +71,7 @@ mod mark;
 mod memory;
 #[doc(hidden)]
 pub mod node;
+mod outbox;
 mod pace;
 mod panic;
 mod queue;

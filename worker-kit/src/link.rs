@@ -7,6 +7,7 @@
 use crate::clock;
 use crate::fork::Generation;
 use crate::group;
+use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::queue::{JobQueue, QueuedJob};
 use crate::silence::Silence;
@@ -20,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, fs::File, mem};
+use std::{fmt, mem};
 
 /// Whose process it is: it decides what the end of the parent means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,23 +63,6 @@ pub(crate) struct Inbox {
     replies: VecDeque<FromWorker>,
     /// Whether the worker is to leave once there is no job.
     leave: bool,
-}
-
-/// The way to the pool.
-#[derive(Debug)]
-struct Outbox {
-    pipe: File,
-    /// The job whose handler runs, and whether its start has been announced.
-    running: Option<(u64, bool)>,
-    /// Whether the terminal failure has been written: nothing follows it.
-    ended: bool,
-}
-
-impl Outbox {
-    /// Whether a frame of a few bytes can be written without blocking. An output that nobody reads any more does not block.
-    fn has_room(&self) -> bool {
-        poll(&mut [PollFd::new(&self.pipe, PollFlags::OUT)], Some(&Timespec::default())) == Ok(1)
-    }
 }
 
 /// The worker's end of the protocol.
@@ -127,7 +111,7 @@ impl Link {
                 replies: VecDeque::new(),
                 leave: false,
             }),
-            outbox: Mutex::new(Outbox { pipe: output.into(), running: None, ended: false }),
+            outbox: Mutex::new(Outbox::new(output)),
             cancelled: AtomicBool::new(false),
             silence: Silence::new(),
             started: clock::now(),
