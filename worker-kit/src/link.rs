@@ -226,7 +226,7 @@ impl Link {
                 ToWorker::Leave => inbox.leave = true,
                 ToWorker::Cancel { job, within_ms } => self.cancel(inbox, job, within_ms),
                 ToWorker::Heartbeat { silence_ms } => {
-                    if self.silence.set(silence_ms, self.millis()) {
+                    if self.silence.set(silence_ms.saturating_mul(1000), self.micros()) {
                         self.wake_guard();
                     }
                     inbox.replies.push_back(FromWorker::Alive);
@@ -259,7 +259,7 @@ impl Link {
     /// Reads once. Gives whether there may be more: a read that gives less than it has room for has emptied the pipe.
     fn fill(&self, inbox: &mut Inbox) -> Result<bool, Ended> {
         // Once there is a limit, this is called only where there is something to read.
-        if !self.silence.hear(|| self.millis()) {
+        if !self.silence.hear(|| self.micros()) {
             self.orphaned();
             return Err(Ended::Orphaned);
         }
@@ -446,18 +446,18 @@ impl Link {
         let _ = (&self.wake).write(&[1]);
     }
 
-    fn millis(&self) -> u64 {
-        u64::try_from(clock::now().duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    fn micros(&self) -> u64 {
+        u64::try_from(clock::now().duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// How long the pool may still be silent; none where it has set no limit.
     pub(crate) fn silence_left(&self) -> Option<Duration> {
-        self.silence.left(|| self.millis())
+        self.silence.left(|| self.micros())
     }
 
     /// Whether the pool has been silent for too long.
     pub(crate) fn is_silent(&self) -> bool {
-        self.silence.is_over(|| self.millis())
+        self.silence.is_over(|| self.micros())
     }
 
     /// Blocks the guard until the parent is gone (`true`), it is woken, `limit` is over, or, where it asked for that,

@@ -13,7 +13,7 @@
 use crate::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Times are milliseconds since any one moment.
+/// Times are microseconds since any one moment: in whole milliseconds a limit could end a millisecond too early.
 #[derive(Debug)]
 pub(crate) struct Silence {
     /// 0 until the pool has set one.
@@ -53,7 +53,7 @@ impl Silence {
     pub(crate) fn left(&self, now: impl FnOnce() -> u64) -> Option<Duration> {
         let limit = self.limit.load(Ordering::Acquire);
         let until = self.heard.load(Ordering::Acquire).saturating_add(limit);
-        (limit != 0).then(|| Duration::from_millis(until.saturating_sub(now())))
+        (limit != 0).then(|| Duration::from_micros(until.saturating_sub(now())))
     }
 
     /// Whether the pool has been silent for too long.

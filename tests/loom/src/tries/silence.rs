@@ -5,7 +5,7 @@ use crate::sync::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A limit of 10 ms; the pool sets it at 20, or is heard then.
+/// A limit of 10 µs; the pool sets it at 20, or is heard then.
 const LIMIT: u64 = 10;
 const NOW: u64 = 20;
 
@@ -52,9 +52,9 @@ fn a_limit_that_is_over_stays_so() {
             move || [silence.hear(|| LIMIT - 1), silence.hear(|| 3 * LIMIT)]
         });
         let left = silence.left(|| LIMIT - 1).unwrap();
-        assert!([1, LIMIT].map(Duration::from_millis).contains(&left), "{left:?}");
+        assert!([1, LIMIT].map(Duration::from_micros).contains(&left), "{left:?}");
         assert_eq!(main.join().unwrap(), [true, false]);
         assert!(silence.is_over(|| 2 * LIMIT));
-        assert_eq!(silence.left(|| 2 * LIMIT - 2), Some(Duration::from_millis(1)), "what came too late was not heard");
+        assert_eq!(silence.left(|| 2 * LIMIT - 2), Some(Duration::from_micros(1)), "what came too late was not heard");
     });
 }
