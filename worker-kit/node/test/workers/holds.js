@@ -2,7 +2,7 @@
 // Holds the lock of the protocol's output from one job to another, so that the guard cannot write meanwhile; or stands still
 // between an answer and what comes after it.
 
-const { PUBLISHED, TAKEN, Shared } = require('../../lib/shared.js');
+const { PUBLISHED, QUEUED, STATE, TAKEN, Shared } = require('../../lib/shared.js');
 
 const { create } = Shared;
 let shared;
@@ -36,7 +36,10 @@ const deeds = {
     shared.say = (...what) => {
       delete shared.say;
       const said = shared.say(...what);
-      while (((Atomics.load(shared.words, PUBLISHED) - Atomics.load(shared.words, TAKEN)) | 0) < 3) nap();
+      const { words } = shared;
+      while (((Atomics.load(words, PUBLISHED) - Atomics.load(words, TAKEN)) | 0) < 3) nap();
+      // Where the lock was still held, the guard tries again a little later.
+      while (Atomics.load(words, shared.slot(1, STATE)) === QUEUED) nap();
       return said;
     };
     throw 'no';
