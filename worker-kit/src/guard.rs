@@ -169,19 +169,25 @@ mod tests {
         ended: Receiver<()>,
     }
 
-    fn stalled() -> Stalled {
+    /// Without its guard, and what would wake that.
+    fn unguarded() -> (Stalled, OwnedFd) {
         let [(input, pool), (said, output), (wakes, wake)] = [(); 3].map(|()| os_pipe::pipe().unwrap());
         ioctl_fionbio(&output, true).unwrap();
         let filled = iter::repeat_with(|| (&output).write(&[0; 4096])).map_while(Result::ok).sum();
         ioctl_fionbio(&output, false).unwrap();
         let link = Arc::new(Link::new(Host::Thread, input.into(), output.into(), wake));
+        (Stalled { link, pool, said, filled, ended: mpsc::channel().1 }, wakes.into())
+    }
+
+    fn stalled() -> Stalled {
+        let (worker, wakes) = unguarded();
         let (tell, ended) = mpsc::channel();
-        let watched = Arc::clone(&link);
+        let watched = Arc::clone(&worker.link);
         thread::spawn(move || {
-            watch(&watched, wakes.into(), true);
+            watch(&watched, wakes, true);
             let _ = tell.send(());
         });
-        Stalled { link, pool, said, filled, ended }
+        Stalled { ended, ..worker }
     }
 
     impl Stalled {
@@ -277,6 +283,34 @@ mod tests {
             assert!(matches!(next, Err(Ended::Orphaned)), "{next:?}");
         }
         assert!(link.readable(), "nothing is read any more");
+    }
+
+    /// The same with nothing in the pipe: the job was read before.
+    #[test]
+    fn a_worker_that_was_stopped_begins_nothing_that_it_has() {
+        let (worker, _wakes) = unguarded();
+        worker.begin(&[7, 8]);
+        worker.drain();
+        worker.write(&[ToWorker::Heartbeat { silence_ms: 20 }]);
+        assert!(worker.link.stand_in(false));
+        while !worker.link.is_silent() {
+            thread::yield_now();
+        }
+        let next = worker.link.next_job();
+        assert!(matches!(next, Err(Ended::Orphaned)), "{next:?}");
+    }
+
+    #[test]
+    fn what_there_was_no_room_for_comes_before_the_next_job() {
+        let (mut worker, _wakes) = unguarded();
+        worker.begin(&[7, 8, 9]);
+        worker.write(&[ToWorker::Skip { job: 8 }]);
+        assert!(!worker.link.stand_in(false), "there is no room");
+        worker.drain();
+        assert_eq!(worker.link.next_job().unwrap().unwrap().job, 9);
+        ioctl_fionbio(&worker.said, true).unwrap();
+        let said = worker.read();
+        assert_eq!((said[4], said[8]), (7, 8), "job 8 is skipped");
     }
 
     #[test]

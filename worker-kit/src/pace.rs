@@ -1,8 +1,8 @@
 //! What the main thread and the guard share without a lock: which epoch it is, and what the guard does about it.
 //!
-//! An epoch begins whenever the main thread waits for a job, and whenever it has one. While the guard ticks, it notices by itself. Once it
-//! has decided to sleep, or to watch, somebody has to wake it. The danger is between the two: the guard looks, an epoch
-//! begins, the guard falls asleep, and nobody ever tells it.
+//! An epoch begins whenever the main thread waits for a job, and whenever it has one. While the guard ticks, it notices by
+//! itself. Once it has decided to sleep, or to watch, somebody has to wake it. The danger is between the two: the guard
+//! looks, an epoch begins, the guard falls asleep, and nobody ever tells it.
 //!
 //! Each thread writes what the other reads, then reads what the other writes: the main thread counts the epoch (E) and
 //! then exchanges the mode for "ticking" (M); the guard exchanges the mode for "asleep" (G) and then looks at the epoch
