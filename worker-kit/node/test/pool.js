@@ -231,19 +231,24 @@ async function eventually(what, holds) {
   for (const end = Date.now() + WATCHDOG; !holds(); await sleep(5)) assert(Date.now() < end, `${what}: too late`);
 }
 
-function isAlive(pid) {
+/** The state of a process as the kernel has it, a letter. */
+function stateOf(pid) {
   try {
-    return fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').pop()[0] !== 'Z';
+    return fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').pop()[0];
   } catch {
-    return false;
+    return undefined;
   }
 }
+
+const isAlive = (pid) => ![undefined, 'Z'].includes(stateOf(pid));
+const isStopped = (pid) => stateOf(pid) === 'T';
 
 module.exports = {
   Pool,
   pipe,
   eventually,
   isAlive,
+  isStopped,
   frame,
   u32,
   hello,

@@ -8,7 +8,7 @@ const os = require('os');
 const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
-const { Pool, cancel, eventually, frame, heartbeat, isAlive, job, timedJob, u32 } = require('./pool.js');
+const { Pool, cancel, eventually, frame, heartbeat, isAlive, isStopped, job, timedJob, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
 const done = (id, payload) => ({ is: 'Success', job: id, ready: true, payload });
@@ -94,6 +94,7 @@ async function stopForTooLong(pool, meanwhile = () => {}) {
   assert.deepStrictEqual(await pool.nextWord(), { is: 'Alive' });
   const heard = performance.now();
   process.kill(pool.process.pid, 'SIGSTOP');
+  await eventually('it is stopped', () => isStopped(pool.process.pid));
   meanwhile();
   await eventually('its time is over', () => performance.now() > heard + 301);
   const exit = once(pool.process, 'exit');
@@ -109,12 +110,12 @@ test('a worker that was stopped for longer than that begins nothing that has com
 
 test('nor what had come before', async () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
-  const [first, second] = ['first', 'second'].map((name) => path.join(folder, name));
+  const [first, release, second] = ['first', 'release', 'second'].map((name) => path.join(folder, name));
   try {
     const pool = await Pool.ready(GENERAL);
-    pool.write(job(1, ['touchAndNap', { file: first, ms: 100 }]), job(2, ['touch', second]));
+    pool.write(job(1, ['touchAndAwait', { file: first, other: release }]), job(2, ['touch', second]));
     await eventually('the first runs', () => fs.existsSync(first));
-    await stopForTooLong(pool);
+    await stopForTooLong(pool, () => fs.writeFileSync(release, ''));
     assert(!fs.existsSync(second));
   } finally {
     fs.rmSync(folder, { recursive: true });

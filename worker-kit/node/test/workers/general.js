@@ -31,9 +31,9 @@ const deeds = {
     for (;;);
   },
   touch: (file) => fs.appendFileSync(file, ''),
-  touchAndNap({ file, ms }) {
+  touchAndAwait({ file, other }) {
     fs.appendFileSync(file, '');
-    napFor(ms);
+    while (!fs.existsSync(other));
   },
   numbers: (_, ctx) => [ctx.jobId, ctx.attempt],
   fail(value) {
