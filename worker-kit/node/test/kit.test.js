@@ -3,11 +3,9 @@
 
 const assert = require('assert');
 const fs = require('fs');
-const os = require('os');
-const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
-const { Pool, cancel, eventually, frame, heartbeat, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
+const { Pool, cancel, eventually, files, frame, heartbeat, hello, init, isAlive, job, skip, leave, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
 
@@ -56,11 +54,12 @@ both('what is printed does not touch the protocol', async (pool) => {
 });
 
 both('a recall is answered while a handler does not return, and a job that runs on is announced', async (pool) => {
-  // As long as this process may wait for its turn on a busy machine.
-  pool.write(job(1, ['nap', 2000]), job(2, ['echo', 2]), job(3, ['echo', 3]));
+  const [release] = files('release');
+  pool.write(job(1, ['awaitFile', release]), job(2, ['echo', 2]), job(3, ['echo', 3]));
   assert.deepStrictEqual(await pool.next(), { is: 'Start', job: 1 });
   pool.write(skip(2), skip(1), skip(7));
   assert.deepStrictEqual(await pool.next(), { is: 'Skipped', job: 2 });
+  fs.writeFileSync(release, '');
   assert.deepStrictEqual(await pool.nextWord(), done(1, null));
   assert.deepStrictEqual(await pool.nextWord(), done(3, 3));
 });
@@ -201,16 +200,14 @@ test('one that retires begins no other job', async () => {
 });
 
 for (const [when, worker] of [['the handler runs', GENERAL], ['it recovers', 'recovers.js']]) {
-  test(`no job is begun after the last words of the guard, which come while ${when}`, async (t) => {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
-    t.after(() => fs.rmSync(folder, { recursive: true }));
-    const [first, second] = [path.join(folder, 'first'), path.join(folder, 'second')];
+  test(`no job is begun after the last words of the guard, which come while ${when}`, async () => {
+    const [first, second, release] = files('first', 'second', 'release');
     const pool = await Pool.ready(worker);
     if (worker === GENERAL) {
-      pool.write(job(1, ['napUnnoticed', 300]), job(2, ['touch', second]));
+      pool.write(job(1, ['awaitUnnoticed', release]), job(2, ['touch', second]));
       assert.deepStrictEqual(await pool.next(), { is: 'Start', job: 1 });
     } else {
-      pool.write(job(1, first), job(2, second));
+      pool.write(job(1, { file: first, other: release }), job(2, { file: second, other: release }));
       assert.deepStrictEqual(await pool.nextWord(), { ...done(1, null), ready: false });
     }
     // What it cannot understand.
@@ -218,6 +215,7 @@ for (const [when, worker] of [['the handler runs', GENERAL], ['it recovers', 're
     const { is, job: of, message } = await pool.next();
     assert.deepStrictEqual([is, of], ['Terminal', undefined]);
     assert.match(message, /an unknown message, 99/);
+    fs.writeFileSync(release, '');
     const { code, signal } = await pool.ended;
     // On a busy machine the guard may come before it.
     assert(code === 2 || signal === 'SIGKILL', `${code} ${signal}`);
@@ -232,14 +230,16 @@ test('more jobs than there are slots, and large ones, in order, some of them rec
   const count = 2 * SLOTS;
   const all = Array.from({ length: count }, (_, n) => (n % 100 === 7 ? large : n));
   pool.write(
-    job(1, ['nap', 1000]),
+    job(1, ['untilCancelled']),
     ...all.slice(0, 40).map(echo),
     skip(9),
     skip(30),
     ...all.slice(40).map((value, n) => echo(value, n + 40)),
     skip(count - 10),
     skip(count - 41),
+    cancel(1),
   );
+  assert.strictEqual((await pool.nextWord()).payload, 'running');
   const skipped = [];
   const answered = [];
   while (skipped.length + answered.length < count + 1) {
@@ -253,7 +253,7 @@ test('more jobs than there are slots, and large ones, in order, some of them rec
   const expected = all
     .map((value, n) => done(n + 2, value))
     .filter((word) => !skipped.some((one) => one.job === word.job));
-  assert.deepStrictEqual(answered, [done(1, null), ...expected]);
+  assert.deepStrictEqual(answered, [done(1, 'cancelled'), ...expected]);
 });
 
 both('answers larger than a pipe, to a pool that reads late', async (pool) => {

@@ -224,7 +224,17 @@ after(() => {
   } of pools) {
     if (exitCode === null && signalCode === null) process.kill(-pid, 'SIGKILL');
   }
+  for (const folder of folders) fs.rmSync(folder, { recursive: true });
 });
+
+const folders = [];
+
+/** Files of these names, which are not there yet, in a folder that no other test has. */
+function files(...names) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
+  folders.push(folder);
+  return names.map((name) => path.join(folder, name));
+}
 
 /** Waits until something holds that nothing tells of. */
 async function eventually(what, holds) {
@@ -246,6 +256,7 @@ const isStopped = (pid) => stateOf(pid) === 'T';
 module.exports = {
   Pool,
   pipe,
+  files,
   eventually,
   isAlive,
   isStopped,

@@ -4,11 +4,9 @@
 const assert = require('assert');
 const { once } = require('events');
 const fs = require('fs');
-const os = require('os');
-const path = require('path');
 const { test } = require('node:test');
 const { SLOTS } = require('../lib/shared.js');
-const { Pool, cancel, eventually, frame, heartbeat, isAlive, isStopped, job, timedJob, u32 } = require('./pool.js');
+const { Pool, cancel, eventually, files, frame, heartbeat, isAlive, isStopped, job, timedJob, u32 } = require('./pool.js');
 
 const GENERAL = 'general.js';
 const done = (id, payload) => ({ is: 'Success', job: id, ready: true, payload });
@@ -28,16 +26,19 @@ test('a cancel before the job has begun is seen from its start, and concerns no 
   const many = Array.from({ length: SLOTS + 6 }, (_, n) => job(n + 4, ['cancelled']));
   const last = many.length + 3;
   pool.write(
-    job(1, ['nap', 200]),
+    job(1, ['untilCancelled']),
     job(2, ['cancelled']),
     job(3, ['cancelled']),
     ...many,
     cancel(2),
     cancel(last),
     cancel(999),
+    cancel(1),
   );
-  for (let id = 1; id <= last; id++) {
-    const expected = id === 1 ? null : [2, last].includes(id) ? [true, true] : [false, false];
+  assert.strictEqual((await pool.nextWord()).payload, 'running');
+  assert.deepStrictEqual(await pool.nextWord(), done(1, 'cancelled'));
+  for (let id = 2; id <= last; id++) {
+    const expected = [2, last].includes(id) ? [true, true] : [false, false];
     assert.deepStrictEqual(await pool.nextWord(), done(id, expected));
   }
 });
@@ -48,8 +49,9 @@ test('the deadline is that of the limit, and of a cancel that comes before it', 
   pool.write(timedJob(2, ['deadline'], 60_000));
   const { payload } = await pool.nextWord();
   assert(payload > 50_000 && payload <= 60_000, String(payload));
-  pool.write(timedJob(3, ['nap', 50], 60_000), timedJob(4, ['deadline'], 60_000), cancel(4, 30_000));
-  await pool.nextWord();
+  pool.write(job(3, ['untilCancelled']), timedJob(4, ['deadline'], 60_000), cancel(4, 30_000), cancel(3));
+  assert.strictEqual((await pool.nextWord()).payload, 'running');
+  assert.deepStrictEqual(await pool.nextWord(), done(3, 'cancelled'));
   const { payload: sooner } = await pool.nextWord();
   assert(sooner > 20_000 && sooner <= 30_000, String(sooner));
 });
@@ -109,17 +111,12 @@ test('a worker that was stopped for longer than that begins nothing that has com
 });
 
 test('nor what had come before', async () => {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'hirelings-node-'));
-  const [first, release, second] = ['first', 'release', 'second'].map((name) => path.join(folder, name));
-  try {
-    const pool = await Pool.ready(GENERAL);
-    pool.write(job(1, ['touchAndAwait', { file: first, other: release }]), job(2, ['touch', second]));
-    await eventually('the first runs', () => fs.existsSync(first));
-    await stopForTooLong(pool, () => fs.writeFileSync(release, ''));
-    assert(!fs.existsSync(second));
-  } finally {
-    fs.rmSync(folder, { recursive: true });
-  }
+  const [first, release, second] = files('first', 'release', 'second');
+  const pool = await Pool.ready(GENERAL);
+  pool.write(job(1, ['touchAndAwait', { file: first, other: release }]), job(2, ['touch', second]));
+  await eventually('the first runs', () => fs.existsSync(first));
+  await stopForTooLong(pool, () => fs.writeFileSync(release, ''));
+  assert(!fs.existsSync(second));
 });
 
 test('one that writes now and then is not', async () => {

@@ -20,12 +20,15 @@ const deeds = {
     await new Promise((resolve) => setTimeout(resolve, ms));
     return ms;
   },
-  nap: (ms) => napFor(ms),
-  /** One that the kit takes for short, so that the event loop has no turn after it. */
-  napUnnoticed(ms) {
+  /** Returns once there is such a file. */
+  awaitFile(file) {
+    while (!fs.existsSync(file));
+  },
+  /** The same, and the kit takes it for short, so that the event loop has no turn after it. */
+  awaitUnnoticed(file) {
     const before = performance.now();
     performance.now = () => before;
-    napFor(ms);
+    deeds.awaitFile(file);
   },
   spin() {
     for (;;);
@@ -33,7 +36,7 @@ const deeds = {
   touch: (file) => fs.appendFileSync(file, ''),
   touchAndAwait({ file, other }) {
     fs.appendFileSync(file, '');
-    while (!fs.existsSync(other));
+    deeds.awaitFile(other);
   },
   numbers: (_, ctx) => [ctx.jobId, ctx.attempt],
   fail(value) {
