@@ -616,8 +616,8 @@ class Guard(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.gate = os.path.join(folder.name, "open")
 
-    def open(self):
-        open(self.gate, "w").close()
+    def open(self, gate=None):
+        open(gate or self.gate, "w").close()
 
     def test_a_job_that_keeps_the_lock_is_announced_and_others_are_recalled(self):
         with Pool(HOLDING.format("@serve")) as pool:
@@ -673,7 +673,7 @@ class Guard(unittest.TestCase):
                     # What a cancel leaves counts from when it has come; a limit, from when the job is begun.
                     time.sleep(0.05)
                     opened = time.monotonic()
-                    open(gate, "w").close()
+                    self.open(gate)
                     if not runs:
                         pool.value()
                     deadline = pool.value()
@@ -714,22 +714,27 @@ class Guard(unittest.TestCase):
 
     def test_nothing_follows_the_last_words(self):
         code = """
-            import atexit, time
+            import atexit, os, time
             from hirelings_worker import serve, Panic
 
-            atexit.register(time.sleep, 0.2)
+            def stay(path):
+                while not os.path.exists(path):
+                    time.sleep(0.001)
 
             @serve
             def run(job):
-                time.sleep(job)
+                atexit.register(stay, job["gate"])
+                time.sleep(job["seconds"])
                 raise Panic("in doubt")
         """
         for long in (0, 0.1):  # before the guard has announced it, and once it reads
             with self.subTest(long=long), Pool(code) as pool:
                 self.assertEqual(pool.next(), READY)
-                pool.send(pool.job(1, long), pool.job(2, 0))
+                job = {"gate": f"{self.gate}.{long}", "seconds": long}
+                pool.send(pool.job(1, job), pool.job(2, job))
                 self.assertEqual(pool.terminal(), (1, "in doubt"))
-                pool.send(about(kit._SKIP, 2), struct.pack("<IQ", kit._HEARTBEAT, 60_000), pool.job(3, 0))
+                pool.send(about(kit._SKIP, 2), struct.pack("<IQ", kit._HEARTBEAT, 60_000), pool.job(3, job))
+                self.open(job["gate"])
                 self.assertIsNone(pool.next())
                 self.assertEqual(pool.process.wait(LIMIT), 1)
 
