@@ -70,8 +70,9 @@ _LOOKS = 8  # how often, in the time that the pool may be silent, the guard look
 
 # ---------------------------------------------------------------- the shared page
 
-# Its words, of 64 bits each. All but GREETED, SILENCE, HEARD and OWES are read and written under the lock; or by the guard while
-# the input is its own, when the main process is in user code or in a write, and goes by none that the pool's words change.
+# Its words, of 64 bits each. All but HELLO_READ, SILENCE, HEARD, OWES and FIRST_READY are read and written under the lock; or
+# by the guard while the input is its own, when the main process is in user code or in a write, and goes by none that the
+# pool's words change.
 _TURN = 0  # odd while user code runs; it grows at each start and end
 _JOB_ID, _HAS_JOB = 1, 2  # the job that runs, if one does
 _STARTED = 3  # whether the pool knows that it has begun
@@ -86,7 +87,8 @@ _HEAD, _TAIL = 11, 12  # of the ring below, counted without end
 _ENDED = 13  # whether the last message is written: nothing follows it
 _UNTIL = 14  # when the worker is killed if the running job, which was cancelled, is not answered; as HEARD; 0: never
 _OWES = 15  # whether the guard owes the pool something for which there was no room
-_RING = 16  # the numbers of the jobs that the main process has read and not begun
+_FIRST_READY = 16  # when the first Ready was written, until something is read after it; as HEARD; 0: not so
+_RING = 17  # the numbers of the jobs that the main process has read and not begun
 _RING_LENGTH = 1 << 16
 _SKIPPED_ID = 2**64 - 1  # in place of the number of a job that was skipped
 _SHARED_WORDS = _RING + _RING_LENGTH
@@ -119,11 +121,14 @@ class _Lock:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
             raise
+        self.threads.acquire()  # which is free: the guard, whose this is, has one thread
+        self.owner = threading.get_ident()
         return True
 
     def release(self) -> None:
-        fcntl.lockf(self.file, fcntl.LOCK_UN)
-        if self.owner:
+        """Lets go of it, unless this thread does not hold it: a signal handler of the user's has interrupted `acquire`."""
+        if self.owner == threading.get_ident():
+            fcntl.lockf(self.file, fcntl.LOCK_UN)
             self.owner = 0
             self.threads.release()
 
@@ -349,9 +354,9 @@ class Context:
             if not words[_HAS_JOB] or words[_JOB_ID] != self._job or link.current is not self:
                 raise RuntimeError(f"job {self._job} is over: nothing more can be said of it")
             words[_STARTED] = 1
-            if words[_OWES]:
+            if words[_OWES] or link.owed:
                 # Where one progress follows another, the guard may never find room.
-                link.write(link.ask_guard(b"O")[0])
+                link.ask_guard(b"O")
             link.write(_ABOUT_JOB.pack(len(payload) + 12, _PROGRESS, self._job) + payload)
         finally:
             link.lock.release()
@@ -444,6 +449,8 @@ class _Link:
         self.words = memoryview(self.page).cast("Q")
         self.lock = _Lock()
         self.buffer: bytes = b""  # what was read and is not a whole frame yet
+        self.owed = b""  # what the guard owed the pool, until it is written
+        self.nothing_since = 0  # as `_take_first_ready` had it at the last read
         self.jobs: Deque[Tuple[int, int, Optional[int], bytes, int]] = collections.deque()
         self.cancelled: Dict[int, int] = {}  # jobs that were cancelled before they have begun, and until when each has
         self.leaving = False
@@ -499,27 +506,33 @@ class _Link:
 
     def reclaim_input(self) -> None:
         """Takes the input back from the guard, what it has read, and what it owes the pool. The lock is held."""
-        owed, read = self.ask_guard(b"R")
-        if owed:
-            # Before anything of the next job: the pool goes by the order.
-            self.write(owed)
+        self.ask_guard(b"R")
         self.words[_OWNER] = 0
-        self.buffer += read
         self.parse()
 
-    def ask_guard(self, byte: bytes) -> Tuple[bytes, bytes]:
-        """What the guard owes the pool, and what it has read."""
-        self.send_guard(byte)
-        data, lengths = bytearray(), None
-        while lengths is None or len(data) < sum(lengths):
-            read = os.read(self.from_guard, _READ)
-            if not read:
-                self.guard_is_gone()
-            data += read
-            if lengths is None and len(data) >= _HANDED_OVER.size:
-                lengths = _HANDED_OVER.unpack_from(data)
-                del data[: _HANDED_OVER.size]
-        return bytes(data[: lengths[0]]), bytes(data[lengths[0] :])
+    def ask_guard(self, byte: bytes) -> None:
+        """Takes from the guard what it owes the pool, and what it has read, and writes the former: before anything of the
+        next job, as the pool goes by the order."""
+        try:
+            self.send_guard(byte)
+            data, lengths = bytearray(), None
+            while lengths is None or len(data) < sum(lengths):
+                read = os.read(self.from_guard, _READ)
+                if not read:
+                    self.guard_is_gone()
+                data += read
+                if lengths is None and len(data) >= _HANDED_OVER.size:
+                    lengths = _HANDED_OVER.unpack_from(data)
+                    del data[: _HANDED_OVER.size]
+            self.owed += data[: lengths[0]]
+            self.buffer += data[lengths[0] :]
+        except BaseException:
+            # A signal handler of the user's. What the guard has let go of may be lost.
+            _exit_with("a signal handler has interrupted the exchange with the guard process")
+        if self.owed:
+            # Where a signal handler interrupts this, it is written the next time.
+            self.write(self.owed)
+            self.owed = b""
 
     def forked(self) -> None:
         """This process is a child that user code has forked: the protocol is not its own."""
@@ -534,7 +547,8 @@ class _Link:
     # -- writing, with the lock held or before there are two
 
     def write(self, data: bytes) -> None:
-        if len(data) > select.PIPE_BUF and self.words[_SILENCE] and not self.words[_OWNER]:
+        is_short = len(data) <= select.PIPE_BUF
+        if not is_short and self.words[_SILENCE] and not self.words[_OWNER]:
             self.lend_input()
         try:
             written = os.write(self.output, data)
@@ -544,8 +558,8 @@ class _Link:
         except BrokenPipeError:
             _orphaned(self.words)
         except BaseException:
-            # A signal handler of the user's. What is no longer than this was written whole, or not at all.
-            if len(data) > select.PIPE_BUF:
+            # A signal handler of the user's. A frame that is short was written whole, or not at all.
+            if not is_short:
                 _exit_with("a signal handler has interrupted an answer")
             raise
 
@@ -561,15 +575,17 @@ class _Link:
 
     def hear(self) -> None:
         """Notes that something has arrived and is about to be read, if it is in time."""
+        self.nothing_since = _take_first_ready(self.words)
         if self.words[_SILENCE]:
-            self.check_silence()
-            self.words[_HEARD] = time.monotonic_ns()
+            self.words[_HEARD] = self.check_silence()
 
-    def check_silence(self) -> None:
+    def check_silence(self) -> int:
         """Ends a process that was stopped for longer than the pool may be silent: it has replied to nothing, so the pool has
-        given it up, and may be trying its jobs elsewhere."""
-        if _is_over(self.words, self.words[_HEARD]):
+        given it up, and may be trying its jobs elsewhere. Gives the time that it has gone by."""
+        now = time.monotonic_ns()
+        if _is_over(self.words, self.words[_HEARD], now):
             _orphaned(self.words)
+        return now
 
     def fill(self) -> None:
         self.hear()
@@ -663,7 +679,8 @@ class _Link:
     def heartbeat(self, silence: int) -> None:
         words = self.words
         if not words[_SILENCE]:
-            words[_HEARD] = time.monotonic_ns()  # the next ones are noted before they are read
+            # The next ones are noted before they are read.
+            words[_HEARD] = _check_first_limit(words, silence, self.nothing_since)
         if words[_SILENCE] != silence:
             words[_SILENCE] = silence
             self.wake_guard()
@@ -734,9 +751,27 @@ class _Link:
                 self.write(_ABOUT_JOB.pack(12, _SKIPPED, job))
 
 
-def _is_over(words: memoryview, since: int) -> bool:
-    """Whether the pool may have been silent no longer since then."""
-    return time.monotonic_ns() - since > words[_SILENCE] * 1_000_000
+def _is_over(words: memoryview, since: int, now: int) -> bool:
+    """Whether the pool may have been silent no longer since then. Where something was heard now, the same `now` is noted: the
+    process may be stopped between two looks at the clock."""
+    return now - since > words[_SILENCE] * 1_000_000
+
+
+def _take_first_ready(words: memoryview) -> int:
+    """When the first Ready was written, if what is about to be read is the first thing after it; else 0."""
+    at = words[_FIRST_READY]
+    if at:
+        words[_FIRST_READY] = 0
+    return at
+
+
+def _check_first_limit(words: memoryview, silence: int, nothing_since: int) -> int:
+    """As `check_silence`, for the first Heartbeat. Where the first words after the first Ready have brought it, the pool may
+    have given the worker up since then; no job can have been sent before."""
+    now = time.monotonic_ns()
+    if nothing_since and silence and now - nothing_since >= silence * 1_000_000:
+        _orphaned(words)
+    return now
 
 
 def _skip_in_ring(words: memoryview, job: int) -> bool:
@@ -809,7 +844,8 @@ class _Guard:
         self.owed: Deque[bytes] = collections.deque()  # answers that are not written yet, in their order
         self.unread = 0  # how many bytes nobody had read at the last look,
         self.looked = 0  # and when that was
-        self.buffer = b""
+        self.buffer = bytearray()  # what was read and is not a whole frame yet; it grows without being copied
+        self.nothing_since = 0  # as the main process's
 
     def run(self) -> NoReturn:
         try:
@@ -826,7 +862,8 @@ class _Guard:
         if words[_SILENCE] and not ticks:
             timeout = self.next_look()
         events = dict(self.poller.poll(timeout))
-        if words[_SILENCE] and _is_over(words, max(words[_HEARD], self.looked)):
+        now = time.monotonic_ns()
+        if words[_SILENCE] and _is_over(words, max(words[_HEARD], self.looked), now):
             _orphaned(words)  # it was stopped for so long, and so was the main process as a rule: see `check_silence`
         at_input = events.get(self.input, 0)
         gone = at_input & (select.POLLHUP | select.POLLERR | select.POLLNVAL)
@@ -837,7 +874,7 @@ class _Guard:
         elif self.commands in events:
             self.command()
         elif at_input & select.POLLIN:
-            self.read_input()
+            self.read_input(now)
         elif ticks:
             self.tick()
         if words[_SILENCE]:
@@ -849,23 +886,21 @@ class _Guard:
         left = (over - time.monotonic_ns()) // 1_000_000 + 1
         return max(1, min(left, self.words[_SILENCE] // _LOOKS, _LONGEST_POLL_MS))
 
-    def is_silent(self) -> bool:
-        return _is_over(self.words, self.words[_HEARD])
-
     def count_unread(self) -> int:
         return struct.unpack("i", fcntl.ioctl(self.input, termios.FIONREAD, bytes(4)))[0]
 
     def watch_silence(self) -> None:
         """Ends the group where nothing has come for too long. The main process may be blocked for ever in a write, and hold
         the lock: so what has come counts although nobody reads it, but once, at the first look that finds it."""
-        if _is_over(self.words, max(self.words[_HEARD], self.looked)):
-            _orphaned(self.words)  # it was stopped since it looked
+        words, now = self.words, time.monotonic_ns()
+        if _is_over(words, max(words[_HEARD], self.looked), now):
+            _orphaned(words)  # it was stopped since it looked
         before, self.unread = self.unread, self.count_unread()
         if self.unread > before:
-            self.words[_HEARD] = time.monotonic_ns()
-        elif self.is_silent():
-            _orphaned(self.words)
-        self.looked = time.monotonic_ns()
+            words[_HEARD] = max(words[_HEARD], now)  # the main process may have heard more meanwhile
+        elif _is_over(words, words[_HEARD], now):
+            _orphaned(words)
+        self.looked = now
 
     def command(self) -> None:
         byte = os.read(self.commands, 1)
@@ -875,7 +910,7 @@ class _Guard:
             self.words[_OWES] = 0
             if byte == b"R":
                 read = b"".join(_handed_over(frame, came) for _, frame, came in self.held) + self.buffer
-                self.held, self.buffer = [], b""
+                self.held, self.buffer = [], bytearray()
                 self.stop_reading()
             data = memoryview(_HANDED_OVER.pack(len(owed), len(read)) + owed + read)
             while data:
@@ -922,17 +957,18 @@ class _Guard:
         finally:
             self.lock.release()
 
-    def read_input(self) -> None:
+    def read_input(self, now: int) -> None:
         """Without the lock: the input is this process's until the main process asks for it, which is in a handler or a write
         meanwhile, and looks at none of what the pool says."""
         if self.words[_ENDED]:
             self.stop_reading()
             return
+        self.nothing_since = _take_first_ready(self.words)
         data = os.read(self.input, _READ)
         if not data:
             _orphaned(self.words)
-        self.words[_HEARD] = time.monotonic_ns()
-        self.buffer = self.buffer + data if self.buffer else data
+        self.words[_HEARD] = now
+        self.buffer += data
         self.parse()
         self.try_owed()
 
@@ -951,9 +987,9 @@ class _Guard:
             end = at + 4 + length
             if end > len(data):
                 break
-            self.take_in(kind, data[at:end])
+            self.take_in(kind, bytes(data[at:end]))
             at = end
-        self.buffer = data[at:]
+        del data[:at]
 
     def take_in(self, kind: int, frame: bytes) -> None:
         words = self.words
@@ -976,6 +1012,8 @@ class _Guard:
         elif job is not None and kind == _CANCEL:
             self.held.append((None, frame, time.monotonic_ns()))
         elif job is not None and kind == _HEARTBEAT:
+            if not words[_SILENCE]:
+                _check_first_limit(words, job, self.nothing_since)
             words[_SILENCE] = job
             self.owe(_LENGTH_AND_KIND.pack(4, _ALIVE))
         else:
@@ -1113,6 +1151,7 @@ def _main(target: Any, name: Optional[str], codec: Optional[str]) -> NoReturn:
         worker = _own_code(link, start)
         link.lock.acquire()
         try:
+            link.words[_FIRST_READY] = time.monotonic_ns()
             link.write(_LENGTH_AND_KIND.pack(4, _READY))
         finally:
             link.lock.release()

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import fcntl
+import itertools
 import json
 import mmap
 import os
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import termios
 import textwrap
+import threading
 import time
 import unittest
 import unittest.mock
@@ -165,6 +167,12 @@ def eventually(done):
     while not done():
         assert time.monotonic() < end, "not in time"
         time.sleep(0.005)
+
+
+def state(pid):
+    """A process's, as a letter: T if it is stopped."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(") ")[2][0]
 
 
 def unread(pipe):
@@ -784,8 +792,11 @@ class Guard(unittest.TestCase):
                 if busy:
                     pool.do(1, self.gate)
                     self.assertEqual(pool.next(), about(kit._START, 1))
+                # The limit that counts is not in the first words after Ready: on a busy machine it might be over by then.
+                pool.send(heartbeat(600_000))
+                self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
                 begun = time.monotonic()
-                pool.send(struct.pack("<IQ", kit._HEARTBEAT, 300))
+                pool.send(heartbeat(300))
                 self.assertEqual(pool.next(), struct.pack("<I", kit._ALIVE))
                 self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
                 self.assertGreater(time.monotonic() - begun, 0.29)
@@ -840,6 +851,126 @@ class Guard(unittest.TestCase):
                 act()
             guard.read_input.assert_called_once()
 
+    def test_one_that_was_stopped_from_its_first_ready_on_does_nothing_more(self):
+        code = """
+            from hirelings_worker import serve
+
+            @serve
+            def run(path):
+                open(path, "w").close()
+        """
+        with Pool(code) as pool:
+            self.assertEqual(pool.next(), READY)
+            end = time.monotonic() + 0.301
+            members = pool.group()
+            os.killpg(pool.process.pid, signal.SIGSTOP)
+            eventually(lambda: all(state(member) == "T" for member in members))
+            pool.send(heartbeat(300), pool.job(1, self.gate))
+            eventually(lambda: time.monotonic() >= end)
+            os.killpg(pool.process.pid, signal.SIGCONT)
+            self.assertEqual(pool.process.wait(LIMIT), -signal.SIGKILL)
+            self.assertFalse(os.path.exists(self.gate))
+
+    def test_a_first_limit_is_over_only_where_nothing_was_read_since_ready(self):
+        skip = struct.pack("<IIQ", 12, kit._SKIP, 1)
+        # What is read before the Heartbeat, what is read with it, its limit, and whether that is over.
+        cases = [(b"", b"", 1, True), (b"", skip, 1, True), (skip, b"", 1, False)]
+        cases += [(b"", b"", limit, False) for limit in (0, 600_000)]
+        for before, beside, limit, is_over in cases:
+            for kind in (kit._Link, kit._Guard):
+                with self.subTest(before=before, beside=beside, limit=limit, kind=kind):
+                    input, pool = os.pipe()
+                    self.addCleanup(os.close, input)
+                    self.addCleanup(os.close, pool)
+                    one = kind.__new__(kind)
+                    one.input, one.words = input, memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+                    one.buffer, one.max_frame, one.held, one.owed = bytearray(), 100, [], collections.deque()
+                    one.write, one.wake_guard, one.try_owed = (unittest.mock.Mock() for _ in range(3))
+                    one.words[kit._FIRST_READY] = time.monotonic_ns() - 1_000_000_000
+
+                    def reads():
+                        if kind is kit._Guard:
+                            return one.read_input(time.monotonic_ns())
+                        one.fill()
+                        one.parse()
+
+                    if before:
+                        os.write(pool, before)
+                        reads()
+                    os.write(pool, beside + struct.pack("<I", 12) + heartbeat(limit))
+                    with unittest.mock.patch.object(kit, "_orphaned", side_effect=InterruptedError):
+                        if is_over:
+                            self.assertRaises(InterruptedError, reads)
+                        else:
+                            reads()
+                    self.assertEqual(one.words[kit._SILENCE], 0 if is_over else limit)
+
+    def test_what_is_noted_as_heard_is_the_time_that_was_looked_at(self):
+        # The process may be stopped between two looks at the clock.
+        input, pool = os.pipe()
+        self.addCleanup(os.close, input)
+        self.addCleanup(os.close, pool)
+        words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+        main, guard = kit._Link.__new__(kit._Link), kit._Guard.__new__(kit._Guard)
+        for one in (main, guard):
+            one.input, one.words, one.buffer, one.poller = input, words, bytearray(), select.poll()
+            one.poller.register(input, select.POLLIN)
+        guard.reads, guard.main_is_gone, guard.commands, guard.looked, guard.unread = True, False, -1, 0, 0
+        guard.try_owed, guard.next_look = unittest.mock.Mock(), unittest.mock.Mock(return_value=0)
+        words[kit._SILENCE], heard, now, late = 1000, 10 * 10**9, 10_500_000_000, 20 * 10**9
+
+        def steps():
+            with unittest.mock.patch.object(guard, "watch_silence"):
+                guard.step()
+
+        for act in (main.hear, guard.watch_silence, steps):
+            with self.subTest(act):
+                words[kit._HEARD] = heard
+                os.write(pool, b"x")
+                times = itertools.chain([now], itertools.repeat(late))
+                clock = unittest.mock.patch.object(time, "monotonic_ns", side_effect=times)
+                with clock, unittest.mock.patch.object(kit, "_orphaned", side_effect=InterruptedError):
+                    act()
+                self.assertEqual(words[kit._HEARD], now)
+        self.assertEqual(guard.looked, now)
+
+    def test_a_frame_in_parts_is_not_copied_for_each(self):
+        input, pool = os.pipe()
+        self.addCleanup(os.close, input)
+        self.addCleanup(os.close, pool)
+        guard = kit._Guard.__new__(kit._Guard)
+        guard.input, guard.words = input, memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+        guard.buffer, guard.held, guard.try_owed = bytearray(), [], unittest.mock.Mock()
+        frame = struct.pack("<IIQI", 1016, kit._JOB, 1, 1) + bytes(1000)
+        whole, buffer = frame + frame[:500], guard.buffer
+        for at in range(0, len(whole), 100):
+            os.write(pool, whole[at : at + 100])
+            guard.read_input(time.monotonic_ns())
+            self.assertIs(guard.buffer, buffer)
+        self.assertEqual((guard.held, guard.buffer), ([(1, frame, 0)], frame[:500]))
+
+    def test_a_lock_that_another_thread_holds_is_not_let_go(self):
+        lock, held, done = kit._Lock(), threading.Event(), threading.Event()
+        self.addCleanup(os.close, lock.file)
+
+        def hold():
+            lock.acquire()
+            held.set()
+            done.wait(LIMIT)
+            lock.release()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(done.set)
+        self.assertTrue(held.wait(LIMIT))
+        lock.release()
+        self.assertTrue(lock.threads.locked())
+        self.assertEqual(lock.owner, thread.ident)
+        done.set()
+        thread.join(LIMIT)
+        self.assertFalse(lock.threads.locked())
+
     def test_words_that_nobody_reads_count_once(self):
         input, pool = os.pipe()
         self.addCleanup(os.close, input)
@@ -890,6 +1021,46 @@ TELLING = """
         return "x" * (job["answer"] - 19) if job["answer"] else ctx.is_cancelled()
 """
 
+# A handler that writes a progress whose frame has so many bytes, and another once a file is there. A signal interrupts the
+# latter in a certain function of the kit's, once it has passed there so often. Then comes a third, which none interrupts.
+INTERRUPTED = """
+    import os, signal, time
+    from hirelings_worker import serve
+
+    class Interrupted(Exception):
+        pass
+
+    def make(path):
+        open(path, "w").close()
+
+    def wait(path):
+        while not os.path.exists(path):
+            time.sleep(0.001)
+
+    @serve
+    def run(job, ctx):
+        passes = job["passes"]
+
+        def interrupt(_, frame):
+            nonlocal passes
+            if frame.f_code.co_name == job["function"]:
+                if not passes:
+                    raise Interrupted
+                passes -= 1
+                make(job["passed"])
+
+        signal.signal(signal.SIGUSR1, interrupt)
+        wait(job["first"])
+        ctx.progress("x" * (job["fill"] - 18))
+        wait(job["second"])
+        try:
+            ctx.progress("x" * (job["tell"] - 18))
+        except Interrupted:
+            job["function"] = None
+            make(job["caught"])
+            ctx.progress("again")
+"""
+
 FULL = mmap.PAGESIZE  # what the worker's output holds here
 F_SETPIPE_SZ = 1031  # as fcntl has it, from Python 3.10 on
 
@@ -900,13 +1071,14 @@ class Stalls(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.first, self.second, self.made = (os.path.join(folder.name, name) for name in ("first", "second", "made"))
+        paths = (os.path.join(folder.name, name) for name in ("first", "second", "made", "passed", "caught"))
+        self.first, self.second, self.made, self.passed, self.caught = paths
 
     def open(self, path):
         open(path, "w").close()
 
-    def worker(self):
-        pool = Pool(TELLING)
+    def worker(self, code=TELLING):
+        pool = Pool(code)
         self.addCleanup(pool.__exit__)
         self.assertEqual(pool.next(), READY)
         fcntl.fcntl(pool.process.stdout, F_SETPIPE_SZ, FULL)
@@ -950,6 +1122,7 @@ class Stalls(unittest.TestCase):
     def test_a_long_answer_is_no_silence(self):
         # Of a job that is done before the guard reads. Behind it comes one that is longer than the input.
         pool = self.worker()
+        self.silence(pool, 600_000)
         self.silence(pool, 1000)
         pool.send(self.job(pool, 1, answer=8 * FULL))
         eventually(lambda: unread(pool.process.stdout) == FULL)
@@ -1039,6 +1212,62 @@ class Stalls(unittest.TestCase):
         said.remove(about(kit._SUCCESS, 1) + b"\1true")
         self.assertEqual(said, owed)
         self.assertEqual(pool.answer(), (kit._SUCCESS, 4, True, b"false"))
+
+    def interrupted(self, function, passes, fill, tell):
+        """A worker that is to be interrupted, and has begun."""
+        pool = self.worker(INTERRUPTED)
+        paths = {"first": self.first, "second": self.second, "passed": self.passed, "caught": self.caught}
+        job = pool.job(1, {"function": function, "passes": passes, "fill": fill, "tell": tell, **paths})
+        self.begin(pool, job, pool.job(2, None))
+        return pool
+
+    def interrupt(self, pool, done):
+        """Sends signals until that is done."""
+
+        def is_done():
+            pool.process.send_signal(signal.SIGUSR1)
+            return done()
+
+        eventually(is_done)
+
+    def ends_interrupted(self, pool):
+        self.interrupt(pool, lambda: pool.process.poll() is not None or os.path.exists(self.caught))
+        self.assertFalse(os.path.exists(self.caught))
+        self.assertEqual(pool.process.wait(LIMIT), 2)
+
+    def test_a_frame_that_is_cut_is_the_last(self):
+        # So little is left of it that a frame of that length would be written whole, or not at all.
+        pool = self.interrupted("write", 1, fill=100, tell=FULL + 100)
+        self.open(self.first)
+        self.assertEqual(pool.next()[:4], struct.pack("<I", kit._PROGRESS))
+        self.open(self.second)
+        eventually(lambda: unread(pool.process.stdout) == FULL)
+        self.interrupt(pool, lambda: os.path.exists(self.passed))
+        self.ends_interrupted(pool)
+
+    def test_what_is_owed_outlasts_a_signal(self):
+        pool = self.interrupted("write", 0, fill=FULL, tell=100)
+        self.fill(pool)
+        pool.send(about(kit._SKIP, 2))
+        self.is_read(pool)
+        self.open(self.second)
+        self.interrupt(pool, lambda: os.path.exists(self.caught))
+        kinds = [pool.next()[:4] for _ in range(3)]
+        self.assertEqual(kinds, [struct.pack("<I", kind) for kind in (kit._PROGRESS, kit._SKIPPED, kit._PROGRESS)])
+        self.assertEqual(pool.answer()[:2], (kit._SUCCESS, 1))
+
+    def test_an_exchange_with_the_guard_that_is_interrupted_ends_the_process(self):
+        pool = self.interrupted("ask_guard", 0, fill=FULL, tell=100)
+        self.fill(pool)
+        for job in (2, 3):
+            # It has taken in the first once it has read the second.
+            pool.send(about(kit._SKIP, job))
+            self.is_read(pool)
+        (guard,) = set(pool.group()) - {pool.process.pid}
+        os.kill(guard, signal.SIGSTOP)
+        eventually(lambda: state(guard) == "T")
+        self.open(self.second)
+        self.ends_interrupted(pool)
 
     def test_a_start_is_written_once_there_is_room(self):
         pool = self.worker()
