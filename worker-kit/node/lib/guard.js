@@ -7,9 +7,9 @@ const { Socket } = require('net');
 const { isMainThread, parentPort, workerData } = require('worker_threads');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
-  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH,
+  LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH,
   SLOTS, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  HEARD, LIMIT_OF_SILENCE, Shared, killGroup, milliseconds, frame, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, killGroup, milliseconds, frame, terminalFrame,
 } = require('./shared.js');
 
 /** How long the main thread may take to exit, in milliseconds: one that is free does so at once, on a busy machine too. */
@@ -30,6 +30,10 @@ class Guard {
     // What is left of the first of the unsaid.
     this.rest = undefined;
     [this.seen, this.isRefused] = [0, false];
+    // The moment of the worker's first Ready, where what is being read is the first that came after it; else Infinity.
+    this.nothingSince = Infinity;
+    // Where this thread fails, the main thread is to hear of it, and must not wait for what is owed.
+    process.on('exit', () => Atomics.store(this.words, OWED, 0));
     port.on('message', (wish) => (wish === 'tick' ? this.tick() : this.admit()));
     const guarded = (act) => (value) => {
       try {
@@ -68,6 +72,8 @@ class Guard {
       this.words[ENDED] = 1;
       exit();
     };
+    // It is owed for ever: no job begins after it.
+    Atomics.add(this.words, OWED, 1);
     this.say(() => ({ data: terminalFrame(this.maxFrame, undefined, why), settle }));
   }
 
@@ -84,8 +90,14 @@ class Guard {
   arrived(chunk) {
     // What follows something that makes no sense makes none.
     if (this.isRefused) return;
-    this.shared.endIfLost();
-    this.shared.silence[HEARD] = milliseconds();
+    const { shared } = this;
+    // One moment: where this thread is stopped between two, a limit that is over would begin anew.
+    const now = milliseconds();
+    shared.endIfLost(now);
+    shared.silence[HEARD] = now;
+    const firstReady = shared.silence[FIRST_READY];
+    this.nothingSince = firstReady || Infinity;
+    if (firstReady > 0) shared.silence[FIRST_READY] = Infinity;
     this.chunks.push(chunk);
     this.held += chunk.length;
     if (this.held < this.needed) return;
@@ -122,9 +134,7 @@ class Guard {
       case TO_WORKER.CANCEL:
         return this.cancel(message.readInt32LE(4), message.readInt32LE(8), message.readBigUInt64LE(12));
       case TO_WORKER.HEARTBEAT:
-        this.say(() => ({ data: frame(ALIVE) }));
-        this.shared.silence[LIMIT_OF_SILENCE] = Number(message.readBigUInt64LE(4));
-        return this.listen();
+        return this.heartbeat(Number(message.readBigUInt64LE(4)));
       default:
         throw new Refused(`the pool wrote an unknown message, ${variant}`);
     }
@@ -237,10 +247,17 @@ class Guard {
     return undefined;
   }
 
-  /** Once this can be said, the next attempt of the job may be here, which is not the one that is recalled. */
+  /** Once this can be said, the next attempt of the job may be here, which is not the one that is recalled. Until then no job
+   * begins, nor this one. */
   skip(low, high) {
     const recalled = this.find(low, high)?.attempt;
-    if (recalled !== undefined) this.say(() => this.recall(low, high, recalled));
+    if (recalled === undefined) return;
+    Atomics.add(this.words, OWED, 1);
+    const done = () => {
+      Atomics.sub(this.words, OWED, 1);
+      Atomics.notify(this.words, OWED);
+    };
+    this.say(() => this.recall(low, high, recalled), done);
   }
 
   /** Takes a job back with the word that says so, or not at all: no later job may be answered before that word. */
@@ -273,23 +290,37 @@ class Guard {
     this.port.postMessage({ cancel: true });
   }
 
+  /** The first limit may be over already, where it is among the first words after Ready: the pool has given up a worker that
+   * has replied to nothing for so long. No job has come before it. */
+  heartbeat(limit) {
+    const { silence } = this.shared;
+    const isFirst = silence[LIMIT_OF_SILENCE] === 0;
+    if (isFirst && limit > 0 && silence[HEARD] - this.nothingSince >= limit) killGroup();
+    this.say(() => ({ data: frame(ALIVE) }));
+    silence[LIMIT_OF_SILENCE] = limit;
+    this.listen();
+  }
+
   wake() {
     if (Atomics.exchange(this.words, WAITING, 0) === 1) this.port.postMessage({});
   }
 
   /** Writes a frame as soon as the output takes it, in order, and returns before that. `make` gives the frame, and what is to
-   * be done once it is known whether it goes out; or nothing, where there is nothing to say any more. */
-  say(make) {
+   * be done once it is known whether it goes out; or nothing, where there is nothing to say any more. `done` is called once
+   * nothing of it is left. */
+  say(make, done) {
     if (this.unsaid.length > 0 || !this.write(make)) {
-      this.unsaid.push(make);
+      this.unsaid.push({ make, done });
       if (this.unsaid.length === 1) this.retry();
+    } else {
+      done?.();
     }
     return true;
   }
 
   retry() {
     setTimeout(() => {
-      while (this.unsaid.length > 0 && this.write(this.unsaid[0])) this.unsaid.shift();
+      while (this.unsaid.length > 0 && this.write(this.unsaid[0].make)) this.unsaid.shift().done?.();
       if (this.unsaid.length > 0) this.retry();
     }, 2);
   }

@@ -10,9 +10,9 @@ const { takeDescriptors } = require('./stdio.js');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE,
   SKIPPED, RETIRE, FINAL_FAILURE, ENCODE_OUTPUT, ENCODE_ERROR, PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED,
-  RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE,
-  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, Shared, frame,
-  framed, text, u32, terminalFrame,
+  RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE,
+  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, FIRST_READY, Shared,
+  milliseconds, frame, framed, text, u32, terminalFrame,
 } = require('./shared.js');
 
 // The length, the variant, the job and whether it is ready; an answer's payload follows.
@@ -85,6 +85,7 @@ class Link {
   }
 
   ready() {
+    this.shared.silence[FIRST_READY] ||= milliseconds();
     this.tell(frame(READY));
   }
 
@@ -110,6 +111,7 @@ class Link {
       this.payload = whole || shared.payloads.subarray(start, start + length);
       this.job = slot;
       const state = shared.slot(slot, STATE);
+      this.awaitOwed();
       shared.endIfLost();
       let before = Atomics.compareExchange(words, state, QUEUED, BEGUN);
       while (before === BEING_TAKEN_BACK) {
@@ -120,8 +122,21 @@ class Link {
       this.free();
     }
     // It was looked at before the jobs: those that came before the Leave were there by then.
-    if (leaving) process.exit(0);
+    if (leaving) {
+      this.awaitOwed();
+      process.exit(0);
+    }
     return false;
+  }
+
+  /** Waits until the guard has said what it owes, without the output's lock, which it needs for that. */
+  awaitOwed() {
+    const { words } = this;
+    for (let owed; (owed = Atomics.load(words, OWED)) !== 0; ) {
+      Atomics.wait(words, OWED, owed, 1);
+      // After the last message the process ends here, once all of it has gone out.
+      if (Atomics.load(words, ENDED) === 1) this.tell(Buffer.alloc(0));
+    }
   }
 
   free() {

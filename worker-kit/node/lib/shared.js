@@ -13,8 +13,9 @@ const DECODE_JOB = 0, ENCODE_OUTPUT = 1, ENCODE_ERROR = 2, ENCODE_PROGRESS = 3;
 
 // The lock holds for the protocol's output: 0 free, 1 held, 2 held and waited for.
 const LOCK = 0, NAP = 1, PUBLISHED = 2, TAKEN = 3, WAITING = 4, WATCH = 5, LEAVING = 6, RETIRED = 7, RUNNING = 8;
-// After ENDED nothing is written any more: the last message has been.
-const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, ENDED = 12, WORDS = 16;
+// After ENDED nothing is written any more: the last message has been. OWED counts words of the guard's that go out before the
+// next job begins.
+const TURN = 9, ANNOUNCED = 10, OVERFLOWED = 11, ENDED = 12, OWED = 13, WORDS = 16;
 // Jobs that have arrived lie in a ring of slots: more than the pool prefetches of its own accord. Those of the guard's own
 // backlog follow when there is room.
 const STATE = 0, CANCELLED = 1, LENGTH = 2, ATTEMPT = 3, ID_LOW = 4, ID_HIGH = 5, SLOT_WORDS = 8, SLOTS = 512;
@@ -27,8 +28,9 @@ const ASLEEP = 0, TICKING = 1, ANNOUNCED_ALL = 2;
 
 const wordsLength = 4 * (WORDS + SLOTS * SLOT_WORDS);
 const timesLength = 8 * SLOTS * SLOT_TIMES;
-// When the pool was heard last, and how long it may be silent, in milliseconds; 0 where it has set no limit.
-const HEARD = 0, LIMIT_OF_SILENCE = 1, SILENCE_TIMES = 2;
+// When the pool was heard last, and how long it may be silent, in milliseconds; 0 where it has set no limit. FIRST_READY is
+// when the worker said for the first time that it is ready: 0 before that, Infinity once something was heard after it.
+const HEARD = 0, LIMIT_OF_SILENCE = 1, FIRST_READY = 2, SILENCE_TIMES = 3;
 const silenceLength = 8 * SILENCE_TIMES;
 
 /** The shared memory, and the protocol's output, as both threads see them. */
@@ -52,13 +54,13 @@ class Shared {
 
   /** How long the pool may still be silent; once that is over, whatever has come meanwhile is not taken in any more, and no job
    * is begun. A worker that was stopped for so long has replied to nothing, so the pool has given it up. */
-  silenceLeft() {
+  silenceLeft(now) {
     const limit = this.silence[LIMIT_OF_SILENCE];
-    return limit === 0 ? Infinity : this.silence[HEARD] + limit - milliseconds();
+    return limit === 0 ? Infinity : this.silence[HEARD] + limit - (now ?? milliseconds());
   }
 
-  endIfLost() {
-    if (this.silenceLeft() <= 0) killGroup();
+  endIfLost(now) {
+    if (this.silenceLeft(now) <= 0) killGroup();
   }
 
   lock() {
@@ -180,8 +182,8 @@ module.exports = {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, TO_WORKER,
   READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE, TERMINAL, SKIPPED, RETIRE, FINAL_FAILURE, ALIVE,
   DECODE_JOB, ENCODE_OUTPUT, ENCODE_ERROR, ENCODE_PROGRESS,
-  PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED,
+  PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED,
   STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK,
   LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  HEARD, LIMIT_OF_SILENCE, Shared, killGroup, milliseconds, frame, framed, text, u32, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, killGroup, milliseconds, frame, framed, text, u32, terminalFrame,
 };

@@ -1,6 +1,6 @@
 'use strict';
-// Holds the lock of the protocol's output from one job to another, so that the guard cannot write meanwhile; or stands still
-// between an answer and what comes after it.
+// Holds the lock of the protocol's output, so that the guard cannot write meanwhile; or stands still between an answer and what
+// comes after it.
 
 const { PUBLISHED, QUEUED, STATE, TAKEN, Shared } = require('../../lib/shared.js');
 
@@ -16,20 +16,28 @@ function untilCancelled(ctx) {
   while (!ctx.isCancelled()) nap();
 }
 
+function standStillUntil(count) {
+  const { words } = shared;
+  while (((Atomics.load(words, PUBLISHED) - Atomics.load(words, TAKEN)) | 0) < count) nap();
+}
+
 const deeds = {
-  hold() {
+  /** The guard cannot write from now on, until the next job has come after the answer to this one. */
+  failAndHold(ctx) {
     shared.lock();
     // What this thread says itself goes out.
     shared.lock = shared.unlock = () => {};
-  },
-  untilCancelled,
-  release(ctx) {
-    delete shared.lock;
-    delete shared.unlock;
-    shared.unlock();
+    ctx.progress('held');
     untilCancelled(ctx);
-  },
-  fail() {
+    shared.say = (...what) => {
+      delete shared.say;
+      const said = shared.say(...what);
+      standStillUntil(2);
+      delete shared.lock;
+      delete shared.unlock;
+      shared.unlock();
+      return said;
+    };
     throw 'no';
   },
   failAndStandStill() {
@@ -37,7 +45,7 @@ const deeds = {
       delete shared.say;
       const said = shared.say(...what);
       const { words } = shared;
-      while (((Atomics.load(words, PUBLISHED) - Atomics.load(words, TAKEN)) | 0) < 3) nap();
+      standStillUntil(3);
       // Where the lock was still held, the guard tries again a little later.
       while (Atomics.load(words, shared.slot(1, STATE)) === QUEUED) nap();
       return said;
