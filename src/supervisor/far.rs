@@ -5,9 +5,10 @@
 //! answered nor skipped, and a job that is tried again waits until the worker's end is certain.
 //!
 //! **Why its end is certain.** The worker's guard ends its whole group once nothing has come to it for the limit of silence, by
-//! its own clock; the first heartbeat, which sets that limit, goes before the first job. Nothing is sent any more once the
-//! local process is reaped: it alone holds the other end. So the last byte that may reach the worker was sent before that, and
-//! the worker ends within the limit of silence after that byte has come. Half that limit is added, for the byte's way, for
+//! its own clock; the first heartbeat, which sets that limit, goes before the first job, and where the guard reads it late, the
+//! limit counts from the worker's first Ready. Nothing is sent any more once the local process is reaped: it alone holds the
+//! other end. So the last byte that may reach the worker was sent before that, and the worker ends within the limit of silence
+//! after that byte has come. Half that limit is added, for the byte's way, for
 //! clocks that do not run alike, and for a guard that is not scheduled at once. That is an assumption, and the one that is made:
 //! what the network has taken arrives within half the limit or never, and the far machine's clock runs (one that is suspended
 //! takes up its jobs where it left them).
@@ -59,7 +60,7 @@ impl Step<'_> {
     }
 
     /// Nothing has been heard for the limit of silence. What has come and was not read counts: this program may have been
-    /// stopped.
+    /// stopped, or nobody takes the worker's progress.
     pub(super) fn silence_is_over(&mut self, worker_key: WorkerKey) {
         if let Some(far) = &mut self.worker(worker_key).far {
             far.draining = true;

@@ -18,7 +18,7 @@ use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, mem};
@@ -63,7 +63,12 @@ pub(crate) struct Inbox {
     replies: VecDeque<FromWorker>,
     /// Whether the worker is to leave once there is no job.
     leave: bool,
+    /// The moment of the worker's first Ready, where nothing was read between it and what has been read last.
+    nothing_since: Option<u64>,
 }
+
+/// What [`Link::first_ready`] holds once something has been read after it.
+const READ_SINCE: u64 = u64::MAX;
 
 /// The worker's end of the protocol.
 #[derive(Debug)]
@@ -79,6 +84,8 @@ pub(crate) struct Link {
     /// Whether the current job was cancelled. It changes under the inbox's lock.
     cancelled: AtomicBool,
     silence: Silence,
+    /// The moment of the worker's first Ready: 0 before it, [`READ_SINCE`] once something has been read after it.
+    first_ready: AtomicU64,
     started: Instant,
     pub(crate) pace: Pace,
     /// The guard is being replaced: it is to end. It is set before the guard is woken, and looked at after what woke the
@@ -110,10 +117,12 @@ impl Link {
                 jobs: JobQueue::default(),
                 replies: VecDeque::new(),
                 leave: false,
+                nothing_since: None,
             }),
             outbox: Mutex::new(Outbox::new(output)),
             cancelled: AtomicBool::new(false),
             silence: Silence::new(),
+            first_ready: AtomicU64::new(0),
             started: clock::now(),
             pace: Pace::new(),
             guard_ends: AtomicBool::new(false),
@@ -226,7 +235,8 @@ impl Link {
                 ToWorker::Leave => inbox.leave = true,
                 ToWorker::Cancel { job, within_ms } => self.cancel(inbox, job, within_ms),
                 ToWorker::Heartbeat { silence_ms } => {
-                    if self.silence.set(silence_ms.saturating_mul(1000), self.micros()) {
+                    let (limit, since) = (silence_ms.saturating_mul(1000), inbox.nothing_since);
+                    if self.silence.set(limit, since, self.micros()) {
                         self.wake_guard();
                     }
                     inbox.replies.push_back(FromWorker::Alive);
@@ -263,6 +273,13 @@ impl Link {
             self.orphaned();
             return Err(Ended::Orphaned);
         }
+        inbox.nothing_since = match self.first_ready.load(SeqCst) {
+            0 | READ_SINCE => None,
+            at => {
+                self.first_ready.store(READ_SINCE, SeqCst);
+                Some(at)
+            }
+        };
         match inbox.buffer.fill(&self.input) {
             Ok(0) => {
                 self.orphaned();
@@ -295,7 +312,15 @@ impl Link {
     pub(crate) fn send(&self, message: &FromWorker) -> Result<(), Ended> {
         let mut frame = Vec::with_capacity(64);
         wire::frame_into(message, &[], &mut frame);
-        self.write(&mut lock(&self.outbox), &frame)
+        self.write(&mut self.outbox(), &frame)
+    }
+
+    /// Says that the worker can take a job. The first time, the moment is kept.
+    pub(crate) fn send_ready(&self) -> Result<(), Ended> {
+        if self.first_ready.load(SeqCst) == 0 {
+            self.first_ready.store(self.micros().max(1), SeqCst);
+        }
+        self.send(&FromWorker::Ready)
     }
 
     /// Writes the replies that are due.
@@ -308,7 +333,7 @@ impl Link {
 
     /// Writes frames that were put together by the caller.
     pub(crate) fn send_frame(&self, frame: &[u8]) -> Result<(), Ended> {
-        self.write(&mut lock(&self.outbox), frame)
+        self.write(&mut self.outbox(), frame)
     }
 
     /// Writes a frame that says that the running handler has begun, whatever else it says.
@@ -316,7 +341,7 @@ impl Link {
         // Where one progress follows another, the guard may never find room.
         let replies = try_lock(&self.inbox).map(|mut inbox| mem::take(&mut inbox.replies));
         replies.into_iter().flatten().try_for_each(|reply| self.send(&reply))?;
-        let mut outbox = lock(&self.outbox);
+        let mut outbox = self.outbox();
         if let Some((_, announced)) = &mut outbox.running {
             *announced = true;
         }
@@ -325,19 +350,19 @@ impl Link {
 
     /// A handler starts.
     pub(crate) fn begin(&self, job: u64) {
-        lock(&self.outbox).running = Some((job, false));
+        self.outbox().running = Some((job, false));
     }
 
     /// A handler's answer: after it, nothing is said of its job.
     pub(crate) fn finish(&self, frame: &[u8]) -> Result<(), Ended> {
-        let mut outbox = lock(&self.outbox);
+        let mut outbox = self.outbox();
         outbox.running = None;
         self.write(&mut outbox, frame)
     }
 
     /// Says that the running handler has begun, where that is not known.
     pub(crate) fn start(&self) -> Result<(), Ended> {
-        self.write_start(&mut lock(&self.outbox))
+        self.write_start(&mut self.outbox())
     }
 
     fn write_start(&self, outbox: &mut Outbox) -> Result<(), Ended> {
@@ -352,7 +377,7 @@ impl Link {
     /// the guard may look at the handler once more before the process is at its end.
     pub(crate) fn send_terminal(&self, message: String, location: Option<String>, backtrace: Option<Backtrace>) {
         let room = self.max_frame.load(SeqCst) / 4;
-        let mut outbox = lock(&self.outbox);
+        let mut outbox = self.outbox();
         let terminal = FromWorker::Terminal {
             job: outbox.running.take().map(|(job, _)| job),
             message: truncate(message, room),
@@ -366,8 +391,14 @@ impl Link {
         let _ = self.write(&mut outbox, &frame);
     }
 
-    fn write(&self, outbox: &mut Outbox, frame: &[u8]) -> Result<(), Ended> {
+    /// The output, for the main thread. In a child that user code has forked the guard's lock may never be given back, so such a
+    /// child ends before it asks.
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.owner.end_copy();
+        lock(&self.outbox)
+    }
+
+    fn write(&self, outbox: &mut Outbox, frame: &[u8]) -> Result<(), Ended> {
         outbox.pipe.write_all(frame).map_err(|error| {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 self.orphaned();

@@ -193,7 +193,7 @@ impl<J: Job> Session<J> {
 
     pub(crate) fn say_ready(&mut self) -> Result<(), Ended> {
         self.is_ready = true;
-        self.link.send(&FromWorker::Ready)
+        self.link.send_ready()
     }
 
     /// Blocks until there is a job. `None`: leave, the process should end; so it is after [`retire`](Session::retire).

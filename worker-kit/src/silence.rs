@@ -4,7 +4,8 @@
 //!
 //! Once the limit is over, it is over: what has come by then is not read any more, and no job is begun. A worker that has read
 //! nothing for so long has replied to nothing either, so the pool has given it up, and may be trying its jobs elsewhere. So it
-//! is with one that was stopped for so long, and finds much to read when it goes on.
+//! is with one that was stopped for so long, and finds much to read when it goes on. That holds for the first words after its
+//! first Ready too, though the limit is among them: no job can have been sent before that.
 //!
 //! Whoever reads has the input's lock, and moves the moment on before it reads, if it is in time. The guard looks without that
 //! lock: where it looks in the moment in which the limit ends, it may end the worker just before the main thread reads. A guard
@@ -27,10 +28,12 @@ impl Silence {
     }
 
     /// The pool has set a limit, now. Gives whether it is another one, and the guard has a new time to keep: it is to be woken,
-    /// and looks at the limit after it has been. Once there is a limit, this was heard when it was read.
-    pub(crate) fn set(&self, limit: u64, now: u64) -> bool {
+    /// and looks at the limit after it has been. Once there is a limit, this was heard when it was read; the first one may be
+    /// over already, where nothing was read `since` a moment.
+    pub(crate) fn set(&self, limit: u64, since: Option<u64>, now: u64) -> bool {
         if self.limit.load(Ordering::Relaxed) == 0 {
-            self.heard.store(now, Ordering::Release);
+            let too_late = since.filter(|since| now.saturating_sub(*since) >= limit);
+            self.heard.store(too_late.unwrap_or(now), Ordering::Release);
         }
         self.limit.swap(limit, Ordering::AcqRel) != limit
     }

@@ -1,12 +1,14 @@
 //! What version 2 of the protocol adds, said to a worker of the kit by hand, and by a pool.
 
 use hirelings::JobError;
-use hirelings_tests::{Do, Told, WATCHDOG, eventually, pool, program, settled};
+use hirelings_tests::processes::is_stopped;
+use hirelings_tests::{Do, Scratch, Told, WATCHDOG, eventually, pool, program, settled};
 use hirelings_worker_kit::Job;
 use hirelings_worker_kit::wire::{
     FrameBuffer, FromWorker, Hello, PAYLOAD_CODEC, ToWorker, WireMessage, decode_payload, encode_payload, frame_into,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -195,12 +197,33 @@ fn a_heartbeat_is_answered_at_any_time() {
     worker.leaves();
 }
 
+/// One that was stopped before it has read its first limit of silence, for longer than that, begins nothing that it finds.
+#[test]
+fn the_first_limit_of_silence_counts_from_ready() {
+    const SILENCE: Duration = Duration::from_millis(300);
+    let made = Scratch::new();
+    let mut worker = Alone::start(2);
+    let group = Pid::from_child(&worker.process);
+    kill_process_group(group, Signal::STOP).unwrap();
+    eventually("it is stopped", || is_stopped(worker.process.id()));
+    let silence_ms = SILENCE.as_millis() as u64;
+    worker.write(&[(ToWorker::Heartbeat { silence_ms }, None), job(1, Do::Append(made.path(), "begun".into()))]);
+    let stopped = Instant::now();
+    eventually("the limit is over", || stopped.elapsed() > SILENCE);
+    kill_process_group(group, Signal::CONT).unwrap();
+    assert_eq!(worker.ended().signal(), Some(9), "it ends its group");
+    assert!(made.lines().is_empty(), "it has begun a job");
+}
+
 /// The worker's group ends once the pool has been silent for as long as it said; not before, and not without a limit.
 #[test]
 fn a_silent_pool_ends_its_worker() {
     const SILENCE: Duration = Duration::from_millis(300);
     for what in [None, Some(Do::Spin)] {
         let mut worker = Alone::start(2);
+        // The first limit counts from Ready.
+        worker.write(&[(ToWorker::Heartbeat { silence_ms: 3_600_000 }, None)]);
+        assert_eq!(worker.answer().0, FromWorker::Alive);
         worker.write(&what.map(|what| job(1, what)).into_iter().collect::<Vec<_>>());
         let silence_ms = SILENCE.as_millis() as u64;
         let begun = Instant::now();

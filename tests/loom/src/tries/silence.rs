@@ -15,7 +15,7 @@ fn a_limit_that_is_seen_has_begun() {
         let silence = Arc::new(Silence::new());
         let main = loom::thread::spawn({
             let silence = Arc::clone(&silence);
-            move || silence.set(LIMIT, NOW)
+            move || silence.set(LIMIT, None, NOW)
         });
         assert!(!silence.is_over(|| NOW), "a limit that has just been set is over");
         assert!(main.join().unwrap());
@@ -46,7 +46,7 @@ fn a_limit_before_its_beginning_is_found() {
 fn a_limit_that_is_over_stays_so() {
     loom::model(|| {
         let silence = Arc::new(Silence::new());
-        silence.set(LIMIT, 0);
+        silence.set(LIMIT, None, 0);
         let main = loom::thread::spawn({
             let silence = Arc::clone(&silence);
             move || [silence.hear(|| LIMIT - 1), silence.hear(|| 3 * LIMIT)]
