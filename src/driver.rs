@@ -406,8 +406,12 @@ impl Driver {
     fn drain_all(&mut self) {
         for worker_key in self.workers.take_draining() {
             if let Some(draining) = self.workers.is_read(worker_key) {
+                let is_heard = self.workers.has_unread(worker_key);
                 // All has been reported: take it in before the machine decides.
                 self.take_in(self.inbox.reports.len());
+                if is_heard {
+                    self.input(Input::Heard(worker_key));
+                }
                 self.drained(worker_key, draining);
             }
         }

@@ -53,4 +53,9 @@ impl Output {
             _ => false,
         }
     }
+
+    /// Whether something is in the pipe that the reader has not read, for want of room, or is reading just now.
+    pub(crate) fn has_unread(&self) -> bool {
+        sys::unread(&self.pipe).unwrap_or(0) > 0 || self.state.load(SeqCst) == READING
+    }
 }

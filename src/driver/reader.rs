@@ -169,7 +169,11 @@ impl Reader {
         if asked != self.answered && !self.ended {
             // The supervisor lifts the limit of room before it asks about a worker that is stopped: then all is read.
             let waits_for_room = state == PAUSED && !self.reading.budget.has_room();
-            self.left = if waits_for_room { 0 } else { sys::unread(pipe).unwrap_or(0) };
+            self.left = sys::unread(pipe).unwrap_or(0);
+            if waits_for_room && self.left > 0 {
+                self.report_heard();
+                self.left = 0;
+            }
             self.asked = asked;
             self.answer();
         }

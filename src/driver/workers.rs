@@ -228,6 +228,11 @@ impl Workers {
         is_read.then_some(draining)
     }
 
+    /// Whether the worker has written what is not read, or not reported yet. It is not silent.
+    pub(super) fn has_unread(&self, worker_key: WorkerKey) -> bool {
+        self.get(worker_key).is_some_and(|child| child.output.has_unread())
+    }
+
     /// What the worker is drained for, where that is the question with this number.
     pub(super) fn asked(&self, worker_key: WorkerKey, number: u64) -> Option<Draining> {
         match self.get(worker_key)?.draining {

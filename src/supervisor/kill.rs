@@ -161,7 +161,11 @@ impl Step<'_> {
     /// has begun, and nothing will.
     pub(super) fn stopped(&mut self, worker_key: WorkerKey) {
         let worker = self.worker(worker_key);
-        if worker.pending_kill().is_some_and(|pending_kill| pending_kill.stopped) {
+        if let Some(PendingKill { cause, stopped: true }) = worker.pending_kill() {
+            if cause == KillCause::RecallUnanswered && !worker.owes_an_answer() {
+                // Its answer lay behind what nobody took.
+                return self.cancel_kill(worker_key);
+            }
             let alone = worker.can_be_killed_alone();
             self.carry_out_kill(worker_key, (!alone).then_some(Signal::Kill));
         }

@@ -3,6 +3,7 @@
 use super::node_kit::node_is_missing;
 use super::python_kit::{has_python, script};
 use super::transport::sockets_of;
+use crossbeam_channel::bounded;
 use hirelings::{
     Begun, BuildErrorKind, Codec, CrashCause, EventKind, JobError, JobHandle, Limits, Pool, PoolBuilder, Site,
     StartMethod, Stderr, Transport,
@@ -226,6 +227,30 @@ fn a_job_that_takes_long_to_carry_arrives() {
     assert_eq!(settled(pool.enqueue(Do::Echo("x".repeat(32 << 20)))).unwrap().len(), 32 << 20);
     assert!(began.elapsed() > SILENCE, "that was no test");
     assert_eq!(pool.stats().crashed, 0);
+}
+
+/// A far worker whose progress nobody takes is read no further, and not given up for that.
+#[test]
+fn one_that_waits_for_its_listener_is_not_silent() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let pool = far(&sshd, sshd.port, worker()).build().unwrap();
+    let (release, blocked) = bounded::<()>(0);
+    let (tell, told) = mpsc::channel();
+    let request = pool.request(Do::Then(vec![Do::Tell(3_000, 20_000), Do::Echo("told".into())]));
+    let request = request.on_progress(move |_| {
+        let _ = tell.send(());
+        let _ = blocked.recv();
+    });
+    let job = request.enqueue();
+    told.recv_timeout(WATCHDOG).unwrap();
+    let began = Instant::now();
+    eventually("it would have been given up", || began.elapsed() > 3 * SILENCE || job.is_finished());
+    drop(release);
+    assert_eq!(settled(job).unwrap(), "told");
+    assert_eq!((pool.stats().spawned, pool.stats().crashed), (1, 0));
 }
 
 /// The far handler hangs, and the local ssh is killed at once: the retry begins after the far one's end.
