@@ -150,7 +150,8 @@ fn wake_when_the_parent_ends() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::{Ended, Host};
+    use crate::ended::Ended;
+    use crate::link::Host;
     use crate::wire::{ToWorker, frame_into};
     use rustix::io::ioctl_fionbio;
     use std::io::{Read, Write};

@@ -61,6 +61,7 @@ mod buffers;
 mod clock;
 mod connect;
 mod context;
+mod ended;
 mod fork;
 mod fork_server;
 mod group;

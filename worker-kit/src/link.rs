@@ -5,23 +5,24 @@
 //! cannot be reached any more.
 
 use crate::clock;
+use crate::ended::Ended;
 use crate::fork::Generation;
 use crate::group;
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::queue::{JobQueue, QueuedJob};
 use crate::silence::Silence;
-use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FrameFault, FromWorker, ToWorker, truncate};
+use crate::wire::{self, BufferPool, Codec, Frame, FrameBuffer, FromWorker, ToWorker, truncate};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::backtrace::Backtrace;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, mem};
 
 /// Whose process it is: it decides what the end of the parent means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,28 +32,6 @@ pub(crate) enum Host {
     /// A thread of a test: it returns.
     Thread,
 }
-
-/// Why the worker's loop is over.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// The pool's end of the pipe is gone.
-    Orphaned,
-    /// The pool said something that makes no sense.
-    Protocol(FrameFault),
-    /// A system call failed.
-    Io(io::Error),
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Ended::Orphaned => f.write_str("the pool is gone"),
-            Ended::Protocol(fault) => write!(f, "the pool wrote {fault}"),
-            Ended::Io(error) => write!(f, "the pool cannot be reached: {error}"),
-        }
-    }
-}
-impl std::error::Error for Ended {}
 
 /// What has arrived from the pool.
 #[derive(Debug)]
@@ -66,9 +45,6 @@ pub(crate) struct Inbox {
     /// The moment of the worker's first Ready, where nothing was read between it and what has been read last.
     nothing_since: Option<u64>,
 }
-
-/// What [`Link::first_ready`] holds once something has been read after it.
-const READ_SINCE: u64 = u64::MAX;
 
 /// The worker's end of the protocol.
 #[derive(Debug)]
@@ -84,8 +60,6 @@ pub(crate) struct Link {
     /// Whether the current job was cancelled. It changes under the inbox's lock.
     cancelled: AtomicBool,
     silence: Silence,
-    /// The moment of the worker's first Ready: 0 before it, [`READ_SINCE`] once something has been read after it.
-    first_ready: AtomicU64,
     started: Instant,
     pub(crate) pace: Pace,
     /// The guard is being replaced: it is to end. It is set before the guard is woken, and looked at after what woke the
@@ -122,7 +96,6 @@ impl Link {
             outbox: Mutex::new(Outbox::new(output)),
             cancelled: AtomicBool::new(false),
             silence: Silence::new(),
-            first_ready: AtomicU64::new(0),
             started: clock::now(),
             pace: Pace::new(),
             guard_ends: AtomicBool::new(false),
@@ -273,13 +246,7 @@ impl Link {
             self.orphaned();
             return Err(Ended::Orphaned);
         }
-        inbox.nothing_since = match self.first_ready.load(SeqCst) {
-            0 | READ_SINCE => None,
-            at => {
-                self.first_ready.store(READ_SINCE, SeqCst);
-                Some(at)
-            }
-        };
+        inbox.nothing_since = self.silence.take_first_ready();
         match inbox.buffer.fill(&self.input) {
             Ok(0) => {
                 self.orphaned();
@@ -317,9 +284,7 @@ impl Link {
 
     /// Says that the worker can take a job. The first time, the moment is kept.
     pub(crate) fn send_ready(&self) -> Result<(), Ended> {
-        if self.first_ready.load(SeqCst) == 0 {
-            self.first_ready.store(self.micros().max(1), SeqCst);
-        }
+        self.silence.ready(|| self.micros());
         self.send(&FromWorker::Ready)
     }
 

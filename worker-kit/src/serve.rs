@@ -1,6 +1,7 @@
 //! A worker program's main loop.
 
-use crate::link::{Ended, Host};
+use crate::ended::Ended;
+use crate::link::Host;
 use crate::panic::{self, PanicNote};
 use crate::queue::QueuedJob;
 use crate::wire::Fault;

@@ -1,6 +1,7 @@
 //! The protocol by hand, one call a message.
 
-use crate::link::{Ended, Host, Link};
+use crate::ended::Ended;
+use crate::link::{Host, Link};
 use crate::queue::QueuedJob;
 use crate::wire::{
     self, ANSWERS_RECALLS, Codec, FORKS, FROM_WORKER, Fault, FromWorker, Hello, MAGIC, Payload, ToWorker, truncate,

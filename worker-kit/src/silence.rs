@@ -20,11 +20,32 @@ pub(crate) struct Silence {
     /// 0 until the pool has set one.
     limit: AtomicU64,
     heard: AtomicU64,
+    /// The moment of the worker's first Ready: 0 before it, [`READ_SINCE`] once something has been read after it.
+    first_ready: AtomicU64,
 }
+
+const READ_SINCE: u64 = u64::MAX;
 
 impl Silence {
     pub(crate) fn new() -> Self {
-        Silence { limit: AtomicU64::new(0), heard: AtomicU64::new(0) }
+        Silence { limit: AtomicU64::new(0), heard: AtomicU64::new(0), first_ready: AtomicU64::new(0) }
+    }
+
+    /// The worker is about to say that it is ready.
+    pub(crate) fn ready(&self, now: impl FnOnce() -> u64) {
+        if self.first_ready.load(Ordering::Relaxed) == 0 {
+            self.first_ready.store(now().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// The moment of the first Ready, where what is about to be read is the first after it. Whoever reads has the input's lock.
+    pub(crate) fn take_first_ready(&self) -> Option<u64> {
+        let at = self.first_ready.load(Ordering::Relaxed);
+        let is_first = at != 0 && at != READ_SINCE;
+        if is_first {
+            self.first_ready.store(READ_SINCE, Ordering::Relaxed);
+        }
+        is_first.then_some(at)
     }
 
     /// The pool has set a limit, now. Gives whether it is another one, and the guard has a new time to keep: it is to be woken,
