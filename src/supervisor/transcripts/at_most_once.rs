@@ -119,12 +119,8 @@ fn a_job_in_doubt_has_its_own_limit() {
     assert_eq!(lines[..4], [&announced[..], &["settled 3/1: TimedOut working 10s"][..]].concat());
 }
 
-#[test]
-fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
-    let mut script = short_jobs_with(Config { timeout_working: None, ..config() });
-    script.wait(SHORT);
-    assert_eq!(script.wait(SECOND), [""; 0], "nobody else could do them");
-
+/// A worker that runs job 2 of 4 and has answered no recall for ten seconds, beside a free one: it has been sent SIGSTOP.
+fn stopped_for_its_recalls() -> Script {
     let mut script = short_jobs_with(Config { max_processes: 2, timeout_working: None, ..config() });
     script.wait(2 * SHORT);
     script.input(Input::Spawned(worker_key(1, 2)));
@@ -135,11 +131,32 @@ fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
     assert!(script.machine.has_free_worker());
     assert_eq!(script.wait(SECOND), ["0#1 does not answer recalls"]);
     assert_eq!(script.wait(9 * SECOND), ["Stop 0#1"]);
+    script
+}
+
+#[test]
+fn a_recall_that_is_not_answered_is_given_up_where_another_could_do_the_jobs() {
+    let mut script = short_jobs_with(Config { timeout_working: None, ..config() });
+    script.wait(SHORT);
+    assert_eq!(script.wait(SECOND), [""; 0], "nobody else could do them");
+
+    let mut script = stopped_for_its_recalls();
     let lines = script.input(Input::Stopped(FIRST));
     assert!(lines[0].ends_with("did not answer for ten seconds"), "{lines:?}");
     assert_eq!(lines[1..], ["settled 2/1: Protocol", "0#1 is exiting", "Kill 0#1"]);
     let lines = script.dies(FIRST);
     assert!(lines.contains(&"send 3/1 to 1#2".into()), "{lines:?}");
+}
+
+#[test]
+fn answers_to_recalls_that_lay_behind_progress_that_nobody_took_count() {
+    let mut script = stopped_for_its_recalls();
+    // It is read whether or not there is room, once it is stopped.
+    script.message(FIRST, Message::Skipped { job: 3 });
+    script.message(FIRST, Message::Skipped { job: 4 });
+    assert_eq!(script.input(Input::Stopped(FIRST)), ["Continue 0#1"]);
+    let lines = script.message(FIRST, success(2));
+    assert!(lines.contains(&"settled 2/1: Success".into()), "{lines:?}");
 }
 
 #[test]
