@@ -8,10 +8,9 @@
 //! its own clock; the first heartbeat, which sets that limit, goes before the first job, and where the guard reads it late, the
 //! limit counts from the worker's first Ready. Nothing is sent any more once the local process is reaped: it alone holds the
 //! other end. So the last byte that may reach the worker was sent before that, and the worker ends within the limit of silence
-//! after that byte has come. Half that limit is added, for the byte's way, for
-//! clocks that do not run alike, and for a guard that is not scheduled at once. That is an assumption, and the one that is made:
-//! what the network has taken arrives within half the limit or never, and the far machine's clock runs (one that is suspended
-//! takes up its jobs where it left them).
+//! after that byte has come. Half that limit is added, for the byte's way, for clocks that do not run alike, and for a guard that
+//! is not scheduled at once. That is an assumption, and the one that is made: what the network has taken arrives within half the
+//! limit or never, and the far machine's clock runs (one that is suspended takes up its jobs where it left them).
 
 use super::config::LimitKey;
 use super::jobs::JobState;

@@ -813,16 +813,21 @@ class Guard(unittest.TestCase):
             pool.do(2, None)
             self.assertEqual(pool.answer()[1], 2)
 
-    def test_one_that_was_stopped_for_too_long_does_nothing_more(self):
-        # It goes on once the pool has given it up, with words in the pipe and a job that it has read.
+    def both_sides(self):
+        """Both ends of a pipe, the shared words, and the main process's and the guard's side of the pipe, in this process."""
         input, pool = os.pipe()
         self.addCleanup(os.close, input)
         self.addCleanup(os.close, pool)
         words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
         main, guard = kit._Link.__new__(kit._Link), kit._Guard.__new__(kit._Guard)
         for one in (main, guard):
-            one.input, one.words, one.buffer, one.poller = input, words, b"", select.poll()
+            one.input, one.words, one.buffer, one.poller = input, words, bytearray(), select.poll()
             one.poller.register(input, select.POLLIN)
+        return input, pool, words, main, guard
+
+    def test_one_that_was_stopped_for_too_long_does_nothing_more(self):
+        # It goes on once the pool has given it up, with words in the pipe and a job that it has read.
+        input, pool, words, main, guard = self.both_sides()
         main.jobs = collections.deque()
         guard.reads, guard.main_is_gone, guard.commands, guard.looked = True, False, -1, 0
         guard.read_input, guard.watch_silence = unittest.mock.Mock(), unittest.mock.Mock()
@@ -907,14 +912,7 @@ class Guard(unittest.TestCase):
 
     def test_what_is_noted_as_heard_is_the_time_that_was_looked_at(self):
         # The process may be stopped between two looks at the clock.
-        input, pool = os.pipe()
-        self.addCleanup(os.close, input)
-        self.addCleanup(os.close, pool)
-        words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
-        main, guard = kit._Link.__new__(kit._Link), kit._Guard.__new__(kit._Guard)
-        for one in (main, guard):
-            one.input, one.words, one.buffer, one.poller = input, words, bytearray(), select.poll()
-            one.poller.register(input, select.POLLIN)
+        input, pool, words, main, guard = self.both_sides()
         guard.reads, guard.main_is_gone, guard.commands, guard.looked, guard.unread = True, False, -1, 0, 0
         guard.try_owed, guard.next_look = unittest.mock.Mock(), unittest.mock.Mock(return_value=0)
         words[kit._SILENCE], heard, now, late = 1000, 10 * 10**9, 10_500_000_000, 20 * 10**9

@@ -58,3 +58,26 @@ fn a_limit_that_is_over_stays_so() {
         assert_eq!(silence.left(|| 2 * LIMIT - 2), Some(Duration::from_micros(1)), "what came too late was not heard");
     });
 }
+
+/// The first limit counts from the first Ready where it is read first after that, and else from when it is read.
+#[test]
+fn the_first_ready_counts_for_what_is_read_first() {
+    loom::model(|| {
+        for (reads, is_over) in [(1, true), (2, false)] {
+            let silence = Silence::new();
+            assert_eq!(silence.take_first_ready(), None, "it is not ready");
+            silence.ready(|| NOW);
+            silence.ready(|| 2 * NOW);
+            let mut since = None;
+            (0..reads).for_each(|_| since = silence.take_first_ready());
+            silence.set(LIMIT, since, NOW + LIMIT);
+            assert_eq!(silence.is_over(|| NOW + LIMIT), is_over, "{reads} reads");
+            silence.ready(|| 3 * NOW);
+            assert_eq!(silence.take_first_ready(), None, "it was ready before");
+        }
+        let silence = Silence::new();
+        silence.ready(|| NOW);
+        silence.set(LIMIT, silence.take_first_ready(), NOW + LIMIT - 1);
+        assert!(!silence.is_over(|| NOW + LIMIT), "it was in time, and is heard now");
+    });
+}
