@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// Up to where more is read though the limit is reached, as long as it is the higher of the two.
+    lent_up_to: AtomicUsize,
     lifted: AtomicBool,
     closed: Mutex<bool>,
     room: Condvar,
@@ -18,8 +20,9 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: usize, on_room: Option<Box<dyn Fn() + Send + Sync>>) -> Arc<Self> {
-        let (used, lifted, closed) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(false));
-        Arc::new(Budget { used, limit, lifted, closed, room: Condvar::new(), on_room })
+        let (used, lent_up_to) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (lifted, closed) = (AtomicBool::new(false), Mutex::new(false));
+        Arc::new(Budget { used, limit, lent_up_to, lifted, closed, room: Condvar::new(), on_room })
     }
 
     /// Takes room for `bytes`, whether or not there is any: what has been read cannot be put back.
@@ -41,7 +44,8 @@ impl Budget {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        self.used.load(Ordering::SeqCst) < self.limit || self.lifted.load(Ordering::SeqCst)
+        let limit = self.limit.max(self.lent_up_to.load(Ordering::Relaxed));
+        self.used.load(Ordering::SeqCst) < limit || self.lifted.load(Ordering::SeqCst)
     }
 
     /// Blocks until there is room; `false` once the worker is to be read no more.
@@ -54,6 +58,14 @@ impl Budget {
             self.room.wait(&mut closed);
         }
         !*closed
+    }
+
+    /// The worker is to answer something: `bytes` more are read, whether or not there is room, since its answer lies behind
+    /// what it wrote before.
+    pub(crate) fn lend(&self, bytes: usize) {
+        self.lent_up_to.store(self.used.load(Ordering::SeqCst).saturating_add(bytes), Ordering::Relaxed);
+        let _closed = self.closed.lock();
+        self.room.notify_all();
     }
 
     /// The worker is dead, or stopped: what it has left in its pipe is little, and is read whether or not there is room.
@@ -175,6 +187,26 @@ mod tests {
         budget.lift();
         assert!(reader.join().unwrap());
         budget.close();
+    }
+
+    #[test]
+    fn what_is_lent_is_lent_once() {
+        let budget = Budget::new(10, None);
+        let held = budget.charge(15);
+        let reader = thread::spawn({
+            let budget = Arc::clone(&budget);
+            move || budget.wait_for_room()
+        });
+        budget.lend(5);
+        assert!(reader.join().unwrap());
+        let answer = budget.charge(5);
+        assert!(!budget.has_room());
+        drop(held);
+        assert!(budget.has_room());
+        budget.lend(1);
+        let more = budget.charge(5);
+        assert!(!budget.has_room(), "the limit holds, which is higher than what was lent");
+        drop((answer, more));
     }
 
     #[test]

@@ -5,13 +5,17 @@ use crate::supervisor::{Action, Input, JobKey, Signal, WorkerKey};
 use hirelings_worker_kit::wire::ToWorker;
 use std::time::Duration;
 
+/// How much may lie before a worker's answer to a recall: what its pipe holds, up to 1 MiB, and what is under way from a
+/// far one, which is 2 MiB over OpenSSH (the window of a channel). One frame more is always read.
+const BEFORE_AN_ANSWER: usize = 4 * 1024 * 1024;
+
 impl Driver {
     /// Carries out an action. Gives its answer, where that is known at once.
     pub(super) fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match *action {
             Action::Spawn(worker_key) => self.spawner.spawn(worker_key),
             Action::SendJob { worker_key, key, attempt, limit } => self.send_job(worker_key, key, attempt, limit),
-            Action::SendSkip { worker_key, id } => self.workers.send(worker_key, &ToWorker::Skip { job: id }),
+            Action::SendSkip { worker_key, id } => self.send_skip(worker_key, id),
             Action::SendCancel { worker_key, id, within } => self.send_cancel(worker_key, id, within),
             Action::SendHeartbeat { worker_key, silence } => {
                 self.workers.send(worker_key, &ToWorker::Heartbeat { silence_ms: millis(silence) });
@@ -48,6 +52,13 @@ impl Driver {
             let frame = child.outbox.lock().push(&message, &payload);
             child.sends(key.id, frame);
             self.workers.mark_dirty(worker_key);
+        }
+    }
+
+    fn send_skip(&mut self, worker_key: WorkerKey, job: u64) {
+        self.workers.send(worker_key, &ToWorker::Skip { job });
+        if let Some(child) = self.workers.get(worker_key) {
+            child.budget.lend(BEFORE_AN_ANSWER);
         }
     }
 

@@ -253,6 +253,39 @@ fn one_that_waits_for_its_listener_is_not_silent() {
     assert_eq!((pool.stats().spawned, pool.stats().crashed), (1, 0));
 }
 
+/// A job behind one whose progress nobody takes comes back once another worker is free: what lies before the answer to its
+/// recall is read.
+#[test]
+fn a_job_behind_untaken_progress_comes_back() {
+    if !has_sshd() {
+        return;
+    }
+    let sshd = Sshd::running();
+    let pool = pool_on([sshd.site(sshd.port, 2).prefetch(4)], worker()).build().unwrap();
+    pool.wait_ready(WATCHDOG).unwrap();
+    let mut gate = Gate::new();
+    let other = begun(pool.request(Do::Wait(gate.path())));
+    let notes = Scratch::new();
+    // More than may lie about, and less than what is on its way beside it.
+    let full = Do::Then(vec![Do::Tell(860, 20_000), Do::Append(notes.path(), "full".into()), Do::Tell(3_000, 20_000)]);
+    let (release, blocked) = bounded::<()>(0);
+    pool.pause();
+    let job = pool.request(full).on_progress(move |_| blocked.recv().unwrap_or(())).enqueue();
+    let behind = pool.enqueue(Do::Echo("behind".into()));
+    pool.resume();
+    eventually("nothing more is read", || notes.lines() == ["full"]);
+    let began = Instant::now();
+    gate.open();
+    settled(other).unwrap();
+    assert_eq!(settled(behind).unwrap(), "behind");
+    // A worker that has not answered a recall for ten seconds is killed.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!job.is_finished());
+    drop(release);
+    settled(job).unwrap();
+    assert_eq!((pool.stats().spawned, pool.stats().crashed), (2, 0));
+}
+
 /// The far handler hangs, and the local ssh is killed at once: the retry begins after the far one's end.
 #[test]
 fn a_retry_waits_for_the_end_of_the_far_attempt() {
