@@ -103,15 +103,26 @@ class _Lock:
         except (AttributeError, OSError):
             with tempfile.TemporaryFile() as file:
                 self.file = os.dup(file.fileno())
-        self.threads = threading.Lock()
-        self.owner = 0
+        self.threads = threading.RLock()  # which says whether this thread holds it, and is taken once only
 
-    def acquire(self) -> None:
-        if self.owner == threading.get_ident():
+    def hold(self, act: Callable[[], Any]) -> Any:
+        """Does that with the lock held. A signal handler of the user's may raise an exception between any two steps of the
+        main thread: all of them that take, keep or release the lock are in the `try`. `act` may release it for a while."""
+        if self.threads._is_owned():  # type: ignore[attr-defined]
             # A signal handler of the user's has interrupted the kit on this thread.
             raise RuntimeError("this cannot be called from a signal handler")
+        try:
+            self.acquire()
+            made = act()
+            self.release()
+        except BaseException:
+            self.release()
+            raise
+        return made
+
+    def acquire(self) -> None:
+        """Only within `hold`, which releases what this has taken when it is interrupted."""
         self.threads.acquire()
-        self.owner = threading.get_ident()
         fcntl.lockf(self.file, fcntl.LOCK_EX)
 
     def try_acquire(self) -> bool:
@@ -122,14 +133,13 @@ class _Lock:
                 return False
             raise
         self.threads.acquire()  # which is free: the guard, whose this is, has one thread
-        self.owner = threading.get_ident()
         return True
 
     def release(self) -> None:
-        """Lets go of it, unless this thread does not hold it: a signal handler of the user's has interrupted `acquire`."""
-        if self.owner == threading.get_ident():
-            fcntl.lockf(self.file, fcntl.LOCK_UN)
-            self.owner = 0
+        """Releases it, or what this thread holds of it, which may be nothing."""
+        if self.threads._is_owned():  # type: ignore[attr-defined]
+            if self.file != -1:  # as it is in a child that user code has forked
+                fcntl.lockf(self.file, fcntl.LOCK_UN)
             self.threads.release()
 
 
@@ -348,18 +358,18 @@ class Context:
             raise _Unencodable(f"the progress cannot be encoded: {error}") from error
         if len(payload) + 12 > link.max_frame:
             raise _Unencodable(f"the progress is over the frame limit of {link.max_frame} bytes")
-        words = link.words
-        link.lock.acquire()
-        try:
-            if not words[_HAS_JOB] or words[_JOB_ID] != self._job or link.current is not self:
-                raise RuntimeError(f"job {self._job} is over: nothing more can be said of it")
-            words[_STARTED] = 1
-            if words[_OWES] or link.owed:
-                # Where one progress follows another, the guard may never find room.
-                link.ask_guard(b"O")
-            link.write(_ABOUT_JOB.pack(len(payload) + 12, _PROGRESS, self._job) + payload)
-        finally:
-            link.lock.release()
+        link.lock.hold(lambda: self._write_progress(payload))
+
+    def _write_progress(self, payload: bytes) -> None:
+        link, words = self._link, self._link.words
+        if not words[_HAS_JOB] or words[_JOB_ID] != self._job or link.current is not self:
+            raise RuntimeError(f"job {self._job} is over: nothing more can be said of it")
+        if words[_OWES] or link.owed:
+            # Where one progress follows another, the guard may never find room.
+            link.ask_guard(b"O")
+        link.write(_ABOUT_JOB.pack(len(payload) + 12, _PROGRESS, self._job) + payload)
+        # Where a signal handler interrupts this, the guard writes a Start, if need be behind the progress: both are allowed.
+        words[_STARTED] = 1
 
     def retire(self) -> None:
         """Replace me after this job: the process takes no other, and leaves once the pool has its answer."""
@@ -529,10 +539,7 @@ class _Link:
         except BaseException:
             # A signal handler of the user's. What the guard has let go of may be lost.
             _exit_with("a signal handler has interrupted the exchange with the guard process")
-        if self.owed:
-            # Where a signal handler interrupts this, it is written the next time.
-            self.write(self.owed)
-            self.owed = b""
+        self.write_owed()
 
     def forked(self) -> None:
         """This process is a child that user code has forked: the protocol is not its own."""
@@ -562,6 +569,29 @@ class _Link:
             if not is_short:
                 _exit_with("a signal handler has interrupted an answer")
             raise
+
+    def write_owed(self) -> None:
+        """Writes what the guard owed the pool. Where a signal handler of the user's interrupts this before anything is written,
+        it is written the next time."""
+        owed = self.owed
+        counts: list = []
+        try:
+            while sum(counts) < len(owed):
+                # One call of C writes, and notes how much: no signal handler runs between the two.
+                counts.extend(map(os.write, (self.output,), (owed[sum(counts) :],)))
+            self.owed = b""
+        except BrokenPipeError:
+            _orphaned(self.words)
+        except BaseException:
+            if sum(counts) == len(owed):
+                self.owed = b""
+            elif counts:
+                _exit_with("a signal handler has interrupted an answer")
+            raise
+
+    def say_first_ready(self) -> None:
+        self.words[_FIRST_READY] = time.monotonic_ns()
+        self.write(_LENGTH_AND_KIND.pack(4, _READY))
 
     def say_terminal(self, message: str, location: Optional[str] = None, trace: Optional[str] = None) -> None:
         """Writes the last message; the lock is held."""
@@ -1149,13 +1179,8 @@ def _main(target: Any, name: Optional[str], codec: Optional[str]) -> NoReturn:
 
     try:
         worker = _own_code(link, start)
-        link.lock.acquire()
-        try:
-            link.words[_FIRST_READY] = time.monotonic_ns()
-            link.write(_LENGTH_AND_KIND.pack(4, _READY))
-        finally:
-            link.lock.release()
-        _work(link, worker, recovers)
+        link.lock.hold(link.say_first_ready)
+        link.lock.hold(lambda: _work(link, worker, recovers))
     except _Malformed as error:
         _end(link, f"the pool wrote {error}")
     raise SystemExit(0)
@@ -1223,21 +1248,13 @@ def _end(link: _Link, message: str, error: Optional[BaseException] = None) -> No
         sys.stderr.write(trace)
     else:
         sys.stderr.write(f"hirelings worker: {message}\n")
-    link.lock.acquire()
-    try:
-        link.say_terminal(message, location, trace)
-    finally:
-        link.lock.release()
+    link.lock.hold(lambda: link.say_terminal(message, location, trace))
     raise SystemExit(1)
 
 
 def _own_code(link: _Link, code: Callable[[], Any]) -> Any:
     """Runs the worker's start or its recovery; an exception is told to the pool and ends the process."""
-    link.lock.acquire()
-    try:
-        link.begin(None)
-    finally:
-        link.lock.release()
+    link.lock.hold(lambda: link.begin(None))
     try:
         made = code()
     except SystemExit:
@@ -1246,11 +1263,7 @@ def _own_code(link: _Link, code: Callable[[], Any]) -> Any:
         _not_forked(link)
         _end(link, _headline(error), error)
     _not_forked(link)
-    link.lock.acquire()
-    try:
-        link.end()
-    finally:
-        link.lock.release()
+    link.lock.hold(link.end)
     return made
 
 
@@ -1261,38 +1274,34 @@ def _not_forked(link: _Link) -> None:
 
 
 def _work(link: _Link, worker: Worker, recovers: bool) -> None:
-    """Does jobs until the pool lets the worker go."""
-    words, lock, run = link.words, link.lock, worker.run
+    """Does jobs until the pool lets the worker go. The lock is held when this is called, and not while user code runs."""
+    lock, run = link.lock, worker.run
     decode, encode, ready = link.codec.decode, link.codec.encode, not recovers
-    lock.acquire()
-    try:
-        while True:
-            arrived = link.next_job()
-            if arrived is None:
-                return
-            job, attempt, limit, payload, _ = arrived
-            ctx = link.current = Context(link, job, attempt, limit)
-            link.begin(job)
+    while True:
+        arrived = link.next_job()
+        if arrived is None:
+            return
+        job, attempt, limit, payload, _ = arrived
+        ctx = link.current = Context(link, job, attempt, limit)
+        link.begin(job)
+        lock.release()
+        try:
+            answer = _do_job(link, ctx, run, decode, encode, ready, payload)
+        finally:
+            _not_forked(link)
+            lock.acquire()
+        if ctx._retire:
+            link.retire()
+        link.end()
+        link.write(answer)
+        if recovers:
             lock.release()
             try:
-                answer = _do_job(link, ctx, run, decode, encode, ready, payload)
+                _own_code(link, worker.recover)
             finally:
                 _not_forked(link)
                 lock.acquire()
-            if ctx._retire:
-                link.retire()
-            link.end()
-            link.write(answer)
-            if recovers:
-                lock.release()
-                try:
-                    _own_code(link, worker.recover)
-                finally:
-                    _not_forked(link)
-                    lock.acquire()
-                link.write(_LENGTH_AND_KIND.pack(4, _READY))
-    finally:
-        lock.release()
+            link.write(_LENGTH_AND_KIND.pack(4, _READY))
 
 
 def _do_job(link: _Link, ctx: Context, run: Any, decode: Any, encode: Any, ready: bool, payload: bytes) -> bytes:

@@ -951,23 +951,21 @@ class Guard(unittest.TestCase):
         lock, held, done = kit._Lock(), threading.Event(), threading.Event()
         self.addCleanup(os.close, lock.file)
 
-        def hold():
-            lock.acquire()
+        def act():
             held.set()
             done.wait(LIMIT)
-            lock.release()
 
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=lock.hold, args=(act,))
         thread.start()
         self.addCleanup(thread.join)
         self.addCleanup(done.set)
         self.assertTrue(held.wait(LIMIT))
         lock.release()
-        self.assertTrue(lock.threads.locked())
-        self.assertEqual(lock.owner, thread.ident)
+        self.assertFalse(lock.threads.acquire(blocking=False))
         done.set()
         thread.join(LIMIT)
-        self.assertFalse(lock.threads.locked())
+        self.assertTrue(lock.threads.acquire(blocking=False))
+        lock.threads.release()
 
     def test_words_that_nobody_reads_count_once(self):
         input, pool = os.pipe()
@@ -998,6 +996,99 @@ class Guard(unittest.TestCase):
                 self.assertIsNone(job)
                 self.assertIn("the pool wrote", message)
                 self.assertEqual(pool.process.wait(LIMIT), 1)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+class Signals(unittest.TestCase):
+    """A signal handler raises an exception between two bytecodes of the kit's, in the midst of a progress."""
+
+    OWED = about(kit._SKIPPED, 2)
+
+    def setUp(self):
+        self.output, output = os.pipe()
+        self.from_guard, self.guard = os.pipe()
+        os.set_blocking(self.output, False)
+        link = self.link = kit._Link.__new__(kit._Link)
+        link.output, link.from_guard, link.send_guard = output, self.from_guard, self.guard_says
+        link.words = memoryview(bytearray(8 * kit._SHARED_WORDS)).cast("Q")
+        link.lock, link.codec, link.max_frame, link.buffer, link.owed = kit._Lock(), kit._Json, 100, b"", b""
+        for descriptor in (self.output, output, self.from_guard, self.guard, link.lock.file):
+            self.addCleanup(os.close, descriptor)
+        link.words[kit._HAS_JOB], link.words[kit._JOB_ID] = 1, 1
+        link.current = kit.Context(link, 1, 1, None)
+
+    def guard_says(self, _):
+        """That it owes nothing more."""
+        while select.select([self.from_guard], [], [], 0)[0]:
+            os.read(self.from_guard, 1)  # of an exchange that was interrupted
+        os.write(self.guard, kit._HANDED_OVER.pack(0, 0))
+
+    def written(self):
+        try:
+            return os.read(self.output, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+    def interrupted(self, after):
+        """Tells a progress, and is interrupted after so many bytecodes; whether it was not done by then."""
+
+        def trace(frame, event, _):
+            nonlocal after
+            if frame.f_code.co_filename != kit.__file__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                if not after:
+                    raise Interrupted
+                after -= 1
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            self.link.current.progress("told")
+        except Interrupted:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    def assert_is_free(self, lock):
+        self.assertFalse(lock.threads._is_owned())
+        child = os.fork()
+        if not child:
+            os._exit(not lock.try_acquire())
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+    def test_one_between_any_two_bytecodes_keeps_no_lock(self):
+        words = self.link.words
+        for after in itertools.count():
+            words[kit._STARTED] = 0
+            was_interrupted = self.interrupted(after)
+            self.assert_is_free(self.link.lock)
+            # What the pool has not heard of is still to be announced.
+            self.assertLessEqual(words[kit._STARTED], bool(self.written()), after)
+            if not was_interrupted:
+                break
+        self.assertGreater(after, 50)
+
+    def test_one_between_any_two_bytecodes_has_what_is_owed_written_once(self):
+        for after in itertools.count():
+            self.link.owed = self.OWED
+            try:
+                with unittest.mock.patch.object(kit, "_exit_with", side_effect=SystemExit):
+                    was_interrupted = self.interrupted(after)
+            except SystemExit:
+                self.assertEqual(self.written(), b"", after)
+                continue
+            self.link.current.progress("again")
+            self.assertEqual(self.written().count(self.OWED), 1, after)
+            if not was_interrupted:
+                break
+        self.assertGreater(after, 50)
 
 
 # A handler that does what its job says: it waits for a file, writes a progress whose frame has so many bytes, makes a file.
@@ -1244,7 +1335,7 @@ class Stalls(unittest.TestCase):
         self.ends_interrupted(pool)
 
     def test_what_is_owed_outlasts_a_signal(self):
-        pool = self.interrupted("write", 0, fill=FULL, tell=100)
+        pool = self.interrupted("write_owed", 0, fill=FULL, tell=100)
         self.fill(pool)
         pool.send(about(kit._SKIP, 2))
         self.is_read(pool)
