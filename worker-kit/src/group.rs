@@ -6,8 +6,10 @@
 //! exit and its reaping ([`at_exit`]).
 
 use nix::unistd::getpgrp;
-use rustix::process::{Signal, getpid, kill_current_process_group, kill_process_group, setpgid};
-use std::process;
+use rustix::process::{Signal, getpid, getsid, kill_current_process_group, kill_process_group, setpgid};
+use std::mem;
+use std::os::unix::process::CommandExt;
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -67,11 +69,25 @@ extern "C" fn at_exit() {
     let this = this_process();
     // In a child that was forked from the worker, or where a launcher leads the group, it is not this process's to end.
     if *claimed == Some(this) && ENDS_AT_EXIT.load(Relaxed) && getpgrp().as_raw() == this && may_have_descendants() {
+        if getsid(None) == Ok(getpid()) {
+            return end_afterwards();
+        }
         let _ = leader::with(|leader| {
             setpgid(None, Some(leader))?;
             kill_process_group(getpid(), Signal::KILL)
         });
     }
+}
+
+/// Ends the group once this process has ended: it leads its session, as a worker that sshd has started does, and cannot
+/// leave its group. A shell in a group of its own waits for the end of its input, which this process holds open. Whatever
+/// signals it has blocked: it is sent none.
+#[allow(clippy::disallowed_methods)]
+fn end_afterwards() {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "read -r _; kill -s KILL -- \"-$0\"", &this_process().to_string()]);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    mem::forget(shell.spawn());
 }
 
 /// Whether this process has had a child: all others in its group descend from it. Finding out costs less than leaving

@@ -13,6 +13,7 @@ pub const KIT: &str = concat!(
     "(function (require) {",
     "const builtin = require, loaded = {}, files = {\n",
     kit_file!("./lib/shared.js", "../node/lib/shared.js"),
+    kit_file!("./lib/group.js", "../node/lib/group.js"),
     kit_file!("./lib/json.js", "../node/lib/json.js"),
     kit_file!("./lib/stdio.js", "../node/lib/stdio.js"),
     kit_file!("./lib/guard.js", "../node/lib/guard.js"),

@@ -162,6 +162,23 @@ fn the_far_group_ends_when_sshds_child_is_killed() {
     }
 }
 
+/// What a far worker has started ends with it where it leaves by itself too: no pool kills a group over there.
+fn leaves_nothing_behind(pool: &Pool<Do>) {
+    let (handle, sleeper) = spawned(pool.request(Do::Then(vec![Do::Spawn("sleep 1000".into()), Do::Retire])));
+    settled(handle).unwrap();
+    eventually("what the worker has started is gone", || !is_alive(sleeper));
+}
+
+#[test]
+fn a_far_worker_that_leaves_ends_its_group() {
+    if has_sshd() {
+        let sshd = Sshd::running();
+        let pool = far(&sshd, sshd.port, worker()).build().unwrap();
+        leaves_nothing_behind(&pool);
+        assert_eq!(pool.stats().crashed, 0);
+    }
+}
+
 /// What a worker of a kit does over there: jobs, an error, and the end of its group.
 fn far_kit(program: Command) {
     let sshd = Sshd::running();
@@ -174,6 +191,7 @@ fn far_kit(program: Command) {
     }
     // Longer than the limit of silence: the guard answers heartbeats while the handler runs.
     settled(pool.enqueue(Do::Run("sleep 3".into()))).unwrap();
+    leaves_nothing_behind(&pool);
     lost(&pool, |ssh, _| kill(ssh));
     assert_eq!(pool.stats().crashed, 1);
 }

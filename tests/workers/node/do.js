@@ -18,6 +18,9 @@ function run(job, ctx) {
     case 'Wait':
       ctx.progress('Waiting');
       return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    case 'Retire':
+      ctx.retire();
+      return '';
     case 'Spin':
       for (;;);
     case 'Pid':

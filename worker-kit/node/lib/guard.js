@@ -5,11 +5,12 @@
 const fs = require('fs');
 const { Socket } = require('net');
 const { isMainThread, parentPort, workerData } = require('worker_threads');
+const { killGroup } = require('./group.js');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, MAGIC, TO_WORKER, START, SKIPPED, ALIVE, PUBLISHED, TAKEN, WAITING, WATCH,
   LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH,
   SLOTS, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, killGroup, milliseconds, frame, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, milliseconds, frame, terminalFrame,
 } = require('./shared.js');
 
 /** How long the main thread may take to exit, in milliseconds: one that is free does so at once, on a busy machine too. */

@@ -5,14 +5,15 @@ const fs = require('fs');
 const path = require('path');
 const { inspect } = require('util');
 const { MessageChannel, receiveMessageOnPort, Worker: Thread } = require('worker_threads');
+const { endGroupAfterwards } = require('./group.js');
 const { codecs } = require('./json.js');
 const { takeDescriptors } = require('./stdio.js');
 const {
   LOWEST_VERSION, VERSION, FROM_WORKER, ANSWERS_RECALLS, MAGIC, READY, START, PROGRESS, SUCCESS, FAILURE, UNUSABLE,
   SKIPPED, RETIRE, FINAL_FAILURE, ENCODE_OUTPUT, ENCODE_ERROR, PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED,
   RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED, STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE,
-  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, FIRST_READY, Shared,
-  milliseconds, frame, framed, text, u32, terminalFrame,
+  QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK, LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, TICKING, FIRST_READY,
+  LIMIT_OF_SILENCE, Shared, milliseconds, frame, framed, text, u32, terminalFrame,
 } = require('./shared.js');
 
 // The length, the variant, the job and whether it is ready; an answer's payload follows.
@@ -36,6 +37,7 @@ class Link {
     this.words = this.shared.words;
     this.hello(name);
     for (const event of ['uncaughtException', 'unhandledRejection']) process.on(event, (error) => this.die(error));
+    process.on('exit', () => this.shared.silence[LIMIT_OF_SILENCE] > 0 && endGroupAfterwards());
     const { port1, port2 } = new MessageChannel();
     this.large = port1;
     const workerData = { hirelings: 'guard', buffer: this.shared.buffer, input, output, first, name, codec };

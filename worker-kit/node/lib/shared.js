@@ -2,6 +2,7 @@
 // What the two threads of a worker share: memory, the protocol's output, and the frames that either writes.
 
 const fs = require('fs');
+const { killGroup } = require('./group.js');
 
 const [LOWEST_VERSION, VERSION] = [1, 2];
 const [FROM_WORKER, ANSWERS_RECALLS] = [1, 2];
@@ -132,11 +133,6 @@ function milliseconds() {
   return seconds * 1000 + nanoseconds / 1e6;
 }
 
-// The pool's process is gone. It has made this process the leader of a group of its own, which is ended as a whole.
-function killGroup() {
-  process.kill(0, 'SIGKILL');
-}
-
 // A message without a payload: the index of its variant, and the job that it speaks of.
 function frame(variant, idLow, idHigh) {
   const data = Buffer.alloc(idLow === undefined ? 8 : 16);
@@ -185,5 +181,5 @@ module.exports = {
   PUBLISHED, TAKEN, WAITING, WATCH, LEAVING, RETIRED, RUNNING, TURN, ANNOUNCED, OVERFLOWED, ENDED, OWED,
   STATE, CANCELLED, LENGTH, ATTEMPT, ID_LOW, ID_HIGH, SLOTS, FREE, QUEUED, BEGUN, TAKEN_BACK, BEING_TAKEN_BACK,
   LIMIT, CANCELLED_BY, SLOT_TIMES, INLINE, ASLEEP, TICKING, ANNOUNCED_ALL,
-  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, killGroup, milliseconds, frame, framed, text, u32, terminalFrame,
+  HEARD, LIMIT_OF_SILENCE, FIRST_READY, Shared, milliseconds, frame, framed, text, u32, terminalFrame,
 };

@@ -9,6 +9,7 @@
 
 const fs = require('fs');
 const { spawnSync } = require('child_process');
+const { endGroupAfterwards } = require('./group.js');
 
 // The descriptors that a program started once more was given.
 const GIVEN = 'HIRELINGS_NODE_DESCRIPTORS';
@@ -123,6 +124,8 @@ function startOnceMore() {
   }
   const { status, signal, error } = spawnSync(process.execPath, args, { stdio: ['ignore', 2, 2, 0, 1], env });
   if (error) throw error;
+  // It leads the group, and the worker does not.
+  endGroupAfterwards();
   if (signal) process.kill(process.pid, signal);
   process.exit(status ?? 1);
 }

@@ -134,6 +134,16 @@ both('the end of the input ends the group within a second, busy or not', async (
   assert(Date.now() - begin < 5000, `${Date.now() - begin} ms`);
 });
 
+both('a worker on another machine that leaves ends its group', async (pool) => {
+  pool.write(heartbeat(600_000));
+  assert.deepStrictEqual(await pool.next(), { is: 'Alive' });
+  const { payload: child } = await pool.do(1, ['spawn', 1]);
+  assert.deepStrictEqual(await pool.nextWord(), done(1, 'x'));
+  assert(isAlive(child));
+  assert.deepStrictEqual(await pool.leave(), { code: 0, signal: null, stderr: '' });
+  await eventually('its child has ended', () => !isAlive(child));
+});
+
 both('a handler that never returns does not keep a worker that cannot understand its pool', async (pool) => {
   pool.write(job(1, ['spin']));
   assert.deepStrictEqual((await pool.next()).is, 'Start');
