@@ -5,8 +5,9 @@
 //! dealt with here: the pool's process is gone while the worker lives ([`end`]), or it is killed between the worker's
 //! exit and its reaping ([`at_exit`]).
 
-use nix::unistd::getpgrp;
-use rustix::process::{Signal, getpid, getsid, kill_current_process_group, kill_process_group, setpgid};
+// Not rustix's: a group or a session outside of this process's namespace has the number 0.
+use nix::unistd::{getpgrp, getsid};
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process_group, setpgid};
 use std::mem;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
@@ -69,7 +70,7 @@ extern "C" fn at_exit() {
     let this = this_process();
     // In a child that was forked from the worker, or where a launcher leads the group, it is not this process's to end.
     if *claimed == Some(this) && ENDS_AT_EXIT.load(Relaxed) && getpgrp().as_raw() == this && may_have_descendants() {
-        if getsid(None) == Ok(getpid()) {
+        if getsid(None).is_ok_and(|session| session.as_raw() == this) {
             return end_afterwards();
         }
         let _ = leader::with(|leader| {
