@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
-    /// Up to where more is read though the limit is reached, as long as it is the higher of the two.
-    lent_up_to: AtomicUsize,
+    /// So many bytes are read whether or not there is room.
+    lent: AtomicUsize,
     lifted: AtomicBool,
     closed: Mutex<bool>,
     room: Condvar,
@@ -20,9 +20,9 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: usize, on_room: Option<Box<dyn Fn() + Send + Sync>>) -> Arc<Self> {
-        let (used, lent_up_to) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (used, lent) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (lifted, closed) = (AtomicBool::new(false), Mutex::new(false));
-        Arc::new(Budget { used, limit, lent_up_to, lifted, closed, room: Condvar::new(), on_room })
+        Arc::new(Budget { used, limit, lent, lifted, closed, room: Condvar::new(), on_room })
     }
 
     /// Takes room for `bytes`, whether or not there is any: what has been read cannot be put back.
@@ -44,8 +44,9 @@ impl Budget {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        let limit = self.limit.max(self.lent_up_to.load(Ordering::Relaxed));
-        self.used.load(Ordering::SeqCst) < limit || self.lifted.load(Ordering::SeqCst)
+        self.used.load(Ordering::SeqCst) < self.limit
+            || self.lent.load(Ordering::SeqCst) > 0
+            || self.lifted.load(Ordering::SeqCst)
     }
 
     /// Blocks until there is room; `false` once the worker is to be read no more.
@@ -60,12 +61,22 @@ impl Budget {
         !*closed
     }
 
-    /// The worker is to answer something: `bytes` more are read, whether or not there is room, since its answer lies behind
-    /// what it wrote before.
+    /// The worker is to answer something: the next `bytes` are read, whether or not there is room, since its answer lies
+    /// behind what it wrote before.
     pub(crate) fn lend(&self, bytes: usize) {
-        self.lent_up_to.store(self.used.load(Ordering::SeqCst).saturating_add(bytes), Ordering::Relaxed);
+        self.lent.store(bytes, Ordering::SeqCst);
         let _closed = self.closed.lock();
         self.room.notify_all();
+    }
+
+    /// So many bytes have been read.
+    pub(crate) fn note_read(&self, bytes: usize) {
+        let lent = self.lent.load(Ordering::SeqCst);
+        if lent > 0 {
+            // Where more is lent meanwhile, that holds.
+            let left = lent.saturating_sub(bytes);
+            let _ = self.lent.compare_exchange(lent, left, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 
     /// The worker is dead, or stopped: what it has left in its pipe is little, and is read whether or not there is room.
@@ -190,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_is_lent_once() {
+    fn what_is_lent_is_read_though_there_is_no_room() {
         let budget = Budget::new(10, None);
         let held = budget.charge(15);
         let reader = thread::spawn({
@@ -199,14 +210,14 @@ mod tests {
         });
         budget.lend(5);
         assert!(reader.join().unwrap());
-        let answer = budget.charge(5);
-        assert!(!budget.has_room());
-        drop(held);
+        budget.note_read(4);
+        // However much room it takes.
+        let more = budget.charge(100);
         assert!(budget.has_room());
-        budget.lend(1);
-        let more = budget.charge(5);
-        assert!(!budget.has_room(), "the limit holds, which is higher than what was lent");
-        drop((answer, more));
+        budget.note_read(4);
+        assert!(!budget.has_room());
+        drop((held, more));
+        assert!(budget.has_room());
     }
 
     #[test]

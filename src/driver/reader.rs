@@ -124,6 +124,7 @@ impl Reader {
                 match self.buffer.fill(&self.reading.output.pipe) {
                     Ok(read @ 1..) => {
                         self.coalescing.messages = 0;
+                        self.reading.budget.note_read(read);
                         self.take_in();
                         self.report_heard();
                         self.left = self.left.saturating_sub(read as u64);
