@@ -1047,6 +1047,7 @@ class Signals(unittest.TestCase):
             return trace
 
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # in 3.12 it counts from the next settrace on
         sys.settrace(trace)
         try:
             self.link.current.progress("told")

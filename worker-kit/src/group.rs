@@ -1,9 +1,9 @@
 //! The worker's process group: what the handler has started in it ends with the worker. The crate's only unsafe code
 //! beside `mark`.
 //!
-//! The pool kills the group when it learns that the worker has ended. Two things can keep it from doing so, and are
+//! The pool kills the group when it learns that the worker has ended. Three things can keep it from doing so, and are
 //! dealt with here: the pool's process is gone while the worker lives ([`end`]), or it is killed between the worker's
-//! exit and its reaping ([`at_exit`]).
+//! exit and its reaping, or it is on another machine ([`at_exit`]).
 
 // Not rustix's: a group or a session outside of this process's namespace has the number 0.
 use nix::unistd::{getpgrp, getsid};

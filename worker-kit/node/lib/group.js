@@ -13,7 +13,11 @@ function killGroup() {
 // process leads no group, there is none to kill.
 function endGroupAfterwards() {
   const shell = ['-c', 'read -r _; kill -s KILL -- "-$0"', `${process.pid}`];
-  spawn('/bin/sh', shell, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] }).unref();
+  try {
+    spawn('/bin/sh', shell, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] }).unref();
+  } catch {
+    // This process may start no other.
+  }
 }
 
 module.exports = { killGroup, endGroupAfterwards };
